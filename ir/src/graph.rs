@@ -1,0 +1,319 @@
+//! The graph: nodes in topological order, each with one or more typed outputs.
+//!
+//! Weights are values like any other: arithmetic on them (folding, merging, padding) is a node whose inputs are all constant. Nothing is
+//! computed until an artifact is emitted. Constant nodes are hash-consed when they are pushed, so equal constants are one node.
+
+use crate::infer::{ShapeError, infer};
+use crate::op::Op;
+use crate::ty::{DType, Shape, Type};
+use std::collections::HashMap;
+
+/// Index of a node in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// One output of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value {
+    /// The producing node.
+    pub node: NodeId,
+    /// Which of its outputs.
+    pub index: u32,
+}
+
+impl From<NodeId> for Value {
+    /// The node's first output.
+    fn from(node: NodeId) -> Self {
+        Value { node, index: 0 }
+    }
+}
+
+/// An operation with its operands, result types and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// Operands, all earlier in the graph.
+    pub inputs: Vec<Value>,
+    /// Types of the outputs.
+    pub types: Vec<Type>,
+    /// Unique dotted name that follows the architecture (`stages.2.blocks.5.token_mixer.q`).
+    pub path: String,
+}
+
+/// A named result of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Name in the artifact's interface.
+    pub name: String,
+    /// The value.
+    pub value: Value,
+}
+
+/// Which operators are legal: see [`crate::valid`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// As the paper and the checkpoint have it: every branch, BatchNorm and head.
+    Paper,
+    /// After the exact, target-independent passes: no BatchNorm.
+    Deploy,
+    /// After a target's lowering: only what the target spells.
+    Target,
+}
+
+impl Stage {
+    /// Word in the text form.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Paper => "paper",
+            Stage::Deploy => "deploy",
+            Stage::Target => "target",
+        }
+    }
+}
+
+/// A model.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// Name of the model (`efficientformerv2-s0`).
+    pub name: String,
+    /// Which operators are legal.
+    pub stage: Stage,
+    /// Results.
+    pub outputs: Vec<Output>,
+    nodes: Vec<Node>,
+    constant: Vec<bool>,
+    paths: HashMap<String, NodeId>,
+    interned: HashMap<(Op, Vec<Value>, Vec<Type>), NodeId>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: impl Into<String>, stage: Stage) -> Self {
+        Graph {
+            name: name.into(),
+            stage,
+            outputs: Vec::new(),
+            nodes: Vec::new(),
+            constant: Vec::new(),
+            paths: HashMap::new(),
+            interned: HashMap::new(),
+        }
+    }
+
+    /// All nodes, operands before users.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (NodeId, &Node)> + DoubleEndedIterator {
+        self.nodes.iter().enumerate().map(|(i, n)| (NodeId(i as u32), n))
+    }
+
+    /// Number of nodes, constants included.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// True if there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// The node that produces a value.
+    pub fn producer(&self, value: Value) -> &Node {
+        self.node(value.node)
+    }
+
+    /// The operator that produces a value.
+    pub fn op(&self, value: Value) -> &Op {
+        &self.producer(value).op
+    }
+
+    /// Type of a value.
+    pub fn ty(&self, value: Value) -> &Type {
+        &self.producer(value).types[value.index as usize]
+    }
+
+    /// Shape of a value.
+    pub fn shape(&self, value: Value) -> &Shape {
+        &self.ty(value).shape
+    }
+
+    /// True if the value does not depend on an input of the model.
+    pub fn is_constant(&self, value: Value) -> bool {
+        self.constant[value.node.0 as usize]
+    }
+
+    /// Inputs of the model, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes().filter(|(_, n)| n.op == Op::Input)
+    }
+
+    /// Nodes that run in the artifact: neither constant nor an input.
+    pub fn run_time_nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes().filter(|(id, n)| !self.constant[id.0 as usize] && n.op != Op::Input)
+    }
+
+    /// The node with this path.
+    pub fn find(&self, path: &str) -> Option<NodeId> {
+        self.paths.get(path).copied()
+    }
+
+    /// Name of a value in the text form and in artifacts: the node's path, with `:i` behind it for outputs after the first.
+    pub fn value_name(&self, value: Value) -> String {
+        let path = &self.producer(value).path;
+        if value.index == 0 { path.clone() } else { format!("{path}:{}", value.index) }
+    }
+
+    /// Append a leaf: an input, weight, literal or generator of type `ty`.
+    ///
+    /// # Errors
+    /// If the type does not fit the leaf.
+    pub fn push_leaf(&mut self, op: Op, ty: Type, path: &str) -> Result<Value, ShapeError> {
+        crate::infer::check_leaf(&op, &ty).map_err(|e| e.at(path))?;
+        Ok(self.insert(op, Vec::new(), vec![ty], path).into())
+    }
+
+    /// Append a node; its result types follow from the operator. A constant node that exists already is returned instead.
+    /// A path that is taken gets the suffix `_2`, `_3`, …
+    ///
+    /// # Errors
+    /// If the operand types do not fit the operator; the error names `path`.
+    pub fn push(&mut self, op: Op, inputs: &[Value], path: &str) -> Result<NodeId, ShapeError> {
+        let types: Vec<&Type> = inputs.iter().map(|&v| self.ty(v)).collect();
+        let results = infer(&op, &types).map_err(|e| e.at(path))?;
+        Ok(self.insert(op, inputs.to_vec(), results, path))
+    }
+
+    fn insert(&mut self, op: Op, inputs: Vec<Value>, types: Vec<Type>, path: &str) -> NodeId {
+        let constant =
+            if inputs.is_empty() { op.is_constant_leaf() } else { inputs.iter().all(|&v| self.is_constant(v)) };
+        let id = NodeId(self.nodes.len() as u32);
+        let path = self.free_path(path);
+        if constant {
+            let key = (op.clone(), inputs.clone(), types.clone());
+            match self.interned.entry(key) {
+                std::collections::hash_map::Entry::Occupied(e) => return *e.get(),
+                std::collections::hash_map::Entry::Vacant(e) => e.insert(id),
+            };
+        }
+        self.paths.insert(path.clone(), id);
+        self.nodes.push(Node { op, inputs, types, path });
+        self.constant.push(constant);
+        id
+    }
+
+    fn free_path(&self, path: &str) -> String {
+        if !self.paths.contains_key(path) {
+            return path.to_string();
+        }
+        (2..).map(|i| format!("{path}_{i}")).find(|p| !self.paths.contains_key(p)).expect("the naturals do not end")
+    }
+
+    /// Number of times each node's outputs are read, by nodes or as a result of the model. Indexed by node, then output.
+    pub fn uses(&self) -> Vec<Vec<usize>> {
+        let mut uses: Vec<Vec<usize>> = self.nodes.iter().map(|n| vec![0; n.types.len()]).collect();
+        let outputs = self.outputs.iter().map(|o| o.value);
+        for v in self.nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(outputs) {
+            uses[v.node.0 as usize][v.index as usize] += 1;
+        }
+        uses
+    }
+
+    /// The same graph without nodes that no output needs. Inputs of the model stay.
+    pub fn pruned(&self) -> Graph {
+        let mut live = vec![false; self.nodes.len()];
+        let mut stack: Vec<NodeId> = self.outputs.iter().map(|o| o.value.node).collect();
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut live[id.0 as usize], true) {
+                stack.extend(self.node(id).inputs.iter().map(|v| v.node));
+            }
+        }
+        let mut copy = Copier::new(self, self.stage);
+        for (id, node) in self.nodes() {
+            if live[id.0 as usize] || node.op == Op::Input {
+                copy.node(id);
+            }
+        }
+        copy.finish()
+    }
+
+    /// Weights that the graph asks for: key and type, each once, in order of first use.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, &Type)> {
+        self.nodes.iter().filter_map(|n| match &n.op {
+            Op::Weight { key } => Some((key.as_str(), &n.types[0])),
+            _ => None,
+        })
+    }
+
+    /// Element type that the model computes in: f16 if any run-time float value has it, else f32.
+    pub fn precision(&self) -> DType {
+        let half = self.run_time_nodes().any(|(_, n)| n.types.iter().any(|t| t.dtype == DType::F16));
+        if half { DType::F16 } else { DType::F32 }
+    }
+}
+
+/// Builds a new graph by walking an old one: what a pass is made of.
+///
+/// A pass visits the old nodes in order and for each either copies it or pushes something else and declares what stands for the old outputs.
+#[derive(Debug)]
+pub struct Copier<'a> {
+    /// The graph that is read.
+    pub old: &'a Graph,
+    /// The graph that grows.
+    pub new: Graph,
+    map: Vec<Vec<Option<Value>>>,
+}
+
+impl<'a> Copier<'a> {
+    /// Start with an empty new graph of the same name.
+    pub fn new(old: &'a Graph, stage: Stage) -> Self {
+        let map = old.nodes.iter().map(|n| vec![None; n.types.len()]).collect();
+        Copier { old, new: Graph::new(old.name.clone(), stage), map }
+    }
+
+    /// What stands for an old value in the new graph.
+    ///
+    /// # Panics
+    /// If the value's node was neither copied nor replaced yet.
+    pub fn get(&self, old: Value) -> Value {
+        self.map[old.node.0 as usize][old.index as usize].expect("operands are visited before their users")
+    }
+
+    /// Declare what stands for an old value.
+    pub fn set(&mut self, old: Value, new: Value) {
+        self.map[old.node.0 as usize][old.index as usize] = Some(new);
+    }
+
+    /// The new operands of an old node.
+    pub fn inputs(&self, id: NodeId) -> Vec<Value> {
+        self.old.node(id).inputs.iter().map(|&v| self.get(v)).collect()
+    }
+
+    /// Copy a node with its path and declare its outputs. Result types are inferred again from the new operands.
+    ///
+    /// # Panics
+    /// If the operator does not accept the new operands: the pass replaced a value by one of another shape.
+    pub fn node(&mut self, id: NodeId) -> NodeId {
+        let node = self.old.node(id);
+        let inputs = self.inputs(id);
+        let new = if inputs.is_empty() {
+            self.new.insert(node.op.clone(), inputs, node.types.clone(), &node.path)
+        } else {
+            self.new.push(node.op.clone(), &inputs, &node.path).unwrap_or_else(|e| panic!("{e}"))
+        };
+        for index in 0..node.types.len() as u32 {
+            self.set(Value { node: id, index }, Value { node: new, index });
+        }
+        new
+    }
+
+    /// Map the outputs and return the new graph.
+    pub fn finish(mut self) -> Graph {
+        let outputs = self.old.outputs.iter();
+        self.new.outputs = outputs.map(|o| Output { name: o.name.clone(), value: self.get(o.value) }).collect();
+        self.new
+    }
+}

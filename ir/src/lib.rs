@@ -1,0 +1,28 @@
+//! vitc's graph: what a model is between its checkpoint and its artifact.
+//!
+//! A [`Graph`] is a list of nodes in topological order. A node applies an [`Op`] to earlier [`Value`]s and has one or more outputs, each with a
+//! [`Type`]: element type and shape, in which only the batch may be symbolic. Trained weights are values like any other; arithmetic on them is
+//! ordinary nodes whose inputs are all constant, so a fold is a rewrite, not a computation. Numbers appear only when somebody asks for them:
+//! the evaluator pulls a constant's expression through [`Weights`].
+//!
+//! Architecture invariants: this crate does no input or output, knows no file format and no inference engine. Adding an operator
+//! breaks the build wherever it must be answered for.
+
+pub mod cost;
+pub mod graph;
+pub mod infer;
+pub mod net;
+pub mod op;
+pub mod real;
+pub mod target;
+pub mod ty;
+pub mod weights;
+
+pub use graph::{Copier, Graph, Node, NodeId, Output, Stage, Value};
+pub use infer::ShapeError;
+pub use net::{ConvSpec, Net};
+pub use op::{BinaryKind, Generator, Op, UnaryKind};
+pub use real::Real;
+pub use target::Target;
+pub use ty::{DType, Dim, Shape, Type};
+pub use weights::{Stored, StoredType, WeightError, Weights};

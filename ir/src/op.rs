@@ -1,0 +1,463 @@
+//! The operators: a closed enum, each one documented as mathematics.
+//!
+//! Adding a variant breaks the build in every place that must answer for it: shape rule, printer, parser, evaluator, cost,
+//! expansion and each exporter. There is no wildcard arm on purpose.
+//!
+//! Conventions. Images and maps are NCHW. `x[i]` is an element, `·` a product, Σ a sum. Elementwise operators broadcast as
+//! numpy does. Inputs are listed in order; `?` marks one that may be left out at the end.
+
+use crate::real::Real;
+use crate::ty::{DType, Shape};
+
+/// Constants that the model itself defines. The value's type carries the shape.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Generator {
+    /// Every element is `value`.
+    Fill {
+        /// The element.
+        value: Real,
+    },
+    /// Element = its index along `axis`.
+    Iota {
+        /// The counted axis.
+        axis: usize,
+    },
+    /// `[n,m]`, 1 where row = column, else 0.
+    Eye,
+    /// i32 `[Nq,Nk]`: which entry of a position table belongs to a query and a key on row-major grids. The query at (y, x)
+    /// lies at key coordinates (step·y, step·x); d = query − key per axis.
+    RelativeIndex {
+        /// Query grid (height, width).
+        query: [usize; 2],
+        /// Key grid (height, width).
+        key: [usize; 2],
+        /// Key positions per query position.
+        step: [usize; 2],
+        /// How an offset becomes an index.
+        order: OffsetOrder,
+    },
+    /// `[n,m]`, m ≤ n: `cos(2πjk/n)/√n` or `sin(2πjk/n)/√n` at row j, column k; exact 0, ±1 (over √n) where due.
+    DftBasis {
+        /// Transform length.
+        n: usize,
+        /// Cosine or sine.
+        part: Part,
+    },
+    /// `[n,n]`, orthonormal DCT-II: `D[k,i] = a_k·cos(π(2i+1)k/2n)`, `a_0 = √(1/n)`, else `√(2/n)` (dsm.md 3.3).
+    DctBasis {
+        /// Transform length.
+        n: usize,
+    },
+    /// `[K,H·W]`, 0 or 1: coefficient (a, b) lies in band `min(K−1, ⌊K·r⌋)`, `r = √(((a/H)²+(b/W)²)/2)` (dsm.md 3.5).
+    BandMask {
+        /// Grid height H and width W.
+        grid: [usize; 2],
+    },
+    /// `[(2h−1)(2w−1), 2]`: log-spaced window offsets, per axis `t = 8·offset/(side−1)`, `sign(t)·log2(|t|+1)/3`
+    /// (Swin V2; FasterViT's `relative_coords_table`). A side of 1 gives 0.
+    LogCoords {
+        /// Window height h and width w.
+        window: [usize; 2],
+    },
+    /// `[n·n, 2]`: `((row − ⌊n/2⌋)/⌊n/2⌋, (col − ⌊n/2⌋)/⌊n/2⌋)` (FasterViT's 1-D position input). n = 1 gives 0.
+    GridCoords {
+        /// Side n.
+        side: usize,
+    },
+}
+
+/// Cosine or sine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Cosine.
+    Cos,
+    /// Sine.
+    Sin,
+}
+
+/// How a pair of offsets (dy, dx) becomes an index into a position table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OffsetOrder {
+    /// `|dy|·W + |dx|` with W the key grid's width (LeViT, EfficientFormer).
+    Absolute,
+    /// `(dy + H − 1)(2W − 1) + dx + W − 1` with H×W the key grid (Swin).
+    Signed,
+}
+
+/// Elementwise functions of one argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnaryKind {
+    /// max(x, 0).
+    Relu,
+    /// x·Φ(x) = x/2·(1 + erf(x/√2)), the exact form.
+    Gelu,
+    /// x·σ(x).
+    Silu,
+    /// σ(x) = 1/(1 + e^−x).
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Error function.
+    Erf,
+    /// Square root.
+    Sqrt,
+    /// e^x.
+    Exp,
+    /// |x|.
+    Abs,
+    /// −x.
+    Neg,
+}
+
+/// Elementwise functions of two arguments, broadcast as numpy does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BinaryKind {
+    /// a + b.
+    Add,
+    /// a − b.
+    Sub,
+    /// a·b.
+    Mul,
+    /// a/b.
+    Div,
+    /// max(a, b).
+    Max,
+    /// min(a, b).
+    Min,
+}
+
+/// What a reduction computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReduceKind {
+    /// Sum.
+    Sum,
+    /// Arithmetic mean.
+    Mean,
+    /// Largest element.
+    Max,
+}
+
+/// How `Resize` reads between samples. Source coordinate of output index i: see each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ResizeMode {
+    /// Sample ⌊i·in/out⌋ (PyTorch `nearest`).
+    Nearest,
+    /// Linear between samples at (i + ½)·in/out − ½, clamped (PyTorch `bilinear`, align_corners false).
+    Bilinear,
+}
+
+/// Where an attention's operands keep their channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttentionLayout {
+    /// `[B, C, …]`: channels on axis 1, all later axes together are the tokens, row-major.
+    Channels,
+    /// `[B, N, C]`: tokens on axis 1.
+    Tokens,
+}
+
+/// Normalisation of a spectral transform pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpectralNorm {
+    /// 1/√(HW) both ways.
+    Ortho,
+    /// Nothing forward, 1/(HW) back.
+    Backward,
+}
+
+/// One axis of a [`Op::Slice`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SliceAxis {
+    /// The axis.
+    pub axis: usize,
+    /// First index.
+    pub start: usize,
+    /// One past the last index.
+    pub stop: usize,
+    /// Distance of taken elements, at least 1.
+    pub step: usize,
+}
+
+/// An operator.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Op {
+    // ---- leaves -------------------------------------------------------------------------------------------------
+    /// An input of the model; its name is the node's path.
+    Input,
+    /// A trained tensor, asked for by its key when a value is needed. No inputs.
+    Weight {
+        /// The architecture's name for the tensor.
+        key: String,
+    },
+    /// A small array written out, row-major, fewer than 64 elements. No inputs.
+    Literal {
+        /// The elements.
+        values: Vec<Real>,
+    },
+    /// A constant given by a formula. No inputs.
+    Generate(Generator),
+
+    // ---- elementwise --------------------------------------------------------------------------------------------
+    /// f(x).
+    Unary(UnaryKind),
+    /// f(a, b), broadcast.
+    Binary(BinaryKind),
+    /// min(max(x, lo), hi).
+    Clip {
+        /// Lower bound.
+        lo: Real,
+        /// Upper bound.
+        hi: Real,
+    },
+    /// x where x ≥ 0, else slope·x; inputs x `[B,C,…]`, slope `[C]` or `[1]`, along axis 1.
+    Prelu,
+    /// The same numbers in another element type, rounded to nearest even.
+    Cast {
+        /// Result element type.
+        to: DType,
+    },
+
+    // ---- products -----------------------------------------------------------------------------------------------
+    /// Inputs x `[B,Cin,H,W]`, w `[Cout,Cin/groups,kh,kw]`, bias? `[Cout]`.
+    /// `y[o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[c, i·sh − top + u, j·sw − left + v]`, zero outside the map.
+    Conv {
+        /// Rows, columns per output.
+        stride: [usize; 2],
+        /// Zeros added at top, left, bottom, right.
+        pad: [usize; 4],
+        /// Channel groups.
+        groups: usize,
+    },
+    /// Matrix product of the last two axes, leading axes broadcast. Operands are transposed first where flagged.
+    MatMul {
+        /// Transpose the last two axes of a.
+        transpose_a: bool,
+        /// Transpose the last two axes of b.
+        transpose_b: bool,
+    },
+    /// `y = x·Wᵀ + b`: inputs x `[…,in]`, w `[out,in]`, bias? `[out]`.
+    Linear,
+
+    // ---- normalisation ------------------------------------------------------------------------------------------
+    /// Inputs x `[B,C,…]`, γ, β, μ, σ² `[C]`: `γ·(x − μ)/√(σ² + ε) + β` per channel (evaluation mode).
+    BatchNorm {
+        /// ε.
+        eps: Real,
+    },
+    /// Inputs x, scale?, bias? (both or neither): `(x − mean)/√(var + ε)·scale + bias`, mean and (biased) variance over `axes` together.
+    /// scale and bias have one dimension per axis of `axes`, of that axis' size or 1.
+    LayerNorm {
+        /// Normalised axes, ascending.
+        axes: Vec<usize>,
+        /// ε.
+        eps: Real,
+    },
+    /// `e^x / Σ e^x` along `axis`, computed with the maximum subtracted.
+    Softmax {
+        /// The axis that sums to one.
+        axis: usize,
+    },
+
+    // ---- reductions ---------------------------------------------------------------------------------------------
+    /// Reduction over `axes`.
+    Reduce {
+        /// What is computed.
+        kind: ReduceKind,
+        /// Reduced axes, ascending.
+        axes: Vec<usize>,
+        /// Reduced axes stay with size 1.
+        keep: bool,
+    },
+    /// Average over windows of `[B,C,H,W]`; padding is not counted, so border windows divide by fewer elements.
+    AvgPool {
+        /// Window height, width.
+        kernel: [usize; 2],
+        /// Rows, columns per output.
+        stride: [usize; 2],
+        /// Positions added at top, left, bottom, right.
+        pad: [usize; 4],
+    },
+
+    // ---- movement -----------------------------------------------------------------------------------------------
+    /// The same elements in row-major order under another shape.
+    Reshape {
+        /// Result shape.
+        shape: Shape,
+    },
+    /// `y.shape[i] = x.shape[perm[i]]`.
+    Transpose {
+        /// Source axis of each result axis.
+        perm: Vec<usize>,
+    },
+    /// Inputs laid one behind the other along `axis`.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// One output per size, cut along `axis`.
+    Split {
+        /// The axis.
+        axis: usize,
+        /// Size of each output; they add up to the axis.
+        sizes: Vec<usize>,
+    },
+    /// Every `step`-th element from `start` to before `stop` on the listed axes, which are ascending.
+    Slice {
+        /// The cut axes.
+        cuts: Vec<SliceAxis>,
+    },
+    /// Zeros added before and after each axis.
+    Pad {
+        /// Zeros before, per axis.
+        before: Vec<usize>,
+        /// Zeros after, per axis.
+        after: Vec<usize>,
+    },
+    /// Inputs x, indices (i32): `x` taken at the indices along `axis`; the axis is replaced by the indices' shape.
+    Gather {
+        /// The axis.
+        axis: usize,
+    },
+    /// Broadcast to `shape`.
+    Expand {
+        /// Result shape.
+        shape: Shape,
+    },
+    /// `[B,C,H,W]` sampled at another size.
+    Resize {
+        /// Interpolation.
+        mode: ResizeMode,
+        /// Result height, width.
+        size: [usize; 2],
+    },
+
+    // ---- operators that exist until a lowering spells them ------------------------------------------------------
+    /// Multi-head attention. Inputs q, k, v, then bias `[H|1,Nq,Nk]` if `bias`, then w₁ `[H,H]`, b₁ `[H]`, w₂ `[H,H]`, b₂ `[H]`
+    /// if `talking`. Channels are head-major: channel h·d + c. Per head: `A = scale·q kᵀ + bias`; talking: `A_h ← Σ_g w₁[h,g] A_g + b₁[h]`;
+    /// `P = softmax over keys`; talking: `P_h ← Σ_g w₂[h,g] P_g + b₂[h]`; `O = P v`. The result has q's layout and tokens and v's channels.
+    Attention {
+        /// Number of heads H.
+        heads: usize,
+        /// Factor of the scores.
+        scale: Real,
+        /// Where channels lie.
+        layout: AttentionLayout,
+        /// A bias input follows v.
+        bias: bool,
+        /// Four talking-head inputs follow.
+        talking: bool,
+    },
+    /// Real 2-D Fourier transform of the last two axes `[…,H,W]`; outputs real and imaginary part, `[…,H,W/2+1]`.
+    /// `Z[a,b] = s·Σ x[h,w]·e^{−2πi(ah/H + bw/W)}`.
+    Rfft2 {
+        /// s: 1/√(HW) or 1.
+        norm: SpectralNorm,
+    },
+    /// Inverse of `Rfft2`, inputs real and imaginary part `[…,H,W/2+1]`: the full complex inverse along H, then along W the real part of
+    /// `Σ_k c_k·Z[·,k]·e^{2πikw/W}`, `c_k = 1` for k = 0 and (W even) k = W/2, else 2. So for an input that is not Hermitian the imaginary part
+    /// of those two columns (after the inverse along H) is ignored, as PyTorch and pocketfft do.
+    Irfft2 {
+        /// Factor 1/√(HW) or 1/(HW).
+        norm: SpectralNorm,
+        /// W, which the half spectrum does not tell.
+        width: usize,
+    },
+    /// Orthonormal 2-D DCT-II of the last two axes: `S = D_H x D_Wᵀ`.
+    Dct2,
+    /// Its inverse: `x = D_Hᵀ S D_W`.
+    Idct2,
+    /// `[B,C,H,W]` to tokens `[B·(H/h)·(W/w), h·w, C]`: windows row-major, tokens row-major inside. H and W divide by the window.
+    WindowPartition {
+        /// Window height h, width w.
+        window: [usize; 2],
+    },
+    /// Inverse of `WindowPartition`: `[B·(H/h)·(W/w), h·w, C]` to `[B,C,H,W]`.
+    WindowMerge {
+        /// Window height h, width w.
+        window: [usize; 2],
+        /// Map height H, width W.
+        map: [usize; 2],
+    },
+}
+
+impl Op {
+    /// A literal scalar or array.
+    pub fn literal(values: &[f64]) -> Op {
+        Op::Literal { values: values.iter().map(|&v| Real(v)).collect() }
+    }
+
+    /// The operator's word in the text form.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Weight { .. } => "weight",
+            Op::Literal { .. } => "literal",
+            Op::Generate(g) => match g {
+                Generator::Fill { .. } => "fill",
+                Generator::Iota { .. } => "iota",
+                Generator::Eye => "eye",
+                Generator::RelativeIndex { .. } => "relative_index",
+                Generator::DftBasis { .. } => "dft_basis",
+                Generator::DctBasis { .. } => "dct_basis",
+                Generator::BandMask { .. } => "band_mask",
+                Generator::LogCoords { .. } => "log_coords",
+                Generator::GridCoords { .. } => "grid_coords",
+            },
+            Op::Unary(k) => match k {
+                UnaryKind::Relu => "relu",
+                UnaryKind::Gelu => "gelu",
+                UnaryKind::Silu => "silu",
+                UnaryKind::Sigmoid => "sigmoid",
+                UnaryKind::Tanh => "tanh",
+                UnaryKind::Erf => "erf",
+                UnaryKind::Sqrt => "sqrt",
+                UnaryKind::Exp => "exp",
+                UnaryKind::Abs => "abs",
+                UnaryKind::Neg => "neg",
+            },
+            Op::Binary(k) => match k {
+                BinaryKind::Add => "add",
+                BinaryKind::Sub => "sub",
+                BinaryKind::Mul => "mul",
+                BinaryKind::Div => "div",
+                BinaryKind::Max => "max",
+                BinaryKind::Min => "min",
+            },
+            Op::Clip { .. } => "clip",
+            Op::Prelu => "prelu",
+            Op::Cast { .. } => "cast",
+            Op::Conv { .. } => "conv",
+            Op::MatMul { .. } => "matmul",
+            Op::Linear => "linear",
+            Op::BatchNorm { .. } => "batch_norm",
+            Op::LayerNorm { .. } => "layer_norm",
+            Op::Softmax { .. } => "softmax",
+            Op::Reduce { kind, .. } => match kind {
+                ReduceKind::Sum => "reduce_sum",
+                ReduceKind::Mean => "reduce_mean",
+                ReduceKind::Max => "reduce_max",
+            },
+            Op::AvgPool { .. } => "avg_pool",
+            Op::Reshape { .. } => "reshape",
+            Op::Transpose { .. } => "transpose",
+            Op::Concat { .. } => "concat",
+            Op::Split { .. } => "split",
+            Op::Slice { .. } => "slice",
+            Op::Pad { .. } => "pad",
+            Op::Gather { .. } => "gather",
+            Op::Expand { .. } => "expand",
+            Op::Resize { .. } => "resize",
+            Op::Attention { .. } => "attention",
+            Op::Rfft2 { .. } => "rfft2",
+            Op::Irfft2 { .. } => "irfft2",
+            Op::Dct2 => "dct2",
+            Op::Idct2 => "idct2",
+            Op::WindowPartition { .. } => "window_partition",
+            Op::WindowMerge { .. } => "window_merge",
+        }
+    }
+
+    /// True for weights, literals and generators: leaves whose value does not depend on the model's input.
+    pub fn is_constant_leaf(&self) -> bool {
+        matches!(self, Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_))
+    }
+}

@@ -1,0 +1,171 @@
+//! Targets: what an artifact may contain and what each form costs there. Data, not code.
+//!
+//! Sources of the figures: the project's measurements with TensorRT-RTX 1.7 and ONNX Runtime 1.31, and Apple's published rules; every
+//! constant says which.
+
+use crate::graph::{Graph, Node};
+use crate::op::Op;
+use crate::ty::DType;
+
+/// The file format and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// ONNX with this opset of the default domain.
+    Onnx {
+        /// 17 to 23.
+        opset: u32,
+    },
+    /// CoreML ML Program for this iOS version: 15, 16, 17, 18 or 26.
+    CoreMl {
+        /// Lowest iOS version that loads the file.
+        ios: u32,
+    },
+}
+
+/// How attention is spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttentionForm {
+    /// Fewest nodes and transposes: products on channel-major maps.
+    Compact,
+    /// Token-major 4-D operands and softmax on the last axis, which TensorRT fuses into one kernel.
+    Fused,
+}
+
+/// Constants of the cost model: cost = MACs / rate + kernels × launch + small products × small + bytes / bandwidth, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// Multiply-accumulates per microsecond.
+    pub rate: f64,
+    /// Microseconds per kernel.
+    pub launch: f64,
+    /// Microseconds per small product of a batched left product (one per batch item).
+    pub small: f64,
+    /// Bytes per microsecond.
+    pub bandwidth: f64,
+}
+
+/// What an artifact may contain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// File format and version.
+    pub format: Format,
+    /// Highest rank of a value.
+    pub rank_limit: usize,
+    /// `Gelu` is one node.
+    pub gelu: bool,
+    /// `Silu` is one node.
+    pub silu: bool,
+    /// `Linear` is one node on values of at most this rank (0: never).
+    pub linear_rank: usize,
+    /// A matrix product may transpose its operands.
+    pub matmul_transpose: bool,
+    /// `LayerNorm` may normalise any axes; else only the last ones.
+    pub layer_norm_any_axis: bool,
+    /// How attention is spelled.
+    pub attention: AttentionForm,
+    /// With f16: softmax runs in f32 between casts.
+    pub softmax_f32: bool,
+    /// With f16: means over the map run in f32 between casts.
+    pub mean_f32: bool,
+    /// Parallel convolutions of one geometry on one input become one.
+    pub merge_siblings: bool,
+    /// Cost model.
+    pub cost: Cost,
+}
+
+impl Target {
+    /// Plain ONNX, for ONNX Runtime and the like.
+    pub fn onnx(opset: u32) -> Target {
+        Target {
+            name: "onnx",
+            format: Format::Onnx { opset },
+            rank_limit: usize::MAX,
+            gelu: opset >= 20,
+            silu: false, // ONNX Runtime fuses x·Sigmoid(x); Swish exists from opset 24
+            linear_rank: 2,
+            matmul_transpose: false,
+            layer_norm_any_axis: false,
+            attention: AttentionForm::Compact,
+            softmax_f32: true,
+            mean_f32: true,
+            merge_siblings: true,
+            // Fit over 22 filter forms with ONNX Runtime 1.31, one thread (recipes-spectral.md section 7).
+            cost: Cost { rate: 50e3, launch: 5.0, small: 0.5, bandwidth: 5.6e3 },
+        }
+    }
+
+    /// ONNX that TensorRT builds.
+    pub fn tensorrt(opset: u32) -> Target {
+        Target {
+            name: "tensorrt-onnx",
+            attention: AttentionForm::Fused,
+            // Assumed, not measured: half the f16 tensor rate of an A100's data sheet, its memory bandwidth, a usual launch.
+            cost: Cost { rate: 78e6, launch: 4.0, small: 0.0, bandwidth: 1.5e6 },
+            linear_rank: 0,
+            ..Target::onnx(opset)
+        }
+    }
+
+    /// CoreML ML Program.
+    pub fn coreml(ios: u32) -> Target {
+        Target {
+            name: "coreml",
+            format: Format::CoreMl { ios },
+            rank_limit: 5,
+            gelu: true,
+            silu: true,
+            linear_rank: 3,
+            matmul_transpose: true,
+            layer_norm_any_axis: true,
+            attention: AttentionForm::Compact,
+            softmax_f32: false,
+            mean_f32: false,
+            merge_siblings: true,
+            // Assumed: a tenth of the A14 engine's published rate for the small layers of these models; never measured on a device.
+            cost: Cost { rate: 1.1e6, launch: 10.0, small: 1.0, bandwidth: 30e3 },
+        }
+    }
+
+    /// Whether the target can say this node; the reason if not. Only called for run-time nodes.
+    ///
+    /// # Errors
+    /// What the target does not have.
+    pub fn allows(&self, graph: &Graph, node: &Node) -> Result<(), String> {
+        let name = self.name;
+        if let Some(t) = node.types.iter().find(|t| t.shape.rank() > self.rank_limit) {
+            return Err(format!("{name} holds values of rank {} at most, found {t}", self.rank_limit));
+        }
+        let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
+        let no = |what: &str| Err(format!("{name} has no {what}"));
+        match &node.op {
+            Op::Unary(crate::op::UnaryKind::Gelu) if !self.gelu => no("gelu"),
+            Op::Unary(crate::op::UnaryKind::Silu) if !self.silu => no("silu"),
+            Op::Linear if rank > self.linear_rank => no(&format!("linear on rank {rank}")),
+            Op::MatMul { transpose_a, transpose_b } if (*transpose_a || *transpose_b) && !self.matmul_transpose => {
+                no("transposing matmul")
+            }
+            Op::LayerNorm { axes, .. } if !self.layer_norm_any_axis && axes.last() != Some(&(rank - 1)) => {
+                no("layer_norm on inner axes")
+            }
+            Op::BatchNorm { .. }
+            | Op::Attention { .. }
+            | Op::Rfft2 { .. }
+            | Op::Irfft2 { .. }
+            | Op::Dct2
+            | Op::Idct2
+            | Op::WindowPartition { .. }
+            | Op::WindowMerge { .. } => no(node.op.word()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Default element type of the target: CoreML's Neural Engine computes in f16 only.
+    pub fn default_precision(&self) -> DType {
+        match self.format {
+            Format::Onnx { .. } => DType::F32,
+            Format::CoreMl { .. } => DType::F16,
+        }
+    }
+}
