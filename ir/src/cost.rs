@@ -78,7 +78,12 @@ pub fn total_macs(graph: &Graph) -> u64 {
 
 /// Elements of the float constants that run-time nodes read: the parameters of the graph as it stands.
 pub fn parameters(graph: &Graph) -> u64 {
-    emitted_constants(graph).iter().map(|&v| graph.ty(v)).filter(|t| t.dtype.is_float()).map(|t| t.shape.elements() as u64).sum()
+    emitted_constants(graph)
+        .iter()
+        .map(|&v| graph.ty(v))
+        .filter(|t| t.dtype.is_float())
+        .map(|t| t.shape.elements() as u64)
+        .sum()
 }
 
 /// Constant values that run-time nodes (or outputs) read, each once, in order of first use: what an artifact stores.

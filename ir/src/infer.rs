@@ -182,9 +182,8 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
             let (la, m, ka) = split(0, *transpose_a);
             let (lb, kb, n) = split(1, *transpose_b);
             need(ka == kb, "contracts equal dimensions")?;
-            let mut lead = broadcast(&la, &lb).ok_or_else(|| {
-                format!("leading shapes do not broadcast: {} and {}", inputs[0], inputs[1])
-            })?;
+            let mut lead = broadcast(&la, &lb)
+                .ok_or_else(|| format!("leading shapes do not broadcast: {} and {}", inputs[0], inputs[1]))?;
             lead.0.extend([m, n]);
             need(lead.0.iter().filter(|d| d.fixed().is_none()).count() <= 1, "keeps one batch dimension")?;
             like(lead)
