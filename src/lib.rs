@@ -1,0 +1,6 @@
+//! vitc: a deployment compiler for efficient vision transformers.
+//!
+//! A trained PyTorch checkpoint goes in; a checked ONNX file or CoreML package comes out. Every export walks one road: paper graph,
+//! passes, target graph, exporter, file, check, place.
+
+pub mod place;
