@@ -1,0 +1,212 @@
+//! What an artifact says about itself, the same in every format: where it comes from and how its input must be prepared.
+//!
+//! Invariant: the text depends on nothing but the fields, so equal exports give equal bytes (no date, no host, no path).
+
+use vitc_ir::DType;
+
+/// Version of vitc that this crate belongs to.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Key whose presence tells that vitc wrote the artifact.
+pub const VERSION_KEY: &str = "vitc.version";
+
+/// Where the weights come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightSource {
+    /// A trained checkpoint.
+    Checkpoint {
+        /// Name of the file or folder, without its directory.
+        file: String,
+        /// BLAKE3 of its bytes, in hexadecimal.
+        blake3: String,
+    },
+    /// Generated from a seed: good for measuring latency only.
+    Seeded {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+/// How a picture becomes the model's input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preprocessing {
+    /// Subtracted per channel (red, green, blue), for pixels scaled to 0..1.
+    pub mean: [f64; 3],
+    /// Divided by per channel, after the subtraction.
+    pub std: [f64; 3],
+    /// Fraction of the resized picture's side that the centre crop keeps.
+    pub crop: f64,
+    /// Interpolation of the resize: `bicubic`, `bilinear`.
+    pub interpolation: String,
+    /// The artifact subtracts and divides itself, so it takes pixels in 0..1; else the caller does.
+    pub normalised_inside: bool,
+}
+
+impl Preprocessing {
+    /// Smallest and largest value that a channel of the input can take.
+    pub fn input_range(&self) -> [f64; 2] {
+        if self.normalised_inside {
+            return [0.0, 1.0];
+        }
+        let bound = |pixel: f64| (0..3).map(move |c| (pixel - self.mean[c]) / self.std[c]);
+        [bound(0.0).fold(f64::INFINITY, f64::min), bound(1.0).fold(f64::NEG_INFINITY, f64::max)]
+    }
+
+    /// One sentence for a person: what the input holds.
+    pub fn describe(&self) -> String {
+        let Preprocessing { crop, interpolation, .. } = self;
+        let frame = format!("RGB, {interpolation} resize, centre crop {crop}");
+        if self.normalised_inside {
+            format!("{frame}, pixels scaled to 0..1; the model normalises them")
+        } else {
+            format!("{frame}, pixels scaled to 0..1, minus mean [{}], over std [{}]", list(&self.mean), list(&self.std))
+        }
+    }
+}
+
+/// What an artifact says about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata {
+    /// Name of the model (`efficientformerv2-s0`).
+    pub architecture: String,
+    /// Where the weights come from.
+    pub weights: WeightSource,
+    /// How a picture becomes the input, if the model takes one.
+    pub preprocessing: Option<Preprocessing>,
+    /// Element type that the artifact computes in.
+    pub precision: DType,
+    /// Decisions that depended on the weights' or activations' values (an f32 island, a rescale), one sentence each.
+    pub decisions: Vec<String>,
+    /// Who trained or published the model.
+    pub author: Option<String>,
+    /// Licence of the weights.
+    pub license: Option<String>,
+    /// What the model is for, in the user's words.
+    pub description: Option<String>,
+    /// Further entries, in order.
+    pub extra: Vec<(String, String)>,
+}
+
+impl Metadata {
+    /// Metadata of a model that nothing else is known about.
+    pub fn new(architecture: impl Into<String>, weights: WeightSource, precision: DType) -> Self {
+        Metadata {
+            architecture: architecture.into(),
+            weights,
+            preprocessing: None,
+            precision,
+            decisions: Vec::new(),
+            author: None,
+            license: None,
+            description: None,
+            extra: Vec::new(),
+        }
+    }
+
+    /// All entries as keys and values, in a fixed order; each key once (an extra entry does not replace one of vitc's own).
+    pub fn entries(&self) -> Vec<(String, String)> {
+        let mut entries: Vec<(String, String)> = Vec::new();
+        let mut put = |key: &str, value: String| {
+            if entries.iter().all(|(k, _)| k != key) {
+                entries.push((key.to_string(), value));
+            }
+        };
+        put(VERSION_KEY, VERSION.to_string());
+        put("vitc.architecture", self.architecture.clone());
+        match &self.weights {
+            WeightSource::Checkpoint { file, blake3 } => {
+                put("vitc.weights", "trained".into());
+                put("vitc.source", file.clone());
+                put("vitc.source.blake3", blake3.clone());
+            }
+            WeightSource::Seeded { seed } => {
+                put("vitc.weights", "seeded, untrained".into());
+                put("vitc.seed", seed.to_string());
+            }
+        }
+        put("vitc.precision", self.precision.to_string());
+        if let Some(p) = &self.preprocessing {
+            put("preprocessing.mean", list(&p.mean));
+            put("preprocessing.std", list(&p.std));
+            put("preprocessing.crop", p.crop.to_string());
+            put("preprocessing.interpolation", p.interpolation.clone());
+            let place = if p.normalised_inside { "inside the model" } else { "by the caller" };
+            put("preprocessing.normalisation", place.into());
+            let [lo, hi] = p.input_range();
+            put("preprocessing.input_range", format!("{lo:.4},{hi:.4}"));
+        }
+        for (i, decision) in self.decisions.iter().enumerate() {
+            put(&format!("vitc.decision.{}", i + 1), decision.clone());
+        }
+        let free = [("author", &self.author), ("license", &self.license), ("description", &self.description)];
+        for (key, value) in free {
+            if let Some(value) = value {
+                put(key, value.clone());
+            }
+        }
+        for (key, value) in &self.extra {
+            put(key, value.clone());
+        }
+        entries
+    }
+
+    /// The description that a viewer shows: the user's words if there are any, and always whether the weights are trained.
+    pub fn summary(&self) -> String {
+        let mut text = self.description.clone().unwrap_or_else(|| self.architecture.clone());
+        match &self.weights {
+            WeightSource::Checkpoint { file, .. } => text.push_str(&format!(" (weights: {file})")),
+            WeightSource::Seeded { .. } => text.push_str(" (seeded, untrained weights: for latency only)"),
+        }
+        if let Some(p) = &self.preprocessing {
+            text.push_str(&format!(". Input: {}", p.describe()));
+        }
+        text
+    }
+}
+
+fn list(values: &[f64]) -> String {
+    values.iter().map(f64::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Metadata {
+        let weights = WeightSource::Seeded { seed: 7 };
+        Metadata {
+            preprocessing: Some(Preprocessing {
+                mean: [0.485, 0.456, 0.406],
+                std: [0.229, 0.224, 0.225],
+                crop: 0.9,
+                interpolation: "bicubic".into(),
+                normalised_inside: false,
+            }),
+            extra: vec![("vitc.version".into(), "forged".into()), ("team".into(), "vision".into())],
+            ..Metadata::new("tiny", weights, DType::F32)
+        }
+    }
+
+    #[test]
+    fn every_key_stands_once_and_untrained_weights_say_so() {
+        let metadata = sample();
+        let entries = metadata.entries();
+        let mut keys: Vec<&str> = entries.iter().map(|(k, _)| k.as_str()).collect();
+        keys.sort_unstable();
+        let all = keys.len();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+        assert_eq!(entries[0], (VERSION_KEY.to_string(), VERSION.to_string()));
+        assert!(entries.contains(&("vitc.weights".into(), "seeded, untrained".into())));
+        assert!(metadata.summary().contains("untrained"));
+    }
+
+    #[test]
+    fn input_range_follows_the_normalisation() {
+        let mut p = sample().preprocessing.expect("sample has preprocessing");
+        let [lo, hi] = p.input_range();
+        assert!((lo + 2.117_904).abs() < 1e-5 && (hi - 2.64).abs() < 1e-5);
+        p.normalised_inside = true;
+        assert_eq!(p.input_range(), [0.0, 1.0]);
+    }
+}

@@ -1,0 +1,3 @@
+//! ONNX: opset 17 to 23, complete static types, every node named by its path.
+
+pub mod messages;
