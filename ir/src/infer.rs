@@ -1,4 +1,7 @@
 //! Shape rules: the result types of every operator, one match.
+//!
+//! Every type has at most one batch dimension, dimensions of at least 1 and fewer than 2⁴⁸ elements, so that sizes never overflow. Rules
+//! meet operands and attributes of any text, so they report what does not fit and never panic.
 
 use crate::op::{AttentionLayout, Generator, Op, SpectralNorm};
 use crate::ty::{DType, Dim, Shape, Type};
@@ -23,9 +26,24 @@ impl ShapeError {
     }
 }
 
+/// Check what holds for every type.
+fn check_type(ty: &Type) -> Result<(), String> {
+    let dims = &ty.shape.0;
+    if dims.iter().filter(|d| d.fixed().is_none()).count() > 1 {
+        return Err(format!("keeps one batch dimension, found {ty}"));
+    }
+    match dims.iter().try_fold(1usize, |n, d| n.checked_mul(d.at(1)).filter(|n| (1..1 << 48).contains(n))) {
+        Some(_) => Ok(()),
+        None => Err(format!("needs dimensions of at least 1 and fewer than 2^48 elements, found {ty}")),
+    }
+}
+
 /// Check the declared type of a leaf.
 pub(crate) fn check_leaf(op: &Op, ty: &Type) -> Result<(), ShapeError> {
     let fail = |what: String| Err(ShapeError { path: String::new(), op: op.word(), what });
+    if let Err(what) = check_type(ty) {
+        return fail(what);
+    }
     let rank = ty.shape.rank();
     if !matches!(op, Op::Input) && ty.shape.has_batch() {
         return fail(format!("a constant of type {ty} depends on the batch"));
@@ -53,7 +71,9 @@ pub(crate) fn check_leaf(op: &Op, ty: &Type) -> Result<(), ShapeError> {
                 Generator::DftBasis { n, .. } => rank == 2 && fixed[0] == *n && fixed[1] <= *n,
                 Generator::DctBasis { n } => fixed == [*n, *n],
                 Generator::BandMask { grid } => rank == 2 && fixed[1] == grid[0] * grid[1],
-                Generator::LogCoords { window } => fixed == [(2 * window[0] - 1) * (2 * window[1] - 1), 2],
+                Generator::LogCoords { window } => {
+                    !window.contains(&0) && fixed == [(2 * window[0] - 1) * (2 * window[1] - 1), 2]
+                }
                 Generator::GridCoords { side } => fixed == [side * side, 2],
             };
             if fits { Ok(()) } else { fail(format!("does not make a value of type {ty}")) }
@@ -91,7 +111,8 @@ pub fn window_output(input: usize, kernel: usize, stride: usize, before: usize, 
 /// # Errors
 /// If the operands do not fit; the error's path is empty and the caller fills it in.
 pub fn infer(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, ShapeError> {
-    rule(op, inputs).map_err(|what| ShapeError { path: String::new(), op: op.word(), what })
+    let types = rule(op, inputs).and_then(|types| types.iter().try_for_each(check_type).map(|()| types));
+    types.map_err(|what| ShapeError { path: String::new(), op: op.word(), what })
 }
 
 fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
@@ -117,6 +138,10 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
     };
     let rank = |i: usize| inputs[i].shape.rank();
     let dims = |i: usize| &inputs[i].shape.0;
+    let plain = |axis: usize| {
+        let d = dims(0)[axis];
+        d.fixed().ok_or_else(|| format!("needs a plain number on axis {axis}, found {}", inputs[0]))
+    };
     match op {
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             Err("is a leaf and has a declared type".into())
@@ -161,7 +186,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
                 inputs.len() == 2 || inputs[2].shape == Shape::fixed(&[w[0]]),
                 "takes one bias element per output channel",
             )?;
-            let (h, wd) = (inputs[0].shape.dim(2), inputs[0].shape.dim(3));
+            let (h, wd) = (plain(2)?, plain(3)?);
             let oh = window_output(h, w[2], stride[0], pad[0], pad[2]);
             let ow = window_output(wd, w[3], stride[1], pad[1], pad[3]);
             match (oh, ow) {
@@ -236,12 +261,12 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
         Op::AvgPool { kernel, stride, pad } => {
             arity(1, 1)?;
             need(rank(0) == 4, "takes x [B,C,H,W]")?;
-            let (h, w) = (inputs[0].shape.dim(2), inputs[0].shape.dim(3));
+            let (h, w) = (plain(2)?, plain(3)?);
             let oh = window_output(h, kernel[0], stride[0], pad[0], pad[2]);
             let ow = window_output(w, kernel[1], stride[1], pad[1], pad[3]);
             let covered = (0..4).all(|i| pad[i] < kernel[i % 2]);
             match (oh, ow) {
-                (Some(oh), Some(ow)) if covered => like(Shape::batched(dims(0)[0], &[inputs[0].shape.dim(1), oh, ow])),
+                (Some(oh), Some(ow)) if covered => like(Shape::batched(dims(0)[0], &[plain(1)?, oh, ow])),
                 _ => need(false, "needs windows that touch the map").map(|()| vec![]),
             }
         }
@@ -334,7 +359,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
         Op::Resize { size, .. } => {
             arity(1, 1)?;
             need(rank(0) == 4 && !size.contains(&0), "takes x [B,C,H,W]")?;
-            like(Shape::batched(dims(0)[0], &[inputs[0].shape.dim(1), size[0], size[1]]))
+            like(Shape::batched(dims(0)[0], &[plain(1)?, size[0], size[1]]))
         }
         Op::Attention { heads, layout, bias, talking, .. } => {
             let count = 3 + usize::from(*bias) + if *talking { 4 } else { 0 };
@@ -349,6 +374,10 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
                 }
             };
             let parts = (split(0), split(1), split(2));
+            need(
+                *heads > 0 && inputs[..3].iter().all(|t| t.shape.0[1..].iter().all(|d| d.fixed().is_some())),
+                "takes at least one head and the batch first",
+            )?;
             let (Some((bq, cq, tq)), Some((bk, ck, tk)), Some((bv, cv, tv))) = parts else {
                 return need(false, "takes q, k, v [B,C,…] or [B,N,C]").map(|()| vec![]);
             };
@@ -384,7 +413,8 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
             need(rank(0) >= 2, "takes x […,H,W]")?;
             let mut shape = inputs[0].shape.clone();
             let last = shape.rank() - 1;
-            shape.0[last] = Dim::Fixed(shape.0[last].fixed().ok_or("does not transform the batch")? / 2 + 1);
+            plain(last - 1)?;
+            shape.0[last] = Dim::Fixed(plain(last)? / 2 + 1);
             let part = Type::new(inputs[0].dtype, shape);
             Ok(vec![part.clone(), part])
         }
@@ -392,6 +422,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
             arity(2, 2)?;
             same_dtype()?;
             need(inputs[0].shape == inputs[1].shape && rank(0) >= 2, "takes two parts […,H,W/2+1]")?;
+            plain(rank(0) - 2)?;
             let mut shape = inputs[0].shape.clone();
             let last = shape.rank() - 1;
             need(shape.0[last] == Dim::Fixed(width / 2 + 1), &format!("to width {width} takes W/2+1 columns"))?;
@@ -401,12 +432,13 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
         Op::Dct2 | Op::Idct2 => {
             arity(1, 1)?;
             need(rank(0) >= 2, "takes x […,H,W]")?;
+            plain(rank(0) - 2).and(plain(rank(0) - 1))?;
             like(inputs[0].shape.clone())
         }
         Op::WindowPartition { window } => {
             arity(1, 1)?;
             need(rank(0) == 4, "takes x [B,C,H,W]")?;
-            let (h, w) = (inputs[0].shape.dim(2), inputs[0].shape.dim(3));
+            let (h, w) = (plain(2)?, plain(3)?);
             need(
                 !window.contains(&0) && h % window[0] == 0 && w % window[1] == 0,
                 &format!("with windows {window:?} takes a map that they divide"),

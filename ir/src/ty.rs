@@ -26,6 +26,15 @@ impl DType {
         }
     }
 
+    /// Word in the text form.
+    pub fn word(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::I32 => "i32",
+        }
+    }
+
     /// True for `F32` and `F16`.
     pub fn is_float(self) -> bool {
         self != DType::I32
@@ -34,11 +43,7 @@ impl DType {
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DType::F32 => "f32",
-            DType::F16 => "f16",
-            DType::I32 => "i32",
-        })
+        f.write_str(self.word())
     }
 }
 
