@@ -1,3 +1,18 @@
-//! ONNX: opset 17 to 23, complete static types, every node named by its path.
+//! ONNX files: opset 17 to 23, complete static types, every node named by its path.
+//!
+//! [`write()`] streams a graph to a file, [`text()`] shows the same file without its numbers, [`inspect`] reads any ONNX file's own description.
+//!
+//! Invariants. Each run-time node becomes exactly one ONNX node; no shape arithmetic, no duplicate shapes, no unused constants; a
+//! symbolic batch is the dimension `batch`, its multiples `k*batch`.
 
 pub mod messages;
+mod ops;
+mod pending;
+mod plan;
+mod read;
+mod text;
+mod write;
+
+pub use read::{Inspection, ITEM_LIMIT, Port, ReadError, inspect};
+pub use text::text;
+pub use write::{DataFile, INLINE_LIMIT, OnnxOptions, size_of, write, write_external};
