@@ -102,13 +102,9 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             let conv = conv.int("group", *groups as i64).ints("kernel_shape", &kernel);
             Ok(conv.ints("pads", pad).ints("strides", stride))
         }
-        Op::MatMul { transpose_a: false, transpose_b: false } => {
-            Ok(Spelling::new("MatMul", b.read_all(&node.inputs)))
-        }
+        Op::MatMul { transpose_a: false, transpose_b: false } => Ok(Spelling::new("MatMul", b.read_all(&node.inputs))),
         Op::MatMul { .. } => Err("MatMul does not transpose its operands".into()),
-        Op::Linear if shape(0).rank() == 2 => {
-            Ok(Spelling::new("Gemm", b.read_all(&node.inputs)).int("transB", 1))
-        }
+        Op::Linear if shape(0).rank() == 2 => Ok(Spelling::new("Gemm", b.read_all(&node.inputs)).int("transB", 1)),
         Op::Linear => Err(format!("Gemm takes a matrix, found rank {}", shape(0).rank())),
 
         Op::BatchNorm { eps } => {
@@ -121,7 +117,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             }
             let sizes: Vec<usize> = axes.iter().map(|&a| x.dim(a)).collect();
             if let Some(&odd) = node.inputs[1..].iter().find(|&&v| graph.shape(v) != &Shape::fixed(&sizes)) {
-                return Err(format!("LayerNormalization takes scale and bias of shape {sizes:?}, found {}", graph.ty(odd)));
+                return Err(format!(
+                    "LayerNormalization takes scale and bias of shape {sizes:?}, found {}",
+                    graph.ty(odd)
+                ));
             }
             let mut inputs = b.read_all(&node.inputs);
             if inputs.len() == 1 {

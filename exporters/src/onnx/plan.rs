@@ -270,7 +270,13 @@ impl<'g> Builder<'g> {
         let name = unused(&mut self.value_names, wanted);
         let (data_type, dims, bytes) = array.clone();
         let raw_data = Bytes::from(bytes);
-        self.message.initializer.push(onnx::Tensor { dims, data_type, name: name.clone(), raw_data, ..Default::default() });
+        self.message.initializer.push(onnx::Tensor {
+            dims,
+            data_type,
+            name: name.clone(),
+            raw_data,
+            ..Default::default()
+        });
         self.arrays.insert(array, name.clone());
         name
     }

@@ -255,7 +255,9 @@ impl Fields {
             Ok(n) if n <= self.0.remaining() => Ok(self.0.split_to(n)),
             _ => {
                 let left = self.0.remaining();
-                Err(ReadError::Malformed(format!("a field of {length} bytes where {left} are left: truncated or damaged")))
+                Err(ReadError::Malformed(format!(
+                    "a field of {length} bytes where {left} are left: truncated or damaged"
+                )))
             }
         }
     }

@@ -61,7 +61,9 @@ pub(super) fn type_of(info: &onnx::ValueInfo) -> String {
         (None, None) => "?".into(),
     };
     match &tensor.shape {
-        Some(shape) => format!("{}[{}]", word(tensor.elem_type), shape.dim.iter().map(dim).collect::<Vec<_>>().join(",")),
+        Some(shape) => {
+            format!("{}[{}]", word(tensor.elem_type), shape.dim.iter().map(dim).collect::<Vec<_>>().join(","))
+        }
         None => format!("{}[…]", word(tensor.elem_type)),
     }
 }

@@ -5,13 +5,13 @@
 //! temporary one.
 
 use super::messages as onnx;
+use super::pending as eval;
 use super::plan::{Plan, Streamed};
 use crate::metadata::Metadata;
 use crate::{ExportError, Summary};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::io::{BufWriter, Write};
-use super::pending as eval;
 use vitc_ir::{DType, Graph, Target, Value, Weights};
 
 /// Largest protobuf message that every reader takes.
@@ -109,7 +109,7 @@ fn emit(
     let mut out = BufWriter::with_capacity(1 << 20, out);
     out.write_all(&header)?;
     let values: Vec<Value> = plan.streamed.iter().map(|s| s.value).collect();
-    let mut written = 0;
+    let mut written: u64 = 0;
     let mut wide = Vec::new();
     let mut sink = |index: usize, bytes: &[u8]| -> std::io::Result<()> {
         let constant = &plan.streamed[index];
