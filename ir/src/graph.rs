@@ -205,6 +205,22 @@ impl Graph {
         id
     }
 
+    /// Take the path off a node that is about to be replaced, so that its replacement can bear it.
+    pub fn release_path(&mut self, id: NodeId) -> String {
+        let free = self.free_path(&format!("{}.replaced", self.node(id).path));
+        self.rename(id, &free)
+    }
+
+    /// Give a node another path and return the one it had. A path that is taken gets a suffix, as in [`Graph::push`].
+    pub fn rename(&mut self, id: NodeId, path: &str) -> String {
+        let old = std::mem::take(&mut self.nodes[id.0 as usize].path);
+        self.paths.remove(&old);
+        let new = self.free_path(path);
+        self.paths.insert(new.clone(), id);
+        self.nodes[id.0 as usize].path = new;
+        old
+    }
+
     fn free_path(&self, path: &str) -> String {
         if !self.paths.contains_key(path) {
             return path.to_string();
@@ -292,11 +308,32 @@ impl<'a> Copier<'a> {
         self.old.node(id).inputs.iter().map(|&v| self.get(v)).collect()
     }
 
-    /// Copy a node with its path and declare its outputs. Result types are inferred again from the new operands.
+    /// The new value of an old constant, copied with everything it is made of if it was not visited yet.
+    pub fn constant(&mut self, old: Value) -> Value {
+        if self.map[old.node.0 as usize][old.index as usize].is_none() {
+            assert!(self.old.is_constant(old), "only constants can be copied ahead of their turn");
+            for &input in &self.old.node(old.node).inputs {
+                self.constant(input);
+            }
+            self.node(old.node);
+        }
+        self.get(old)
+    }
+
+    /// True if the node's outputs are declared already.
+    pub fn is_done(&self, id: NodeId) -> bool {
+        self.map[id.0 as usize].iter().all(Option::is_some)
+    }
+
+    /// Copy a node with its path and declare its outputs; nothing happens if they are declared already. Result types are inferred
+    /// again from the new operands.
     ///
     /// # Panics
     /// If the operator does not accept the new operands: the pass replaced a value by one of another shape.
     pub fn node(&mut self, id: NodeId) -> NodeId {
+        if self.is_done(id) {
+            return self.get(id.into()).node;
+        }
         let node = self.old.node(id);
         let inputs = self.inputs(id);
         let new = if inputs.is_empty() {

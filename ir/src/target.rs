@@ -69,8 +69,8 @@ pub struct Target {
     pub softmax_f32: bool,
     /// With f16: means over the map run in f32 between casts.
     pub mean_f32: bool,
-    /// Parallel convolutions of one geometry on one input become one.
-    pub merge_siblings: bool,
+    /// So many parallel products of one geometry on one input become one, whose result is split.
+    pub merge_siblings: usize,
     /// Cost model.
     pub cost: Cost,
 }
@@ -90,7 +90,7 @@ impl Target {
             attention: AttentionForm::Compact,
             softmax_f32: true,
             mean_f32: true,
-            merge_siblings: true,
+            merge_siblings: 3, // two would trade a product for a split
             // Fit over 22 filter forms with ONNX Runtime 1.31, one thread (recipes-spectral.md section 7).
             cost: Cost { rate: 50e3, launch: 5.0, small: 0.5, bandwidth: 5.6e3 },
         }
@@ -104,6 +104,7 @@ impl Target {
             // Assumed, not measured: half the f16 tensor rate of an A100's data sheet, its memory bandwidth, a usual launch.
             cost: Cost { rate: 78e6, launch: 4.0, small: 0.0, bandwidth: 1.5e6 },
             linear_rank: 0,
+            merge_siblings: 2, // three convolutions for q, k and v cost 17 kernels, one 7 (tensorrt.md 2.3)
             ..Target::onnx(opset)
         }
     }
@@ -122,7 +123,7 @@ impl Target {
             attention: AttentionForm::Compact,
             softmax_f32: false,
             mean_f32: false,
-            merge_siblings: true,
+            merge_siblings: 3,
             // Assumed: a tenth of the A14 engine's published rate for the small layers of these models; never measured on a device.
             cost: Cost { rate: 1.1e6, launch: 10.0, small: 1.0, bandwidth: 30e3 },
         }

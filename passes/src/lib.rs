@@ -1,1 +1,118 @@
-//! placeholder
+//! Passes: Graph → Graph, each a file and a plain function in a plain list.
+//!
+//! Every file opens with *Given*, *Result* and *Exact* (why, or the bound). [`deploy`] runs the exact, target-independent list; [`lower`] spells a
+//! deploy graph for a target.
+//!
+//! Architecture invariants: a pass never reads a weight's numbers and never mentions a file format; it is parameterised by [`Target`], which is
+//! data. Arithmetic on weights becomes constant nodes. Running a list twice changes nothing.
+
+mod algebra;
+mod batch_norm_affine;
+mod cancel_movement;
+mod common_subexpressions;
+mod fold_attention_scale;
+mod fold_batch_norm;
+mod fold_scale;
+mod lower_attention;
+mod merge_branches;
+mod merge_siblings;
+mod name_constants;
+mod precision;
+mod spell;
+
+use vitc_ir::{DType, Graph, Stage, Target};
+
+/// What a pass did to a graph.
+#[derive(Debug, Clone)]
+pub struct Rewritten {
+    /// The new graph; equal to the old one if `count` is 0.
+    pub graph: Graph,
+    /// Number of rewrites.
+    pub count: usize,
+    /// What could not be done and why, and other facts for the report.
+    pub notes: Vec<String>,
+}
+
+/// One line of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassReport {
+    /// Name of the pass.
+    pub pass: &'static str,
+    /// Number of rewrites.
+    pub count: usize,
+    /// Run-time nodes before.
+    pub before: usize,
+    /// Run-time nodes after.
+    pub after: usize,
+    /// What could not be done and why.
+    pub notes: Vec<String>,
+}
+
+/// A pass: its name and its function.
+pub type Pass = (&'static str, fn(&Graph) -> Rewritten);
+
+/// The exact passes that suit every target, in order.
+pub const DEPLOY: &[Pass] = &[
+    ("fold_batch_norm", fold_batch_norm::run),
+    ("merge_branches", merge_branches::run),
+    ("fold_scale", fold_scale::run),
+    ("fold_attention_scale", fold_attention_scale::run),
+    ("batch_norm_affine", batch_norm_affine::run),
+    ("common_subexpressions", common_subexpressions::run),
+];
+
+/// What a lowering may decide.
+#[derive(Debug, Clone)]
+pub struct LowerOptions {
+    /// Element type of the computation.
+    pub precision: DType,
+    /// Element type of inputs and outputs.
+    pub interface: DType,
+}
+
+/// The deploy form of a paper graph, and what each pass did.
+pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
+    let mut pipeline = Pipeline::new(graph.clone());
+    for &(name, pass) in DEPLOY {
+        pipeline.apply(name, pass);
+    }
+    pipeline.finish(Stage::Deploy)
+}
+
+/// A deploy graph spelled for a target, and what each pass did.
+pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, Vec<PassReport>) {
+    let mut pipeline = Pipeline::new(graph.clone());
+    pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
+    pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
+    pipeline.apply("spell", |g| spell::run(g, target));
+    pipeline.apply("cancel_movement", cancel_movement::run);
+    pipeline.apply("common_subexpressions", common_subexpressions::run);
+    pipeline.apply("precision", |g| precision::run(g, target, options));
+    pipeline.apply("name_constants", name_constants::run);
+    pipeline.finish(Stage::Target)
+}
+
+/// A graph on its way through a list of passes.
+struct Pipeline {
+    graph: Graph,
+    report: Vec<PassReport>,
+}
+
+impl Pipeline {
+    fn new(graph: Graph) -> Self {
+        Pipeline { graph, report: Vec::new() }
+    }
+
+    fn apply(&mut self, pass: &'static str, run: impl FnOnce(&Graph) -> Rewritten) {
+        let before = self.graph.run_time_nodes().count();
+        let Rewritten { graph, count, notes } = run(&self.graph);
+        self.graph = graph.pruned();
+        let after = self.graph.run_time_nodes().count();
+        self.report.push(PassReport { pass, count, before, after, notes });
+    }
+
+    fn finish(mut self, stage: Stage) -> (Graph, Vec<PassReport>) {
+        self.graph.stage = stage;
+        (self.graph, self.report)
+    }
+}

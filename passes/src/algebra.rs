@@ -1,0 +1,168 @@
+//! Linear nodes and the weight arithmetic that passes share: scaling, shifting and composing convolutions and matrix products.
+//!
+//! A [`Linear`] is a view of a `conv` or `linear` node: `y = W·x + b`. Its methods return a new view whose weights are new constant nodes named
+//! after the node, and [`Linear::emit`] appends it.
+
+use vitc_ir::{BinaryKind, Graph, Net, NodeId, Op, Real, Shape, Value};
+
+/// A convolution or matrix product with its constant weights.
+#[derive(Debug, Clone)]
+pub(crate) struct Linear {
+    pub(crate) op: Op,
+    pub(crate) x: Value,
+    pub(crate) w: Value,
+    pub(crate) b: Option<Value>,
+    /// Name of the node and prefix of its constants.
+    pub(crate) path: String,
+}
+
+impl Linear {
+    /// The view of a node, if it is a `conv` or `linear` with constant weights.
+    pub(crate) fn of(graph: &Graph, id: NodeId) -> Option<Linear> {
+        let node = graph.node(id);
+        if !matches!(node.op, Op::Conv { .. } | Op::Linear) || !node.inputs[1..].iter().all(|&v| graph.is_constant(v)) {
+            return None;
+        }
+        let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs.get(2).copied());
+        Some(Linear { op: node.op.clone(), x, w, b, path: node.path.clone() })
+    }
+
+    /// Output channels.
+    pub(crate) fn outputs(&self, graph: &Graph) -> usize {
+        graph.shape(self.w).dim(0)
+    }
+
+    /// Channel groups: 1 for a matrix product.
+    pub(crate) fn groups(&self) -> usize {
+        match self.op {
+            Op::Conv { groups, .. } => groups,
+            _ => 1,
+        }
+    }
+
+    /// True if each output position reads one input position: a matrix product, or a 1x1 convolution that never reads padding.
+    pub(crate) fn is_pointwise(&self, graph: &Graph) -> bool {
+        match &self.op {
+            Op::Conv { pad, .. } => *pad == [0; 4] && graph.shape(self.w).0[2..].iter().all(|d| d.fixed() == Some(1)),
+            _ => true,
+        }
+    }
+
+    /// True if no output reads padding.
+    pub(crate) fn is_unpadded(&self) -> bool {
+        match &self.op {
+            Op::Conv { pad, .. } => *pad == [0; 4],
+            _ => true,
+        }
+    }
+
+    /// Axis of the result that holds the output channels.
+    pub(crate) fn channel_axis(&self, graph: &Graph) -> usize {
+        match self.op {
+            Op::Conv { .. } => 1,
+            _ => graph.shape(self.x).rank() - 1,
+        }
+    }
+
+    /// `s∘y`: outputs scaled by the vector or scalar `s`.
+    pub(crate) fn scaled(self, graph: &mut Graph, s: Value) -> Linear {
+        let rank = graph.shape(self.w).rank();
+        let mut net = Net::within(graph, &self.path);
+        let column = if net.ty(s).shape.rank() == 0 { s } else { net.along("s_rows", s, 0, rank) };
+        let w = net.binary("w", BinaryKind::Mul, self.w, column);
+        let b = self.b.map(|b| net.binary("b", BinaryKind::Mul, b, s));
+        Linear { w, b, ..self }
+    }
+
+    /// `y + t` for a vector `t` of one element per output channel.
+    pub(crate) fn shifted(self, graph: &mut Graph, t: Value) -> Linear {
+        let b = match self.b {
+            Some(b) => Net::within(graph, &self.path).binary("b", BinaryKind::Add, b, t),
+            None => t,
+        };
+        Linear { b: Some(b), ..self }
+    }
+
+    /// `W·(s∘x) + b`: the factor `s`, one element per input channel, moved into the weights. Exact with any padding.
+    pub(crate) fn with_scaled_inputs(self, graph: &mut Graph, s: Value) -> Linear {
+        let shape = graph.shape(self.w).as_fixed().expect("weights are fixed");
+        let (outputs, groups) = (shape[0], self.groups());
+        let mut net = Net::within(graph, &self.path);
+        let s = if groups == 1 {
+            net.along("s_columns", s, 1, shape.len())
+        } else {
+            // Row o reads the input channels of its group.
+            let per_group = net.reshape("s_groups", s, Shape::fixed(&[groups, 1, shape[1]]));
+            let rows = Shape::fixed(&[groups, outputs / groups, shape[1]]);
+            let rows = net.push("s_rows", Op::Expand { shape: rows }, &[per_group]);
+            let mut dims = vec![1; shape.len()];
+            dims[..2].copy_from_slice(&shape[..2]);
+            net.reshape("s_rows", rows, Shape::fixed(&dims))
+        };
+        let w = net.binary("w", BinaryKind::Mul, self.w, s);
+        Linear { w, ..self }
+    }
+
+    /// `W·t`: the response to the constant `t` per input channel, one element per output channel. Only without padding.
+    pub(crate) fn response(&self, graph: &mut Graph, t: Value) -> Value {
+        assert!(self.is_unpadded(), "{}: the border of a padded convolution responds otherwise", self.path);
+        let shape = graph.shape(self.w).as_fixed().expect("weights are fixed");
+        let (outputs, groups) = (shape[0], self.groups());
+        let mut net = Net::within(graph, &self.path);
+        let w = if shape[2..].iter().all(|&d| d == 1) {
+            net.reshaped("w_taps", self.w, &[outputs, shape[1]])
+        } else {
+            let axes: Vec<usize> = (2..shape.len()).collect();
+            let op = Op::Reduce { kind: vitc_ir::op::ReduceKind::Sum, axes, keep: false };
+            net.push("w_taps", op, &[self.w])
+        };
+        let w = net.reshaped("w_groups", w, &[groups, outputs / groups, shape[1]]);
+        let t = net.reshaped("t_groups", t, &[groups, shape[1], 1]);
+        let y = net.matmul("response", w, t);
+        net.reshaped("response", y, &[outputs])
+    }
+
+    /// Append the node under its path.
+    pub(crate) fn emit(self, graph: &mut Graph) -> Value {
+        let inputs: Vec<Value> = [self.x, self.w].into_iter().chain(self.b).collect();
+        graph.push(self.op, &inputs, &self.path).unwrap_or_else(|e| panic!("{e}")).into()
+    }
+}
+
+/// `s = γ/√(σ² + ε)` and `t = β − μ·s` of a BatchNorm node: `y = s∘x + t`.
+pub(crate) fn batch_norm_affine(graph: &mut Graph, path: &str, eps: Real, [g, b, m, v]: [Value; 4]) -> (Value, Value) {
+    let mut net = Net::within(graph, path);
+    let eps = net.scalar(eps.0);
+    let variance = net.binary("var_eps", BinaryKind::Add, v, eps);
+    let std = net.unary("std", vitc_ir::UnaryKind::Sqrt, variance);
+    let s = net.binary("s", BinaryKind::Div, g, std);
+    let ms = net.binary("mean_s", BinaryKind::Mul, m, s);
+    let t = net.binary("t", BinaryKind::Sub, b, ms);
+    (s, t)
+}
+
+/// The constant `c` as a vector along `axis` of a value of shape `shape`, or as a scalar, if broadcasting makes it that.
+pub(crate) fn as_vector(graph: &mut Graph, c: Value, shape: &Shape, axis: usize) -> Option<Value> {
+    let dims = graph.shape(c).as_fixed()?;
+    let offset = shape.rank().checked_sub(dims.len())?;
+    let vector = dims.iter().enumerate().all(|(i, &d)| d == 1 || i + offset == axis);
+    if !vector || !graph.is_constant(c) {
+        return None;
+    }
+    let n: usize = dims.iter().product();
+    let path = graph.producer(c).path.clone();
+    let mut net = Net::within(graph, path);
+    if n == 1 {
+        return Some(net.reshaped("scalar", c, &[]));
+    }
+    Some(net.reshaped("vector", c, &[n]))
+}
+
+/// `c` repeated to a vector of `n` elements if it is a scalar.
+pub(crate) fn repeated(graph: &mut Graph, c: Value, n: usize) -> Value {
+    if graph.shape(c).rank() == 1 {
+        return c;
+    }
+    let path = graph.producer(c).path.clone();
+    Net::within(graph, path).push("repeated", Op::Expand { shape: Shape::fixed(&[n]) }, &[c])
+}

@@ -1,0 +1,85 @@
+//! Move the factor of the attention scores into the projection that makes the queries.
+//!
+//! ```text
+//! Given    attention(q = W·x + b, k, v){scale = c}            Result   attention(q = (c∘W)·x + c∘b, k, v){scale = 1}
+//! Given    q = first part of split(W·x + b)                   Result   the rows of that part scaled
+//! ```
+//!
+//! Exact    scores are linear in q. The projection must have no other reader, or be read by a split whose part only the attention reads as its
+//!          queries. Queries that are also the keys (FMViT's shared projection) are not touched: the factor then stays in the attention.
+
+use crate::Rewritten;
+use crate::algebra::Linear;
+use vitc_ir::{Copier, Graph, Net, Op, Real, Shape, Value};
+
+/// Run the pass.
+pub(crate) fn run(graph: &Graph) -> Rewritten {
+    let uses = graph.uses();
+    let used_once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
+    let mut copy = Copier::new(graph, graph.stage);
+    let mut count = 0;
+    // Projections that some attention asks to be scaled: old node → (factor, rows).
+    let mut wanted = std::collections::HashMap::new();
+    let mut unscaled = std::collections::HashSet::new();
+    for (id, node) in graph.nodes() {
+        let Op::Attention { scale, .. } = node.op else { continue };
+        let q = node.inputs[0];
+        if scale == Real(1.0) || !used_once(q) {
+            continue;
+        }
+        let (source, rows) = match graph.op(q) {
+            Op::Split { axis, sizes } => {
+                let source = graph.producer(q).inputs[0];
+                let start: usize = sizes[..q.index as usize].iter().sum();
+                let last = graph.shape(source).rank() - 1;
+                let channels = match graph.op(source) {
+                    Op::Conv { .. } => *axis == 1,
+                    _ => *axis == last,
+                };
+                if !channels || !used_once(source) {
+                    continue;
+                }
+                (source, Some((start, sizes[q.index as usize])))
+            }
+            _ => (q, None),
+        };
+        if Linear::of(graph, source.node).is_some() {
+            wanted.insert(source.node, (scale, rows));
+            unscaled.insert(id);
+        }
+    }
+    for (id, node) in graph.nodes() {
+        let new = copy.node(id);
+        if let Some(&(scale, rows)) = wanted.get(&id) {
+            let linear = Linear::of(&copy.new, new).expect("a copy of a linear node is one");
+            let outputs = linear.outputs(&copy.new);
+            let path = copy.new.release_path(new);
+            let factor = factor(&mut copy.new, &path, scale, rows, outputs);
+            let y = Linear { path, ..linear }.scaled(&mut copy.new, factor).emit(&mut copy.new);
+            copy.set(id.into(), y);
+        } else if let (Op::Attention { heads, layout, bias, talking, .. }, true) = (&node.op, unscaled.contains(&id)) {
+            let path = copy.new.release_path(new);
+            let (heads, layout, bias, talking) = (*heads, *layout, *bias, *talking);
+            let op = Op::Attention { heads, scale: Real(1.0), layout, bias, talking };
+            let inputs = copy.inputs(id);
+            let y = copy.new.push(op, &inputs, &path).unwrap_or_else(|e| panic!("{e}"));
+            copy.set(id.into(), y.into());
+            count += 1;
+        }
+    }
+    Rewritten { graph: copy.finish(), count, notes: Vec::new() }
+}
+
+/// The factor of each output row: `scale` on the rows asked for, 1 elsewhere; a scalar if all rows are.
+fn factor(graph: &mut Graph, path: &str, scale: Real, rows: Option<(usize, usize)>, outputs: usize) -> Value {
+    let mut net = Net::within(graph, path);
+    let Some((start, count)) = rows else { return net.scalar(scale.0) };
+    let mut parts = Vec::new();
+    for (value, n) in [(1.0, start), (scale.0, count), (1.0, outputs - start - count)] {
+        if n > 0 {
+            let scalar = net.scalar(value);
+            parts.push(net.push("rows", Op::Expand { shape: Shape::fixed(&[n]) }, &[scalar]));
+        }
+    }
+    net.concat("row_factors", &parts, 0)
+}

@@ -1,0 +1,139 @@
+//! Spell attention with products, softmax and as little movement as the target needs.
+//!
+//! ```text
+//! Given    attention(q, k, v, bias?, talking heads?)
+//! Result   compact, channels first   O = v·softmax(qᵀ·k + bias)ᵀ          on [B,H,d,N], which is a view of the map
+//!          fused, tokens             O = softmax(q·kᵀ + bias)·v            on [B,H,N,d], the spelling that TensorRT fuses
+//! ```
+//!
+//! Exact    The heads' mix before softmax is linear, so it is applied to the scores and, as arithmetic on constants, to the bias; its own bias is the
+//!          same for all keys of a query, and softmax does not see what is constant along a row. The mix behind softmax is a 1x1 convolution over heads.
+
+use crate::Rewritten;
+use vitc_ir::op::AttentionLayout;
+use vitc_ir::target::AttentionForm;
+use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, Op, Real, Shape, Target, Value};
+
+/// Run the pass.
+pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
+    let mut copy = Copier::new(graph, graph.stage);
+    let mut count = 0;
+    for (id, node) in graph.nodes() {
+        let &Op::Attention { heads, scale, layout, bias, talking } = &node.op else {
+            copy.node(id);
+            continue;
+        };
+        let inputs = copy.inputs(id);
+        let result = graph.shape(id.into()).clone();
+        let mut net = Net::within(&mut copy.new, &node.path);
+        let call = Call { heads, scale, layout, bias: bias.then(|| inputs[3]), talking: talking.then(|| {
+            let at = inputs.len() - 4;
+            [inputs[at], inputs[at + 2], inputs[at + 3]]
+        }) };
+        let qkv = [inputs[0], inputs[1], inputs[2]];
+        let y = match (layout, target.attention) {
+            (AttentionLayout::Channels, AttentionForm::Compact) => call.channels_compact(&mut net, qkv, target),
+            _ => call.token_major(&mut net, qkv),
+        };
+        let y = net.reshape("out", y, result);
+        copy.set(id.into(), y);
+        count += 1;
+    }
+    Rewritten { graph: copy.finish(), count, notes: Vec::new() }
+}
+
+/// An attention's parameters.
+struct Call {
+    heads: usize,
+    scale: Real,
+    layout: AttentionLayout,
+    bias: Option<Value>,
+    /// First mix, second mix, second mix' bias.
+    talking: Option<[Value; 3]>,
+}
+
+impl Call {
+    /// `[B,C,…]` seen as `[B,H,d,N]`.
+    fn channel_major(&self, net: &mut Net, name: &str, x: Value) -> Value {
+        let shape = net.ty(x).shape.clone();
+        let tokens: usize = shape.0[2..].iter().map(|d| d.at(1)).product();
+        let d = shape.dim(1) / self.heads;
+        net.reshape(name, x, Shape(vec![shape.0[0], Dim::Fixed(self.heads), Dim::Fixed(d), Dim::Fixed(tokens)]))
+    }
+
+    fn channels_compact(&self, net: &mut Net, qkv: [Value; 3], target: &Target) -> Value {
+        let [q, k, v] = [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])].map(|(n, x)| self.channel_major(net, n, x));
+        let product = |net: &mut Net, name: &str, a: Value, b: Value, [ta, tb]: [bool; 2]| {
+            let flags = target.matmul_transpose;
+            let mut turned = |net: &mut Net, x: Value, turn: bool, name: &str| {
+                if turn && !flags { net.transpose(name, x, &[0, 1, 3, 2]) } else { x }
+            };
+            let a = turned(net, a, ta, &format!("{name}.a"));
+            let b = turned(net, b, tb, &format!("{name}.b"));
+            net.push(name, Op::MatMul { transpose_a: ta && flags, transpose_b: tb && flags }, &[a, b])
+        };
+        let scores = product(net, "scores", q, k, [true, false]);
+        let weights = self.weights(net, scores);
+        product(net, "values", v, weights, [false, true])
+    }
+
+    fn token_major(&self, net: &mut Net, qkv: [Value; 3]) -> Value {
+        let [q, k, v] = match self.layout {
+            AttentionLayout::Channels => {
+                let [q, k, v] =
+                    [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])].map(|(n, x)| self.channel_major(net, n, x));
+                let q = net.transpose("q.tokens", q, &[0, 1, 3, 2]);
+                [q, k, net.transpose("v.tokens", v, &[0, 1, 3, 2])]
+            }
+            AttentionLayout::Tokens => {
+                let mut heads = |name: &str, x: Value, perm: [usize; 4]| {
+                    let shape = net.ty(x).shape.clone();
+                    let d = shape.dim(2) / self.heads;
+                    let split = Shape(vec![shape.0[0], shape.0[1], Dim::Fixed(self.heads), Dim::Fixed(d)]);
+                    let x = net.reshape(name, x, split);
+                    net.transpose(format!("{name}.heads"), x, &perm)
+                };
+                [heads("q", qkv[0], [0, 2, 1, 3]), heads("k", qkv[1], [0, 2, 3, 1]), heads("v", qkv[2], [0, 2, 1, 3])]
+            }
+        };
+        let scores = net.matmul("scores", q, k);
+        let weights = self.weights(net, scores);
+        let y = net.matmul("values", weights, v);
+        match self.layout {
+            AttentionLayout::Channels => net.transpose("map", y, &[0, 1, 3, 2]),
+            AttentionLayout::Tokens => net.transpose("merge", y, &[0, 2, 1, 3]),
+        }
+    }
+
+    /// Attention weights `[B,H,Nq,Nk]` from raw scores.
+    fn weights(&self, net: &mut Net, scores: Value) -> Value {
+        let mut scores = scores;
+        if self.scale != Real(1.0) {
+            let scale = net.scalar(self.scale.0);
+            scores = net.binary("scale", BinaryKind::Mul, scores, scale);
+        }
+        let mix = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
+        let mut bias = self.bias;
+        if let Some([first, ..]) = self.talking {
+            let h = self.heads;
+            let kernel = net.reshape("mix1.w", first, Shape::fixed(&[h, h, 1, 1]));
+            scores = net.push("mix1", mix.clone(), &[scores, kernel]);
+            bias = bias.map(|b| {
+                let dims = net.ty(b).shape.as_fixed().expect("a bias is constant");
+                let flat = net.reshape("bias.rows", b, Shape::fixed(&[dims[0], dims[1] * dims[2]]));
+                let all = net.push("bias.heads", Op::Expand { shape: Shape::fixed(&[h, dims[1] * dims[2]]) }, &[flat]);
+                let mixed = net.matmul("bias.mixed", first, all);
+                net.reshape("bias.mixed", mixed, Shape::fixed(&[h, dims[1], dims[2]]))
+            });
+        }
+        if let Some(bias) = bias {
+            scores = net.binary("bias.add", BinaryKind::Add, scores, bias);
+        }
+        let mut weights = net.push("softmax", Op::Softmax { axis: 3 }, &[scores]);
+        if let Some([_, second, offset]) = self.talking {
+            let kernel = net.reshape("mix2.w", second, Shape::fixed(&[self.heads, self.heads, 1, 1]));
+            weights = net.push("mix2", mix, &[weights, kernel, offset]);
+        }
+        weights
+    }
+}

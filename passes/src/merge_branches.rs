@@ -1,0 +1,251 @@
+//! Merge a sum of linear branches over one input into one convolution or one matrix product.
+//!
+//! ```text
+//! Given    y = A(x) + B(x)      each a convolution with stride s, a BatchNorm, a factor per channel, an unpadded average pool, or x itself
+//! Result   y = conv(x; W_A ⊕ W_B, b_A + b_B)      kernels laid over each other at the same input offset, zero elsewhere
+//! Given    y = (W_A x + b_A) + (W_B x + b_B)   or   (W x + b) + x
+//! Result   y = (W_A + W_B) x + (b_A + b_B)     or   (W + I) x + b
+//! ```
+//!
+//! Exact    Tap u of a convolution padded by p at the top reads row i·s − p + u, and 0 outside the map. Branches with equal stride and output grid
+//!          therefore agree on what lies under each offset u − p, borders included, whatever their kernel sizes, so kernels add
+//!          offset by offset. An average pool is such a branch only without padding, because it does not count what it pads.
+//!          A branch with g groups is one with fewer groups G | g whose kernel is zero between the old groups.
+//!
+//! Done only if the merged kernel has no more elements than the branches together, so that multiply-accumulates never rise. A branch that
+//! something else reads stays, and the report says so.
+
+use crate::Rewritten;
+use crate::algebra::{Linear, as_vector, batch_norm_affine};
+use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, Op, Real, Shape, Type, Value};
+
+/// Run the pass.
+pub(crate) fn run(graph: &Graph) -> Rewritten {
+    let uses = graph.uses();
+    let mut copy = Copier::new(graph, graph.stage);
+    let mut count = 0;
+    // Merged nodes that no later sum swallowed: a sum of n branches takes n − 1 rewrites and leaves one.
+    let mut results = std::collections::HashSet::new();
+    for (id, node) in graph.nodes() {
+        if node.op == Op::Binary(BinaryKind::Add) && !graph.is_constant(id.into()) {
+            let operands = [0, 1].map(|i| {
+                let old = node.inputs[i];
+                (copy.get(old), uses[old.node.0 as usize][old.index as usize] == 1)
+            });
+            if let Some(y) = merge(&mut copy.new, operands) {
+                copy.set(id.into(), y);
+                count += 1;
+                operands.iter().for_each(|(v, _)| {
+                    results.remove(v);
+                });
+                results.insert(y);
+                continue;
+            }
+        }
+        copy.node(id);
+    }
+    let notes = match results.len() {
+        0 => vec![],
+        n => vec![format!("{} branches into {n} linear nodes", count + n)],
+    };
+    Rewritten { graph: copy.finish(), count, notes }
+}
+
+/// A linear map of the map `x` `[B,C,H,W]`.
+struct Branch {
+    x: Value,
+    /// `[O,C/groups,kh,kw]`
+    w: Value,
+    b: Option<Value>,
+    stride: [usize; 2],
+    pad: [usize; 4],
+    groups: usize,
+    path: String,
+}
+
+fn merge(graph: &mut Graph, operands: [(Value, bool); 2]) -> Option<Value> {
+    let [(a, _), (b, _)] = operands;
+    if graph.ty(a) != graph.ty(b) || a == b {
+        return None;
+    }
+    if let Some(y) = merge_products(graph, operands) {
+        return Some(y);
+    }
+    let [first, second] = operands.map(|(v, once)| if once { branch(graph, v) } else { None });
+    let (first, second) = match (first, second) {
+        (Some(f), Some(s)) if f.x == s.x => (f, s),
+        (Some(f), _) if f.x == b => (f, identity(graph, b)?),
+        (_, Some(s)) if s.x == a => (s, identity(graph, a)?),
+        _ => return None,
+    };
+    let merged = overlay(graph, &first, &second, graph.shape(a).clone())?;
+    for (v, path) in [(a, &first.path), (b, &second.path), (b, &first.path), (a, &second.path)] {
+        if graph.producer(v).path == *path {
+            graph.release_path(v.node);
+        }
+    }
+    Some(merged.emit(graph))
+}
+
+/// The value as a branch over its producer's operand.
+fn branch(graph: &mut Graph, value: Value) -> Option<Branch> {
+    let node = graph.producer(value).clone();
+    let x = *node.inputs.first()?;
+    let path = node.path.clone();
+    let depthwise = |graph: &Graph| -> Option<usize> {
+        let shape = graph.shape(x);
+        (shape.rank() == 4).then(|| shape.dim(1))
+    };
+    match &node.op {
+        Op::Conv { stride, pad, groups } => {
+            let linear = Linear::of(graph, value.node)?;
+            Some(Branch { x, w: linear.w, b: linear.b, stride: *stride, pad: *pad, groups: *groups, path })
+        }
+        Op::BatchNorm { eps } => {
+            let c = depthwise(graph)?;
+            let parameters = [node.inputs[1], node.inputs[2], node.inputs[3], node.inputs[4]];
+            let (s, t) = batch_norm_affine(graph, &path, *eps, parameters);
+            let w = Net::within(graph, &path).along("w", s, 0, 4);
+            Some(Branch { x, w, b: Some(t), stride: [1; 2], pad: [0; 4], groups: c, path })
+        }
+        Op::AvgPool { kernel, stride, pad } if *pad == [0; 4] => {
+            let c = depthwise(graph)?;
+            let fill = Generator::Fill { value: Real(1.0 / (kernel[0] * kernel[1]) as f64) };
+            let w = Net::within(graph, &path).generate("w", fill, Type::f32(&[c, 1, kernel[0], kernel[1]]));
+            Some(Branch { x, w, b: None, stride: *stride, pad: [0; 4], groups: c, path })
+        }
+        Op::Binary(BinaryKind::Mul) => {
+            let at = node.inputs.iter().position(|&v| graph.is_constant(v))?;
+            let x = node.inputs[1 - at];
+            let shape = graph.shape(x).clone();
+            let s = as_vector(graph, node.inputs[at], &shape, 1).filter(|_| shape.rank() == 4)?;
+            let s = crate::algebra::repeated(graph, s, shape.dim(1));
+            let w = Net::within(graph, &path).along("w", s, 0, 4);
+            Some(Branch { x, w, b: None, stride: [1; 2], pad: [0; 4], groups: shape.dim(1), path })
+        }
+        _ => None,
+    }
+}
+
+/// x itself as a branch over x.
+fn identity(graph: &mut Graph, x: Value) -> Option<Branch> {
+    let shape = graph.shape(x);
+    let c = (shape.rank() == 4).then(|| shape.dim(1))?;
+    let path = graph.producer(x).path.clone();
+    let fill = Generator::Fill { value: Real(1.0) };
+    let w = Net::within(graph, &path).generate("identity", fill, Type::f32(&[c, 1, 1, 1]));
+    // The empty path never names the result.
+    Some(Branch { x, w, b: None, stride: [1; 2], pad: [0; 4], groups: c, path: String::new() })
+}
+
+/// Both branches as one convolution with the result shape `shape`, if it costs no more.
+fn overlay(graph: &mut Graph, a: &Branch, b: &Branch, shape: Shape) -> Option<Linear> {
+    if a.stride != b.stride {
+        return None;
+    }
+    let kernels = [a, b].map(|r| graph.shape(r.w).as_fixed().expect("weights are fixed"));
+    let groups = gcd(a.groups, b.groups);
+    let channels = kernels[0][1] * a.groups;
+    // Offsets of taps relative to i·s: from −pad to −pad + k − 1, per axis; the union starts at or before 0.
+    let (mut pad, mut size) = ([0; 4], [0; 2]);
+    let map = [graph.shape(a.x).dim(2), graph.shape(a.x).dim(3)];
+    for axis in 0..2 {
+        let before = a.pad[axis].max(b.pad[axis]);
+        let end = |r: &Branch, k: &[usize]| before - r.pad[axis] + k[2 + axis];
+        size[axis] = end(a, &kernels[0]).max(end(b, &kernels[1]));
+        pad[axis] = before;
+        let reach = (shape.dim(2 + axis) - 1) * a.stride[axis] + size[axis];
+        pad[2 + axis] = reach.saturating_sub(before + map[axis]);
+    }
+    let elements = |k: &[usize]| k.iter().product::<usize>();
+    let merged = kernels[0][0] * (channels / groups) * size[0] * size[1];
+    if merged > elements(&kernels[0]) + elements(&kernels[1]) {
+        return None;
+    }
+    let path = common_scope(&a.path, &b.path);
+    let [wa, wb] = [a, b].map(|r| placed(graph, &path, r, groups, pad, size));
+    let mut net = Net::within(graph, &path);
+    let w = net.binary("w", BinaryKind::Add, wa, wb);
+    let bias = match (a.b, b.b) {
+        (Some(p), Some(q)) => Some(net.binary("b", BinaryKind::Add, p, q)),
+        (p, q) => p.or(q),
+    };
+    let op = Op::Conv { stride: a.stride, pad, groups };
+    let inputs: Vec<&Type> = [a.x, w].into_iter().chain(bias).map(|v| graph.ty(v)).collect();
+    let result = vitc_ir::infer::infer(&op, &inputs).ok()?;
+    (result[0].shape == shape).then_some(Linear { op, x: a.x, w, b: bias, path })
+}
+
+/// The branch's kernel with `groups` groups inside a kernel of side `size` whose top left tap lies `pad` before.
+fn placed(graph: &mut Graph, path: &str, branch: &Branch, groups: usize, pad: [usize; 4], size: [usize; 2]) -> Value {
+    let mut w = branch.w;
+    let shape = graph.shape(w).as_fixed().expect("weights are fixed");
+    let (outputs, inner, kh, kw) = (shape[0], shape[1], shape[2], shape[3]);
+    let mut net = Net::within(graph, path);
+    let n = branch.groups / groups;
+    if n > 1 {
+        let rows = outputs / branch.groups;
+        let blocks = net.reshape("w_blocks", w, Shape::fixed(&[groups, n, rows, 1, inner * kh * kw]));
+        let eye = net.generate(format!("eye_{n}"), Generator::Eye, Type::f32(&[n, n]));
+        let eye = net.reshape(format!("eye_{n}"), eye, Shape::fixed(&[1, n, 1, n, 1]));
+        let spread = net.binary("w_spread", BinaryKind::Mul, blocks, eye);
+        w = net.reshape("w_dense", spread, Shape::fixed(&[outputs, n * inner, kh, kw]));
+    }
+    let before = [pad[0] - branch.pad[0], pad[1] - branch.pad[1]];
+    if before == [0, 0] && [kh, kw] == size {
+        return w;
+    }
+    let (before, after) = (
+        vec![0, 0, before[0], before[1]],
+        vec![0, 0, size[0] - kh - before[0], size[1] - kw - before[1]],
+    );
+    net.push("w_padded", Op::Pad { before, after }, &[w])
+}
+
+/// Two matrix products of one input, or one and its input.
+fn merge_products(graph: &mut Graph, [(a, a_once), (b, b_once)]: [(Value, bool); 2]) -> Option<Value> {
+    let product = |graph: &Graph, v: Value, once: bool| {
+        Linear::of(graph, v.node).filter(|l| once && l.op == Op::Linear)
+    };
+    let merged = match (product(graph, a, a_once), product(graph, b, b_once)) {
+        (Some(p), Some(q)) if p.x == q.x => {
+            let path = common_scope(&p.path, &q.path);
+            let mut net = Net::within(graph, &path);
+            let w = net.binary("w", BinaryKind::Add, p.w, q.w);
+            let bias = match (p.b, q.b) {
+                (Some(x), Some(y)) => Some(net.binary("b", BinaryKind::Add, x, y)),
+                (x, y) => x.or(y),
+            };
+            graph.release_path(a.node);
+            graph.release_path(b.node);
+            Linear { w, b: bias, path, ..p }
+        }
+        (Some(p), _) if p.x == b => with_identity(graph, p, a),
+        (_, Some(q)) if q.x == a => with_identity(graph, q, b),
+        _ => return None,
+    };
+    Some(merged.emit(graph))
+}
+
+fn with_identity(graph: &mut Graph, product: Linear, value: Value) -> Linear {
+    let n = product.outputs(graph);
+    let path = graph.release_path(value.node);
+    let mut net = Net::within(graph, &path);
+    let eye = net.generate("eye", Generator::Eye, Type::f32(&[n, n]));
+    let w = net.binary("w", BinaryKind::Add, product.w, eye);
+    Linear { w, path, ..product }
+}
+
+/// The scope that both paths share, or the first path if they share none. An empty path names nothing.
+fn common_scope(a: &str, b: &str) -> String {
+    if a.is_empty() || b.is_empty() {
+        return format!("{a}{b}");
+    }
+    let shared = a.split('.').zip(b.split('.')).take_while(|(x, y)| x == y).map(|(x, _)| x);
+    let scope = shared.collect::<Vec<_>>().join(".");
+    if scope.is_empty() { a.to_string() } else { scope }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,336 @@
+//! EfficientFormerV2: "Rethinking Vision Transformers for MobileNet Size and Speed", Li et al., ICCV 2023 (arXiv 2212.08059).
+//!
+//! A four-stage pyramid of MLP blocks with a depthwise convolution inside; the last blocks of stages 3 and 4 attend first. Stage 3 attends at
+//! half resolution, stage 4 at its own, and the step between them is an attention with strided queries. Heads talk before and after softmax.
+//!
+//! | | widths | depths | attention blocks | parameters | MACs | top-1 (300 / 450 epochs) |
+//! |---|---|---|---|---|---|---|
+//! | S0 | 32 48 96 176 | 2 2 6 4 | 2 | 3.5M | 0.40G | 75.7 / 76.2 |
+//! | S1 | 32 48 120 224 | 3 3 9 6 | 2 | 6.1M | 0.65G | 79.0 / 79.7 |
+//! | S2 | 32 64 144 288 | 4 4 12 8 | 4 | 12.6M | 1.25G | 81.6 / 82.0 |
+//! | L | 40 80 192 384 | 5 5 15 10 | 6 | 26.1M | 2.56G | 83.3 / 83.5 |
+
+use super::{ArchError, BuildOptions, Family, NameTable, Shapes, Variant, finish, imagenet};
+use vitc_ir::net::paper;
+use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode};
+use vitc_ir::{ConvSpec, DType, Generator, Graph, Net, Op, Real, Shape, Type, UnaryKind, Value};
+
+struct Config {
+    widths: [usize; 4],
+    /// MLP expansion of every block, by stage (so also the depths).
+    ratios: [&'static [usize]; 4],
+    /// How many blocks at the end of stages 3 and 4 attend.
+    attention: usize,
+}
+
+const CONFIGS: [Config; 4] = [
+    Config {
+        widths: [32, 48, 96, 176],
+        ratios: [&[4; 2], &[4; 2], &[4, 3, 3, 3, 4, 4], &[4, 3, 3, 4]],
+        attention: 2,
+    },
+    Config {
+        widths: [32, 48, 120, 224],
+        ratios: [&[4; 3], &[4; 3], &[4, 4, 3, 3, 3, 3, 4, 4, 4], &[4, 4, 3, 3, 4, 4]],
+        attention: 2,
+    },
+    Config {
+        widths: [32, 64, 144, 288],
+        ratios: [&[4; 4], &[4; 4], &[4, 4, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4], &[4, 4, 3, 3, 3, 3, 4, 4]],
+        attention: 4,
+    },
+    Config {
+        widths: [40, 80, 192, 384],
+        ratios: [
+            &[4; 5],
+            &[4; 5],
+            &[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4],
+            &[4, 4, 4, 3, 3, 3, 3, 4, 4, 4],
+        ],
+        attention: 6,
+    },
+];
+
+const HEADS: usize = 8;
+const BN_EPS: f64 = 1e-5;
+
+/// Attention inside a stage: key and value channels per head.
+const KEY: usize = 32;
+const VALUE: usize = 128;
+/// The same in the attention between stages 3 and 4.
+const DOWN_KEY: usize = 16;
+const DOWN_VALUE: usize = 64;
+
+const fn variant(
+    name: &'static str,
+    published_parameters: &'static str,
+    published_macs: &'static str,
+    top1: &'static str,
+) -> Variant {
+    Variant {
+        name,
+        aliases: &[],
+        resolution: [224, 224],
+        published_parameters,
+        published_macs,
+        top1,
+        classes: 1000,
+        checkpoints: true,
+        preprocessing: imagenet(0.875),
+    }
+}
+
+/// The family.
+pub(super) static FAMILY: Family = Family {
+    id: "efficientformerv2",
+    paper: "Rethinking Vision Transformers for MobileNet Size and Speed, Li et al., ICCV 2023",
+    code: "snap-research/EfficientFormer",
+    note: None,
+    variants: &VARIANTS,
+    tables: &[NameTable { code_base: "official", rules: &[] }, TIMM],
+    heads: &["head", "dist_head"],
+    choices: &[],
+    signature: |t| t.contains_key("network.0.0.mlp.mid.weight") && t.contains_key("network.5.attn.attention_biases"),
+    table_resolution,
+    leftover: |key| key.ends_with("attention_bias_idxs") || key.ends_with("token_mixer.ab") || key.ends_with("attn.ab"),
+    build,
+};
+
+static VARIANTS: [Variant; 4] = [
+    variant("efficientformerv2-s0", "3.5M", "0.40G", "76.2"),
+    variant("efficientformerv2-s1", "6.1M", "0.65G", "79.7"),
+    variant("efficientformerv2-s2", "12.6M", "1.25G", "82.0"),
+    variant("efficientformerv2-l", "26.1M", "2.56G", "83.5"),
+];
+
+/// timm's spelling of the same state dict.
+const TIMM: NameTable = NameTable {
+    code_base: "timm",
+    rules: &[
+        ("^stem.conv1.conv", "patch_embed.0"),
+        ("^stem.conv1.bn", "patch_embed.1"),
+        ("^stem.conv2.conv", "patch_embed.3"),
+        ("^stem.conv2.bn", "patch_embed.4"),
+        ("^stages.0.blocks", "network.0"),
+        ("^stages.1.blocks", "network.2"),
+        ("^stages.2.blocks", "network.4"),
+        ("^stages.3.blocks", "network.6"),
+        ("^stages.1.downsample.conv.conv", "network.1.proj"),
+        ("^stages.1.downsample.conv.bn", "network.1.norm"),
+        ("^stages.2.downsample.conv.conv", "network.3.proj"),
+        ("^stages.2.downsample.conv.bn", "network.3.norm"),
+        ("^stages.3.downsample.conv.conv", "network.5.conv"),
+        ("^stages.3.downsample.conv.bn", "network.5.bn"),
+        ("^stages.3.downsample.attn", "network.5.attn"),
+        ("mlp.fc1.conv", "mlp.fc1"),
+        ("mlp.fc1.bn", "mlp.norm1"),
+        ("mlp.mid.conv", "mlp.mid"),
+        ("mlp.mid.bn", "mlp.mid_norm"),
+        ("mlp.fc2.conv", "mlp.fc2"),
+        ("mlp.fc2.bn", "mlp.norm2"),
+        ("ls1.gamma", "layer_scale_1"),
+        ("ls2.gamma", "layer_scale_2"),
+        ("q.local", "q.local.0"),
+        ("q.proj.conv", "q.proj.0"),
+        ("q.proj.bn", "q.proj.1"),
+        ("proj.conv", "proj.1"),
+        ("proj.bn", "proj.2"),
+        ("token_mixer.*.conv", "token_mixer.*.0"),
+        ("token_mixer.*.bn", "token_mixer.*.1"),
+        ("attn.*.conv", "attn.*.0"),
+        ("attn.*.bn", "attn.*.1"),
+        ("^head_dist", "dist_head"),
+    ],
+};
+
+/// Tables hold one entry per position of the stage-4 map, which is a thirty-second of a square image.
+fn table_resolution(tensors: &Shapes) -> Option<[usize; 2]> {
+    let positions = *tensors
+        .iter()
+        .find(|(k, _)| k.starts_with("network.6.") && k.ends_with("token_mixer.attention_biases"))?
+        .1
+        .last()?;
+    let side = positions.isqrt();
+    (side * side == positions).then_some([side * 32; 2])
+}
+
+/// Side of a map after `n` halvings by a 3x3 convolution of stride 2.
+fn halved(side: usize, n: u32) -> usize {
+    side.div_ceil(1 << n)
+}
+
+fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
+    let model = options.variant.name;
+    let [height, width] = options.resolution;
+    let fail = |why: String, advice: String| Err(ArchError::Resolution { model, height, width, why, advice });
+    // Stage 3 attends at stride 2 and upsamples by 2, so its map has even sides.
+    let fits = |side: usize| side >= 32 && halved(side, 4) % 2 == 0;
+    if !fits(height) || !fits(width) {
+        let near = |side: usize| {
+            let (down, up) = ((32..=side).rev().find(|&s| fits(s)), (side.max(32)..).find(|&s| fits(s)));
+            down.into_iter().chain(up).map(|s| s.to_string()).collect::<Vec<_>>().join(" or ")
+        };
+        let why = format!(
+            "stage 3 attends on every second position of a {}x{} map, whose sides must be even",
+            halved(height, 4),
+            halved(width, 4)
+        );
+        return fail(why, format!("heights that fit: {}; widths: {}", near(height), near(width)));
+    }
+    if let Some([h, w]) = options.tensors.and_then(table_resolution) {
+        let positions = |h, w| halved(h, 5) * halved(w, 5);
+        if positions(h, w) != positions(height, width) {
+            let why = format!(
+                "the checkpoint's position tables are for a {}x{} map",
+                halved(h, 5),
+                halved(w, 5)
+            );
+            return fail(why, format!("use --resolution {h}x{w}, or train at the new size"));
+        }
+    }
+    Ok(())
+}
+
+fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
+    check_resolution(options)?;
+    let config = &CONFIGS[options.index(&FAMILY)];
+    let mut graph = paper(options.variant.name);
+    let mut net = Net::new(&mut graph);
+
+    let image = options.image(&mut net);
+    let mut x = stem(&mut net.at("patch_embed"), image, config.widths[0]);
+    let mut stages = Vec::new();
+    for (i, (&width, ratios)) in config.widths.iter().zip(config.ratios).enumerate() {
+        x = match i {
+            0 => x,
+            3 => attention_downsample(&mut net.at("network.5"), x, width),
+            _ => downsample(&mut net.at(format!("network.{}", 2 * i - 1)), x, width),
+        };
+        for (j, &ratio) in ratios.iter().enumerate() {
+            let attends = i >= 2 && j + config.attention >= ratios.len();
+            x = block(&mut net.at(format!("network.{}.{j}", 2 * i)), x, ratio, attends, i == 2);
+        }
+        stages.push(x);
+    }
+    finish(&mut net, &FAMILY, options, &stages, |net| {
+        let x = net.at("norm").batch_norm(x, BN_EPS);
+        net.at("pool").mean(x, &[2, 3], false)
+    });
+    Ok(graph)
+}
+
+/// Two strided convolutions: a quarter of the resolution.
+fn stem(net: &mut Net, x: Value, width: usize) -> Value {
+    let x = conv_bn(net, x, ["0", "1"], ConvSpec::new(width / 2, 3).stride(2));
+    let x = net.unary("2", UnaryKind::Gelu, x);
+    let x = conv_bn(net, x, ["3", "4"], ConvSpec::new(width, 3).stride(2));
+    net.unary("5", UnaryKind::Gelu, x)
+}
+
+fn downsample(net: &mut Net, x: Value, width: usize) -> Value {
+    conv_bn(net, x, ["proj", "norm"], ConvSpec::new(width, 3).stride(2))
+}
+
+/// One block: attention in the last blocks of stages 3 and 4, then the MLP, each scaled per channel.
+fn block(net: &mut Net, x: Value, ratio: usize, attends: bool, strided: bool) -> Value {
+    let mut x = x;
+    if attends {
+        let y = attention(&mut net.at("token_mixer"), x, strided);
+        x = residual(net, x, y, "layer_scale_1");
+    }
+    let y = mlp(&mut net.at("mlp"), x, ratio);
+    residual(net, x, y, "layer_scale_2")
+}
+
+/// x + γ·y.
+fn residual(net: &mut Net, x: Value, y: Value, scale: &str) -> Value {
+    let c = net.dim(x, 1);
+    let gamma = net.weight(scale, &[c, 1, 1]);
+    let y = net.binary(format!("{scale}.mul"), vitc_ir::BinaryKind::Mul, y, gamma);
+    net.binary(format!("{scale}.add"), vitc_ir::BinaryKind::Add, x, y)
+}
+
+/// 1x1, depthwise 3x3, 1x1.
+fn mlp(net: &mut Net, x: Value, ratio: usize) -> Value {
+    let c = net.dim(x, 1);
+    let hidden = c * ratio;
+    let x = conv_bn(net, x, ["fc1", "norm1"], ConvSpec::new(hidden, 1));
+    let x = net.unary("act1", UnaryKind::Gelu, x);
+    let x = conv_bn(net, x, ["mid", "mid_norm"], ConvSpec::new(hidden, 3).depthwise());
+    let x = net.unary("act2", UnaryKind::Gelu, x);
+    conv_bn(net, x, ["fc2", "norm2"], ConvSpec::new(c, 1))
+}
+
+/// Attention with talking heads and a local path over the values; in stage 3 at half resolution.
+fn attention(net: &mut Net, x: Value, strided: bool) -> Value {
+    let (c, map) = (net.dim(x, 1), [net.dim(x, 2), net.dim(x, 3)]);
+    let x = if strided {
+        conv_bn(net, x, ["stride_conv.0", "stride_conv.1"], ConvSpec::new(c, 3).depthwise().stride(2))
+    } else {
+        x
+    };
+    let grid = [net.dim(x, 2), net.dim(x, 3)];
+    let q = conv_bn(net, x, ["q.0", "q.1"], ConvSpec::new(HEADS * KEY, 1));
+    let k = conv_bn(net, x, ["k.0", "k.1"], ConvSpec::new(HEADS * KEY, 1));
+    let v = conv_bn(net, x, ["v.0", "v.1"], ConvSpec::new(HEADS * VALUE, 1));
+    let local = conv_bn(net, v, ["v_local.0", "v_local.1"], ConvSpec::new(HEADS * VALUE, 3).depthwise());
+
+    let mut inputs = vec![q, k, v, position_bias(net, grid, grid)];
+    for mix in ["talking_head1", "talking_head2"] {
+        let w = net.at(mix).weight("weight", &[HEADS, HEADS, 1, 1]);
+        inputs.push(net.reshaped(format!("{mix}.matrix"), w, &[HEADS, HEADS]));
+        inputs.push(net.at(mix).weight("bias", &[HEADS]));
+    }
+    let scale = Real((KEY as f64).powf(-0.5));
+    let op = Op::Attention { heads: HEADS, scale, layout: AttentionLayout::Channels, bias: true, talking: true };
+    let x = net.push("attention", op, &inputs);
+    let mut x = net.add(x, local);
+    if strided {
+        x = net.push("upsample", Op::Resize { mode: ResizeMode::Bilinear, size: map }, &[x]);
+    }
+    let x = net.unary("proj.0", UnaryKind::Gelu, x);
+    conv_bn(net, x, ["proj.1", "proj.2"], ConvSpec::new(c, 1))
+}
+
+/// Stage 3 to 4: a strided convolution plus an attention whose queries lie at every second position.
+fn attention_downsample(net: &mut Net, x: Value, width: usize) -> Value {
+    let main = conv_bn(net, x, ["conv", "bn"], ConvSpec::new(width, 3).stride(2));
+    let y = strided_attention(&mut net.at("attn"), x, width);
+    net.add(main, y)
+}
+
+fn strided_attention(net: &mut Net, x: Value, width: usize) -> Value {
+    let (c, keys) = (net.dim(x, 1), [net.dim(x, 2), net.dim(x, 3)]);
+    let local = net.at("q.local.0").conv(x, ConvSpec::new(c, 3).depthwise().stride(2));
+    let pooled = net.push("q.pool", Op::AvgPool { kernel: [1; 2], stride: [2; 2], pad: [0; 4] }, &[x]);
+    let q = net.at("q").add(local, pooled);
+    let queries = [net.dim(q, 2), net.dim(q, 3)];
+    let q = conv_bn(net, q, ["q.proj.0", "q.proj.1"], ConvSpec::new(HEADS * DOWN_KEY, 1));
+    let k = conv_bn(net, x, ["k.0", "k.1"], ConvSpec::new(HEADS * DOWN_KEY, 1));
+    let v = conv_bn(net, x, ["v.0", "v.1"], ConvSpec::new(HEADS * DOWN_VALUE, 1));
+    let local = ConvSpec::new(HEADS * DOWN_VALUE, 3).depthwise().stride(2);
+    let local = conv_bn(net, v, ["v_local.0", "v_local.1"], local);
+
+    let bias = position_bias(net, queries, keys);
+    let scale = (DOWN_KEY as f64).powf(-0.5);
+    let x = net.attention("attention", [q, k, v], Some(bias), HEADS, scale, AttentionLayout::Channels);
+    let x = net.add(x, local);
+    let x = net.unary("proj.0", UnaryKind::Gelu, x);
+    conv_bn(net, x, ["proj.1", "proj.2"], ConvSpec::new(width, 1))
+}
+
+/// `[heads, Nq, Nk]`: the table's entry for the absolute offset between a query and a key.
+fn position_bias(net: &mut Net, query: [usize; 2], key: [usize; 2]) -> Value {
+    let (nq, nk) = (query[0] * query[1], key[0] * key[1]);
+    let table = net.weight("attention_biases", &[HEADS, nk]);
+    let step = [key[0].div_ceil(query[0]), key[1].div_ceil(query[1])];
+    let generator = Generator::RelativeIndex { query, key, step, order: OffsetOrder::Absolute };
+    let index = net.generate("bias_index", generator, Type::new(DType::I32, Shape::fixed(&[nq, nk])));
+    net.push("bias", Op::Gather { axis: 1 }, &[table, index])
+}
+
+/// A convolution and its BatchNorm.
+fn conv_bn(net: &mut Net, x: Value, [conv, norm]: [&str; 2], spec: ConvSpec) -> Value {
+    let x = net.at(conv).conv(x, spec);
+    net.at(norm).batch_norm(x, BN_EPS)
+}

@@ -1,0 +1,248 @@
+//! Seeded weights: deterministic stand-ins for a checkpoint, for latency measurements and tests.
+//!
+//! Every weight is `offset + factor·u`, u uniform in [−1, 1), from a stream that depends on key and seed only. Offset and factor follow from what
+//! reads the weight and from one closed-form estimate per operator of the root mean square of its result, so that statistics fit
+//! the activations of any variant, resolution and class count, and nothing leaves the f16 range:
+//!
+//! | read as | value |
+//! |---|---|
+//! | kernel or matrix | √(3/fan-in)·u, which keeps the RMS |
+//! | bias | 0.1·u |
+//! | BatchNorm mean, variance | 0.1·r·u, r²·(1 + u/2), r the RMS of what enters |
+//! | scale of a norm | 1 + u/4 |
+//! | factor of a branch (LayerScale) | 0.3 + 0.1·u |
+//! | anything else (position tables, …) | 0.2·u |
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use vitc_ir::op::{ReduceKind, SpectralNorm};
+use vitc_ir::{BinaryKind, Graph, Node, Op, Stored, StoredType, UnaryKind, Value, WeightError, Weights};
+
+/// Deterministic weights for one graph.
+#[derive(Debug, Clone)]
+pub struct SeededWeights {
+    seed: u64,
+    rules: HashMap<String, Rule>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rule {
+    offset: f64,
+    factor: f64,
+}
+
+impl Rule {
+    fn mean_square(self) -> f64 {
+        self.offset * self.offset + self.factor * self.factor / 3.0
+    }
+}
+
+/// What reads a weight.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Matrix { fan_in: usize },
+    Bias,
+    Mean,
+    Variance,
+    NormScale,
+    BranchFactor,
+    Other,
+}
+
+impl SeededWeights {
+    /// Weights for every leaf of a paper graph.
+    pub fn new(graph: &Graph, seed: u64) -> Self {
+        let roles = roles(graph);
+        let mut rules = HashMap::new();
+        let mut squares: Vec<f64> = Vec::with_capacity(graph.len());
+        for (id, node) in graph.nodes() {
+            let square = |v: Value| squares[v.node.0 as usize];
+            let square = match &node.op {
+                Op::Weight { key } => {
+                    let (role, reader) = roles.get(&Value::from(id)).copied().unwrap_or((Role::Other, None));
+                    let entering = reader.map_or(1.0, square);
+                    let rule = rule(role, entering);
+                    rules.insert(key.clone(), rule);
+                    rule.mean_square()
+                }
+                _ => mean_square(graph, node, &square),
+            };
+            squares.push(square.clamp(1e-12, 1e12));
+        }
+        SeededWeights { seed, rules }
+    }
+}
+
+/// The role of every weight leaf, and for statistics the value that enters the norm.
+fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
+    let mut roles = HashMap::new();
+    for (_, node) in graph.nodes() {
+        for (i, &input) in node.inputs.iter().enumerate() {
+            let role = match (&node.op, i) {
+                (Op::Conv { .. }, 1) => {
+                    let w = graph.shape(input);
+                    Role::Matrix { fan_in: w.elements() / w.dim(0) }
+                }
+                (Op::Linear, 1) => Role::Matrix { fan_in: graph.shape(input).dim(1) },
+                (Op::MatMul { .. }, 1) => {
+                    let w = graph.shape(input);
+                    Role::Matrix { fan_in: w.0[w.rank() - 2].at(1) }
+                }
+                (Op::Attention { heads, .. }, i) if i >= 3 && graph.shape(input).rank() == 2 => {
+                    Role::Matrix { fan_in: *heads }
+                }
+                (Op::Conv { .. } | Op::Linear, 2) | (Op::BatchNorm { .. } | Op::LayerNorm { .. }, 2) => Role::Bias,
+                (Op::BatchNorm { .. } | Op::LayerNorm { .. }, 1) => Role::NormScale,
+                (Op::BatchNorm { .. }, 3) => Role::Mean,
+                (Op::BatchNorm { .. }, 4) => Role::Variance,
+                (Op::Binary(BinaryKind::Mul), _) if !graph.is_constant(node.inputs[1 - i]) => Role::BranchFactor,
+                _ => Role::Other,
+            };
+            if graph.is_constant(input) && !matches!(role, Role::Other) {
+                let entering = matches!(role, Role::Mean | Role::Variance).then_some(node.inputs[0]);
+                roles.entry(leaf_behind(graph, input)).or_insert((role, entering));
+            }
+        }
+    }
+    roles
+}
+
+/// The leaf of a constant that is only moved, not computed with.
+fn leaf_behind(graph: &Graph, value: Value) -> Value {
+    match graph.op(value) {
+        Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Split { .. } | Op::Expand { .. } => {
+            leaf_behind(graph, graph.producer(value).inputs[0])
+        }
+        _ => value,
+    }
+}
+
+fn rule(role: Role, entering: f64) -> Rule {
+    let (offset, factor) = match role {
+        Role::Matrix { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt()),
+        Role::Bias => (0.0, 0.1),
+        Role::Mean => (0.0, 0.1 * entering.sqrt()),
+        Role::Variance => (entering, 0.5 * entering),
+        Role::NormScale => (1.0, 0.25),
+        Role::BranchFactor => (0.3, 0.1),
+        Role::Other => (0.0, 0.2),
+    };
+    Rule { offset, factor }
+}
+
+/// Estimate of the mean square of a node's result from those of its operands, taken as independent and centred.
+fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64 {
+    let x = |i: usize| square(node.inputs[i]);
+    let optional = |i: usize| node.inputs.get(i).map_or(0.0, |&v| square(v));
+    let shape = |i: usize| graph.shape(node.inputs[i]);
+    match &node.op {
+        Op::Input => 1.0,
+        Op::Weight { .. } | Op::Generate(_) => 1.0,
+        Op::Literal { values } => values.iter().map(|v| v.0 * v.0).sum::<f64>() / values.len().max(1) as f64,
+        Op::Unary(kind) => match kind {
+            UnaryKind::Relu => x(0) / 2.0,
+            // x/2 for small arguments, max(x, 0) for large ones
+            UnaryKind::Gelu | UnaryKind::Silu => x(0) / 4.0 * (1.0 + x(0) / (1.0 + x(0))),
+            UnaryKind::Sigmoid => 0.25 + 0.05 * x(0) / (1.0 + x(0)),
+            UnaryKind::Tanh | UnaryKind::Erf => x(0) / (1.0 + x(0)),
+            UnaryKind::Sqrt => x(0).sqrt(),
+            UnaryKind::Exp => (2.0 * x(0)).exp(),
+            UnaryKind::Abs | UnaryKind::Neg => x(0),
+        },
+        Op::Binary(kind) => match kind {
+            BinaryKind::Add | BinaryKind::Sub => x(0) + x(1),
+            BinaryKind::Mul => x(0) * x(1),
+            BinaryKind::Div => x(0) / x(1),
+            BinaryKind::Max | BinaryKind::Min => x(0).max(x(1)),
+        },
+        Op::Clip { lo, hi } => x(0).min(lo.0.abs().max(hi.0.abs()).powi(2)),
+        Op::Prelu => x(0) / 2.0 * (1.0 + x(1)),
+        Op::Conv { .. } => {
+            let fan_in = shape(1).elements() / shape(1).dim(0);
+            fan_in as f64 * x(0) * x(1) + optional(2)
+        }
+        Op::Linear => shape(1).dim(1) as f64 * x(0) * x(1) + optional(2),
+        Op::MatMul { transpose_a, .. } => {
+            let a = shape(0);
+            a.0[a.rank() - if *transpose_a { 2 } else { 1 }].at(1) as f64 * x(0) * x(1)
+        }
+        Op::BatchNorm { .. } => x(1) * (x(0) + x(3)) / x(4).sqrt() + x(2),
+        Op::LayerNorm { .. } => if node.inputs.len() > 1 { x(1) + x(2) } else { 1.0 },
+        Op::Softmax { axis } => {
+            let n = shape(0).0[*axis].at(1) as f64;
+            4.0 / (n * n)
+        }
+        Op::Reduce { kind, axes, .. } => {
+            let n: usize = axes.iter().map(|&a| shape(0).0[a].at(1)).product();
+            match kind {
+                ReduceKind::Sum => n as f64 * x(0),
+                // a mean keeps the common part and loses the rest
+                ReduceKind::Mean => x(0) / 2.0,
+                ReduceKind::Max => 4.0 * x(0),
+            }
+        }
+        Op::AvgPool { .. } => x(0) / 2.0,
+        Op::Attention { .. } => x(2) / 2.0,
+        Op::Concat { .. } => node.inputs.iter().map(|&v| square(v)).sum::<f64>() / node.inputs.len() as f64,
+        Op::Rfft2 { norm } => match norm {
+            SpectralNorm::Ortho => x(0) / 2.0,
+            SpectralNorm::Backward => x(0) / 2.0 * elements(node, 0),
+        },
+        Op::Irfft2 { norm, .. } => match norm {
+            SpectralNorm::Ortho => x(0) + x(1),
+            SpectralNorm::Backward => (x(0) + x(1)) / elements(node, 0),
+        },
+        Op::Cast { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Split { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize { .. }
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => x(0),
+    }
+}
+
+/// Elements of the last two axes of a node's result.
+fn elements(node: &Node, output: usize) -> f64 {
+    let s = &node.types[output].shape;
+    (s.0[s.rank() - 1].at(1) * s.0[s.rank() - 2].at(1)) as f64
+}
+
+/// 64-bit FNV-1a of a text.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// The i-th element of a stream, uniform in [−1, 1) and exact in f32 (SplitMix64's finaliser).
+fn uniform(stream: u64, i: u64) -> f64 {
+    let mut z = stream.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    (z >> 40) as f64 / 8_388_608.0 - 1.0
+}
+
+/// `n` numbers of the stream `name`, uniform in [−1, 1): synthetic images.
+pub fn noise(name: &str, seed: u64, n: usize) -> Vec<f32> {
+    let stream = fnv1a(name) ^ seed;
+    (0..n as u64).map(|i| uniform(stream, i) as f32).collect()
+}
+
+impl Weights for SeededWeights {
+    fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+        let missing = || WeightError { key: key.into(), what: "is not a weight of the seeded model".into() };
+        let rule = self.rules.get(key).ok_or_else(missing)?;
+        let stream = fnv1a(key) ^ self.seed;
+        let mut bytes = vec![0; elements * 4];
+        for (i, out) in bytes.chunks_exact_mut(4).enumerate() {
+            out.copy_from_slice(&((rule.offset + rule.factor * uniform(stream, i as u64)) as f32).to_le_bytes());
+        }
+        Ok(Stored { dtype: StoredType::F32, bytes: Cow::Owned(bytes) })
+    }
+}
