@@ -3,4 +3,7 @@
 //! A trained PyTorch checkpoint goes in; a checked ONNX file or CoreML package comes out. Every export walks one road: paper graph,
 //! passes, target graph, exporter, file, check, place.
 
+pub mod arch;
+pub mod checkpoint;
+pub mod nearest;
 pub mod place;

@@ -40,14 +40,6 @@ impl Linear {
         }
     }
 
-    /// True if each output position reads one input position: a matrix product, or a 1x1 convolution that never reads padding.
-    pub(crate) fn is_pointwise(&self, graph: &Graph) -> bool {
-        match &self.op {
-            Op::Conv { pad, .. } => *pad == [0; 4] && graph.shape(self.w).0[2..].iter().all(|d| d.fixed() == Some(1)),
-            _ => true,
-        }
-    }
-
     /// True if no output reads padding.
     pub(crate) fn is_unpadded(&self) -> bool {
         match &self.op {

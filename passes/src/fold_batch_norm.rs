@@ -27,9 +27,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
     }
     let is_output = |v: Value| graph.outputs.iter().any(|o| o.value == v);
     // Every reader of the value takes a per-channel affine into its weights.
-    let absorbed = |v: Value| {
-        !is_output(v) && readers[v.node.0 as usize].iter().all(|&r| absorbs(graph, r, v))
-    };
+    let absorbed = |v: Value| !is_output(v) && readers[v.node.0 as usize].iter().all(|&r| absorbs(graph, r, v));
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     for (id, node) in graph.nodes() {
@@ -91,7 +89,8 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
 /// Whether reader `id` can take a per-channel (axis 1) affine of its operand `value` into its weights.
 fn absorbs(graph: &Graph, id: NodeId, value: Value) -> bool {
     let node = graph.node(id);
-    let constant_weights = node.inputs.first() == Some(&value) && node.inputs[1..].iter().all(|&v| graph.is_constant(v));
+    let constant_weights =
+        node.inputs.first() == Some(&value) && node.inputs[1..].iter().all(|&v| graph.is_constant(v));
     match &node.op {
         Op::Conv { pad, .. } => constant_weights && *pad == [0; 4],
         Op::Linear => constant_weights && graph.shape(value).rank() == 2,

@@ -26,10 +26,16 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         let inputs = copy.inputs(id);
         let result = graph.shape(id.into()).clone();
         let mut net = Net::within(&mut copy.new, &node.path);
-        let call = Call { heads, scale, layout, bias: bias.then(|| inputs[3]), talking: talking.then(|| {
-            let at = inputs.len() - 4;
-            [inputs[at], inputs[at + 2], inputs[at + 3]]
-        }) };
+        let call = Call {
+            heads,
+            scale,
+            layout,
+            bias: bias.then(|| inputs[3]),
+            talking: talking.then(|| {
+                let at = inputs.len() - 4;
+                [inputs[at], inputs[at + 2], inputs[at + 3]]
+            }),
+        };
         let qkv = [inputs[0], inputs[1], inputs[2]];
         let y = match (layout, target.attention) {
             (AttentionLayout::Channels, AttentionForm::Compact) => call.channels_compact(&mut net, qkv, target),
@@ -65,7 +71,7 @@ impl Call {
         let [q, k, v] = [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])].map(|(n, x)| self.channel_major(net, n, x));
         let product = |net: &mut Net, name: &str, a: Value, b: Value, [ta, tb]: [bool; 2]| {
             let flags = target.matmul_transpose;
-            let mut turned = |net: &mut Net, x: Value, turn: bool, name: &str| {
+            let turned = |net: &mut Net, x: Value, turn: bool, name: &str| {
                 if turn && !flags { net.transpose(name, x, &[0, 1, 3, 2]) } else { x }
             };
             let a = turned(net, a, ta, &format!("{name}.a"));

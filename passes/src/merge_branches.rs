@@ -195,18 +195,15 @@ fn placed(graph: &mut Graph, path: &str, branch: &Branch, groups: usize, pad: [u
     if before == [0, 0] && [kh, kw] == size {
         return w;
     }
-    let (before, after) = (
-        vec![0, 0, before[0], before[1]],
-        vec![0, 0, size[0] - kh - before[0], size[1] - kw - before[1]],
-    );
+    let (before, after) =
+        (vec![0, 0, before[0], before[1]], vec![0, 0, size[0] - kh - before[0], size[1] - kw - before[1]]);
     net.push("w_padded", Op::Pad { before, after }, &[w])
 }
 
 /// Two matrix products of one input, or one and its input.
 fn merge_products(graph: &mut Graph, [(a, a_once), (b, b_once)]: [(Value, bool); 2]) -> Option<Value> {
-    let product = |graph: &Graph, v: Value, once: bool| {
-        Linear::of(graph, v.node).filter(|l| once && l.op == Op::Linear)
-    };
+    let product =
+        |graph: &Graph, v: Value, once: bool| Linear::of(graph, v.node).filter(|l| once && l.op == Op::Linear);
     let merged = match (product(graph, a, a_once), product(graph, b, b_once)) {
         (Some(p), Some(q)) if p.x == q.x => {
             let path = common_scope(&p.path, &q.path);

@@ -20,7 +20,13 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         let Some(linear) = Linear::of(graph, id).filter(|l| l.groups() == 1) else { continue };
         let kernel = graph.shape(linear.w).as_fixed().expect("weights are fixed")[1..].to_vec();
         let key = (linear.op, linear.x, kernel);
-        families.entry(key.clone()).or_insert_with(|| { order.push(key); Vec::new() }).push(id);
+        families
+            .entry(key.clone())
+            .or_insert_with(|| {
+                order.push(key);
+                Vec::new()
+            })
+            .push(id);
     }
     let merged: HashMap<NodeId, &Vec<NodeId>> = order
         .iter()
@@ -53,9 +59,8 @@ fn merge(copy: &mut Copier, siblings: &[NodeId]) {
     let mut net = Net::within(&mut copy.new, &path);
     let w = net.concat("w", &weights, 0);
     let bias = biases.iter().any(Option::is_some).then(|| {
-        let zero = |net: &mut Net, n: usize| {
-            net.generate("no_bias", Generator::Fill { value: Real(0.0) }, Type::f32(&[n]))
-        };
+        let zero =
+            |net: &mut Net, n: usize| net.generate("no_bias", Generator::Fill { value: Real(0.0) }, Type::f32(&[n]));
         let parts: Vec<Value> =
             biases.iter().zip(&sizes).map(|(b, &n)| b.unwrap_or_else(|| zero(&mut net, n))).collect();
         net.concat("b", &parts, 0)

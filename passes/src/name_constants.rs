@@ -18,7 +18,10 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
     let mut seen = std::collections::HashSet::new();
     for (_, node) in graph.run_time_nodes() {
         for (i, &input) in node.inputs.iter().enumerate() {
-            if !stored.contains(&input.node) || matches!(graph.op(input), Op::Literal { .. }) || !seen.insert(input.node) {
+            if !stored.contains(&input.node)
+                || matches!(graph.op(input), Op::Literal { .. })
+                || !seen.insert(input.node)
+            {
                 continue;
             }
             let role = match (&node.op, i) {

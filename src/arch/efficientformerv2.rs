@@ -24,11 +24,7 @@ struct Config {
 }
 
 const CONFIGS: [Config; 4] = [
-    Config {
-        widths: [32, 48, 96, 176],
-        ratios: [&[4; 2], &[4; 2], &[4, 3, 3, 3, 4, 4], &[4, 3, 3, 4]],
-        attention: 2,
-    },
+    Config { widths: [32, 48, 96, 176], ratios: [&[4; 2], &[4; 2], &[4, 3, 3, 3, 4, 4], &[4, 3, 3, 4]], attention: 2 },
     Config {
         widths: [32, 48, 120, 224],
         ratios: [&[4; 3], &[4; 3], &[4, 4, 3, 3, 3, 3, 4, 4, 4], &[4, 4, 3, 3, 4, 4]],
@@ -41,12 +37,7 @@ const CONFIGS: [Config; 4] = [
     },
     Config {
         widths: [40, 80, 192, 384],
-        ratios: [
-            &[4; 5],
-            &[4; 5],
-            &[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4],
-            &[4, 4, 4, 3, 3, 3, 3, 4, 4, 4],
-        ],
+        ratios: [&[4; 5], &[4; 5], &[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4], &[4, 4, 4, 3, 3, 3, 3, 4, 4, 4]],
         attention: 6,
     },
 ];
@@ -180,11 +171,7 @@ fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
     if let Some([h, w]) = options.tensors.and_then(table_resolution) {
         let positions = |h, w| halved(h, 5) * halved(w, 5);
         if positions(h, w) != positions(height, width) {
-            let why = format!(
-                "the checkpoint's position tables are for a {}x{} map",
-                halved(h, 5),
-                halved(w, 5)
-            );
+            let why = format!("the checkpoint's position tables are for a {}x{} map", halved(h, 5), halved(w, 5));
             return fail(why, format!("use --resolution {h}x{w}, or train at the new size"));
         }
     }

@@ -229,7 +229,7 @@ pub fn find(name: &str) -> Result<(&'static Family, &'static Variant), UnknownMo
     let named = |v: &Variant| plain(v.name) == wanted || v.aliases.iter().any(|a| plain(a) == wanted);
     all().find(|(_, v)| named(v)).ok_or_else(|| {
         let mut names: Vec<&'static str> = all().map(|(_, v)| v.name).collect();
-        names.sort_by_key(|n| crate::checkpoint::edit_distance(n, &wanted));
+        names.sort_by_key(|n| crate::nearest::edit_distance(n, &wanted));
         names.truncate(4);
         UnknownModel { name: name.to_string(), nearest: names }
     })
@@ -267,7 +267,13 @@ impl Family {
 /// Close a paper graph: pooled features or logits from `pooled`, or the stage maps.
 ///
 /// Logits are the mean of the chosen heads, each a linear layer under its own name.
-fn finish(net: &mut Net, family: &Family, options: &BuildOptions, stages: &[Value], pooled: impl FnOnce(&mut Net) -> Value) {
+fn finish(
+    net: &mut Net,
+    family: &Family,
+    options: &BuildOptions,
+    stages: &[Value],
+    pooled: impl FnOnce(&mut Net) -> Value,
+) {
     let outputs: Vec<(String, Value)> = match options.results {
         Results::Pyramid => stages.iter().enumerate().map(|(i, &v)| (format!("stage{}", i + 1), v)).collect(),
         Results::Features => vec![("features".into(), pooled(net))],

@@ -167,7 +167,13 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
             a.0[a.rank() - if *transpose_a { 2 } else { 1 }].at(1) as f64 * x(0) * x(1)
         }
         Op::BatchNorm { .. } => x(1) * (x(0) + x(3)) / x(4).sqrt() + x(2),
-        Op::LayerNorm { .. } => if node.inputs.len() > 1 { x(1) + x(2) } else { 1.0 },
+        Op::LayerNorm { .. } => {
+            if node.inputs.len() > 1 {
+                x(1) + x(2)
+            } else {
+                1.0
+            }
+        }
         Op::Softmax { axis } => {
             let n = shape(0).0[*axis].at(1) as f64;
             4.0 / (n * n)

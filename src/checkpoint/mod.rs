@@ -1,0 +1,5 @@
+//! Checkpoints.
+
+mod names;
+
+pub use names::NameTable;

@@ -1,0 +1,56 @@
+//! Name tables: how an upstream code base's keys become an architecture's own.
+
+use std::borrow::Cow;
+
+/// The spelling of one code base.
+///
+/// A rule replaces a run of whole dotted segments by another wherever it occurs: `("mlp.fc1.bn", "mlp.norm1")`. `^` in front anchors it at the
+/// start of the key; `*` stands for one segment, and each `*` of the replacement is what the next `*` of the pattern stood for. An empty
+/// replacement drops the run. Rules apply in order, each to the result of those before it. A table without rules is the identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameTable {
+    /// Whose spelling it is (`timm`).
+    pub code_base: &'static str,
+    /// (upstream, canonical), in order.
+    pub rules: &'static [(&'static str, &'static str)],
+}
+
+impl NameTable {
+    /// The architecture's own spelling.
+    pub const IDENTITY: NameTable = NameTable { code_base: "official", rules: &[] };
+
+    /// The architecture's key for an upstream key.
+    pub fn canonical(&self, key: &str) -> String {
+        self.rules.iter().fold(key.to_string(), |key, (from, to)| match replaced(&key, from, to) {
+            Cow::Owned(new) => new,
+            Cow::Borrowed(_) => key,
+        })
+    }
+}
+
+/// `key` with every run of segments that matches `from` replaced by `to`; borrowed if there is none.
+fn replaced<'k>(key: &'k str, from: &str, to: &str) -> Cow<'k, str> {
+    let (anchored, from) = from.strip_prefix('^').map_or((false, from), |rest| (true, rest));
+    let segments: Vec<&str> = key.split('.').collect();
+    let pattern: Vec<&str> = from.split('.').collect();
+    let matches = |at: usize| {
+        (!anchored || at == 0)
+            && segments.len() - at >= pattern.len()
+            && segments[at..].iter().zip(&pattern).all(|(s, p)| *p == "*" || s == p)
+    };
+    let mut result: Vec<&str> = Vec::new();
+    let (mut at, mut hit) = (0, false);
+    while at < segments.len() {
+        if !matches(at) {
+            result.push(segments[at]);
+            at += 1;
+            continue;
+        }
+        hit = true;
+        let mut captured = segments[at..].iter().zip(&pattern).filter(|(_, p)| **p == "*").map(|(s, _)| *s);
+        let new = to.split('.').filter(|s| !s.is_empty());
+        result.extend(new.map(|s| if s == "*" { captured.next().unwrap_or(s) } else { s }));
+        at += pattern.len();
+    }
+    if hit { Cow::Owned(result.join(".")) } else { Cow::Borrowed(key) }
+}
