@@ -221,6 +221,12 @@ impl Graph {
         old
     }
 
+    /// The nodes, to break a graph on purpose.
+    #[cfg(test)]
+    pub(crate) fn nodes_mut(&mut self) -> &mut [Node] {
+        &mut self.nodes
+    }
+
     fn free_path(&self, path: &str) -> String {
         if !self.paths.contains_key(path) {
             return path.to_string();

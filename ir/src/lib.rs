@@ -9,6 +9,7 @@
 //! breaks the build wherever it must be answered for.
 
 pub mod cost;
+pub mod expand;
 pub mod graph;
 pub mod infer;
 pub mod net;
@@ -17,9 +18,12 @@ pub mod parse;
 mod print;
 pub mod real;
 pub mod target;
+pub mod testing;
 pub mod ty;
+pub mod valid;
 pub mod weights;
 
+pub use expand::expand;
 pub use graph::{Copier, Graph, Node, NodeId, Output, Stage, Value};
 pub use infer::ShapeError;
 pub use net::{ConvSpec, Net};
@@ -28,4 +32,5 @@ pub use parse::{ParseError, parse};
 pub use real::Real;
 pub use target::Target;
 pub use ty::{DType, Dim, Shape, Type};
+pub use valid::{ValidError, validate};
 pub use weights::{Stored, StoredType, WeightError, Weights};

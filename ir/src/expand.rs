@@ -1,0 +1,228 @@
+//! Defining expansions: what each high-level operator means, in primitive operators.
+//!
+//! Written from the formulas beside [`Op`], for clarity and not for speed; windows use views of rank 6. Only the check uses them, as the
+//! reference that is independent of every lowering.
+
+use crate::graph::{Copier, Graph, Value};
+use crate::net::Net;
+use crate::op::{AttentionLayout, BinaryKind, Generator, Op, Part, SpectralNorm};
+use crate::ty::{Dim, Shape, Type};
+
+/// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition` and `WindowMerge`.
+/// Every other node is copied. An expansion's result keeps the path of its node; inner nodes stand below it.
+pub fn expand(graph: &Graph) -> Graph {
+    let mut copier = Copier::new(graph, graph.stage);
+    for (id, node) in graph.nodes() {
+        let x = copier.inputs(id);
+        let net = &mut Net::within(&mut copier.new, &node.path);
+        let results = match &node.op {
+            Op::Attention { heads, scale, layout, bias, talking } => {
+                vec![attention(net, &x, *heads, scale.0, *layout, *bias, *talking, node.types[0].shape.clone())]
+            }
+            Op::Rfft2 { norm } => rfft2(net, x[0], *norm).to_vec(),
+            Op::Irfft2 { norm, width } => vec![irfft2(net, [x[0], x[1]], *norm, *width)],
+            Op::Dct2 => vec![dct2(net, x[0], false)],
+            Op::Idct2 => vec![dct2(net, x[0], true)],
+            Op::WindowPartition { window } => vec![window_partition(net, x[0], *window)],
+            Op::WindowMerge { window, map } => vec![window_merge(net, x[0], *window, *map)],
+            Op::Input
+            | Op::Weight { .. }
+            | Op::Literal { .. }
+            | Op::Generate(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Clip { .. }
+            | Op::Prelu
+            | Op::Cast { .. }
+            | Op::Conv { .. }
+            | Op::MatMul { .. }
+            | Op::Linear
+            | Op::BatchNorm { .. }
+            | Op::LayerNorm { .. }
+            | Op::Softmax { .. }
+            | Op::Reduce { .. }
+            | Op::AvgPool { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::Split { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Gather { .. }
+            | Op::Expand { .. }
+            | Op::Resize { .. } => {
+                copier.node(id);
+                continue;
+            }
+        };
+        for (index, new) in results.into_iter().enumerate() {
+            copier.set(Value { node: id, index: index as u32 }, new);
+        }
+    }
+    copier.finish()
+}
+
+/// `O = softmax(scale·q kᵀ + bias) v` per head, on operands brought to `[B,H,N,d]`.
+fn attention(
+    net: &mut Net,
+    inputs: &[Value],
+    heads: usize,
+    scale: f64,
+    layout: AttentionLayout,
+    bias: bool,
+    talking: bool,
+    result: Shape,
+) -> Value {
+    let q = by_head(net, "q_heads", inputs[0], heads, layout);
+    let k = by_head(net, "k_heads", inputs[1], heads, layout);
+    let v = by_head(net, "v_heads", inputs[2], heads, layout);
+    let k = net.transpose("k_columns", k, &[0, 1, 3, 2]);
+    let scores = net.matmul("products", q, k);
+    let factor = net.scalar_of(scale, net.ty(scores).dtype);
+    let mut scores = net.binary("scores", BinaryKind::Mul, scores, factor);
+    if bias {
+        scores = net.at("biased").add(scores, inputs[3]);
+    }
+    let mix = &inputs[3 + usize::from(bias)..];
+    if talking {
+        scores = mix_heads(&mut net.at("mixed_scores"), scores, mix[0], mix[1]);
+    }
+    let mut weights = net.push("probabilities", Op::Softmax { axis: 3 }, &[scores]);
+    if talking {
+        weights = mix_heads(&mut net.at("mixed_probabilities"), weights, mix[2], mix[3]);
+    }
+    let context = net.matmul("context", weights, v);
+    let perm = match layout {
+        AttentionLayout::Channels => [0, 1, 3, 2],
+        AttentionLayout::Tokens => [0, 2, 1, 3],
+    };
+    let context = net.transpose("context_rows", context, &perm);
+    net.reshape("", context, result)
+}
+
+/// `[B,C,…]` or `[B,N,C]` to `[B,H,N,d]`, channels head-major.
+fn by_head(net: &mut Net, name: &str, x: Value, heads: usize, layout: AttentionLayout) -> Value {
+    let shape = net.ty(x).shape.clone();
+    let batch = shape.0[0];
+    match layout {
+        AttentionLayout::Channels => {
+            let (channels, tokens) = (shape.dim(1), Shape(shape.0[2..].to_vec()).elements());
+            let x = net.reshape(format!("{name}_split"), x, Shape::batched(batch, &[heads, channels / heads, tokens]));
+            net.transpose(name, x, &[0, 1, 3, 2])
+        }
+        AttentionLayout::Tokens => {
+            let (tokens, channels) = (shape.dim(1), shape.dim(2));
+            let x = net.reshape(format!("{name}_split"), x, Shape::batched(batch, &[tokens, heads, channels / heads]));
+            net.transpose(name, x, &[0, 2, 1, 3])
+        }
+    }
+}
+
+/// `A_h ← Σ_g w[h,g]·A_g + b[h]` on `[B,H,Nq,Nk]`.
+fn mix_heads(net: &mut Net, a: Value, w: Value, b: Value) -> Value {
+    let shape = net.ty(a).shape.clone();
+    let (heads, pairs) = (shape.dim(1), shape.dim(2) * shape.dim(3));
+    let flat = net.reshape("flat", a, Shape::batched(shape.0[0], &[heads, pairs]));
+    let mixed = net.matmul("products", w, flat);
+    let b = net.reshaped("bias", b, &[heads, 1]);
+    let mixed = net.add(mixed, b);
+    net.reshape("", mixed, shape)
+}
+
+/// The DFT basis `[n,m]` over √n as a constant of the graph.
+fn dft(net: &mut Net, part: Part, n: usize, m: usize, like: Value) -> Value {
+    let word = match part {
+        Part::Cos => "cos",
+        Part::Sin => "sin",
+    };
+    let ty = Type::new(net.ty(like).dtype, Shape::fixed(&[n, m]));
+    net.generate(format!("{word}_{n}x{m}"), Generator::DftBasis { n, part }, ty)
+}
+
+/// `x·factor`, named `name`. A factor of 1 stands too: it keeps the name of the result.
+fn scaled(net: &mut Net, name: &str, x: Value, factor: f64) -> Value {
+    let factor = net.scalar_of(factor, net.ty(x).dtype);
+    net.binary(name, BinaryKind::Mul, x, factor)
+}
+
+/// With C, S the cosine and sine bases: `Z = (C_H − i·S_H)·(x·C_W − i·x·S_W)`. The bases are orthonormal, so without normalisation the
+/// result is √(HW) times that.
+fn rfft2(net: &mut Net, x: Value, norm: SpectralNorm) -> [Value; 2] {
+    let rank = net.ty(x).shape.rank();
+    let (h, w) = (net.dim(x, rank - 2), net.dim(x, rank - 1));
+    let (cw, sw) = (dft(net, Part::Cos, w, w / 2 + 1, x), dft(net, Part::Sin, w, w / 2 + 1, x));
+    let (ch, sh) = (dft(net, Part::Cos, h, h, x), dft(net, Part::Sin, h, h, x));
+    let (c, s) = (net.matmul("rows_cos", x, cw), net.matmul("rows_sin", x, sw));
+    let (cc, ss) = (net.matmul("cos_cos", ch, c), net.matmul("sin_sin", sh, s));
+    let (cs, sc) = (net.matmul("cos_sin", ch, s), net.matmul("sin_cos", sh, c));
+    let re = net.at("real").sub(cc, ss);
+    let im = net.at("imag").add(cs, sc);
+    let factor = match norm {
+        SpectralNorm::Ortho => 1.0,
+        SpectralNorm::Backward => ((h * w) as f64).sqrt(),
+    };
+    [scaled(net, "", re, factor), scaled(net, "imag", im, -factor)]
+}
+
+/// `r + i·j = (C_H + i·S_H)·(Z_re + i·Z_im)`, then `y = (r∘c)·C_Wᵀ − (j∘c)·S_Wᵀ` with c the weights of the half spectrum's columns.
+fn irfft2(net: &mut Net, [re, im]: [Value; 2], norm: SpectralNorm, width: usize) -> Value {
+    let rank = net.ty(re).shape.rank();
+    let (h, w, columns) = (net.dim(re, rank - 2), width, width / 2 + 1);
+    let (ch, sh) = (dft(net, Part::Cos, h, h, re), dft(net, Part::Sin, h, h, re));
+    let (cr, si) = (net.matmul("cos_real", ch, re), net.matmul("sin_imag", sh, im));
+    let (ci, sr) = (net.matmul("cos_imag", ch, im), net.matmul("sin_real", sh, re));
+    let r = net.at("real").sub(cr, si);
+    let j = net.at("imag").add(ci, sr);
+    // Columns 0 and, for an even width, W/2 stand for themselves; every other one also for its mirror image.
+    let single = if w % 2 == 0 && w > 1 { 2 } else { 1 };
+    let dtype = net.ty(re).dtype;
+    let mut fill = |name: &str, value: f64, n: usize| {
+        let ty = Type::new(dtype, Shape::fixed(&[n]));
+        (n > 0).then(|| net.generate(name, Generator::Fill { value: value.into() }, ty))
+    };
+    let parts = [fill("one", 1.0, 1), fill("two", 2.0, columns - single), fill("one", 1.0, single - 1)];
+    let c = net.concat("mirrored", &parts.into_iter().flatten().collect::<Vec<_>>(), 0);
+    let (r, j) = (net.at("real").mul(r, c), net.at("imag").mul(j, c));
+    let (cw, sw) = (dft(net, Part::Cos, w, columns, re), dft(net, Part::Sin, w, columns, re));
+    let (cw, sw) = (net.transpose("cos_rows", cw, &[1, 0]), net.transpose("sin_rows", sw, &[1, 0]));
+    let (r, j) = (net.matmul("real_columns", r, cw), net.matmul("imag_columns", j, sw));
+    let y = net.at("ortho").sub(r, j);
+    let factor = match norm {
+        SpectralNorm::Ortho => 1.0,
+        SpectralNorm::Backward => ((h * w) as f64).sqrt().recip(),
+    };
+    scaled(net, "", y, factor)
+}
+
+/// `D_H·x·D_Wᵀ`, or for the inverse `D_Hᵀ·x·D_W`.
+fn dct2(net: &mut Net, x: Value, inverse: bool) -> Value {
+    let shape = &net.ty(x).shape;
+    let (h, w) = (shape.dim(shape.rank() - 2), shape.dim(shape.rank() - 1));
+    let dtype = net.ty(x).dtype;
+    let mut basis = |n: usize, transposed: bool| {
+        let ty = Type::new(dtype, Shape::fixed(&[n, n]));
+        let d = net.generate(format!("basis_{n}"), Generator::DctBasis { n }, ty);
+        if transposed { net.transpose(format!("basis_{n}_rows"), d, &[1, 0]) } else { d }
+    };
+    let (left, right) = (basis(h, inverse), basis(w, !inverse));
+    let rows = net.matmul("rows", x, right);
+    net.matmul("", left, rows)
+}
+
+/// `[B,C,H,W]` seen as `[B,C,H/h,h,W/w,w]`, axes to `[B,H/h,W/w,h,w,C]`, flattened to windows, tokens and channels.
+fn window_partition(net: &mut Net, x: Value, [h, w]: [usize; 2]) -> Value {
+    let (batch, channels) = (net.batch(x), net.dim(x, 1));
+    let (rows, columns) = (net.dim(x, 2) / h, net.dim(x, 3) / w);
+    let x = net.reshape("split", x, Shape::batched(batch, &[channels, rows, h, columns, w]));
+    let x = net.transpose("windows", x, &[0, 2, 4, 3, 5, 1]);
+    net.reshape("", x, Shape::batched(batch.times(rows * columns), &[h * w, channels]))
+}
+
+/// The way back: `[B,H/h,W/w,h,w,C]` to `[B,C,H/h,h,W/w,w]`.
+fn window_merge(net: &mut Net, x: Value, [h, w]: [usize; 2], [height, width]: [usize; 2]) -> Value {
+    let (rows, columns, channels) = (height / h, width / w, net.dim(x, 2));
+    let batch: Dim = net.batch(x).divided(rows * columns).expect("the shape rule saw whole images");
+    let x = net.reshape("split", x, Shape::batched(batch, &[rows, columns, h, w, channels]));
+    let x = net.transpose("map", x, &[0, 5, 1, 3, 2, 4]);
+    net.reshape("", x, Shape::batched(batch, &[channels, height, width]))
+}
