@@ -425,8 +425,7 @@ impl Builder<'_> {
             Operand::Named { path, index } => {
                 let node =
                     *self.defined.get(&path).ok_or_else(|| error(line, format!("%{path} is not defined above")))?;
-                let count = self.graph.node(node).types.len();
-                if index as usize >= count {
+                if index as usize >= self.graph.node(node).types.len() {
                     return Err(error(line, format!("%{path} has no output {index}")));
                 }
                 Ok(Value { node, index })
@@ -734,7 +733,7 @@ outputs "the map"=%map, w=weight"fc.weight":f32[6,8], half=%half
             ")",
         ];
         let mut graphs = 0;
-        for round in 0..20_000 {
+        for round in 0..6_000 {
             let mut text =
                 if round % 4 == 0 { ALL.to_string() } else { random_graph(round % 64, Options::default()).to_string() };
             for _ in 0..rng.range(1, 3) {
