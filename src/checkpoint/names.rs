@@ -29,7 +29,7 @@ impl NameTable {
 }
 
 /// `key` with every run of segments that matches `from` replaced by `to`; borrowed if there is none.
-fn replaced<'k>(key: &'k str, from: &str, to: &str) -> Cow<'k, str> {
+pub(super) fn replaced<'k>(key: &'k str, from: &str, to: &str) -> Cow<'k, str> {
     let (anchored, from) = from.strip_prefix('^').map_or((false, from), |rest| (true, rest));
     let segments: Vec<&str> = key.split('.').collect();
     let pattern: Vec<&str> = from.split('.').collect();

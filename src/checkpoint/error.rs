@@ -1,0 +1,74 @@
+//! The one error of this module: what is wrong, where, why it is wrong, and what to do about it.
+
+use std::path::Path;
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}\n  where: {place}\n  why: {why}\n  to do: {todo}")]
+pub struct CheckpointError {
+    /// What is wrong, in a few words.
+    pub what: String,
+    /// File, and where it helps the tensor or byte.
+    pub place: String,
+    /// What was found and what would have been right.
+    pub why: String,
+    /// What the user can do.
+    pub todo: String,
+}
+
+impl CheckpointError {
+    pub(super) fn new(
+        what: impl Into<String>,
+        place: impl Into<String>,
+        why: impl Into<String>,
+        todo: impl Into<String>,
+    ) -> Self {
+        CheckpointError { what: what.into(), place: place.into(), why: why.into(), todo: todo.into() }
+    }
+
+    /// A file that breaks its own format at `place`.
+    pub(super) fn damaged(place: impl Into<String>, why: impl Into<String>) -> Self {
+        let todo = "copy or download the file again and compare its size or checksum with the source's";
+        CheckpointError::new("the checkpoint is damaged", place, why, todo)
+    }
+
+    /// The operating system refused.
+    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+        let todo = match error.kind() {
+            std::io::ErrorKind::NotFound => "check the spelling of the path given to --weights",
+            std::io::ErrorKind::PermissionDenied => "give yourself permission to read it",
+            _ => "check that the path names a readable file or folder",
+        };
+        CheckpointError::new("the checkpoint cannot be opened", path.display().to_string(), error.to_string(), todo)
+    }
+
+    /// The same error, its place inside `outer`.
+    pub(super) fn within(mut self, outer: &str) -> Self {
+        self.place = if self.place.is_empty() { outer.to_string() } else { format!("{outer}, {}", self.place) };
+        self
+    }
+}
+
+/// `1 key`, `2 keys`.
+pub(super) fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// The first `cap` names, and how many more there are.
+pub(super) fn some_of<'a>(names: impl ExactSizeIterator<Item = &'a str>, cap: usize) -> String {
+    let more = names.len().saturating_sub(cap);
+    let mut text = names.take(cap).map(shortened).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+/// A name from a file as it may be printed: at most 120 characters, none of them a control character.
+pub(super) fn shortened(name: &str) -> String {
+    let mut text: String = name.chars().take(120).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if name.chars().nth(120).is_some() {
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! A file as a slice of bytes, through the operating system's memory map.
+//!
+//! The only `unsafe` of the project is here. Nothing is copied: pages are read when a tensor is, and the system drops them again when memory
+//! is short.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A mapped file.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    path: PathBuf,
+    map: Option<memmap2::Mmap>,
+}
+
+impl Mapped {
+    /// Map the regular file at `path`. Pipes and devices are refused: they have no size and opening them may block.
+    #[allow(unsafe_code)] // see the argument below
+    pub(super) fn open(path: &Path) -> io::Result<Mapped> {
+        let length = match std::fs::metadata(path)? {
+            found if found.is_file() => found.len(),
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        };
+        let file = File::open(path)?;
+        // An empty range cannot be mapped.
+        let map = if length == 0 {
+            None
+        } else {
+            // SAFETY: the map is read-only and private, lives as long as the slices borrowed from it, and any bit pattern is a valid `u8`. What
+            // the type system cannot exclude is another process that writes to the file meanwhile: then bytes change between two reads, which
+            // every reader here survives because it checks ranges against the mapped length and never trusts a value read before; or it
+            // truncates the file, and the system ends the process with SIGBUS before a byte of an artifact is in place.
+            Some(unsafe { memmap2::Mmap::map(&file)? })
+        };
+        Ok(Mapped { path: path.to_path_buf(), map })
+    }
+
+    /// The whole file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or(&[])
+    }
+
+    /// Where it was found.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}

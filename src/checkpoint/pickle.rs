@@ -1,0 +1,414 @@
+//! Python's pickle stream, read as data.
+//!
+//! A pickle is a program for a small stack machine whose only dangerous instructions are those that import a name and call it. This
+//! interpreter has no such instructions: a name is recorded as a [`Value::Global`], and a call as a [`Value::Object`] that says what would have
+//! been called with what. Nothing is imported, constructed or run, so a malicious pickle is a strange list of names.
+//!
+//! Bounds. An instruction has at least one byte and makes at most one value of fixed size; strings and bytes are borrowed from the file;
+//! lists grow by what was on the stack. Memory is therefore linear in the file, and the number of instructions is capped besides. Values
+//! refer to each other by index, so cycles and deep nesting cost the interpreter nothing; whoever walks them limits the depth.
+
+use super::error::CheckpointError;
+use std::collections::HashMap;
+
+/// Most instructions that are read. A state dict takes about 30 per tensor.
+const MAX_INSTRUCTIONS: usize = 8_000_000;
+
+/// Index of a value in its [`Pickle`].
+pub(super) type Id = u32;
+
+/// A value of the stream. Strings are borrowed from the file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    /// UTF-8 text.
+    Str(&'a str),
+    /// Something that no reader here needs: bytes, an integer above 64 bits, text that is not UTF-8, a set.
+    Other,
+    Tuple(Vec<Id>),
+    List(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// A name that Python would import.
+    Global {
+        module: &'a str,
+        name: &'a str,
+    },
+    /// What Python would make by a call.
+    Object(Box<Object>),
+    /// A reference to something outside the stream; torch stores tensors' data so.
+    Persistent(Id),
+}
+
+/// A call that was not made, and what would have been done to its result.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Object {
+    pub(super) callable: Id,
+    pub(super) arguments: Id,
+    pub(super) state: Option<Id>,
+    pub(super) items: Vec<(Id, Id)>,
+}
+
+/// A decoded stream.
+#[derive(Debug)]
+pub(super) struct Pickle<'a> {
+    pub(super) values: Vec<Value<'a>>,
+    pub(super) root: Id,
+    /// Bytes of the stream, its end marker included.
+    pub(super) length: usize,
+}
+
+impl<'a> Pickle<'a> {
+    pub(super) fn get(&self, id: Id) -> &Value<'a> {
+        &self.values[id as usize]
+    }
+
+    pub(super) fn str(&self, id: Id) -> Option<&'a str> {
+        match self.get(id) {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn size(&self, id: Id) -> Option<usize> {
+        match self.get(id) {
+            Value::Int(n) => usize::try_from(*n).ok(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sequence(&self, id: Id) -> Option<&[Id]> {
+        match self.get(id) {
+            Value::Tuple(items) | Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(super) fn global(&self, id: Id) -> Option<(&'a str, &'a str)> {
+        match self.get(id) {
+            Value::Global { module, name } => Some((module, name)),
+            _ => None,
+        }
+    }
+
+    /// The entries of a dict, of a subclass of dict, or of an object's attributes.
+    pub(super) fn entries(&self, id: Id) -> &[(Id, Id)] {
+        match self.get(id) {
+            Value::Dict(items) => items,
+            Value::Object(object) => match object.state.map(|s| self.get(s)) {
+                Some(Value::Dict(items)) if object.items.is_empty() => items,
+                _ => &object.items,
+            },
+            _ => &[],
+        }
+    }
+}
+
+/// Decode the stream at the start of `bytes`.
+pub(super) fn decode(bytes: &[u8]) -> Result<Pickle<'_>, CheckpointError> {
+    let mut machine =
+        Machine { bytes, at: 0, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    for _ in 0..MAX_INSTRUCTIONS {
+        let at = machine.at;
+        match machine.step() {
+            Ok(None) => {}
+            Ok(Some(root)) => return Ok(Pickle { values: machine.values, root, length: machine.at }),
+            Err(why) => return Err(CheckpointError::damaged(format!("pickle stream, byte {at}"), why)),
+        }
+    }
+    let why = format!("it has more than {MAX_INSTRUCTIONS} instructions");
+    let todo = "save the state dict alone: torch.save(checkpoint['model'], 'weights.pth')";
+    Err(CheckpointError::new("the checkpoint's pickle is absurdly long", "pickle stream", why, todo))
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    values: Vec<Value<'a>>,
+    stack: Vec<Id>,
+    marks: Vec<usize>,
+    memo: HashMap<u32, Id>,
+}
+
+type Step<T> = Result<T, String>;
+
+impl<'a> Machine<'a> {
+    /// One instruction; the result at the end of the stream.
+    fn step(&mut self) -> Step<Option<Id>> {
+        let code = self.take(1)?[0];
+        match code {
+            // Frames and protocol.
+            0x80 => self.protocol()?,
+            0x95 => drop(self.take(8)?),
+            b'.' => return self.pop().map(Some),
+            // Scalars.
+            b'N' => self.push(Value::None)?,
+            0x88 => self.push(Value::Bool(true))?,
+            0x89 => self.push(Value::Bool(false))?,
+            b'J' => self.number(4, true)?,
+            b'K' => self.number(1, false)?,
+            b'M' => self.number(2, false)?,
+            0x8a => {
+                let n = self.length(1)?;
+                self.long(n)?;
+            }
+            0x8b => {
+                let n = self.length(4)?;
+                self.long(n)?;
+            }
+            b'G' => {
+                let bits = self.take(8)?.try_into().expect("eight bytes were taken");
+                self.push(Value::Float(f64::from_be_bytes(bits)))?;
+            }
+            // Text and bytes.
+            b'U' | 0x8c => self.text(1)?,
+            b'T' | b'X' => self.text(4)?,
+            0x8d => self.text(8)?,
+            b'C' => self.blob(1)?,
+            b'B' => self.blob(4)?,
+            0x8e | 0x96 => self.blob(8)?,
+            // Containers.
+            b'(' => self.marks.push(self.stack.len()),
+            b')' => self.push(Value::Tuple(Vec::new()))?,
+            b']' => self.push(Value::List(Vec::new()))?,
+            b'}' => self.push(Value::Dict(Vec::new()))?,
+            0x8f => self.push(Value::Other)?,
+            0x85..=0x87 => {
+                let n = usize::from(code - 0x84);
+                let first =
+                    self.stack.len().checked_sub(n).filter(|&i| i >= self.floor()).ok_or("the stack is empty")?;
+                let items = self.stack.split_off(first);
+                self.push(Value::Tuple(items))?;
+            }
+            b't' => {
+                let items = self.to_mark()?;
+                self.push(Value::Tuple(items))?;
+            }
+            b'l' => {
+                let items = self.to_mark()?;
+                self.push(Value::List(items))?;
+            }
+            b'd' => {
+                let items = self.to_mark()?;
+                self.push(Value::Dict(pairs(&items)?))?;
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.append(vec![item])?;
+            }
+            b'e' => {
+                let items = self.to_mark()?;
+                self.append(items)?;
+            }
+            b's' => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                self.set_items(vec![(key, value)])?;
+            }
+            b'u' => {
+                let items = pairs(&self.to_mark()?)?;
+                self.set_items(items)?;
+            }
+            0x90 => drop(self.to_mark()?),
+            0x91 => {
+                self.to_mark()?;
+                self.push(Value::Other)?;
+            }
+            // Stack and memo.
+            b'0' => drop(self.pop()?),
+            b'1' => drop(self.to_mark()?),
+            b'2' => {
+                let top = self.top()?;
+                self.stack.push(top);
+            }
+            b'q' => self.remember(1)?,
+            b'r' => self.remember(4)?,
+            0x94 => {
+                let (slot, top) = (self.memo.len() as u32, self.top()?);
+                self.memo.insert(slot, top);
+            }
+            b'h' => self.recall(1)?,
+            b'j' => self.recall(4)?,
+            // Names and calls, recorded only.
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push(Value::Global { module, name })?;
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                match (&self.values[module as usize], &self.values[name as usize]) {
+                    (&Value::Str(module), &Value::Str(name)) => self.push(Value::Global { module, name })?,
+                    _ => return Err("a name is not text".into()),
+                }
+            }
+            b'R' | 0x81 => {
+                let (arguments, callable) = (self.pop()?, self.pop()?);
+                self.object(callable, arguments)?;
+            }
+            0x92 => {
+                let (_keywords, arguments, callable) = (self.pop()?, self.pop()?, self.pop()?);
+                self.object(callable, arguments)?;
+            }
+            b'b' => {
+                let (state, target) = (self.pop()?, self.top()?);
+                if let Value::Object(object) = &mut self.values[target as usize] {
+                    object.state = Some(state);
+                }
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                self.push(Value::Persistent(id))?;
+            }
+            _ => return Err(format!("0x{code:02x} is no instruction that torch.save writes")),
+        }
+        Ok(None)
+    }
+
+    fn protocol(&mut self) -> Step<()> {
+        match self.take(1)?[0] {
+            2..=5 => Ok(()),
+            n => Err(format!("protocol {n}; torch.save writes 2 to 5")),
+        }
+    }
+
+    fn take(&mut self, n: usize) -> Step<&'a [u8]> {
+        let stop = self.at.checked_add(n).filter(|&stop| stop <= self.bytes.len());
+        let stop = stop.ok_or_else(|| format!("it ends where {n} more bytes should follow"))?;
+        let taken = &self.bytes[self.at..stop];
+        self.at = stop;
+        Ok(taken)
+    }
+
+    /// A length of `n` bytes, little-endian, that does not exceed what is left of the stream.
+    fn length(&mut self, n: usize) -> Step<usize> {
+        let mut wide = [0; 8];
+        wide[..n].copy_from_slice(self.take(n)?);
+        let length = u64::from_le_bytes(wide);
+        let left = self.bytes.len() - self.at;
+        usize::try_from(length)
+            .ok()
+            .filter(|&n| n <= left)
+            .ok_or_else(|| format!("a string claims {length} bytes, {left} are left"))
+    }
+
+    fn line(&mut self) -> Step<&'a str> {
+        let rest = &self.bytes[self.at..];
+        // Dotted names are short; the cap keeps a file of lines without end from being searched again and again.
+        let end = rest.iter().take(4096).position(|&b| b == b'\n').ok_or("a name has no end")?;
+        self.at += end + 1;
+        std::str::from_utf8(&rest[..end]).map_err(|_| "a name is not text".into())
+    }
+
+    fn push(&mut self, value: Value<'a>) -> Step<()> {
+        self.stack.push(self.values.len() as Id);
+        self.values.push(value);
+        Ok(())
+    }
+
+    fn number(&mut self, n: usize, signed: bool) -> Step<()> {
+        let mut wide = [0; 8];
+        wide[..n].copy_from_slice(self.take(n)?);
+        let value = i64::from_le_bytes(wide);
+        self.push(Value::Int(if signed { i64::from(value as i32) } else { value }))
+    }
+
+    /// Two's complement, little-endian, `n` bytes.
+    fn long(&mut self, n: usize) -> Step<()> {
+        let bytes = self.take(n)?;
+        let value = if n > 8 {
+            Value::Other
+        } else {
+            let fill = if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 };
+            let mut wide = [fill; 8];
+            wide[..n].copy_from_slice(bytes);
+            Value::Int(i64::from_le_bytes(wide))
+        };
+        self.push(value)
+    }
+
+    fn text(&mut self, width: usize) -> Step<()> {
+        let n = self.length(width)?;
+        let value = std::str::from_utf8(self.take(n)?).map_or(Value::Other, Value::Str);
+        self.push(value)
+    }
+
+    fn blob(&mut self, width: usize) -> Step<()> {
+        let n = self.length(width)?;
+        self.take(n)?;
+        self.push(Value::Other)
+    }
+
+    /// Height of the stack at the innermost mark: what lies below belongs to somebody else.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn pop(&mut self) -> Step<Id> {
+        if self.stack.len() <= self.floor() {
+            return Err("the stack is empty".into());
+        }
+        Ok(self.stack.pop().expect("the stack is higher than its floor"))
+    }
+
+    fn top(&self) -> Step<Id> {
+        self.stack
+            .last()
+            .copied()
+            .filter(|_| self.stack.len() > self.floor())
+            .ok_or_else(|| "the stack is empty".into())
+    }
+
+    fn to_mark(&mut self) -> Step<Vec<Id>> {
+        let mark = self.marks.pop().ok_or("there is no mark on the stack")?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn append(&mut self, items: Vec<Id>) -> Step<()> {
+        let target = self.top()?;
+        if let Value::List(list) = &mut self.values[target as usize] {
+            list.extend(items);
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, items: Vec<(Id, Id)>) -> Step<()> {
+        let target = self.top()?;
+        match &mut self.values[target as usize] {
+            Value::Dict(dict) => dict.extend(items),
+            Value::Object(object) => object.items.extend(items),
+            _ => return Err("entries are put into something that is no dict".into()),
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, callable: Id, arguments: Id) -> Step<()> {
+        self.push(Value::Object(Box::new(Object { callable, arguments, state: None, items: Vec::new() })))
+    }
+
+    fn slot(&mut self, width: usize) -> Step<u32> {
+        let mut wide = [0; 4];
+        wide[..width].copy_from_slice(self.take(width)?);
+        Ok(u32::from_le_bytes(wide))
+    }
+
+    fn remember(&mut self, width: usize) -> Step<()> {
+        let (slot, top) = (self.slot(width)?, self.top()?);
+        self.memo.insert(slot, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, width: usize) -> Step<()> {
+        let slot = self.slot(width)?;
+        let id = *self.memo.get(&slot).ok_or_else(|| format!("memo slot {slot} is empty"))?;
+        self.stack.push(id);
+        Ok(())
+    }
+}
+
+fn pairs(items: &[Id]) -> Step<Vec<(Id, Id)>> {
+    if items.len() % 2 != 0 {
+        return Err("a dict has a key without a value".into());
+    }
+    Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
+}

@@ -1,0 +1,298 @@
+//! Which tensors of a checkpoint are the model's.
+//!
+//! A file may hold the model under any names of wrapping dicts and modules (`model.`, `state_dict.module.`, `student.backbone.`), an averaged
+//! copy, an optimizer's moments. None of these prefixes is special: a *subset* is all tensors under one dotted prefix, and it is the model
+//! if a family recognises the names that remain. The outermost prefix wins. Of several subsets the user chooses; only an EMA copy beside
+//! the raw weights is decided here, for the raw weights, with a notice.
+
+use super::error::{CheckpointError, count, shortened, some_of};
+use super::forms::{self, Forms};
+use super::mapped::Mapped;
+use super::names::{NameTable, replaced};
+use super::recognise_foreign;
+use super::tensor::TensorInfo;
+use super::{Checkpoint, MAX_KEY};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning).
+const EMA: &[&str] = &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema"];
+/// Fewer tensors are no model.
+const SMALLEST: usize = 4;
+
+/// The user's say in the choice.
+#[derive(Debug, Clone, Default)]
+pub struct SelectOptions {
+    /// `Some(true)` takes the EMA copy, `Some(false)` the raw weights; `None` takes the raw ones if there are any.
+    pub ema: Option<bool>,
+    /// Take the tensors under this prefix, recognised or not.
+    pub strip_prefix: Option<String>,
+    /// Rename runs of dotted segments before anything else: (old, new), with the pattern language of [`NameTable`].
+    pub rename: Vec<(String, String)>,
+    /// Leave out the tensors of these names, or under them.
+    pub ignore: Vec<String>,
+}
+
+/// The tensors of one model.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// What was stripped from their names, without the last dot; empty if nothing was.
+    pub prefix: String,
+    /// True if this is an averaged copy.
+    pub ema: bool,
+    /// The tensors, by upstream's key without the prefix.
+    pub tensors: BTreeMap<String, TensorInfo>,
+    /// What the user should know about the choice, a sentence each.
+    pub notices: Vec<String>,
+    pub(super) place: String,
+    pub(super) files: Arc<[Mapped]>,
+}
+
+impl Selected {
+    /// Shape of every tensor by upstream's key; a weight that is stored as factors counts as itself.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        forms::merged_shapes(&self.tensors)
+    }
+
+    /// The same by the architecture's keys, as `table` spells them.
+    pub fn canonical_shapes(&self, table: &NameTable) -> BTreeMap<String, Vec<usize>> {
+        self.shapes().into_iter().map(|(key, shape)| (table.canonical(&key), shape)).collect()
+    }
+
+    /// The weights that are stored as factors, by the architecture's keys.
+    ///
+    /// # Errors
+    /// If a parametrization is stored that is not weight normalisation.
+    pub fn forms(&self, table: &NameTable) -> Result<Forms, CheckpointError> {
+        Forms::of(&self.tensors, table).map_err(|e| e.within(&self.place))
+    }
+}
+
+/// One subset that a family recognises.
+struct Candidate<'a> {
+    prefix: String,
+    tensors: BTreeMap<String, &'a TensorInfo>,
+}
+
+impl Candidate<'_> {
+    fn is_ema(&self) -> bool {
+        self.prefix.split('.').any(|segment| EMA.contains(&segment))
+    }
+}
+
+impl Checkpoint {
+    /// The tensors of the one model in this checkpoint.
+    ///
+    /// `recognised` says whether a set of names and shapes, prefix stripped, belongs to a family, in the spelling of any of its name tables.
+    ///
+    /// # Errors
+    /// If no subset is recognised, several are and no option chooses, or an option asks for what is not there.
+    pub fn select(
+        &self,
+        recognised: &dyn Fn(&BTreeMap<String, Vec<usize>>) -> bool,
+        options: &SelectOptions,
+    ) -> Result<Selected, CheckpointError> {
+        let mut notices = Vec::new();
+        let renamed = self.renamed(options, &mut notices)?;
+        let mut chosen = match &options.strip_prefix {
+            Some(prefix) => self.under(&renamed, prefix.trim_end_matches('.'))?,
+            None => {
+                let candidates = candidates(&renamed, recognised);
+                if candidates.is_empty() {
+                    return Err(self.unrecognised(&renamed));
+                }
+                self.choose(candidates, options, &mut notices)?
+            }
+        };
+        for name in &options.ignore {
+            let before = chosen.tensors.len();
+            chosen.tensors.retain(|key, _| !lies_under(key, name) && !lies_under(&joined(&chosen.prefix, key), name));
+            if chosen.tensors.len() == before {
+                notices.push(format!("--ignore {}: the model has no tensor of this name", shortened(name)));
+            }
+        }
+        let outside = outside(&renamed, &chosen.prefix);
+        if !chosen.prefix.is_empty() {
+            let left = if outside.is_empty() { String::new() } else { format!("; not used: {outside}") };
+            let tensors = count(chosen.tensors.len(), "tensor");
+            notices.push(format!("took the {tensors} under {}{left}", shortened(&chosen.prefix)));
+        }
+        let ema = chosen.is_ema();
+        let tensors = chosen.tensors.into_iter().map(|(key, tensor)| (key, tensor.clone())).collect();
+        let place = match chosen.prefix.as_str() {
+            "" => self.place.clone(),
+            prefix => format!("{}, under {}", self.place, shortened(prefix)),
+        };
+        Ok(Selected { prefix: chosen.prefix, ema, tensors, notices, place, files: self.files.clone() })
+    }
+
+    /// All tensors, by their names after `--rename`.
+    fn renamed(
+        &self,
+        options: &SelectOptions,
+        notices: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, &TensorInfo>, CheckpointError> {
+        let mut used = vec![false; options.rename.len()];
+        let mut renamed = BTreeMap::new();
+        for (old, tensor) in self.tensors() {
+            let mut key = old.clone();
+            for ((from, to), used) in options.rename.iter().zip(&mut used) {
+                if let Cow::Owned(new) = replaced(&key, from, to) {
+                    *used = true;
+                    // A repeated renaming may not grow names beyond what a file could hold.
+                    key = if new.len() <= MAX_KEY { new } else { key };
+                }
+            }
+            if renamed.insert(key.clone(), tensor).is_some() {
+                let why = format!("after renaming, two tensors are called {}", shortened(&key));
+                let todo = "leave one of them out with --ignore, or rename it too";
+                return Err(CheckpointError::new("--rename makes names collide", self.place.clone(), why, todo));
+            }
+        }
+        for ((from, to), used) in options.rename.iter().zip(used) {
+            if !used {
+                notices.push(format!("--rename {from}={to}: no tensor has {from} in its name"));
+            }
+        }
+        Ok(renamed)
+    }
+
+    /// The subset that `--strip-prefix` names.
+    fn under<'a>(
+        &self,
+        tensors: &BTreeMap<String, &'a TensorInfo>,
+        prefix: &str,
+    ) -> Result<Candidate<'a>, CheckpointError> {
+        let subset = subset(tensors, prefix);
+        if !subset.is_empty() {
+            return Ok(Candidate { prefix: prefix.to_string(), tensors: subset });
+        }
+        let heads: BTreeSet<&str> =
+            tensors.keys().map(|key| key.split_once('.').map_or(key.as_str(), |k| k.0)).collect();
+        Err(CheckpointError::new(
+            format!("--strip-prefix {}: no tensor's name begins so", shortened(prefix)),
+            self.place.clone(),
+            format!("names begin with {}", some_of(heads.into_iter().collect::<Vec<_>>().into_iter(), 8)),
+            "vitc inspect lists the tensors; leave the flag out to have the prefix found",
+        ))
+    }
+
+    fn choose<'a>(
+        &self,
+        candidates: Vec<Candidate<'a>>,
+        options: &SelectOptions,
+        notices: &mut Vec<String>,
+    ) -> Result<Candidate<'a>, CheckpointError> {
+        let all: Vec<String> = candidates.iter().map(|c| shown(&c.prefix)).collect();
+        let (ema, raw): (Vec<_>, Vec<_>) = candidates.into_iter().partition(Candidate::is_ema);
+        let absent = |what: &str, flag: &str| {
+            let why = format!("weights were found under {}", some_of(all.iter().map(String::as_str), 8));
+            let what = format!("the checkpoint has no {what}");
+            CheckpointError::new(what, self.place.clone(), why, format!("leave {flag} out"))
+        };
+        let mut pool = match (options.ema, raw.is_empty(), ema.is_empty()) {
+            (Some(true), _, true) => return Err(absent("EMA copy of the weights", "--ema")),
+            (Some(false), true, _) => return Err(absent("raw weights beside the EMA copy", "--no-ema")),
+            (Some(true), ..) | (None, true, _) => ema,
+            (Some(false) | None, false, _) => {
+                if options.ema.is_none() && !ema.is_empty() {
+                    notices.push(format!(
+                        "the checkpoint also holds an EMA copy under {}: the raw weights are taken, --ema takes the copy, \
+                         --no-ema silences this",
+                        shown(&ema[0].prefix)
+                    ));
+                }
+                raw
+            }
+        };
+        if options.ema.is_none() && pool[0].is_ema() {
+            notices.push(format!("the checkpoint holds only an EMA copy, under {}", shown(&pool[0].prefix)));
+        }
+        let first = pool.remove(0);
+        // The same tensors under a second name are no second model.
+        if let Some(other) = pool.iter().find(|c| c.tensors != first.tensors) {
+            let todo =
+                std::iter::once(&first).chain(&pool).take(8).map(|c| format!("--strip-prefix {}", quoted(&c.prefix)));
+            return Err(CheckpointError::new(
+                "the checkpoint holds several models",
+                self.place.clone(),
+                format!(
+                    "different tensors of a known family lie under {} and {}",
+                    shown(&first.prefix),
+                    shown(&other.prefix)
+                ),
+                format!("choose one with {}", todo.collect::<Vec<_>>().join(" or ")),
+            ));
+        }
+        Ok(first)
+    }
+
+    fn unrecognised(&self, tensors: &BTreeMap<String, &TensorInfo>) -> CheckpointError {
+        recognise_foreign::without_model(&self.contents, tensors).within(&self.place)
+    }
+}
+
+/// The outermost subsets that a family recognises, in the order of their prefixes.
+fn candidates<'a>(
+    tensors: &BTreeMap<String, &'a TensorInfo>,
+    recognised: &dyn Fn(&BTreeMap<String, Vec<usize>>) -> bool,
+) -> Vec<Candidate<'a>> {
+    let mut prefixes: BTreeMap<&str, usize> = BTreeMap::from([("", tensors.len())]);
+    for key in tensors.keys() {
+        for (dot, _) in key.match_indices('.') {
+            *prefixes.entry(&key[..dot]).or_default() += 1;
+        }
+    }
+    let mut found: Vec<Candidate<'a>> = Vec::new();
+    // In lexical order a prefix precedes what it is a prefix of.
+    for (prefix, _) in prefixes.into_iter().filter(|&(_, n)| n >= SMALLEST) {
+        if found.iter().any(|c| lies_under(prefix, &c.prefix)) {
+            continue;
+        }
+        let subset = subset(tensors, prefix);
+        let owned = subset.iter().map(|(key, tensor)| (key.clone(), (*tensor).clone())).collect();
+        if recognised(&forms::merged_shapes(&owned)) {
+            found.push(Candidate { prefix: prefix.to_string(), tensors: subset });
+        }
+    }
+    found
+}
+
+/// The tensors under `prefix`, which is stripped from their names.
+fn subset<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, prefix: &str) -> BTreeMap<String, &'a TensorInfo> {
+    if prefix.is_empty() {
+        return tensors.clone();
+    }
+    let start = format!("{prefix}.");
+    let range = tensors.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start));
+    range.map(|(key, tensor)| (key[start.len()..].to_string(), *tensor)).collect()
+}
+
+/// Tensors outside the prefix, counted by the first segment of their names.
+fn outside(tensors: &BTreeMap<String, &TensorInfo>, prefix: &str) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for key in tensors.keys().filter(|key| !lies_under(key, prefix)) {
+        *counts.entry(key.split_once('.').map_or(key.as_str(), |k| k.0)).or_default() += 1;
+    }
+    let parts: Vec<String> =
+        counts.iter().map(|(name, n)| format!("{} ({})", shortened(name), count(*n, "tensor"))).collect();
+    if parts.is_empty() { String::new() } else { some_of(parts.iter().map(String::as_str), 4) }
+}
+
+/// True if `key` is `name` or lies under it; everything lies under the empty name.
+fn lies_under(key: &str, name: &str) -> bool {
+    name.is_empty() || key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn joined(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") }
+}
+
+fn shown(prefix: &str) -> String {
+    if prefix.is_empty() { "the top level".into() } else { shortened(prefix) }
+}
+
+fn quoted(prefix: &str) -> String {
+    if prefix.is_empty() { "''".into() } else { shortened(prefix) }
+}
