@@ -16,7 +16,7 @@ use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Target, Type, Val
 pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
     let mut families: HashMap<(Op, Value, Vec<usize>), Vec<NodeId>> = HashMap::new();
     let mut order = Vec::new();
-    for (id, _) in graph.nodes() {
+    for (id, _) in graph.run_time_nodes() {
         let Some(linear) = Linear::of(graph, id).filter(|l| l.groups() == 1) else { continue };
         let kernel = graph.shape(linear.w).as_fixed().expect("weights are fixed")[1..].to_vec();
         let key = (linear.op, linear.x, kernel);

@@ -5,6 +5,7 @@
 //! seeded weights) comes in through [`BuildOptions`].
 
 mod efficientformerv2;
+mod fastervit;
 pub mod seeded;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use vitc_ir::{Dim, Graph, Net, Output, Shape, Type, Value};
 pub use crate::checkpoint::NameTable;
 
 /// Every family, in the order of `vitc list`.
-pub static FAMILIES: &[&Family] = &[&efficientformerv2::FAMILY];
+pub static FAMILIES: &[&Family] = &[&efficientformerv2::FAMILY, &fastervit::FAMILY];
 
 /// Keys and shapes of a checkpoint, in the family's canonical spelling.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
@@ -36,7 +37,7 @@ pub struct Family {
     /// Classifier heads by canonical prefix: every one that exists is averaged into the logits.
     pub heads: &'static [&'static str],
     /// Choices that a checkpoint does not reveal.
-    pub choices: &'static [Choice],
+    pub choices: &'static [&'static Choice],
     /// Whether these keys look like this family's.
     pub signature: fn(&Shapes) -> bool,
     /// The resolution for which position tables in the checkpoint were made, if it has any.
@@ -75,7 +76,7 @@ pub struct Variant {
 pub struct Choice {
     /// Name (`activation`).
     pub name: &'static str,
-    /// Accepted values, the default first.
+    /// Accepted values, the default first; a choice with one value takes others of its own form too.
     pub values: &'static [&'static str],
     /// What it decides.
     pub help: &'static str,

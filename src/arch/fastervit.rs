@@ -1,0 +1,499 @@
+//! FasterViT: "FasterViT: Fast Vision Transformers with Hierarchical Attention", Hatamizadeh et al., ICLR 2024 (arXiv 2306.06189).
+//!
+//! Two levels of plain convolution blocks, two of windowed attention. In the third level every window is summarised by a 2x2 grid of *carrier tokens*; carriers
+//! attend to each other densely, then each window attends over its own tokens and carriers. All positions come from small MLPs.
+//!
+//! | | dim | stem | depths | heads | windows | parameters | MACs | top-1 |
+//! |---|---|---|---|---|---|---|---|---|
+//! | 0 | 64 | 64 | 2 3 6 5 | 2 4 8 16 | 7 7 7 7 | 31.4M | 3.3G | 82.1 |
+//! | 1 | 80 | 32 | 1 3 8 5 | 2 4 8 16 | 7 7 7 7 | 53.4M | 5.3G | 83.2 |
+//! | 2 | 96 | 64 | 3 3 8 5 | 2 4 8 16 | 7 7 7 7 | 75.9M | 8.7G | 84.2 |
+//! | 3 | 128 | 64 | 3 3 12 5 | 2 4 8 16 | 7 7 7 7 | 159.5M | 18.2G | 84.9 |
+//! | 4 | 196 | 64 | 3 3 12 5 | 4 8 16 32 | 7 7 7 7 | 424.6M | 36.6G | 85.4 |
+//! | 5 | 320 | 64 | 3 3 12 5 | 4 8 16 32 | 7 7 7 7 | 975.5M | 113G | 85.6 |
+//! | 6 | 320 | 64 | 3 3 16 8 | 4 8 16 32 | 7 7 7 7 | 1360M | 142G | 85.8 |
+//! | 4-21k-224 | 196 | 64 | 3 3 12 5 | 4 8 16 32 | 7 7 14 7 | 271.9M | 40.8G | 86.6 |
+//! | 4-21k-384 | | | | | 7 7 24 12 | 271.9M | 120.1G | 87.6 |
+//! | 4-21k-512 | | | | | 7 7 32 16 | 271.9M | 213.5G | 87.8 |
+//! | 4-21k-768 | | | | | 7 7 48 24 | 271.9M | 480.4G | 87.9 |
+//!
+//! Every variant has an any-resolution twin, which pads its maps to whole windows. From 3 on attention levels have LayerScale, and the last block of the
+//! hierarchical level adds the carriers to the map.
+
+use super::{ArchError, BuildOptions, Choice, Family, NameTable, Preprocessing, Shapes, Variant, finish, imagenet};
+use vitc_ir::net::paper;
+use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode, SliceAxis};
+use vitc_ir::{BinaryKind, ConvSpec, DType, Dim, Generator, Graph, Net, Op, Shape, Type, UnaryKind, Value};
+
+struct Config {
+    dim: usize,
+    stem: usize,
+    depths: [usize; 4],
+    heads: [usize; 4],
+    windows: [usize; 4],
+    /// LayerScale in the attention levels, and carriers added to the map at the end of the hierarchical one.
+    scaled: bool,
+    /// The third level has carrier tokens.
+    carriers: bool,
+}
+
+/// Width of the position MLPs.
+const POSITION_HIDDEN: usize = 512;
+const MLP_RATIO: usize = 4;
+const BN_EPS: f64 = 1e-5;
+const STEM_BN_EPS: f64 = 1e-4;
+const LN_EPS: f64 = 1e-5;
+const MAP_LN_EPS: f64 = 1e-6;
+
+const fn size(dim: usize, stem: usize, depths: [usize; 4], heads: [usize; 4], scaled: bool) -> Config {
+    Config { dim, stem, depths, heads, windows: [7; 4], scaled, carriers: true }
+}
+
+const fn pretrained_21k(windows: [usize; 4]) -> Config {
+    let base = size(196, 64, [3, 3, 12, 5], [4, 8, 16, 32], true);
+    Config { windows, carriers: false, ..base }
+}
+
+const CONFIGS: [Config; 11] = [
+    size(64, 64, [2, 3, 6, 5], [2, 4, 8, 16], false),
+    size(80, 32, [1, 3, 8, 5], [2, 4, 8, 16], false),
+    size(96, 64, [3, 3, 8, 5], [2, 4, 8, 16], false),
+    size(128, 64, [3, 3, 12, 5], [2, 4, 8, 16], true),
+    size(196, 64, [3, 3, 12, 5], [4, 8, 16, 32], true),
+    size(320, 64, [3, 3, 12, 5], [4, 8, 16, 32], true),
+    size(320, 64, [3, 3, 16, 8], [4, 8, 16, 32], true),
+    pretrained_21k([7, 7, 14, 7]),
+    pretrained_21k([7, 7, 24, 12]),
+    pretrained_21k([7, 7, 32, 16]),
+    pretrained_21k([7, 7, 48, 24]),
+];
+
+const fn variant(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    resolution: [usize; 2],
+    figures: [&'static str; 3],
+    preprocessing: Preprocessing,
+) -> Variant {
+    Variant {
+        name,
+        aliases,
+        resolution,
+        published_parameters: figures[0],
+        published_macs: figures[1],
+        top1: figures[2],
+        classes: 1000,
+        checkpoints: true,
+        preprocessing,
+    }
+}
+
+/// The variants of [`CONFIGS`], then their any-resolution twins in the same order.
+#[rustfmt::skip]
+static VARIANTS: [Variant; 22] = [
+    variant("fastervit-0", &["faster-vit-0-224", "faster-vit-0"], [224; 2], ["31.4M", "3.3G", "82.1"], imagenet(0.875)),
+    variant("fastervit-1", &["faster-vit-1-224", "faster-vit-1"], [224; 2], ["53.4M", "5.3G", "83.2"], imagenet(1.0)),
+    variant("fastervit-2", &["faster-vit-2-224", "faster-vit-2"], [224; 2], ["75.9M", "8.7G", "84.2"], imagenet(1.0)),
+    variant("fastervit-3", &["faster-vit-3-224", "faster-vit-3"], [224; 2], ["159.5M", "18.2G", "84.9"], imagenet(1.0)),
+    variant("fastervit-4", &["faster-vit-4-224", "faster-vit-4"], [224; 2], ["424.6M", "36.6G", "85.4"], imagenet(1.0)),
+    variant("fastervit-5", &["faster-vit-5-224", "faster-vit-5"], [224; 2], ["975.5M", "113G", "85.6"], imagenet(1.0)),
+    variant("fastervit-6", &["faster-vit-6-224", "faster-vit-6"], [224; 2], ["1360M", "142G", "85.8"], imagenet(1.0)),
+    variant("fastervit-4-21k-224", &["faster-vit-4-21k-224"], [224; 2], ["271.9M", "40.8G", "86.6"], imagenet(0.95)),
+    variant("fastervit-4-21k-384", &["faster-vit-4-21k-384"], [384; 2], ["271.9M", "120.1G", "87.6"], imagenet(1.0)),
+    variant("fastervit-4-21k-512", &["faster-vit-4-21k-512"], [512; 2], ["271.9M", "213.5G", "87.8"], imagenet(1.0)),
+    variant("fastervit-4-21k-768", &["faster-vit-4-21k-768"], [768; 2], ["271.9M", "480.4G", "87.9"], imagenet(0.93)),
+    variant("fastervit-0-any-res", &["faster-vit-0-any-res"], [576, 960], ["31.4M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-1-any-res", &["faster-vit-1-any-res"], [576, 960], ["53.4M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-2-any-res", &["faster-vit-2-any-res"], [541, 960], ["75.9M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-3-any-res", &["faster-vit-3-any-res"], [576, 960], ["159.5M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-4-any-res", &["faster-vit-4-any-res"], [576, 960], ["424.6M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-5-any-res", &["faster-vit-5-any-res"], [576, 960], ["975.5M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-6-any-res", &["faster-vit-6-any-res"], [576, 960], ["1360M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-4-21k-224-any-res", &["faster-vit-4-21k-224-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-4-21k-384-any-res", &["faster-vit-4-21k-384-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-4-21k-512-any-res", &["faster-vit-4-21k-512-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-4-21k-768-any-res", &["faster-vit-4-21k-768-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
+];
+
+static WINDOWS: Choice = Choice {
+    name: "windows",
+    values: &["auto"],
+    help: "window sides of the four levels (`7,7,7,7`); auto: the checkpoint's tables, else the variant's",
+};
+
+static CARRIER_SIDE: Choice = Choice { name: "ct-size", values: &["2"], help: "carrier tokens per window and axis" };
+
+/// The family.
+pub(super) static FAMILY: Family = Family {
+    id: "fastervit",
+    paper: "FasterViT: Fast Vision Transformers with Hierarchical Attention, Hatamizadeh et al., ICLR 2024",
+    code: "NVlabs/FasterViT",
+    note: None,
+    variants: &VARIANTS,
+    tables: &[NameTable { code_base: "official", rules: &[] }],
+    heads: &["head"],
+    choices: &[&WINDOWS, &CARRIER_SIDE],
+    signature: |t| {
+        t.contains_key("patch_embed.conv_down.0.weight") && t.contains_key("levels.2.blocks.0.attn.qkv.weight")
+    },
+    table_resolution: |_| None,
+    leftover,
+    build,
+};
+
+/// Caches that the forward pass overwrites, buffers that follow from the window, the tokenizer's second name, and what a map of one window or a
+/// rectangular grid of windows does not read.
+fn leftover(key: &str) -> bool {
+    ["relative_bias", "relative_position_index", "relative_coords_table"].iter().any(|b| key.ends_with(b))
+        || key.contains("global_tokenizer.")
+        || key.contains("hat_pos_embed.")
+}
+
+/// What a build was asked for, resolved.
+struct Plan<'a> {
+    config: &'static Config,
+    any_res: bool,
+    windows: [usize; 4],
+    carriers: usize,
+    options: &'a BuildOptions<'a>,
+}
+
+fn plan<'a>(options: &'a BuildOptions<'a>) -> Result<Plan<'a>, ArchError> {
+    let index = options.index(&FAMILY);
+    let config = &CONFIGS[index % CONFIGS.len()];
+    let any_res = index >= CONFIGS.len();
+    let fail = |what: String| ArchError::Option { model: options.variant.name, what };
+    let windows = match options.choice(&WINDOWS) {
+        "auto" => {
+            let mut windows = config.windows;
+            for (level, window) in windows.iter_mut().enumerate() {
+                *window = options.tensors.and_then(|t| stored_window(t, level)).unwrap_or(*window);
+            }
+            windows
+        }
+        text => {
+            let parsed: Option<Vec<usize>> =
+                text.split(',').map(|p| p.trim().parse().ok().filter(|&w| w > 0)).collect();
+            let parsed = parsed.and_then(|w| <[usize; 4]>::try_from(w).ok());
+            parsed.ok_or_else(|| fail(format!("--windows takes four sides like 7,7,7,7, found `{text}`")))?
+        }
+    };
+    let carriers = options.choice(&CARRIER_SIDE);
+    let carriers = carriers
+        .parse()
+        .ok()
+        .filter(|c| (1..=windows[2]).contains(c))
+        .ok_or_else(|| fail(format!("--ct-size takes a number from 1 to the window's side, found `{carriers}`")))?;
+    let plan = Plan { config, any_res, windows, carriers, options };
+    plan.check_resolution()?;
+    Ok(plan)
+}
+
+/// Side of the window for which the checkpoint's position tables of a level were made.
+fn stored_window(tensors: &Shapes, level: usize) -> Option<usize> {
+    let table = tensors.get(&format!("levels.{level}.blocks.0.attn.pos_emb_funct.relative_coords_table"))?;
+    (table.len() == 4).then(|| table[1].div_ceil(2))
+}
+
+impl Plan<'_> {
+    /// Map of a level: the stem divides by 4, each level by 2, rounding up.
+    fn map(&self, level: usize) -> [usize; 2] {
+        self.options.resolution.map(|s| s.div_ceil(4 << level))
+    }
+
+    fn check_resolution(&self) -> Result<(), ArchError> {
+        let model = self.options.variant.name;
+        let [height, width] = self.options.resolution;
+        let fail = |why: String, advice: String| Err(ArchError::Resolution { model, height, width, why, advice });
+        if height < 32 || width < 32 {
+            return fail("the last map would have less than one position".into(), "use 32x32 or more".into());
+        }
+        for level in 2..4 {
+            let (map, window) = (self.map(level), self.windows[level]);
+            if !self.any_res && map.iter().any(|s| s % window != 0) {
+                let step = 32 * self.windows[3].max(self.windows[2].div_ceil(2));
+                return fail(
+                    format!("level {level} cuts its {}x{} map into {window}x{window} windows", map[0], map[1]),
+                    format!("use a multiple of {step}, or `{}-any-res`, which pads", self.options.variant.name),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
+    let plan = plan(options)?;
+    let mut graph = paper(options.variant.name);
+    let mut net = Net::new(&mut graph);
+
+    let image = options.image(&mut net);
+    let mut x = stem(&mut net.at("patch_embed.conv_down"), image, plan.config.stem, plan.config.dim);
+    let mut stages = Vec::new();
+    for level in 0..4 {
+        let mut net = net.at(format!("levels.{level}"));
+        x = if level < 2 {
+            (0..plan.config.depths[level]).fold(x, |x, j| conv_block(&mut net.at(format!("blocks.{j}")), x, options))
+        } else {
+            attention_level(&mut net, x, &plan, level)
+        };
+        stages.push(x);
+        if level < 3 {
+            x = downsample(&mut net.at("downsample"), x);
+        }
+    }
+    finish(&mut net, &FAMILY, options, &stages, |net| {
+        let x = net.at("norm").batch_norm(x, BN_EPS);
+        net.at("avgpool").mean(x, &[2, 3], false)
+    });
+    Ok(graph)
+}
+
+/// Two strided convolutions: a quarter of the resolution.
+fn stem(net: &mut Net, x: Value, width: usize, out: usize) -> Value {
+    let x = net.at(0).conv(x, ConvSpec::new(width, 3).stride(2).no_bias());
+    let x = net.at(1).batch_norm(x, STEM_BN_EPS);
+    let x = net.unary("2", UnaryKind::Relu, x);
+    let x = net.at(3).conv(x, ConvSpec::new(out, 3).stride(2).no_bias());
+    let x = net.at(4).batch_norm(x, STEM_BN_EPS);
+    net.unary("5", UnaryKind::Relu, x)
+}
+
+/// x + [γ·] two full 3x3 convolutions.
+fn conv_block(net: &mut Net, x: Value, options: &BuildOptions) -> Value {
+    let c = net.dim(x, 1);
+    let y = net.at("conv1").conv(x, ConvSpec::new(c, 3));
+    let y = net.at("norm1").batch_norm(y, BN_EPS);
+    let y = net.unary("act1", UnaryKind::Gelu, y);
+    let y = net.at("conv2").conv(y, ConvSpec::new(c, 3));
+    let mut y = net.at("norm2").batch_norm(y, BN_EPS);
+    if options.holds(&net.path("gamma"), false) {
+        let gamma = net.weight("gamma", &[c]);
+        let gamma = net.along("gamma.map", gamma, 1, 4);
+        y = net.at("gamma").mul(y, gamma);
+    }
+    net.add(x, y)
+}
+
+/// Halve the map, double the width.
+fn downsample(net: &mut Net, x: Value) -> Value {
+    let c = net.dim(x, 1);
+    let x = net.at("norm").layer_norm(x, 1, MAP_LN_EPS);
+    net.at("reduction.0").conv(x, ConvSpec::new(2 * c, 3).stride(2).no_bias())
+}
+
+/// Geometry of one attention level.
+struct Level {
+    /// Window side.
+    window: usize,
+    /// Windows down and across.
+    grid: [usize; 2],
+    heads: usize,
+    /// Carrier tokens per window and axis; 0 without carriers.
+    carriers: usize,
+    scaled: bool,
+}
+
+impl Level {
+    /// Carrier tokens down and across.
+    fn carrier_map(&self) -> [usize; 2] {
+        self.grid.map(|g| g * self.carriers)
+    }
+}
+
+/// Pad to whole windows, attend in them, undo both.
+fn attention_level(net: &mut Net, x: Value, plan: &Plan, level: usize) -> Value {
+    let window = plan.windows[level];
+    let map = [net.dim(x, 2), net.dim(x, 3)];
+    let grid = map.map(|s| s.div_ceil(window));
+    let padded = grid.map(|g| g * window);
+    let mut x = x;
+    if padded != map {
+        let after = vec![0, 0, padded[0] - map[0], padded[1] - map[1]];
+        x = net.push("pad", Op::Pad { before: vec![0; 4], after }, &[x]);
+    }
+    let hierarchical = plan.config.carriers && level == 2 && grid != [1, 1];
+    let depth = plan.config.depths[level];
+    let level = Level {
+        window,
+        grid,
+        heads: plan.config.heads[level],
+        carriers: if hierarchical { plan.carriers } else { 0 },
+        scaled: plan.config.scaled,
+    };
+    let mut carriers = hierarchical.then(|| tokenizer(&mut net.at("global_tokenizer"), x, &level));
+    x = net.push("partition", Op::WindowPartition { window: [window; 2] }, &[x]);
+    for j in 0..depth {
+        let last = j + 1 == depth;
+        x = block(&mut net.at(format!("blocks.{j}")), x, &mut carriers, &level, last);
+    }
+    x = net.push("merge", Op::WindowMerge { window: [window; 2], map: padded }, &[x]);
+    if padded != map {
+        let cuts = [2, 3].map(|axis| SliceAxis { axis, start: 0, stop: map[axis - 2], step: 1 });
+        let cuts = cuts.into_iter().filter(|c| c.stop != padded[c.axis - 2]).collect();
+        x = net.push("crop", Op::Slice { cuts }, &[x]);
+    }
+    x
+}
+
+/// Carrier tokens `[B, T, C]`, window by window: a depthwise convolution and an average pool to `carriers` per window and axis.
+fn tokenizer(net: &mut Net, x: Value, level: &Level) -> Value {
+    let c = net.dim(x, 1);
+    let x = net.at("pos_embed").conv(x, ConvSpec::new(c, 3).depthwise());
+    let out = level.carrier_map();
+    let side = |axis: usize| net.dim(x, 2 + axis);
+    let stride = [side(0) / out[0], side(1) / out[1]];
+    let kernel = [side(0) - (out[0] - 1) * stride[0], side(1) - (out[1] - 1) * stride[1]];
+    let x = net.push("pool", Op::AvgPool { kernel, stride, pad: [0; 4] }, &[x]);
+    let x = net.push("windows", Op::WindowPartition { window: [level.carriers; 2] }, &[x]);
+    all_carriers(net, x, level)
+}
+
+/// `[B·windows, t, C]` seen as `[B, windows·t, C]`.
+fn all_carriers(net: &mut Net, x: Value, level: &Level) -> Value {
+    let shape = net.ty(x).shape.clone();
+    let windows = level.grid[0] * level.grid[1];
+    let batch = shape.0[0].divided(windows).expect("whole images");
+    net.reshape("carriers", x, Shape(vec![batch, Dim::Fixed(windows * shape.dim(1)), shape.0[2]]))
+}
+
+/// One block: carriers among themselves, then each window over its carriers and tokens (Fig. 4).
+fn block(net: &mut Net, x: Value, carriers: &mut Option<Value>, level: &Level, last: bool) -> Value {
+    let c = net.dim(x, 2);
+    let side = level.window;
+    let position = position_embedding(&mut net.at("pos_embed"), side, c);
+    let mut x = net.at("pos_embed").add(x, position);
+
+    if let Some(ct) = *carriers {
+        let ct = carrier_attention(net, ct, level);
+        x = net.concat("concat", &[ct, x], 1);
+    }
+    let t = level.carriers * level.carriers;
+    let bias = |net: &mut Net| attention_bias(net, level.heads, side, t);
+    let y = net.at("norm1").layer_norm(x, 2, LN_EPS);
+    let y = attention(&mut net.at("attn"), y, level.heads, bias);
+    x = residual(net, x, y, "gamma3", level.scaled);
+    let y = net.at("norm2").layer_norm(x, 2, LN_EPS);
+    let y = mlp(&mut net.at("mlp"), y);
+    x = residual(net, x, y, "gamma4", level.scaled);
+
+    if carriers.is_some() {
+        let parts = net.split("split", x, 1, &[t, side * side]);
+        x = parts[1];
+        if last && level.scaled {
+            x = propagate(net, x, parts[0], level);
+        }
+        *carriers = Some(all_carriers(net, parts[0], level));
+    }
+    x
+}
+
+/// Carriers attend densely in raster order and go back to their windows: `[B·windows, t, C]`.
+fn carrier_attention(net: &mut Net, ct: Value, level: &Level) -> Value {
+    let (c, [rows, columns]) = (net.dim(ct, 2), level.carrier_map());
+    let total = rows * columns;
+    let window = [level.carriers; 2];
+    let t = level.carriers * level.carriers;
+
+    let batch = net.batch(ct);
+    let windows = Shape(vec![batch.times(level.grid[0] * level.grid[1]), Dim::Fixed(t), Dim::Fixed(c)]);
+    let ct = net.reshape("hat.windows", ct, windows);
+    let ct = net.push("hat.map", Op::WindowMerge { window, map: [rows, columns] }, &[ct]);
+    let mut ct = net.push("hat.raster", Op::WindowPartition { window: [rows, columns] }, &[ct]);
+    if rows == columns {
+        let position = position_embedding(&mut net.at("hat_pos_embed"), rows, c);
+        ct = net.at("hat_pos_embed").add(ct, position);
+    }
+    // The bias of a grid that is not square is the largest square's, padded: odd, and what the authors' code computes.
+    let side = total.isqrt();
+    let bias = |net: &mut Net| attention_bias(net, level.heads, side, total - side * side);
+    let y = net.at("hat_norm1").layer_norm(ct, 2, LN_EPS);
+    let y = attention(&mut net.at("hat_attn"), y, level.heads, bias);
+    ct = residual(net, ct, y, "gamma1", level.scaled);
+    let y = net.at("hat_norm2").layer_norm(ct, 2, LN_EPS);
+    let y = mlp(&mut net.at("hat_mlp"), y);
+    ct = residual(net, ct, y, "gamma2", level.scaled);
+
+    // The authors' code swaps rows and columns here: on a rectangular grid tokens land in other windows than they came from.
+    let swapped = [columns, rows];
+    let ct = net.push("hat.swapped", Op::WindowMerge { window: swapped, map: swapped }, &[ct]);
+    net.push("hat.back", Op::WindowPartition { window }, &[ct])
+}
+
+/// x + γ₁·(carriers of the window, enlarged to its side).
+fn propagate(net: &mut Net, x: Value, carriers: Value, level: &Level) -> Value {
+    let c = net.dim(x, 2);
+    let (small, large) = ([level.carriers; 2], [level.window; 2]);
+    let gamma = net.weight("gamma1", &[c]);
+    let mut net = net.at("propagate");
+    let y = net.push("map", Op::WindowMerge { window: small, map: small }, &[carriers]);
+    let y = net.push("upsampler", Op::Resize { mode: ResizeMode::Nearest, size: large }, &[y]);
+    let y = net.push("tokens", Op::WindowPartition { window: large }, &[y]);
+    let y = net.mul(y, gamma);
+    net.add(x, y)
+}
+
+fn attention(net: &mut Net, x: Value, heads: usize, bias: impl FnOnce(&mut Net) -> Value) -> Value {
+    let c = net.dim(x, 2);
+    let qkv = net.at("qkv").linear(x, 3 * c, true);
+    let parts = net.split("split", qkv, 2, &[c; 3]);
+    let bias = bias(&mut net.at("pos_emb_funct"));
+    let scale = ((c / heads) as f64).powf(-0.5);
+    let qkv = [parts[0], parts[1], parts[2]];
+    let x = net.attention("attention", qkv, Some(bias), heads, scale, AttentionLayout::Tokens);
+    net.at("proj").linear(x, c, true)
+}
+
+fn mlp(net: &mut Net, x: Value) -> Value {
+    let c = net.dim(x, 2);
+    let x = net.at("fc1").linear(x, MLP_RATIO * c, true);
+    let x = net.gelu(x);
+    net.at("fc2").linear(x, c, true)
+}
+
+/// x + [γ·]y.
+fn residual(net: &mut Net, x: Value, y: Value, gamma: &str, scaled: bool) -> Value {
+    let mut y = y;
+    if scaled {
+        let c = net.dim(x, 2);
+        let factor = net.weight(gamma, &[c]);
+        y = net.at(gamma).mul(y, factor);
+    }
+    net.at(gamma).add(x, y)
+}
+
+/// `[n·n, C]`: an MLP of the position on an n x n grid.
+fn position_embedding(net: &mut Net, side: usize, channels: usize) -> Value {
+    let ty = Type::f32(&[side * side, 2]);
+    let coords = net.generate("coords", Generator::GridCoords { side }, ty);
+    position_mlp(net, coords, channels)
+}
+
+/// Linear, ReLU, Linear without bias.
+fn position_mlp(net: &mut Net, coords: Value, channels: usize) -> Value {
+    let mut net = net.at("cpb_mlp");
+    let x = net.at(0).linear(coords, POSITION_HIDDEN, true);
+    let x = net.unary("1", UnaryKind::Relu, x);
+    net.at(2).linear(x, channels, false)
+}
+
+/// `[heads, N, N]`: 16·σ(MLP of the log-spaced offset), gathered for every pair of a square window; pairs with one of the `extra` tokens in front
+/// get 0.
+fn attention_bias(net: &mut Net, heads: usize, side: usize, extra: usize) -> Value {
+    let (n, offsets) = (side * side, (2 * side - 1) * (2 * side - 1));
+    let coords = Generator::LogCoords { window: [side; 2] };
+    let coords = net.generate("coords", coords, Type::f32(&[offsets, 2]));
+    let table = position_mlp(net, coords, heads);
+    let table = net.unary("sigmoid", UnaryKind::Sigmoid, table);
+    let sixteen = net.scalar(16.0);
+    let table = net.binary("table", BinaryKind::Mul, table, sixteen);
+    let grid = [side; 2];
+    let index = Generator::RelativeIndex { query: grid, key: grid, step: [1; 2], order: OffsetOrder::Signed };
+    let index = net.generate("index", index, Type::new(DType::I32, Shape::fixed(&[n, n])));
+    let bias = net.push("pairs", Op::Gather { axis: 0 }, &[table, index]);
+    let bias = net.transpose("heads", bias, &[2, 0, 1]);
+    if extra == 0 {
+        return bias;
+    }
+    net.push("bias", Op::Pad { before: vec![0, extra, extra], after: vec![0; 3] }, &[bias])
+}
