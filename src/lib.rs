@@ -4,6 +4,7 @@
 //! passes, target graph, exporter, file, check, place.
 
 pub mod arch;
+pub mod check;
 pub mod checkpoint;
 pub mod nearest;
 pub mod place;

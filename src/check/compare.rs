@@ -1,0 +1,116 @@
+//! Comparing two computations of the same values, in f64.
+
+use serde::Serialize;
+
+/// How far a candidate's values are from the reference's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Largest |candidate − reference|; infinite if a value is not finite.
+    pub max_error: f64,
+    /// Largest |reference|.
+    pub max_reference: f64,
+    /// Every value on both sides is finite.
+    pub finite: bool,
+    /// Rows (images) whose largest value stands at the same place on both sides.
+    pub classes_kept: usize,
+    /// Rows where it stands elsewhere although the reference's lead exceeds twice the row's error.
+    pub classes_moved: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// Smallest lead of the largest over the second largest reference value, over all rows.
+    pub margin: f64,
+}
+
+/// Compare values row by row; a row is one image's scores, `row` elements long.
+///
+/// # Panics
+/// If the lengths differ; callers compare shapes first.
+pub fn compare(reference: &[f32], candidate: &[f32], row: usize) -> Comparison {
+    assert_eq!(reference.len(), candidate.len());
+    let row = row.max(1);
+    let mut all = Comparison {
+        max_error: 0.0,
+        max_reference: 0.0,
+        finite: true,
+        classes_kept: 0,
+        classes_moved: 0,
+        rows: 0,
+        margin: f64::INFINITY,
+    };
+    for (r, c) in reference.chunks(row).zip(candidate.chunks(row)) {
+        let mut error: f64 = 0.0;
+        for (&a, &b) in r.iter().zip(c) {
+            let finite = a.is_finite() && b.is_finite();
+            all.finite &= finite;
+            error = if finite { error.max((f64::from(a) - f64::from(b)).abs()) } else { f64::INFINITY };
+            if a.is_finite() {
+                all.max_reference = all.max_reference.max(f64::from(a).abs());
+            }
+        }
+        let (best, margin) = lead(r);
+        let kept = best == lead(c).0;
+        all.rows += 1;
+        all.classes_kept += usize::from(kept);
+        all.classes_moved += usize::from(!kept && margin > 2.0 * error);
+        all.margin = all.margin.min(margin);
+        all.max_error = all.max_error.max(error);
+    }
+    all
+}
+
+/// Place of the largest value and its lead over the second largest.
+fn lead(row: &[f32]) -> (usize, f64) {
+    let (mut best, mut second) = ((0, f64::NEG_INFINITY), f64::NEG_INFINITY);
+    for (i, &v) in row.iter().enumerate() {
+        let v = f64::from(v);
+        if v > best.1 {
+            second = best.1;
+            best = (i, v);
+        } else if v > second {
+            second = v;
+        }
+    }
+    (best.0, best.1 - second)
+}
+
+/// Softmax of each row of scores, for artifacts that answer with probabilities.
+pub fn softmax(scores: &[f32], row: usize) -> Vec<f32> {
+    let rows = scores.chunks(row.max(1)).flat_map(|r| {
+        let max = r.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exps: Vec<f64> = r.iter().map(|&v| f64::from(v - max).exp()).collect();
+        let sum: f64 = exps.iter().sum();
+        exps.into_iter().map(move |e| (e / sum) as f32).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_classes_are_counted_by_row() {
+        let c = compare(&[1.0, 3.0, 2.0, 5.0, 0.0, 0.0], &[1.0, 2.9, 2.0, 5.0, 0.5, 0.0], 3);
+        assert!((c.max_error - 0.5).abs() < 1e-9);
+        assert_eq!((c.max_reference, c.rows, c.classes_kept, c.classes_moved), (5.0, 2, 2, 0));
+        assert_eq!(c.margin, 1.0);
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_never_agrees() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for (r, c) in [([1.0, 2.0], [1.0, bad]), ([1.0, bad], [1.0, 2.0]), ([1.0, bad], [1.0, bad])] {
+                let c = compare(&r, &c, 2);
+                assert!(!c.finite && c.max_error == f64::INFINITY);
+                assert!(!super::super::bounds::agrees(vitc_ir::DType::F16, &c));
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_sums_to_one_whatever_the_scores() {
+        let p = softmax(&[1000.0, 1000.0, -1000.0, 0.0, 0.0, 0.0], 3);
+        assert_eq!(p[..3], [0.5, 0.5, 0.0]);
+        assert!((p[3..].iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    }
+}

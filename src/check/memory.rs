@@ -1,0 +1,24 @@
+//! How much memory a check may use.
+
+use vitc_ir::Graph;
+
+/// Copies of the weights that one loaded model holds at its worst: the file's bytes, tract's tensors, its packed tensors.
+const COPIES: u64 = 3;
+
+/// Bytes that the system can give without swapping; `None` where it does not tell.
+pub(super) fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Bytes of all constants of a graph, as f32.
+pub(super) fn weights(graph: &Graph) -> u64 {
+    let bytes = |ty: &vitc_ir::Type| ty.shape.elements() as u64 * 4;
+    graph.weights().map(|(_, ty)| bytes(ty)).sum()
+}
+
+/// Bytes that one side needs, given its weights and largest set of live activations.
+pub(super) fn one_side(weights: u64, activations: u64) -> u64 {
+    COPIES * weights + activations
+}

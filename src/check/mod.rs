@@ -1,0 +1,490 @@
+//! The check: does the artifact compute what the model computes?
+//!
+//! The reference is the paper graph with the defining expansions of its high-level operators, no pass applied, in f32. The candidate is the
+//! artifact as it lies on disk: an ONNX file as it is, a CoreML package through a reader that shares nothing with the writer. Both run in
+//! tract on the same inputs and are compared value by value.
+//!
+//! So a check proves the passes and the exporters. It does not prove that the architecture is the one that was trained: that is what
+//! comparing with values from outside ([`against`]) and the golden tests do.
+//!
+//! Invariants: nothing here looks at how the artifact was made; the reference never passes through `vitc-passes`; arithmetic is f32, f16 values
+//! are rounded one by one ([`mod@half`]).
+
+pub mod bounds;
+pub mod compare;
+mod cut;
+mod half;
+pub mod inputs;
+mod locate;
+mod memory;
+pub mod npy;
+pub mod report;
+mod side;
+mod spell;
+pub mod tract;
+
+pub use inputs::Synthetic;
+pub use report::{CheckReport, Difference, Run, ValueRange};
+
+use compare::{compare, softmax};
+use cut::Bottleneck;
+use npy::{Array, NpyError};
+use side::Side;
+use std::path::Path;
+use tract::{Model, Named, Piece, Request, Values};
+use vitc_exporters::metadata::Preprocessing;
+use vitc_ir::{DType, Dim, Graph, Weights};
+
+/// A check could not be made. A check that was made and failed is a [`CheckReport`].
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The artifact cannot be read.
+    #[error("cannot read the artifact: {0}")]
+    Artifact(String),
+    /// tract could not load or run one of the two.
+    #[error("cannot run the {side}: {what}")]
+    Run {
+        /// `reference` or `artifact`.
+        side: &'static str,
+        /// What went wrong.
+        what: String,
+    },
+    /// Artifact and model differ in their inputs or outputs.
+    #[error("the artifact's interface is not the model's: {0}")]
+    Interface(String),
+    /// The user's array does not fit.
+    #[error("{0}")]
+    Input(String),
+    /// A `.npy` file could not be read or written.
+    #[error(transparent)]
+    Npy(#[from] NpyError),
+}
+
+/// How much of a model is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// The whole model on every input.
+    #[default]
+    Full,
+    /// Stem, head, and the first and last block of each stage, each on noise.
+    Quick,
+}
+
+/// What a check is asked.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How the model wants its pixels; `None` for pixels in 0..1 as they are.
+    pub preprocessing: Option<Preprocessing>,
+    /// The artifact takes pixels in 0 to this and normalises them itself. Packages that take pictures say so themselves.
+    pub pixels: Option<f32>,
+    /// The artifact answers with probabilities. Packages that classify say so themselves.
+    pub probabilities: bool,
+    /// An input of the user, as the artifact takes it, beside the synthetic ones.
+    pub input: Option<Array>,
+    /// How much is checked.
+    pub effort: Effort,
+    /// Folder for inputs and reference outputs, as `.npy` and raw f32.
+    pub save_io: Option<std::path::PathBuf>,
+    /// Bytes that the check may use; `None` asks the system.
+    pub memory: Option<u64>,
+}
+
+impl Options {
+    /// A full check of an artifact that takes normalised pixels and answers with scores.
+    pub fn new(preprocessing: Option<Preprocessing>) -> Self {
+        Options {
+            preprocessing,
+            pixels: None,
+            probabilities: false,
+            input: None,
+            effort: Effort::Full,
+            save_io: None,
+            memory: None,
+        }
+    }
+}
+
+/// Batches at which an artifact with a symbolic batch is checked.
+const DYNAMIC: [usize; 2] = [1, 3];
+
+/// Weights above this many bytes are checked one side after the other.
+const LARGE: u64 = 512 << 20;
+
+/// An input in the form that each side takes.
+struct Case {
+    name: String,
+    synthetic: bool,
+    batch: usize,
+    reference: Vec<f32>,
+    candidate: Vec<f32>,
+}
+
+/// Check an artifact against its model's paper graph.
+///
+/// # Errors
+/// If one of the two cannot be read or run, or their interfaces differ.
+pub fn check(
+    paper: &Graph,
+    weights: &dyn Weights,
+    artifact: &Path,
+    options: &Options,
+) -> Result<CheckReport, CheckError> {
+    let reference = Side::Graph { graph: vitc_ir::expand::expand(paper), weights };
+    let candidate = Side::artifact(artifact)?;
+    let mut options = options.clone();
+    if let Side::Package { image, classifier, .. } = candidate {
+        options.pixels = if image { Some(255.0) } else { options.pixels };
+        options.probabilities |= classifier;
+    }
+    let Some((_, input)) = paper.inputs().next() else {
+        return Err(CheckError::Interface("the model has no input".into()));
+    };
+    let shape = &input.types[0].shape;
+    let batches = match (shape.0.first(), &options.input) {
+        (Some(Dim::Batch(_)), Some(user)) => {
+            let mut batches = DYNAMIC.to_vec();
+            batches.extend(user.shape.first().filter(|n| !DYNAMIC.contains(n)));
+            batches
+        }
+        (Some(Dim::Batch(_)), None) => DYNAMIC.to_vec(),
+        _ => vec![1],
+    };
+    let shape_at = |batch: usize| shape.at(batch);
+    if let Some(user) = &options.input
+        && !batches.iter().any(|&b| shape_at(b) == user.shape)
+    {
+        return Err(CheckError::Input(format!("the input has shape {:?}, the model takes {shape}", user.shape)));
+    }
+
+    let held = memory::weights(paper);
+    let cuts = cut::of_graph(match &reference {
+        Side::Graph { graph, .. } => graph,
+        _ => unreachable!("the reference is a graph"),
+    });
+    let peak =
+        cuts.iter().map(|c| c.peak as u64).max().unwrap_or(0) * batches.iter().copied().max().unwrap_or(1) as u64;
+    let need = memory::one_side(held, peak);
+    let available = options.memory.or_else(memory::available).unwrap_or(u64::MAX);
+
+    let mut found = Found::default();
+    for &batch in &batches {
+        let cases = cases(&options, &shape_at(batch), batch);
+        if options.effort == Effort::Quick || need > available {
+            let pairs = common(&cuts, &candidate.bottlenecks()?);
+            if pairs.is_empty() && options.effort == Effort::Full {
+                return Err(CheckError::Run {
+                    side: "reference",
+                    what: format!(
+                        "needs {} MiB, {} are free, and the model has no place to cut it",
+                        need >> 20,
+                        available >> 20
+                    ),
+                });
+            }
+            pieces(&reference, &candidate, &pairs, batch, &cases, &options, &mut found)?;
+        } else {
+            let together = held < LARGE && need.saturating_mul(2) < available;
+            whole(&reference, &candidate, together, batch, &cases, &options, &mut found)?;
+        }
+    }
+    let Found { runs, half, mut notes, failed } = found;
+    if need > available && options.effort == Effort::Full {
+        let why = format!("{} MiB are needed and {} free", need >> 20, available >> 20);
+        notes.insert(0, format!("checked in pieces, each on the reference's own values, because {why}"));
+    }
+    let passed = runs.iter().all(|r| r.passed);
+    let mut first_difference = None;
+    if let Some((batch, input, target)) = failed
+        && memory::one_side(held, cuts.iter().map(|c| c.peak as u64).sum::<u64>()) < available
+    {
+        first_difference = locate::first_difference(&reference, &candidate, batch, [&input, &target])?;
+    }
+    let precision = if half { "f16" } else { "f32" };
+    Ok(CheckReport { passed, precision, runs, first_difference, notes })
+}
+
+/// What the runs found.
+#[derive(Default)]
+struct Found {
+    runs: Vec<Run>,
+    half: bool,
+    notes: Vec<String>,
+    /// Batch and the two inputs of the first failed run of a whole model.
+    failed: Option<(usize, Vec<f32>, Vec<f32>)>,
+}
+
+/// The inputs for one batch.
+fn cases(options: &Options, shape: &[usize], batch: usize) -> Vec<Case> {
+    let make = |name: String, synthetic, pixels: Vec<f32>| {
+        let normal = inputs::normalise(&pixels, shape, options.preprocessing.as_ref());
+        let candidate = match options.pixels {
+            Some(max) => pixels.iter().map(|p| p * max).collect(),
+            None => normal.clone(),
+        };
+        Case { name, synthetic, batch, reference: normal, candidate }
+    };
+    let mut all: Vec<Case> = Synthetic::ALL.iter().map(|s| make(s.name(), true, s.pixels(shape))).collect();
+    if let Some(user) = options.input.as_ref().filter(|u| u.shape == shape) {
+        let case = match options.pixels {
+            Some(max) => make("given".into(), false, user.data.iter().map(|v| v / max).collect()),
+            None => Case {
+                name: "given".into(),
+                synthetic: false,
+                batch,
+                reference: user.data.clone(),
+                candidate: user.data.clone(),
+            },
+        };
+        all.push(case);
+    }
+    all
+}
+
+/// Run both sides as they are.
+fn whole(
+    reference: &Side<'_>,
+    candidate: &Side<'_>,
+    together: bool,
+    batch: usize,
+    cases: &[Case],
+    options: &Options,
+    found: &mut Found,
+) -> Result<(), CheckError> {
+    type Ran = Result<(bool, Vec<usize>, Vec<Vec<Named>>), CheckError>;
+    let run = |side: &Side<'_>, input: fn(&Case) -> &[f32]| -> Ran {
+        let model = side.load(Request::outputs(batch))?;
+        let expected = input(&cases[0]).len();
+        if model.input_shape().iter().product::<usize>() != expected {
+            let what = format!("its input has shape {:?}, the model's has {expected} elements", model.input_shape());
+            return Err(CheckError::Interface(what));
+        }
+        let results = cases.iter().map(|c| run(side, &model, input(c))).collect::<Result<_, _>>()?;
+        Ok((model.is_half(), model.input_shape().to_vec(), results))
+    };
+    let (first, second) = if together {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| run(candidate, |c| &c.candidate));
+            let first = run(reference, |c| &c.reference);
+            (first, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    } else {
+        (run(reference, |c| &c.reference), run(candidate, |c| &c.candidate))
+    };
+    let ((_, shape, wanted), (half, _, got)) = (first?, second?);
+    found.half |= half;
+    for (case, (wanted, got)) in cases.iter().zip(wanted.iter().zip(&got)) {
+        if let Some(folder) = &options.save_io {
+            save(folder, case, &shape, wanted)?;
+        }
+        let passed = outcome(case, wanted, got, half, options.probabilities, &mut found.runs)?;
+        if !passed && found.failed.is_none() {
+            found.failed = Some((batch, case.reference.clone(), case.candidate.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn run(side: &Side<'_>, model: &Model, input: &[f32]) -> Result<Vec<Named>, CheckError> {
+    model.run(input).map_err(|e| CheckError::Run { side: side.name(), what: e.what })
+}
+
+/// Compare the outputs of one run.
+fn outcome(
+    case: &Case,
+    wanted: &[Named],
+    got: &[Named],
+    half: bool,
+    probabilities: bool,
+    runs: &mut Vec<Run>,
+) -> Result<bool, CheckError> {
+    if wanted.len() != got.len() {
+        return Err(CheckError::Interface(format!("it has {} outputs, the model has {}", got.len(), wanted.len())));
+    }
+    let precision = if half { DType::F16 } else { DType::F32 };
+    let mut passed = true;
+    for (w, g) in wanted.iter().zip(got) {
+        if w.data.len() != g.data.len() {
+            let what = format!("{} has shape {:?}, the model's {} has {:?}", g.name, g.shape, w.name, w.shape);
+            return Err(CheckError::Interface(what));
+        }
+        let row = w.shape.last().copied().unwrap_or(1);
+        let scores = if probabilities { softmax(&w.data, row) } else { w.data.clone() };
+        let comparison = compare(&scores, &g.data, row);
+        let agrees = bounds::agrees(precision, &comparison);
+        passed &= agrees;
+        runs.push(Run {
+            input: case.name.clone(),
+            synthetic: case.synthetic,
+            batch: case.batch,
+            output: g.name.clone(),
+            allowed: bounds::allowed(precision, comparison.max_reference),
+            comparison,
+            passed: agrees,
+        });
+    }
+    Ok(passed)
+}
+
+/// Bottlenecks that both sides have under one name, in order: the reference's and the candidate's spelling.
+fn common(reference: &[Bottleneck], candidate: &[Bottleneck]) -> Vec<(String, String)> {
+    let spelled: std::collections::HashMap<String, &str> =
+        candidate.iter().filter(|b| !b.name.is_empty()).map(|b| (locate::key(&b.name), b.name.as_str())).collect();
+    let pair = |b: &Bottleneck| Some((b.name.clone(), spelled.get(&locate::key(&b.name))?.to_string()));
+    reference.iter().filter(|b| !b.name.is_empty()).filter_map(pair).collect()
+}
+
+/// Run both sides piece by piece. In a full check each piece reads what the reference computed; in a quick one, noise.
+fn pieces(
+    reference: &Side<'_>,
+    candidate: &Side<'_>,
+    cuts: &[(String, String)],
+    batch: usize,
+    cases: &[Case],
+    options: &Options,
+    found: &mut Found,
+) -> Result<(), CheckError> {
+    let quick = options.effort == Effort::Quick;
+    let cases = if quick { &cases[..1] } else { cases };
+    let chosen = if quick { chosen(cuts) } else { (0..=cuts.len()).collect() };
+    if quick {
+        found.notes.push(format!("quick check: {} of {} pieces, each on its own", chosen.len(), cuts.len() + 1));
+    }
+    // What each piece starts from, per case: the reference's own values.
+    let mut states: Vec<Vec<f32>> = cases.iter().map(|c| c.reference.clone()).collect();
+    let mut from: Option<Vec<usize>> = None;
+    for i in chosen {
+        let start = (i > 0).then(|| &cuts[i - 1]);
+        let end = cuts.get(i);
+        let shape = match (&from, start) {
+            (Some(shape), Some(_)) if !quick => Some(shape.clone()),
+            (_, Some((name, _))) => Some(shape_of(reference, name, batch)?),
+            (_, None) => None,
+        };
+        if quick && let Some(shape) = &shape {
+            // Uniform noise of unit variance: what a residual stream looks like to its next block.
+            let spread = 12f32.sqrt();
+            states =
+                vec![Synthetic::Noise { seed: i as u64 }.pixels(shape).iter().map(|p| (p - 0.5) * spread).collect()];
+        }
+        let piece = |name: fn(&(String, String)) -> &String| Piece {
+            from: start.zip(shape.clone()).map(|(cut, shape)| (name(cut).clone(), shape)),
+            to: end.map(|cut| name(cut).clone()),
+        };
+        let (of_reference, of_candidate) = (piece(|c| &c.0), piece(|c| &c.1));
+        let request = |piece| Request { batch, values: Values::Outputs, piece: Some(piece) };
+        let wanted: Vec<Vec<Named>> = {
+            let model = reference.load(request(&of_reference))?;
+            states.iter().map(|s| run(reference, &model, s)).collect::<Result<_, _>>()?
+        };
+        let model = candidate.load(request(&of_candidate))?;
+        found.half |= model.is_half();
+        for ((case, state), wanted) in cases.iter().zip(&states).zip(&wanted) {
+            let input = if i == 0 { &case.candidate } else { state };
+            let got = run(candidate, &model, input)?;
+            let probabilities = options.probabilities && end.is_none();
+            outcome(case, wanted, &got, model.is_half(), probabilities, &mut found.runs)?;
+        }
+        if let Some(value) = wanted.first().and_then(|w| w.first()) {
+            from = Some(value.shape.clone());
+        }
+        if end.is_some() {
+            states = wanted.into_iter().map(|mut values| values.swap_remove(0).data).collect();
+        }
+    }
+    Ok(())
+}
+
+/// The pieces of a quick check: the first and last of each stage, with stem and head.
+fn chosen(cuts: &[(String, String)]) -> Vec<usize> {
+    let stage = |i: usize| cuts.get(i).map(|(name, _)| name.split('.').take(2).collect::<Vec<_>>().join("."));
+    let last = cuts.len();
+    (0..=last).filter(|&i| i == 0 || i == last || stage(i) != stage(i - 1) || stage(i) != stage(i + 1)).collect()
+}
+
+/// Dimensions of a value of the reference.
+fn shape_of(side: &Side<'_>, name: &str, batch: usize) -> Result<Vec<usize>, CheckError> {
+    let Side::Graph { graph, .. } = side else { unreachable!("the reference is a graph") };
+    let id = graph.find(name).unwrap_or_else(|| unreachable!("cuts are named by their nodes"));
+    Ok(graph.node(id).types[0].shape.at(batch))
+}
+
+/// Largest magnitude of every value of the model, over the synthetic inputs: what decides which values f16 can hold.
+///
+/// # Errors
+/// If the model cannot be run.
+pub fn ranges(
+    paper: &Graph,
+    weights: &dyn Weights,
+    preprocessing: Option<&Preprocessing>,
+) -> Result<Vec<ValueRange>, CheckError> {
+    let reference = Side::Graph { graph: vitc_ir::expand::expand(paper), weights };
+    let model = reference.load(Request { batch: 1, values: Values::All, piece: None })?;
+    let mut ranges: Vec<ValueRange> = Vec::new();
+    for input in Synthetic::ALL {
+        let shape = model.input_shape();
+        let values = run(&reference, &model, &inputs::normalise(&input.pixels(shape), shape, preprocessing))?;
+        let max = |v: &Named| {
+            v.data.iter().fold(0f64, |m, &x| if x.is_nan() { f64::INFINITY } else { m.max(f64::from(x).abs()) })
+        };
+        if ranges.is_empty() {
+            ranges = values.iter().map(|v| ValueRange { path: v.name.clone(), max: 0.0 }).collect();
+        }
+        for (range, value) in ranges.iter_mut().zip(&values) {
+            range.max = range.max.max(max(value));
+        }
+    }
+    ranges.retain(|r| !r.path.contains(".spelled."));
+    Ok(ranges)
+}
+
+/// A comparison with values from outside vitc.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Outside {
+    /// Every element is within `atol + rtol·|expected|`.
+    pub passed: bool,
+    /// Elements outside that bound.
+    pub outside: usize,
+    /// What was found.
+    #[serde(flatten)]
+    pub comparison: compare::Comparison,
+}
+
+/// Run an artifact on an input and compare its first output with expected values, element by element: |got − expected| ≤ atol + rtol·|expected|.
+///
+/// # Errors
+/// If the artifact cannot be read or run, or the arrays do not fit it.
+pub fn against(artifact: &Path, input: &Array, expected: &Array, atol: f64, rtol: f64) -> Result<Outside, CheckError> {
+    let side = Side::artifact(artifact)?;
+    let model = side.load(Request::outputs(input.shape.first().copied().unwrap_or(1)))?;
+    if model.input_shape() != input.shape {
+        let what = format!("the input has shape {:?}, the artifact takes {:?}", input.shape, model.input_shape());
+        return Err(CheckError::Input(what));
+    }
+    let values = run(&side, &model, &input.data)?;
+    let Some(got) = values.first() else { return Err(CheckError::Interface("it has no output".into())) };
+    if got.data.len() != expected.data.len() {
+        let what = format!("the expected values have shape {:?}, the artifact answers {:?}", expected.shape, got.shape);
+        return Err(CheckError::Input(what));
+    }
+    let comparison = compare(&expected.data, &got.data, got.shape.last().copied().unwrap_or(1));
+    let within = |(&e, &g): (&f32, &f32)| (f64::from(g) - f64::from(e)).abs() <= atol + rtol * f64::from(e).abs();
+    let outside = expected.data.iter().zip(&got.data).filter(|&pair| !within(pair)).count();
+    Ok(Outside { passed: outside == 0, outside, comparison })
+}
+
+/// Write one case's input and reference outputs.
+fn save(folder: &Path, case: &Case, shape: &[usize], outputs: &[Named]) -> Result<(), CheckError> {
+    let io = |path: &Path, source| NpyError::Io { path: path.display().to_string(), source };
+    std::fs::create_dir_all(folder).map_err(|e| io(folder, e))?;
+    let words: Vec<&str> = case.name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    let stem = format!("{}-b{}", words.join("-"), case.batch);
+    let input = Named { name: "input".into(), shape: shape.to_vec(), data: case.candidate.clone() };
+    for value in std::iter::once(&input).chain(outputs) {
+        let path = folder.join(format!("{stem}.{}.npy", value.name));
+        npy::write(&path, &value.shape, &value.data)?;
+        let raw = path.with_extension("raw");
+        let bytes: Vec<u8> = value.data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        std::fs::write(&raw, bytes).map_err(|e| io(&raw, e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What a check found: data for `--json` and the HTML report, and a table for people.
+
+use super::compare::Comparison;
+use serde::Serialize;
+use std::fmt;
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckReport {
+    /// Everything agrees.
+    pub passed: bool,
+    /// `f32` or `f16`: what the artifact computes in, which decides the bound.
+    pub precision: &'static str,
+    /// One line per input, batch and output (and piece, if the model was cut).
+    pub runs: Vec<Run>,
+    /// Where the difference appears, if something failed and it could be found.
+    pub first_difference: Option<Difference>,
+    /// What the reader should know about how the check ran.
+    pub notes: Vec<String>,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// Name of the input.
+    pub input: String,
+    /// vitc made the input.
+    pub synthetic: bool,
+    /// Images at once.
+    pub batch: usize,
+    /// Name of the compared value.
+    pub output: String,
+    /// Largest error allowed.
+    pub allowed: f64,
+    /// What was found.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+    /// The values agree.
+    pub passed: bool,
+}
+
+/// The first value at which reference and artifact part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// The last value by name, in order, that agrees; absent if none does.
+    pub after: Option<String>,
+    /// The first from which on nothing agrees.
+    pub at: String,
+    /// Largest error there.
+    pub max_error: f64,
+    /// Largest reference value there.
+    pub max_reference: f64,
+}
+
+/// Largest magnitude of one value of the reference, over the inputs that were run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ValueRange {
+    /// The value's path.
+    pub path: String,
+    /// Largest |x|.
+    pub max: f64,
+}
+
+impl CheckReport {
+    /// Largest error as a fraction of the largest reference value, over all runs.
+    pub fn worst_relative(&self) -> f64 {
+        let relative = |c: &Comparison| if c.max_error == 0.0 { 0.0 } else { c.max_error / c.max_reference };
+        self.runs.iter().map(|r| relative(&r.comparison)).fold(0.0, f64::max)
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.runs.iter().map(|r| r.input.len()).max().unwrap_or(0).max("input".len());
+        let output = self.runs.iter().map(|r| r.output.len()).max().unwrap_or(0).max("value".len());
+        writeln!(
+            f,
+            "{:width$}  batch  {:output$}  {:>9}  {:>9}  {:>9}  {:>9}  class",
+            "input", "value", "max error", "allowed", "max |ref|", "margin"
+        )?;
+        for run in &self.runs {
+            let c = &run.comparison;
+            let class = match (c.finite, run.passed) {
+                (false, _) => "not finite".to_string(),
+                (_, false) if c.classes_moved == 0 => format!("{}/{} same, FAILED", c.classes_kept, c.rows),
+                (_, false) => format!("{}/{} moved, FAILED", c.classes_moved, c.rows),
+                _ => format!("{}/{} same", c.classes_kept, c.rows),
+            };
+            writeln!(
+                f,
+                "{:width$}  {:5}  {:output$}  {:9.2e}  {:9.2e}  {:9.2e}  {:9.2e}  {class}",
+                run.input, run.batch, run.output, c.max_error, run.allowed, c.max_reference, c.margin
+            )?;
+        }
+        if let Some(d) = &self.first_difference {
+            let after = d.after.as_deref().unwrap_or("the input");
+            writeln!(
+                f,
+                "the difference appears between {after} (agrees) and {} (error {:.2e} of {:.2e})",
+                d.at, d.max_error, d.max_reference
+            )?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
+    }
+}
