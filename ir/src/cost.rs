@@ -86,6 +86,12 @@ pub fn parameters(graph: &Graph) -> u64 {
         .sum()
 }
 
+/// Elements of the trained tensors that the graph asks for, as papers count parameters: running statistics are not trained.
+pub fn trained_parameters(graph: &Graph) -> u64 {
+    let trained = |key: &str| !key.ends_with("running_mean") && !key.ends_with("running_var");
+    graph.weights().filter(|(key, _)| trained(key)).map(|(_, t)| t.shape.elements() as u64).sum()
+}
+
 /// Constant values that run-time nodes (or outputs) read, each once, in order of first use: what an artifact stores.
 pub fn emitted_constants(graph: &Graph) -> Vec<crate::graph::Value> {
     let mut seen = std::collections::HashSet::new();

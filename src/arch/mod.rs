@@ -4,6 +4,8 @@
 //! the authors' state dict. Making it small is the passes' work. What a checkpoint does not decide (resolution, batch, classes of
 //! seeded weights) comes in through [`BuildOptions`].
 
+mod affnet;
+mod dsm;
 mod efficientformerv2;
 mod fastervit;
 pub mod seeded;
@@ -14,7 +16,7 @@ use vitc_ir::{Dim, Graph, Net, Output, Shape, Type, Value};
 pub use crate::checkpoint::NameTable;
 
 /// Every family, in the order of `vitc list`.
-pub static FAMILIES: &[&Family] = &[&efficientformerv2::FAMILY, &fastervit::FAMILY];
+pub static FAMILIES: &[&Family] = &[&affnet::FAMILY, &efficientformerv2::FAMILY, &fastervit::FAMILY, &dsm::FAMILY];
 
 /// Keys and shapes of a checkpoint, in the family's canonical spelling.
 pub type Shapes = BTreeMap<String, Vec<usize>>;

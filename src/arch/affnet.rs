@@ -1,0 +1,295 @@
+//! AFFNet: "Adaptive Frequency Filters As Efficient Global Token Mixers", Huang et al., ICCV 2023 (arXiv 2307.14008).
+//!
+//! A MobileViT-like body whose token mixer is a filter in the Fourier domain, computed from the spectrum itself.
+//!
+//! | | widths of the five layers | expansion | parameters | MACs | top-1 |
+//! |---|---|---|---|---|---|
+//! | ET | 32 48 64 104 144 | 2 | 1.4M | 0.4G | 73.0 |
+//! | T | 32 48 96 160 192 | 4 | 2.6M | 0.8G | 77.0 |
+//! | AFFNet | 32 64 128 256 320 | 4 | 5.5M | 1.5G | 79.8 |
+//! | base (unpublished) | 64 128 256 512 640 | 4 | 17.2M | - | - |
+//!
+//! The checkpoint does not say which activation was trained, nor which of two norms with the same keys: the family's choices do.
+
+use super::{ArchError, BuildOptions, Choice, Family, NameTable, Preprocessing, Variant, finish};
+use vitc_ir::net::paper;
+use vitc_ir::op::{ReduceKind, SliceAxis, SpectralNorm};
+use vitc_ir::{BinaryKind, ConvSpec, Graph, Net, Op, Real, Shape, UnaryKind, Value};
+
+struct Config {
+    /// Widths of layer_1 to layer_5.
+    widths: [usize; 5],
+    expansion: usize,
+    /// layer_4 ends in a fusion of its input and its mixed map, as layer_3 and layer_5 always do.
+    fuses_layer_4: bool,
+}
+
+const CONFIGS: [Config; 4] = [
+    Config { widths: [32, 48, 64, 104, 144], expansion: 2, fuses_layer_4: true },
+    Config { widths: [32, 48, 96, 160, 192], expansion: 4, fuses_layer_4: true },
+    Config { widths: [32, 64, 128, 256, 320], expansion: 4, fuses_layer_4: true },
+    Config { widths: [64, 128, 256, 512, 640], expansion: 4, fuses_layer_4: false },
+];
+
+const STEM: usize = 16;
+/// Inner blocks of layer_3, layer_4, layer_5.
+const INNER_BLOCKS: [usize; 3] = [2, 4, 3];
+/// Expansion inside an inner block.
+const INNER_EXPANSION: usize = 2;
+/// Channel groups of the filter's mixes.
+const GROUPS: usize = 8;
+/// Soft-shrink threshold.
+const LAMBDA: f64 = 0.01;
+const EPS: f64 = 1e-5;
+
+const fn variant(
+    name: &'static str,
+    published_parameters: &'static str,
+    published_macs: &'static str,
+    top1: &'static str,
+    checkpoints: bool,
+) -> Variant {
+    let preprocessing = Preprocessing { mean: [0.0; 3], std: [1.0; 3], crop: 256.0 / 288.0, interpolation: "bilinear" };
+    Variant {
+        name,
+        aliases: &[],
+        resolution: [256, 256],
+        published_parameters,
+        published_macs,
+        top1,
+        classes: 1000,
+        checkpoints,
+        preprocessing,
+    }
+}
+
+static VARIANTS: [Variant; 4] = [
+    variant("affnet-et", "1.4M", "0.4G", "73.0", true),
+    variant("affnet-t", "2.6M", "0.8G", "77.0", true),
+    variant("affnet", "5.5M", "1.5G", "79.8", true),
+    variant("affnet-base", "17.2M", "-", "-", false),
+];
+
+static ACTIVATION: Choice = Choice {
+    name: "activation",
+    values: &["silu", "relu", "gelu"],
+    help: "activation of the convolution layers and the filter; every published recipe of the code base uses silu. PReLU is recognised from the keys",
+};
+
+static INNER_NORM: Choice = Choice {
+    name: "inner-norm",
+    values: &["layer_norm_2d", "layer_norm"],
+    help: "norm of the inner blocks: over channels and positions together, or over channels per position. BatchNorm is recognised from the keys",
+};
+
+/// The family.
+pub(super) static FAMILY: Family = Family {
+    id: "affnet",
+    paper: "Adaptive Frequency Filters As Efficient Global Token Mixers, Huang et al., ICCV 2023",
+    code: "microsoft/TokenMixers",
+    note: None,
+    variants: &VARIANTS,
+    tables: &[NameTable { code_base: "official", rules: &[] }],
+    heads: &["classifier.fc"],
+    choices: &[&ACTIVATION, &INNER_NORM],
+    signature: |t| t.contains_key("conv_1.block.conv.weight") && t.contains_key("layer_3.1.global_rep.0.filter.w1"),
+    table_resolution: |_| None,
+    leftover: |_| false,
+    build,
+};
+
+fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
+    let [height, width] = options.resolution;
+    if height < 32 || width < 32 {
+        return Err(ArchError::Resolution {
+            model: options.variant.name,
+            height,
+            width,
+            why: "the last map would have less than one position".into(),
+            advice: "use 32x32 or more".into(),
+        });
+    }
+    let config = &CONFIGS[options.index(&FAMILY)];
+    let mut graph = paper(options.variant.name);
+    let mut net = Net::new(&mut graph);
+
+    let image = options.image(&mut net);
+    let stem = conv_layer(&mut net.at("conv_1"), options, image, ConvSpec::new(STEM, 3).stride(2), true);
+    let [w1, w2, deep @ ..] = config.widths;
+    let m = config.expansion;
+    let mut x = inverted_residual(&mut net.at("layer_1.0"), options, stem, w1, 1, m);
+    let mut stages = vec![x];
+    for j in 0..3 {
+        let stride = if j == 0 { 2 } else { 1 };
+        x = inverted_residual(&mut net.at(format!("layer_2.{j}")), options, x, w2, stride, m);
+    }
+    stages.push(x);
+    for (i, (width, blocks)) in deep.into_iter().zip(INNER_BLOCKS).enumerate() {
+        let mut net = net.at(format!("layer_{}", i + 3));
+        x = inverted_residual(&mut net.at(0), options, x, width, 2, m);
+        x = aff_block(&mut net.at(1), options, x, blocks, config.fuses_layer_4 || i != 1);
+        stages.push(x);
+    }
+    let exp = (4 * config.widths[4]).min(960);
+    // The four maps at strides 4, 8, 16 and 32.
+    finish(&mut net, &FAMILY, options, &stages[1..], |net| {
+        let x = conv_layer(&mut net.at("conv_1x1_exp"), options, x, ConvSpec::new(exp, 1), true);
+        net.at("pool").mean(x, &[2, 3], false)
+    });
+    Ok(graph)
+}
+
+/// Convolution without bias, BatchNorm, activation.
+fn conv_layer(net: &mut Net, options: &BuildOptions, x: Value, spec: ConvSpec, activated: bool) -> Value {
+    let mut net = net.at("block");
+    let x = net.at("conv").conv(x, spec.no_bias());
+    let x = net.at("norm").batch_norm(x, EPS);
+    if !activated {
+        return x;
+    }
+    let slope = net.path("act.weight");
+    match options.tensors.and_then(|t| t.get(&slope)) {
+        Some(shape) => {
+            let slope = net.weight("act.weight", &[shape.iter().product()]);
+            net.push("act", Op::Prelu, &[x, slope])
+        }
+        None => net.unary("act", activation(options), x),
+    }
+}
+
+fn activation(options: &BuildOptions) -> UnaryKind {
+    match options.choice(&ACTIVATION) {
+        "relu" => UnaryKind::Relu,
+        "gelu" => UnaryKind::Gelu,
+        _ => UnaryKind::Silu,
+    }
+}
+
+/// Expand, depthwise 3x3, reduce; its input is added where shapes agree.
+fn inverted_residual(net: &mut Net, options: &BuildOptions, x: Value, out: usize, stride: usize, m: usize) -> Value {
+    let c = net.dim(x, 1);
+    let hidden = multiple_of_8(c * m);
+    let mut net = net.at("block");
+    let y = conv_layer(&mut net.at("exp_1x1"), options, x, ConvSpec::new(hidden, 1), true);
+    let depthwise = ConvSpec::new(hidden, 3).depthwise().stride(stride);
+    let y = conv_layer(&mut net.at("conv_3x3"), options, y, depthwise, true);
+    let y = conv_layer(&mut net.at("red_1x1"), options, y, ConvSpec::new(out, 1), false);
+    if stride == 1 && c == out { net.add(x, y) } else { y }
+}
+
+/// The nearest multiple of 8 that is not more than a tenth below.
+fn multiple_of_8(n: usize) -> usize {
+    let rounded = ((n + 4) / 8 * 8).max(8);
+    if rounded * 10 < n * 9 { rounded + 8 } else { rounded }
+}
+
+/// Inner blocks, a projection, and the fusion with the input.
+fn aff_block(net: &mut Net, options: &BuildOptions, x: Value, blocks: usize, fuses: bool) -> Value {
+    let c = net.dim(x, 1);
+    let mut y = x;
+    for j in 0..blocks {
+        y = inner_block(&mut net.at(format!("global_rep.{j}")), options, y);
+    }
+    y = norm(&mut net.at(format!("global_rep.{blocks}")), options, y);
+    y = conv_layer(&mut net.at("conv_proj"), options, y, ConvSpec::new(c, 1), false);
+    if !fuses {
+        return y;
+    }
+    let joined = net.concat("concat", &[x, y], 1);
+    conv_layer(&mut net.at("fusion"), options, joined, ConvSpec::new(c, 1), true)
+}
+
+/// x + filter(norm(mix(norm(x)))): channels first, then positions.
+fn inner_block(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
+    let c = net.dim(x, 1);
+    let y = norm(&mut net.at("norm1"), options, x);
+    let y = inverted_residual(&mut net.at("mlp"), options, y, c, 1, INNER_EXPANSION);
+    let z = norm(&mut net.at("norm2"), options, y);
+    let filtered = filter(&mut net.at("filter"), options, z);
+    let filtered = net.at("filter").add(filtered, z);
+    net.add(x, filtered)
+}
+
+/// The norm of the inner blocks.
+fn norm(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
+    if options.holds(&net.path("running_mean"), false) {
+        return net.batch_norm(x, EPS);
+    }
+    let c = net.dim(x, 1);
+    let [scale, bias] = ["weight", "bias"].map(|k| net.weight(k, &[c]));
+    let [scale, bias] = [("scale", scale), ("shift", bias)].map(|(n, v)| net.reshape(n, v, Shape::fixed(&[c, 1, 1])));
+    if options.choice(&INNER_NORM) == "layer_norm_2d" {
+        return net.push("", Op::LayerNorm { axes: vec![1, 2, 3], eps: Real(EPS) }, &[x, scale, bias]);
+    }
+    // Per position over channels, ε beside the standard deviation instead of under the root.
+    let mean = net.mean(x, &[1], true);
+    let centred = net.sub(x, mean);
+    let square = net.binary("square", BinaryKind::Mul, centred, centred);
+    let variance = Op::Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: true };
+    let variance = net.push("variance", variance, &[square]);
+    let std = net.unary("std", UnaryKind::Sqrt, variance);
+    let eps = net.scalar(EPS);
+    let std = net.binary("std_eps", BinaryKind::Add, std, eps);
+    let y = net.div(centred, std);
+    let y = net.mul(y, scale);
+    net.add(y, bias)
+}
+
+/// The adaptive frequency filter (paper, section 3): spectrum times a mask that two complex channel mixes make of the spectrum.
+fn filter(net: &mut Net, options: &BuildOptions, z: Value) -> Value {
+    let width = net.dim(z, 3);
+    let spectrum = net.push("rfft2", Op::Rfft2 { norm: SpectralNorm::Ortho }, &[z]).node;
+    let spectrum = [Value { node: spectrum, index: 0 }, Value { node: spectrum, index: 1 }];
+
+    let hidden = complex_mix(&mut net.at("mix1"), spectrum, ["w1", "b1"]);
+    let hidden = [("act_re", hidden[0]), ("act_im", hidden[1])].map(|(n, x)| net.unary(n, activation(options), x));
+    let mask = complex_mix(&mut net.at("mix2"), hidden, ["w2", "b2"]);
+    let [mr, mi] = [("shrink_re", mask[0]), ("shrink_im", mask[1])].map(|(n, x)| soft_shrink(&mut net.at(n), x));
+
+    let [zr, zi] = spectrum;
+    let mut product = |name: &str, a: Value, b: Value| net.binary(name, BinaryKind::Mul, a, b);
+    let (rr, ii, ri, ir) = (product("rr", mr, zr), product("ii", mi, zi), product("ri", mr, zi), product("ir", mi, zr));
+    let re = net.binary("re", BinaryKind::Sub, rr, ii);
+    let im = net.binary("im", BinaryKind::Add, ri, ir);
+    net.push("irfft2", Op::Irfft2 { norm: SpectralNorm::Ortho, width }, &[re, im])
+}
+
+/// (x_r + i·x_i)·(W_r + i·W_i) + (b_r + i·b_i) per group of channels; weights are stored as `[part, group, in, out]` beside this scope.
+fn complex_mix(net: &mut Net, [xr, xi]: [Value; 2], [w, b]: [&str; 2]) -> [Value; 2] {
+    let c = net.dim(xr, 1);
+    let width = c / GROUPS;
+    let scope = net.path("");
+    let filter = scope.rsplit_once('.').map_or("", |(f, _)| f).to_string();
+    let (w, b) = {
+        let mut net = Net::within(net.graph(), &filter);
+        (net.weight(w, &[2, GROUPS, width, width]), net.weight(b, &[2, GROUPS, width]))
+    };
+    let part = |net: &mut Net, x: Value, part: usize, name: &str| {
+        let cut = SliceAxis { axis: 0, start: part, stop: part + 1, step: 1 };
+        net.push(name, Op::Slice { cuts: vec![cut] }, &[x])
+    };
+    let kernel = |net: &mut Net, index: usize, name: &str| {
+        let w = part(net, w, index, name);
+        let w = net.reshape(format!("{name}.groups"), w, Shape::fixed(&[GROUPS, width, width]));
+        let w = net.transpose(format!("{name}.out_in"), w, &[0, 2, 1]);
+        net.reshape(format!("{name}.kernel"), w, Shape::fixed(&[c, width, 1, 1]))
+    };
+    let offset = |net: &mut Net, index: usize, name: &str| {
+        let b = part(net, b, index, name);
+        net.reshape(format!("{name}.vector"), b, Shape::fixed(&[c]))
+    };
+    let (wr, wi) = (kernel(net, 0, "w_re"), kernel(net, 1, "w_im"));
+    let (br, bi) = (offset(net, 0, "b_re"), offset(net, 1, "b_im"));
+    let op = Op::Conv { stride: [1; 2], pad: [0; 4], groups: GROUPS };
+    let rr = net.push("rr", op.clone(), &[xr, wr, br]);
+    let ii = net.push("ii", op.clone(), &[xi, wi]);
+    let ri = net.push("ri", op.clone(), &[xi, wr, bi]);
+    let ir = net.push("ir", op, &[xr, wi]);
+    [net.binary("re", BinaryKind::Sub, rr, ii), net.binary("im", BinaryKind::Add, ri, ir)]
+}
+
+/// sign(x)·max(|x| − λ, 0) = x − clip(x, −λ, λ).
+fn soft_shrink(net: &mut Net, x: Value) -> Value {
+    let clipped = net.push("clip", Op::Clip { lo: Real(-LAMBDA), hi: Real(LAMBDA) }, &[x]);
+    net.sub(x, clipped)
+}

@@ -1,0 +1,154 @@
+//! DSM: "Dynamic Spectrum Mixer for Visual Recognition", Hu and Yu, 2023 (arXiv 2309.06721).
+//!
+//! The authors never published code or sizes; this is reference design D1, made to satisfy every sentence of the abstract: tokens mix in the DCT
+//! domain, and gains generated from the image select bands of the spectrum. Variant names and sizes are ours.
+//!
+//! | | widths | depths | parameters | convolution MACs |
+//! |---|---|---|---|---|
+//! | T | 64 128 320 512 | 2 2 4 2 | 12,507,464 | 1.806G |
+//! | S | 64 128 320 512 | 2 3 10 3 | 21,730,248 | 3.268G |
+//! | M | 64 128 320 512 | 3 4 18 3 | 30,412,600 | 5.130G |
+//! | B | 96 192 384 768 | 2 2 18 2 | 44,758,840 | 7.373G |
+
+use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish, imagenet};
+use vitc_ir::net::paper;
+use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Graph, Net, Op, Shape, Type, UnaryKind, Value};
+
+struct Config {
+    widths: [usize; 4],
+    depths: [usize; 4],
+}
+
+const CONFIGS: [Config; 4] = [
+    Config { widths: [64, 128, 320, 512], depths: [2, 2, 4, 2] },
+    Config { widths: [64, 128, 320, 512], depths: [2, 3, 10, 3] },
+    Config { widths: [64, 128, 320, 512], depths: [3, 4, 18, 3] },
+    Config { widths: [96, 192, 384, 768], depths: [2, 2, 18, 2] },
+];
+
+/// Channel groups that share gains.
+const GROUPS: usize = 8;
+/// Radial bands of the spectrum.
+const BANDS: usize = 8;
+const MLP_RATIO: usize = 4;
+const LN_EPS: f64 = 1e-6;
+
+const fn variant(name: &'static str, published_parameters: &'static str, published_macs: &'static str) -> Variant {
+    Variant {
+        name,
+        aliases: &[],
+        resolution: [224, 224],
+        published_parameters,
+        published_macs,
+        top1: "-",
+        classes: 1000,
+        checkpoints: false,
+        preprocessing: imagenet(0.875),
+    }
+}
+
+static VARIANTS: [Variant; 4] = [
+    variant("dsm-t", "12.5M", "1.81G"),
+    variant("dsm-s", "21.7M", "3.27G"),
+    variant("dsm-m", "30.4M", "5.13G"),
+    variant("dsm-b", "44.8M", "7.37G"),
+];
+
+/// The family.
+pub(super) static FAMILY: Family = Family {
+    id: "dsm",
+    paper: "Dynamic Spectrum Mixer for Visual Recognition, Hu and Yu, 2023",
+    code: "not published",
+    note: Some("reference design D1: the authors published neither code nor sizes; variants and figures are vitc's"),
+    variants: &VARIANTS,
+    tables: &[NameTable { code_base: "reference", rules: &[] }],
+    heads: &["head"],
+    choices: &[],
+    signature: |t| t.contains_key("down.0.weight") && t.contains_key("stages.0.0.mixer.weight_gen.fc1.weight"),
+    table_resolution: |_| None,
+    leftover: |_| false,
+    build,
+};
+
+fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
+    let [height, width] = options.resolution;
+    if height < 32 || width < 32 {
+        return Err(ArchError::Resolution {
+            model: options.variant.name,
+            height,
+            width,
+            why: "the last map would have less than one position".into(),
+            advice: "use 32x32 or more".into(),
+        });
+    }
+    let config = &CONFIGS[options.index(&FAMILY)];
+    let mut graph = paper(options.variant.name);
+    let mut net = Net::new(&mut graph);
+
+    let mut x = options.image(&mut net);
+    let mut stages = Vec::new();
+    for (i, (&width, &depth)) in config.widths.iter().zip(&config.depths).enumerate() {
+        let spec = if i == 0 { ConvSpec::new(width, 7).stride(4) } else { ConvSpec::new(width, 3).stride(2) };
+        x = net.at(format!("down.{i}")).conv(x, spec);
+        for j in 0..depth {
+            x = block(&mut net.at(format!("stages.{i}.{j}")), x);
+        }
+        stages.push(x);
+    }
+    finish(&mut net, &FAMILY, options, &stages, |net| {
+        let x = net.at("norm").layer_norm(x, 1, LN_EPS);
+        net.at("pool").mean(x, &[2, 3], false)
+    });
+    Ok(graph)
+}
+
+/// Mix tokens, then channels.
+fn block(net: &mut Net, x: Value) -> Value {
+    let c = net.dim(x, 1);
+    let y = net.at("norm1").layer_norm(x, 1, LN_EPS);
+    let y = mixer(&mut net.at("mixer"), y);
+    let x = net.at("mixer").add(x, y);
+    let y = net.at("norm2").layer_norm(x, 1, LN_EPS);
+    let y = net.at("fc1").conv(y, ConvSpec::new(MLP_RATIO * c, 1));
+    let y = net.gelu(y);
+    let y = net.at("fc2").conv(y, ConvSpec::new(c, 1));
+    net.add(x, y)
+}
+
+/// Spectrum of the projected map, weighed band by band, transformed back.
+fn mixer(net: &mut Net, u: Value) -> Value {
+    let (batch, c, grid) = (net.batch(u), net.dim(u, 1), [net.dim(u, 2), net.dim(u, 3)]);
+    let v = net.at("proj_in").conv(u, ConvSpec::new(c, 1));
+    let spectrum = net.push("dct", Op::Dct2, &[v]);
+
+    let gains = weight_generation(&mut net.at("weight_gen"), u);
+    let masks = Type::f32(&[BANDS, grid[0] * grid[1]]);
+    let masks = net.generate("bands", Generator::BandMask { grid }, masks);
+    let weights = net.matmul("weights", gains, masks);
+    let shape = |channels: usize| {
+        Shape([GROUPS, channels, grid[0], grid[1]].iter().fold(vec![batch], |mut s, &d| {
+            s.push(Dim::Fixed(d));
+            s
+        }))
+    };
+    let weights = net.reshape("weights.map", weights, shape(1));
+    let spectrum = net.reshape("groups", spectrum, shape(c / GROUPS));
+    let spectrum = net.binary("select", BinaryKind::Mul, spectrum, weights);
+    let spectrum = net.reshape("channels", spectrum, Shape::batched(batch, &[c, grid[0], grid[1]]));
+
+    let y = net.push("idct", Op::Idct2, &[spectrum]);
+    net.at("proj_out").conv(y, ConvSpec::new(c, 1))
+}
+
+/// Gains `[B, groups, bands]` in (0, 2) from the image's mean.
+fn weight_generation(net: &mut Net, u: Value) -> Value {
+    let (batch, c) = (net.batch(u), net.dim(u, 1));
+    let p = net.mean(u, &[2, 3], true);
+    let e = net.at("fc1").conv(p, ConvSpec::new(c / 4, 1));
+    let e = net.gelu(e);
+    let e = net.at("fc2").conv(e, ConvSpec::new(GROUPS * BANDS, 1));
+    let g = net.unary("sigmoid", UnaryKind::Sigmoid, e);
+    let g = net.reshape("gains", g, Shape::batched(batch, &[GROUPS, BANDS]));
+    let two = net.scalar(2.0);
+    net.binary("gains.scaled", BinaryKind::Mul, g, two)
+}
