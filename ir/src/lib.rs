@@ -9,6 +9,7 @@
 //! breaks the build wherever it must be answered for.
 
 pub mod cost;
+pub mod eval;
 pub mod expand;
 pub mod graph;
 pub mod infer;

@@ -1,0 +1,398 @@
+//! How constant values are computed: fused where they are elementwise, once where they are shared.
+//!
+//! A plan is made of cells and roots. A *root* is a wanted value, a program over cells. A *cell* is something that is needed whole: a weight,
+//! the result of a product or reduction, an operand that broadcasting repeats, or a value with several readers. A cell is computed by whoever needs it
+//! first and dropped after its last reader. Cells above [`WIDE_LIMIT`] keep f32, and elementwise values above it are computed again by each
+//! reader, in blocks, instead of being kept.
+//!
+//! Invariant: a cell's lock is held while it is computed, and computing never enters the thread pool, so a thread that waits for a cell
+//! waits for a thread that makes progress. Cells form no cycles because graphs do not.
+
+use super::affine::{Affine, Stop};
+use super::expr::{Expr, Program};
+use super::generate::generate;
+use super::kernels;
+use super::lower::Application;
+use super::tensor::{Source, Tensor};
+use super::{EvalError, fixed};
+use crate::graph::{Graph, NodeId, Value};
+use crate::op::{Generator, Op};
+use crate::weights::{WeightError, Weights};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes of f64 above which a value is not kept in f64.
+pub(super) const WIDE_LIMIT: usize = 64 << 20;
+
+/// What a cell holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Content {
+    /// A weight as it is stored.
+    Weight(NodeId),
+    /// A literal or generated constant.
+    Leaf(NodeId),
+    /// All outputs of an operator that needs whole operands.
+    Kernel(NodeId),
+    /// One elementwise value.
+    Fused(Value),
+}
+
+/// A program and the cells that it reads: cell and which of its values.
+#[derive(Debug)]
+pub(super) struct Root {
+    /// The program.
+    pub(super) program: Program,
+    sources: Vec<(usize, usize)>,
+    /// Bytes that the computation may hold besides its result.
+    pub(super) working_bytes: usize,
+}
+
+/// The values of a cell.
+pub(super) type Held<'a> = Arc<Vec<Source<'a>>>;
+
+#[derive(Debug)]
+struct Cell<'a> {
+    content: Content,
+    /// Programs of the operands, or of the value itself.
+    operands: Vec<Root>,
+    readers: AtomicUsize,
+    held: Mutex<Option<Held<'a>>>,
+    bytes: usize,
+}
+
+/// What has to be computed for some constant values.
+pub(super) struct Plan<'a> {
+    graph: &'a Graph,
+    weights: &'a dyn Weights,
+    limit: usize,
+    cells: Vec<Cell<'a>>,
+    known: HashMap<Content, usize>,
+    readers: HashMap<Value, usize>,
+}
+
+/// The cells of a root while it is computed; dropping it tells them.
+pub(super) struct Opened<'p, 'a> {
+    plan: &'p Plan<'a>,
+    root: &'p Root,
+    cells: Vec<Held<'a>>,
+}
+
+impl<'a> Opened<'_, 'a> {
+    /// The program's sources.
+    pub(super) fn sources(&self) -> Vec<&Source<'a>> {
+        self.cells.iter().zip(&self.root.sources).map(|(held, (_, index))| &held[*index]).collect()
+    }
+
+    /// The cell of source `source`, and which of its values.
+    pub(super) fn cell(&self, source: usize) -> (Held<'a>, usize) {
+        (Arc::clone(&self.cells[source]), self.root.sources[source].1)
+    }
+}
+
+impl Drop for Opened<'_, '_> {
+    fn drop(&mut self) {
+        for &(cell, _) in &self.root.sources {
+            let cell = &self.plan.cells[cell];
+            if cell.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+                *cell.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+        }
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// Plan `values`, which are constant. Values above `limit` bytes of f64 are not kept in f64.
+    pub(super) fn new(graph: &'a Graph, weights: &'a dyn Weights, values: &[Value], limit: usize) -> (Self, Vec<Root>) {
+        let readers = count_readers(graph, values);
+        let mut plan = Plan { graph, weights, limit, cells: Vec::new(), known: HashMap::new(), readers };
+        let roots = values.iter().map(|&v| plan.root(v)).collect();
+        (plan, roots)
+    }
+
+    /// The whole value of a root, of sizes `dims`.
+    pub(super) fn tensor(&self, root: &Root, dims: &[usize]) -> Result<Tensor, EvalError> {
+        let opened = self.open(root)?;
+        if let Some((source, 0)) = root.program.as_run()
+            && let Source::F64(data) = opened.sources()[source]
+            && data.len() == root.program.elements()
+        {
+            return Ok(Tensor { dims: dims.to_vec(), data: Arc::clone(data) });
+        }
+        Ok(Tensor::new(dims, root.program.evaluate(&opened.sources())))
+    }
+
+    /// Compute the cells of a root.
+    pub(super) fn open<'p>(&'p self, root: &'p Root) -> Result<Opened<'p, 'a>, EvalError> {
+        let cells = root.sources.iter().map(|&(cell, _)| self.get(cell)).collect::<Result<_, _>>()?;
+        Ok(Opened { plan: self, root, cells })
+    }
+
+    fn get(&self, cell: usize) -> Result<Held<'a>, EvalError> {
+        let cell = &self.cells[cell];
+        let mut held = cell.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(values) = held.as_ref() {
+            return Ok(Arc::clone(values));
+        }
+        let values = Arc::new(self.compute(cell)?);
+        *held = Some(Arc::clone(&values));
+        Ok(values)
+    }
+
+    fn compute(&self, cell: &Cell<'a>) -> Result<Vec<Source<'a>>, EvalError> {
+        let dims = |v: Value| fixed(self.graph, v);
+        match cell.content {
+            Content::Weight(id) => {
+                let node = self.graph.node(id);
+                let Op::Weight { key } = &node.op else { unreachable!("a weight's cell") };
+                let elements = dims(id.into()).iter().product();
+                let at = |source| EvalError::Weight { path: node.path.clone(), source };
+                let stored = self.weights.weight(key, elements).map_err(at)?;
+                let expected = elements * stored.dtype.bytes();
+                if stored.bytes.len() != expected {
+                    let what = format!("has {} bytes where {expected} were due", stored.bytes.len());
+                    return Err(at(WeightError { key: key.clone(), what }));
+                }
+                Ok(vec![Source::Stored(stored)])
+            }
+            Content::Leaf(id) => {
+                let values = match &self.graph.node(id).op {
+                    Op::Literal { values } => values.iter().map(|v| v.0).collect(),
+                    Op::Generate(generator) => generate(generator, &dims(id.into())),
+                    _ => unreachable!("a leaf's cell"),
+                };
+                Ok(vec![Source::F64(Arc::new(values))])
+            }
+            Content::Kernel(id) => {
+                let node = self.graph.node(id);
+                let operands = cell.operands.iter().zip(&node.inputs);
+                let inputs = operands.map(|(root, &v)| self.tensor(root, &dims(v))).collect::<Result<Vec<_>, _>>()?;
+                let outputs: Vec<Vec<usize>> =
+                    (0..node.types.len() as u32).map(|index| dims(Value { node: id, index })).collect();
+                let results = kernels::apply(node, &inputs, &outputs)
+                    .map_err(|what| EvalError::Operator { path: node.path.clone(), what })?;
+                Ok(results.into_iter().map(|t| self.keep(t.data)).collect())
+            }
+            Content::Fused(_) => {
+                let root = &cell.operands[0];
+                let opened = self.open(root)?;
+                let sources = opened.sources();
+                if root.program.elements() * 8 <= self.limit {
+                    return Ok(vec![Source::F64(Arc::new(root.program.evaluate(&sources)))]);
+                }
+                let mut narrow = Vec::with_capacity(root.program.elements());
+                for piece in root.program.pieces(usize::MAX) {
+                    root.program.each(&sources, &piece, |block| narrow.extend(block.iter().map(|&x| x as f32)));
+                }
+                Ok(vec![Source::F32(narrow)])
+            }
+        }
+    }
+
+    fn keep(&self, data: Arc<Vec<f64>>) -> Source<'a> {
+        if data.len() * 8 <= self.limit {
+            Source::F64(data)
+        } else {
+            Source::F32(data.iter().map(|&x| x as f32).collect())
+        }
+    }
+
+    // ---- planning ----
+
+    /// The program of a wanted value.
+    fn root(&mut self, value: Value) -> Root {
+        if self.shared(value) {
+            let space = fixed(self.graph, value);
+            let expr = Expr::Load { source: 0, at: Affine::identity(&space) };
+            return self.finish(Program { space, expr }, &[(Content::Fused(value), 0)]);
+        }
+        self.expand(value)
+    }
+
+    /// The program of a value, whose own operator is part of the program if it can be.
+    fn expand(&mut self, value: Value) -> Root {
+        let mut space = fixed(self.graph, value);
+        // Where an operand of an operand is not affine, the operator alone is the program, over whole operands.
+        let mut alone = false;
+        loop {
+            let mut lowering = Lowering { plan: self, sources: Vec::new(), alone };
+            match lowering.expand(value, &space, Affine::identity(&space)) {
+                Ok(expr) => {
+                    let sources = lowering.sources;
+                    return self.finish(Program { space, expr }, &sources);
+                }
+                Err(Stop::Refine { axis, inner }) if !alone => {
+                    space[axis] /= inner;
+                    space.insert(axis + 1, inner);
+                }
+                Err(_) => {
+                    assert!(!alone, "{}: an operator over whole operands is affine", self.graph.producer(value).path);
+                    space = fixed(self.graph, value);
+                    alone = true;
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, program: Program, contents: &[(Content, usize)]) -> Root {
+        let sources: Vec<(usize, usize)> = contents.iter().map(|&(c, index)| (self.cell(c), index)).collect();
+        let mut working_bytes = 0;
+        for (cell, _) in &sources {
+            *self.cells[*cell].readers.get_mut() += 1;
+            working_bytes += self.cells[*cell].bytes;
+        }
+        Root { program, sources, working_bytes }
+    }
+
+    fn cell(&mut self, content: Content) -> usize {
+        if let Some(&cell) = self.known.get(&content) {
+            return cell;
+        }
+        let elements = |v: Value| self.graph.shape(v).elements();
+        let (own, operands) = match content {
+            Content::Weight(_) => (0, Vec::new()),
+            Content::Leaf(id) => (elements(id.into()), Vec::new()),
+            Content::Fused(v) => (elements(v), vec![self.expand(v)]),
+            Content::Kernel(id) => {
+                let graph = self.graph;
+                let node = graph.node(id);
+                let outputs = node.types.iter().map(|t| t.shape.elements());
+                let held = outputs.sum::<usize>() + node.inputs.iter().map(|&v| elements(v)).sum::<usize>();
+                (held, node.inputs.iter().map(|&v| self.root(v)).collect())
+            }
+        };
+        let bytes = 8 * own + operands.iter().map(|r| r.working_bytes).sum::<usize>();
+        let cell = self.cells.len();
+        let (readers, held) = (AtomicUsize::new(0), Mutex::new(None));
+        self.cells.push(Cell { content, operands, readers, held, bytes });
+        self.known.insert(content, cell);
+        cell
+    }
+
+    /// True if a value is kept for several readers.
+    fn shared(&self, value: Value) -> bool {
+        let small = self.graph.shape(value).elements() * 8 <= self.limit;
+        let op = self.graph.op(value);
+        small && is_arithmetic(op) && self.readers.get(&value).is_some_and(|&n| n > 1)
+    }
+}
+
+/// One attempt to write a value as a program.
+struct Lowering<'p, 'a> {
+    plan: &'p Plan<'a>,
+    sources: Vec<(Content, usize)>,
+    alone: bool,
+}
+
+impl Lowering<'_, '_> {
+    /// The value's elements at `at`, from a cell.
+    fn load(&mut self, content: Content, index: usize, at: Affine) -> Expr {
+        let wanted = (content, index);
+        let source = self.sources.iter().position(|s| *s == wanted).unwrap_or_else(|| {
+            self.sources.push(wanted);
+            self.sources.len() - 1
+        });
+        Expr::Load { source, at }
+    }
+
+    /// The elements of an operand at `at`.
+    fn operand(&mut self, value: Value, space: &[usize], at: Affine) -> Result<Expr, Stop> {
+        let graph = self.plan.graph;
+        let op = graph.op(value);
+        let repeated = || at.coefs.iter().zip(space).any(|(&c, &n)| c == 0 && n > 1);
+        let whole = self.alone || is_arithmetic(op) && (self.plan.shared(value) || repeated());
+        if whole && is_fusable(op) {
+            return Ok(self.load(Content::Fused(value), 0, at));
+        }
+        match self.expand(value, space, at.clone()) {
+            Err(Stop::Opaque) => Ok(self.load(Content::Fused(value), 0, at)),
+            other => other,
+        }
+    }
+
+    /// The elements of a value at `at`, its own operator spelled out.
+    fn expand(&mut self, value: Value, space: &[usize], at: Affine) -> Result<Expr, Stop> {
+        let graph = self.plan.graph;
+        let node = graph.producer(value);
+        match &node.op {
+            Op::Weight { .. } => return Ok(self.load(Content::Weight(value.node), 0, at)),
+            Op::Generate(Generator::Fill { value }) => return Ok(Expr::Fill(value.0)),
+            Op::Literal { values } if values.len() == 1 => return Ok(Expr::Fill(values[0].0)),
+            Op::Literal { .. } | Op::Generate(_) => return Ok(self.load(Content::Leaf(value.node), 0, at)),
+            op if !is_fusable(op) => return Ok(self.load(Content::Kernel(value.node), value.index as usize, at)),
+            _ => {}
+        }
+        let inputs: Vec<Vec<usize>> = node.inputs.iter().map(|&v| fixed(graph, v)).collect();
+        let output = fixed(graph, value);
+        let (index, dtype) = (value.index as usize, graph.ty(value).dtype);
+        let application = Application { op: &node.op, index, inputs: &inputs, output: &output, dtype, round: false };
+        application.lower(space, at, &mut |i, space, at| self.operand(node.inputs[i], space, at))
+    }
+}
+
+/// True for operators that become part of a program.
+fn is_fusable(op: &Op) -> bool {
+    match op {
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Clip { .. }
+        | Op::Cast { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Expand { .. } => true,
+        Op::Input
+        | Op::Weight { .. }
+        | Op::Literal { .. }
+        | Op::Generate(_)
+        | Op::Prelu
+        | Op::Conv { .. }
+        | Op::MatMul { .. }
+        | Op::Linear
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::Reduce { .. }
+        | Op::AvgPool { .. }
+        | Op::Gather { .. }
+        | Op::Resize { .. }
+        | Op::Attention { .. }
+        | Op::Rfft2 { .. }
+        | Op::Irfft2 { .. }
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => false,
+    }
+}
+
+/// True for fused operators that cost something per element; the others only say where to look.
+fn is_arithmetic(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Clip { .. })
+}
+
+/// How often each constant value below `values` is read. A reshape or transposition passes its readers on to its operand.
+fn count_readers(graph: &Graph, values: &[Value]) -> HashMap<Value, usize> {
+    let mut readers: HashMap<Value, usize> = HashMap::new();
+    for &v in values {
+        *readers.entry(v).or_default() += 1;
+    }
+    let Some(last) = values.iter().map(|v| v.node.0).max() else { return readers };
+    for id in (0..=last).rev().map(NodeId) {
+        let node = graph.node(id);
+        let own = |index: u32| readers.get(&Value { node: id, index }).copied().unwrap_or(0);
+        let total: usize = (0..node.types.len() as u32).map(own).sum();
+        if total == 0 {
+            continue;
+        }
+        let passes_on =
+            matches!(node.op, Op::Reshape { .. } | Op::Transpose { .. } | Op::Expand { .. } | Op::Cast { .. });
+        for &input in &node.inputs {
+            *readers.entry(input).or_default() += if passes_on { total } else { 1 };
+        }
+    }
+    readers
+}

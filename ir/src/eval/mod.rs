@@ -1,0 +1,126 @@
+//! The evaluator: constant folder and reference interpreter.
+//!
+//! Everything is computed in f64, sums in a fixed order, transcendental functions by `libm`, so the numbers are the same on every
+//! machine. A value is rounded once, to its declared element type, where it is stored: nodes of a constant expression are not rounded. Nor are values at run
+//! time, except by a cast to f16 and where a stored f16 constant is read. i32 values are held as f64, which is exact.
+//!
+//! [`run`] interprets a model, [`constant`] computes one constant, [`stream`] delivers the bytes of all constants of an artifact.
+
+mod affine;
+mod attention;
+mod constants;
+mod expr;
+mod generate;
+mod interpret;
+mod kernels;
+mod lower;
+mod memory;
+mod normal;
+mod product;
+mod round;
+mod scalar;
+mod spectral;
+mod stream;
+mod tensor;
+
+#[cfg(test)]
+mod tests;
+
+pub use interpret::{run, run_observed};
+pub use memory::MemoryWeights;
+pub use stream::{ConstantStats, StreamError, StreamReport, stream};
+
+use crate::graph::{Graph, Value};
+use crate::ty::DType;
+use crate::weights::{WeightError, Weights};
+use constants::{Plan, WIDE_LIMIT};
+use ndarray::ArrayD;
+use std::sync::Arc;
+
+/// Why a value could not be computed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EvalError {
+    /// A weight could not be had.
+    #[error("{path}: {source}")]
+    Weight {
+        /// Path of the weight's node.
+        path: String,
+        /// What the source of weights said.
+        source: WeightError,
+    },
+    /// The arrays handed to [`run`] are not what the model takes.
+    #[error("{what}")]
+    Inputs {
+        /// What was required and what was found.
+        what: String,
+    },
+    /// A constant was asked for that depends on an input of the model.
+    #[error("{path} depends on an input of the model and has no constant value")]
+    NotConstant {
+        /// Path of the value's node.
+        path: String,
+    },
+    /// An operator met operands that it is not defined for.
+    #[error("{path}: {what}")]
+    Operator {
+        /// Path of the node.
+        path: String,
+        /// What was wrong.
+        what: String,
+    },
+    /// A constant is NaN or infinite because a weight is.
+    #[error("{path} is not finite: element {element} of weight {key} is {value}; the checkpoint is damaged")]
+    WeightNotFinite {
+        /// Path of the constant.
+        path: String,
+        /// The architecture's name for the tensor.
+        key: String,
+        /// Row-major position of the first such element.
+        element: usize,
+        /// NaN or an infinity.
+        value: f64,
+    },
+    /// A constant does not fit its element type.
+    #[error("{path} overflows {dtype}: its largest magnitude is {largest:e}, computed from weights {}", keys.join(", "))]
+    Overflow {
+        /// Path of the constant.
+        path: String,
+        /// The weights it is computed from.
+        keys: Vec<String>,
+        /// The element type.
+        dtype: DType,
+        /// Largest magnitude before rounding.
+        largest: f64,
+    },
+    /// A constant is NaN or infinite although its weights are finite.
+    #[error("{path} is not finite although the weights it is computed from are: {}", keys.join(", "))]
+    NotFinite {
+        /// Path of the constant.
+        path: String,
+        /// The weights it is computed from.
+        keys: Vec<String>,
+    },
+}
+
+/// The value of one constant, not rounded.
+///
+/// # Errors
+/// If the value is not constant, or a weight is missing.
+pub fn constant(graph: &Graph, weights: &dyn Weights, value: Value) -> Result<ArrayD<f64>, EvalError> {
+    if !graph.is_constant(value) {
+        return Err(EvalError::NotConstant { path: graph.value_name(value) });
+    }
+    let (plan, roots) = Plan::new(graph, weights, &[value], WIDE_LIMIT);
+    let tensor = plan.tensor(&roots[0], &fixed(graph, value))?;
+    drop(plan);
+    Ok(array(tensor.dims, Arc::unwrap_or_clone(tensor.data)))
+}
+
+fn array(dims: Vec<usize>, data: Vec<f64>) -> ArrayD<f64> {
+    ArrayD::from_shape_vec(dims, data).expect("as many elements as the shape has")
+}
+
+/// Sizes of a constant.
+fn fixed(graph: &Graph, value: Value) -> Vec<usize> {
+    graph.shape(value).as_fixed().expect("constants do not depend on the batch")
+}

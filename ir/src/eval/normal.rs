@@ -1,0 +1,200 @@
+//! Normalisations, reductions, pooling and sampling.
+
+use super::affine::row_major;
+use super::scalar;
+use super::tensor::Tensor;
+use crate::op::{ReduceKind, ResizeMode};
+
+/// Softmax of each row of `n` elements.
+pub(super) fn softmax_rows(data: &mut [f64], n: usize) {
+    for row in data.chunks_exact_mut(n) {
+        softmax(row, n, 1);
+    }
+}
+
+/// Softmax of the `n` elements `stride` apart from the start of `data`.
+fn softmax(data: &mut [f64], n: usize, stride: usize) {
+    let largest = (0..n).map(|i| data[i * stride]).fold(f64::NEG_INFINITY, scalar::max);
+    let mut sum = 0.0;
+    for i in 0..n {
+        let e = libm::exp(data[i * stride] - largest);
+        data[i * stride] = e;
+        sum += e;
+    }
+    for i in 0..n {
+        data[i * stride] /= sum;
+    }
+}
+
+/// Softmax along `axis`.
+pub(super) fn softmax_axis(x: &Tensor, axis: usize) -> Vec<f64> {
+    let (n, stride) = (x.dims[axis], row_major(&x.dims)[axis]);
+    let mut data = x.data.to_vec();
+    for block in data.chunks_exact_mut(n * stride) {
+        for inner in 0..stride {
+            softmax(&mut block[inner..], n, stride);
+        }
+    }
+    data
+}
+
+/// `f(index of the kept axes, index of the reduced axes, element)` in row-major order of x.
+fn for_each(dims: &[usize], axes: &[usize], data: &[f64], mut f: impl FnMut(usize, usize, f64)) {
+    let pick = |reduced: bool| -> Vec<usize> {
+        let sizes: Vec<usize> =
+            dims.iter().enumerate().map(|(a, &n)| if axes.contains(&a) == reduced { n } else { 1 }).collect();
+        let strides = row_major(&sizes);
+        sizes.iter().zip(strides).map(|(&n, s)| if n == 1 { 0 } else { s }).collect()
+    };
+    let (kept, reduced) = (pick(false), pick(true));
+    let Some((&columns, outer)) = dims.split_last() else {
+        return f(0, 0, data[0]);
+    };
+    let last = outer.len();
+    let mut index = vec![0; last];
+    for row in data.chunks_exact(columns.max(1)) {
+        let at = |strides: &[usize]| index.iter().zip(strides).map(|(i, s)| i * s).sum::<usize>();
+        let (k, r) = (at(&kept), at(&reduced));
+        for (i, &x) in row.iter().enumerate() {
+            f(k + i * kept[last], r + i * reduced[last], x);
+        }
+        for a in (0..last).rev() {
+            index[a] += 1;
+            if index[a] < outer[a] {
+                break;
+            }
+            index[a] = 0;
+        }
+    }
+}
+
+/// Reduction over `axes`, row-major over the kept ones.
+pub(super) fn reduce(x: &Tensor, kind: ReduceKind, axes: &[usize]) -> Vec<f64> {
+    let count: usize = axes.iter().map(|&a| x.dims[a]).product();
+    let start = match kind {
+        ReduceKind::Sum | ReduceKind::Mean => 0.0,
+        ReduceKind::Max => f64::NEG_INFINITY,
+    };
+    let mut result = vec![start; x.data.len() / count.max(1)];
+    match kind {
+        ReduceKind::Sum | ReduceKind::Mean => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] += x),
+        ReduceKind::Max => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] = scalar::max(result[k], x)),
+    }
+    if kind == ReduceKind::Mean {
+        result.iter_mut().for_each(|x| *x /= count as f64);
+    }
+    result
+}
+
+/// LayerNorm over `axes`; scale and bias have one dimension per axis, of its size or 1.
+pub(super) fn layer_norm(x: &Tensor, affine: Option<[&Tensor; 2]>, axes: &[usize], eps: f64) -> Vec<f64> {
+    let count = axes.iter().map(|&a| x.dims[a]).product::<usize>() as f64;
+    let mean = reduce(x, ReduceKind::Mean, axes);
+    let mut factor = vec![0.0; mean.len()];
+    for_each(&x.dims, axes, &x.data, |k, _, x| factor[k] += (x - mean[k]) * (x - mean[k]));
+    factor.iter_mut().for_each(|sum| *sum = 1.0 / (*sum / count + eps).sqrt());
+    // Scale and bias at every position of the normalised axes.
+    let sizes: Vec<usize> = axes.iter().map(|&a| x.dims[a]).collect();
+    let spread = |t: &Tensor| -> Vec<f64> {
+        let (full, own) = (row_major(&sizes), row_major(&t.dims));
+        let at = |i: usize| (0..sizes.len()).map(|a| i / full[a] % sizes[a] % t.dims[a] * own[a]).sum::<usize>();
+        (0..sizes.iter().product()).map(|i| t.data[at(i)]).collect()
+    };
+    let affine = affine.map(|[scale, bias]| (spread(scale), spread(bias)));
+    let mut result = Vec::with_capacity(x.data.len());
+    for_each(&x.dims, axes, &x.data, |k, r, x| {
+        let y = (x - mean[k]) * factor[k];
+        result.push(affine.as_ref().map_or(y, |(scale, bias)| y * scale[r] + bias[r]));
+    });
+    result
+}
+
+/// `f(channel, plane)` for every plane of the copy of x that is returned.
+fn per_channel(x: &Tensor, mut f: impl FnMut(usize, &mut [f64])) -> Vec<f64> {
+    let plane: usize = x.dims[2..].iter().product();
+    let mut data = x.data.to_vec();
+    for (i, plane) in data.chunks_exact_mut(plane.max(1)).enumerate() {
+        f(i % x.dims[1], plane);
+    }
+    data
+}
+
+/// `γ·(x − μ)/√(σ² + ε) + β` per channel.
+pub(super) fn batch_norm(x: &Tensor, [gamma, beta, mean, variance]: [&Tensor; 4], eps: f64) -> Vec<f64> {
+    per_channel(x, |c, plane| {
+        let scale = gamma.data[c] / (variance.data[c] + eps).sqrt();
+        plane.iter_mut().for_each(|x| *x = (*x - mean.data[c]) * scale + beta.data[c]);
+    })
+}
+
+/// x where x ≥ 0, else slope·x.
+pub(super) fn prelu(x: &Tensor, slope: &Tensor) -> Vec<f64> {
+    per_channel(x, |c, plane| {
+        let slope = slope.data[c % slope.data.len()];
+        plane.iter_mut().for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
+    })
+}
+
+/// Mean over windows; padding is not counted.
+pub(super) fn avg_pool(
+    x: &Tensor,
+    kernel: &[usize; 2],
+    stride: &[usize; 2],
+    pad: &[usize; 4],
+    out: &[usize],
+) -> Vec<f64> {
+    let (h, w) = (x.dims[2], x.dims[3]);
+    // The part of window `i` that lies on the map.
+    let span = |axis: usize, size: usize, i: usize| {
+        let start = i * stride[axis];
+        start.saturating_sub(pad[axis])..(start + kernel[axis] - pad[axis].min(start + kernel[axis])).min(size)
+    };
+    let mut result = Vec::with_capacity(out.iter().product());
+    for plane in x.data.chunks_exact((h * w).max(1)) {
+        for i in 0..out[2] {
+            for j in 0..out[3] {
+                let (rows, columns) = (span(0, h, i), span(1, w, j));
+                let count = rows.len() * columns.len();
+                let mut sum = 0.0;
+                for y in rows {
+                    sum = plane[y * w..][columns.clone()].iter().fold(sum, |sum, x| sum + x);
+                }
+                result.push(sum / count as f64);
+            }
+        }
+    }
+    result
+}
+
+/// Where output `i` of `out` reads on an axis of `size`: two samples and the weight of the second.
+fn sample(mode: ResizeMode, i: usize, size: usize, out: usize) -> (usize, usize, f64) {
+    match mode {
+        ResizeMode::Nearest => (i * size / out, i * size / out, 0.0),
+        ResizeMode::Bilinear => {
+            // ((2i + 1)·size − out) / 2out, the part before the first sample clamped.
+            let numerator = ((2 * i + 1) * size).saturating_sub(out);
+            let low = (numerator / (2 * out)).min(size - 1);
+            let weight = (numerator - low * 2 * out) as f64 / (2 * out) as f64;
+            (low, (low + 1).min(size - 1), weight)
+        }
+    }
+}
+
+/// Maps sampled at another size.
+pub(super) fn resize(x: &Tensor, mode: ResizeMode, [oh, ow]: [usize; 2]) -> Vec<f64> {
+    let (h, w) = (x.dims[2], x.dims[3]);
+    let columns: Vec<_> = (0..ow).map(|j| sample(mode, j, w, ow)).collect();
+    let mut result = Vec::with_capacity(x.data.len() / (h * w).max(1) * oh * ow);
+    for plane in x.data.chunks_exact((h * w).max(1)) {
+        for i in 0..oh {
+            let (top, bottom, t) = sample(mode, i, h, oh);
+            let (top, bottom) = (&plane[top * w..][..w], &plane[bottom * w..][..w]);
+            for &(left, right, s) in &columns {
+                let upper = top[left] * (1.0 - s) + top[right] * s;
+                let lower = bottom[left] * (1.0 - s) + bottom[right] * s;
+                result.push(upper * (1.0 - t) + lower * t);
+            }
+        }
+    }
+    result
+}

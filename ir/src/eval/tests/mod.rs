@@ -1,0 +1,1 @@
+//! Operators against naive formulas, transforms against a second library, the stream against whole values.
