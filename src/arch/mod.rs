@@ -5,9 +5,12 @@
 //! seeded weights) comes in through [`BuildOptions`].
 
 mod affnet;
+mod casvit;
 mod dsm;
 mod efficientformerv2;
 mod fastervit;
+mod ffnet;
+mod fmvit;
 pub mod seeded;
 
 use std::collections::BTreeMap;
@@ -16,7 +19,15 @@ use vitc_ir::{Dim, Graph, Net, Output, Shape, Type, Value};
 pub use crate::checkpoint::NameTable;
 
 /// Every family, in the order of `vitc list`.
-pub static FAMILIES: &[&Family] = &[&affnet::FAMILY, &efficientformerv2::FAMILY, &fastervit::FAMILY, &dsm::FAMILY];
+pub static FAMILIES: &[&Family] = &[
+    &fmvit::FAMILY,
+    &affnet::FAMILY,
+    &efficientformerv2::FAMILY,
+    &fastervit::FAMILY,
+    &casvit::FAMILY,
+    &ffnet::FAMILY,
+    &dsm::FAMILY,
+];
 
 /// Keys and shapes of a checkpoint, in the family's canonical spelling.
 pub type Shapes = BTreeMap<String, Vec<usize>>;

@@ -1,0 +1,109 @@
+//! Every variant of every family against its published and measured counts, and each told from the others by its
+//! tensors.
+
+mod common;
+
+use common::{merged, paper, shapes};
+use vitc::arch::{self, FAMILIES};
+use vitc_ir::{Graph, Op, cost};
+
+/// What a variant has at its native resolution. Exact, from the authors' code (FMViT: from the definition of reference
+/// design R1).
+struct Counts {
+    variant: &'static str,
+    /// Trained parameters.
+    parameters: u64,
+    /// Those of the merged checkpoint, where the family has one.
+    merged: u64,
+    /// Multiply-accumulates of the merged form.
+    macs: u64,
+    /// Tensors in the state dict as trained, counters of batches included.
+    keys: usize,
+}
+
+const fn row(variant: &'static str, parameters: u64, merged: u64, macs: u64, keys: usize) -> Counts {
+    Counts { variant, parameters, merged, macs, keys }
+}
+
+const COUNTS: &[Counts] = &[
+    row("fmvit-t", 3_308_824, 2_046_888, 310_952_064 + 4_302_592, 1065),
+    row("fmvit-s", 10_710_688, 6_391_928, 809_443_776 + 5_224_576, 1242),
+    row("fmvit-m", 21_644_616, 12_781_928, 1_981_648_640 + 8_605_184, 1655),
+    row("fmvit-b", 41_566_176, 24_333_144, 4_189_893_824 + 9_527_168, 2186),
+    row("fmvit-l", 60_491_896, 35_339_560, 7_090_505_088 + 12_907_776, 2540),
+    row("efficientformerv2-s0", 3_600_256, 3_600_256, 395_892_544, 568),
+    row("efficientformerv2-s1", 6_185_560, 6_185_560, 651_969_640, 722),
+    row("efficientformerv2-s2", 12_710_112, 12_710_112, 1_246_863_952, 1054),
+    row("efficientformerv2-l", 26_322_288, 26_322_288, 2_552_546_880, 1386),
+    row("cas-vit-xs", 3_200_700, 3_200_700, 547_004_968, 524),
+    row("cas-vit-s", 5_764_224, 5_764_224, 912_248_576, 764),
+    row("cas-vit-m", 12_421_520, 12_421_520, 1_859_483_520, 764),
+    row("cas-vit-t", 21_763_120, 21_763_120, 3_557_427_712, 764),
+    row("ffnet-1", 13_775_656, 13_660_152, 2_984_829_952, 553),
+    row("ffnet-2", 27_208_408, 26_908_440, 6_003_351_040, 1057),
+    row("ffnet-3", 48_817_896, 48_330_632, 10_146_232_320, 1593),
+    row("ffnet-4", 79_868_968, 79_200_360, 43_122_171_904, 1737),
+];
+
+/// Tensors in the state dict: weights, and a counter of batches for every BatchNorm.
+fn keys(graph: &Graph) -> usize {
+    let norms = graph.nodes().filter(|(_, n)| matches!(n.op, Op::BatchNorm { .. })).count();
+    graph.weights().count() + norms
+}
+
+#[test]
+fn counts_are_exact() {
+    for c in COUNTS {
+        let training = paper(c.variant, None);
+        assert_eq!(cost::trained_parameters(&training), c.parameters, "{}: parameters", c.variant);
+        assert_eq!(keys(&training), c.keys, "{}: keys", c.variant);
+        let deployed = paper(c.variant, Some(&merged(&shapes(&training))));
+        assert_eq!(cost::trained_parameters(&deployed), c.merged, "{}: merged parameters", c.variant);
+        assert_eq!(cost::total_macs(&deployed), c.macs, "{}: multiply-accumulates", c.variant);
+    }
+}
+
+/// `12.8M` as a number and half a unit of its last digit.
+fn published(text: &str) -> (f64, f64) {
+    let (number, unit) = text.split_at(text.len() - 1);
+    let unit = if unit == "M" { 1e6 } else { 1e9 };
+    let digits = number.split_once('.').map_or(0, |(_, d)| d.len() as i32);
+    (number.parse::<f64>().expect("a number and a unit") * unit, 0.5 * 10f64.powi(-digits) * unit)
+}
+
+/// Papers round, and count one head or two: 3 % or half of the last digit.
+#[test]
+fn counts_are_the_published_ones() {
+    for c in COUNTS {
+        let (_, variant) = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
+        for (text, counted) in [(variant.published_parameters, c.merged), (variant.published_macs, c.macs)] {
+            let (wanted, half) = published(text);
+            let bound = half.max(0.03 * wanted);
+            assert!((counted as f64 - wanted).abs() <= bound, "{}: {text} published, {counted} counted", c.variant);
+        }
+    }
+}
+
+#[test]
+fn families_are_counted_whole() {
+    let counted = |name: &str| COUNTS.iter().any(|c| c.variant == name);
+    for family in FAMILIES.iter().filter(|f| f.variants.iter().any(|v| counted(v.name))) {
+        for variant in family.variants {
+            assert!(counted(variant.name), "{} has no row of counts", variant.name);
+        }
+    }
+}
+
+#[test]
+fn tensors_tell_the_family_and_the_variant() {
+    for c in COUNTS {
+        let (family, variant) = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
+        let training = shapes(&paper(c.variant, None));
+        for tensors in [merged(&training), training] {
+            let families: Vec<&str> = FAMILIES.iter().filter(|f| (f.signature)(&tensors)).map(|f| f.id).collect();
+            assert_eq!(families, [family.id], "{}", c.variant);
+            let (found, share) = family.closest_variant(&tensors);
+            assert_eq!((found.name, share), (variant.name, 1.0));
+        }
+    }
+}
