@@ -226,3 +226,83 @@ fn window_merge(net: &mut Net, x: Value, [h, w]: [usize; 2], [height, width]: [u
     let x = net.transpose("map", x, &[0, 5, 1, 3, 2, 4]);
     net.reshape("", x, Shape::batched(batch, &[channels, height, width]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Options, assert_same_function, random_graph};
+    use crate::{parse, validate};
+
+    /// Bases are constants and therefore rounded to f32.
+    const TOLERANCE: f64 = 1e-5;
+
+    fn has_expansion(graph: &Graph) -> bool {
+        let words = ["attention", "rfft2", "irfft2", "dct2", "idct2", "window_partition", "window_merge"];
+        graph.nodes().any(|(_, n)| words.contains(&n.op.word()))
+    }
+
+    fn check(graph: &Graph, seed: u64) {
+        let expanded = expand(graph);
+        assert!(!has_expansion(&expanded), "{expanded}");
+        assert_eq!(validate(&expanded, None), Ok(()), "{expanded}");
+        assert_same_function(graph, &expanded, seed, TOLERANCE);
+        assert_eq!(expand(&expanded).to_string(), expanded.to_string());
+    }
+
+    #[test]
+    fn random_graphs_keep_their_function() {
+        for seed in 0..200 {
+            let batch = if seed % 2 == 0 { Dim::Batch(1) } else { Dim::Fixed(1) };
+            check(&random_graph(seed, Options { batch, blocks: 3 }), seed);
+        }
+    }
+
+    #[test]
+    fn attention_of_unequal_sides() {
+        for talking in [false, true] {
+            for (tokens, heads) in [("1", 1), ("3", 3)] {
+                let mixes = "weight\"w1\":f32[3,3], weight\"b1\":f32[3], weight\"w2\":f32[3,3], weight\"b2\":f32[3]";
+                let (mixes, flag) = if talking { (format!(", {mixes}"), ", talking") } else { (String::new(), "") };
+                let bias = format!("weight\"bias\":f32[{heads},4,{tokens}]");
+                let text = format!(
+                    "graph g  stage=paper\n%q: f32[2B,6,2,2] = input\n%k: f32[2B,6,1,{tokens}] = input\n\
+                    %v: f32[2B,9,{tokens},1] = input\n%qt: f32[2B,4,6] = input\n%kt: f32[2B,{tokens},6] = input\n\
+                    %vt: f32[2B,{tokens},9] = input\n\
+                    %map: f32[2B,9,2,2] = attention(%q, %k, %v, {bias}{mixes}){{heads=3, scale=0.7, layout=channels, bias{flag}}}\n\
+                    %row: f32[2B,4,9] = attention(%qt, %kt, %vt{mixes}){{heads=3, scale=-1.5, layout=tokens{flag}}}\n\
+                    outputs map=%map, row=%row"
+                );
+                check(&parse(&text).unwrap_or_else(|e| panic!("{e}")), 7);
+            }
+        }
+    }
+
+    /// Every parity of both sides, and spectra that belong to no real map.
+    #[test]
+    fn transforms_of_all_sizes() {
+        for h in 1..6 {
+            for w in 1..8 {
+                for norm in ["ortho", "backward"] {
+                    let k = w / 2 + 1;
+                    let text = format!(
+                        "graph g  stage=paper\n%x: f32[B,2,{h},{w}] = input\n%a: f32[B,2,{h},{k}] = input\n\
+                        %b: f32[B,2,{h},{k}] = input\n\
+                        %z, %z:1: f32[B,2,{h},{k}], f32[B,2,{h},{k}] = rfft2(%x){{norm={norm}}}\n\
+                        %y: f32[B,2,{h},{w}] = irfft2(%a, %b){{norm={norm}, width={w}}}\n\
+                        %d: f32[B,2,{h},{w}] = dct2(%x)\n%i: f32[B,2,{h},{w}] = idct2(%x)\n\
+                        outputs re=%z, im=%z:1, y=%y, d=%d, i=%i"
+                    );
+                    check(&parse(&text).unwrap_or_else(|e| panic!("{e}")), h * 8 + w);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn windows_that_are_not_square() {
+        let text = "graph g  stage=paper\n%x: f32[B,3,4,6] = input\n%t: f32[8B,3,5] = input\n\
+            %p: f32[6B,4,3] = window_partition(%x){window=2}\n%q: f32[4B,6,3] = window_partition(%x){window=[2,3]}\n\
+            %m: f32[B,5,4,6] = window_merge(%t){window=[1,3], map=[4,6]}\noutputs p=%p, q=%q, m=%m";
+        check(&parse(text).unwrap_or_else(|e| panic!("{e}")), 3);
+    }
+}

@@ -6,6 +6,12 @@ mod random;
 
 pub use random::{Options, random_graph};
 
+use crate::eval::{MemoryWeights, run};
+use crate::graph::Graph;
+use crate::op::Op;
+use ndarray::ArrayD;
+use std::collections::HashSet;
+
 /// The splitmix64 generator (Steele, Lea and Flood, 2014).
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
@@ -52,5 +58,121 @@ impl Rng {
     /// A standard normal number (the sum of twelve uniform ones, so bounded by 6).
     pub fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform(-0.5, 0.5)).sum()
+    }
+}
+
+/// What the symbolic batch is taken as.
+const BATCH: usize = 2;
+
+/// A tensor for every weight of a graph; a key has the same elements in every graph that asks for it in the same shape.
+///
+/// Running variances (a BatchNorm's, and keys that end in `running_var`) are positive and far from 1. Vectors have elements of either sign and
+/// magnitude 0.3 to 1.5, so that a sign that gets lost shows and no fold divides by nearly 0. Anything else is normal, over the root of its
+/// fan-in, so that values stay near 1 however deep the graph is.
+pub fn random_weights(seed: u64, graph: &Graph) -> MemoryWeights {
+    let variances: HashSet<_> = graph
+        .nodes()
+        .filter(|(_, n)| matches!(n.op, Op::BatchNorm { .. }))
+        .filter_map(|(_, n)| match graph.op(n.inputs[4]) {
+            Op::Weight { key } => Some(key.as_str()),
+            _ => None,
+        })
+        .collect();
+    let tensor = |(key, ty): (&str, &crate::Type)| {
+        let rng = &mut Rng::new(key.bytes().fold(seed, |h, b| Rng::new(h ^ u64::from(b)).bits()));
+        let (rank, elements) = (ty.shape.rank(), ty.shape.elements());
+        let draw = |rng: &mut Rng| match rank {
+            _ if variances.contains(key) || key.ends_with("running_var") => {
+                if rng.chance(50) {
+                    rng.uniform(0.05, 0.4)
+                } else {
+                    rng.uniform(2.5, 8.0)
+                }
+            }
+            0 | 1 => rng.uniform(0.3, 1.5) * rng.pick(&[-1.0, 1.0]),
+            _ => rng.normal() / ((elements / ty.shape.dim(0)) as f64).sqrt(),
+        };
+        (key.to_string(), (0..elements).map(|_| draw(rng) as f32).collect::<Vec<f32>>())
+    };
+    graph.weights().map(tensor).collect()
+}
+
+/// Standard normal arrays for the inputs of a graph, in order, as f32 holds them.
+pub fn random_input(seed: u64, graph: &Graph, batch: usize) -> Vec<ArrayD<f64>> {
+    let rng = &mut Rng::new(seed ^ 0x1f0a_7c55);
+    graph
+        .inputs()
+        .map(|(_, node)| ArrayD::from_shape_simple_fn(node.types[0].shape.at(batch), || f64::from(rng.normal() as f32)))
+        .collect()
+}
+
+/// Evaluate two graphs on the same random weights (of `before`) and inputs and compare their interfaces and their outputs element by element.
+///
+/// # Panics
+/// If the inputs or the outputs differ in number, name or type, an evaluation fails, or outputs differ by more than
+/// `tolerance·max(1, max|before|)`; the message holds both graphs.
+pub fn assert_same_function(before: &Graph, after: &Graph, seed: u64, tolerance: f64) {
+    if let Err(what) = compare(before, after, seed, tolerance) {
+        panic!("seed {seed}: {what}\n--- before\n{before}--- after\n{after}");
+    }
+}
+
+fn compare(before: &Graph, after: &Graph, seed: u64, tolerance: f64) -> Result<(), String> {
+    let interface = |g: &Graph| {
+        let inputs: Vec<_> = g.inputs().map(|(_, n)| (n.path.clone(), n.types[0].clone())).collect();
+        let outputs: Vec<_> = g.outputs.iter().map(|o| (o.name.clone(), g.ty(o.value).clone())).collect();
+        (inputs, outputs)
+    };
+    let (old, new) = (interface(before), interface(after));
+    if old != new {
+        return Err(format!("the interface was {old:?} and is {new:?}"));
+    }
+    let weights = random_weights(seed, before);
+    let inputs = random_input(seed, before, BATCH);
+    let outputs = |g: &Graph| run(g, &weights, &inputs, BATCH).map_err(|e| e.to_string());
+    for ((name, _), (a, b)) in old.1.iter().zip(outputs(before)?.iter().zip(&outputs(after)?)) {
+        let largest = a.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let error =
+            a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m: f64, e| if e > m || e.is_nan() { e } else { m });
+        let close = error <= tolerance * largest.max(1.0); // false for a NaN
+        if !close {
+            return Err(format!("output {name} differs by {error:e}, its largest element is {largest:e}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    #[test]
+    fn random_graphs_are_finite_and_not_constant() {
+        for seed in 0..200 {
+            let graph = random_graph(seed, Options::default());
+            let weights = random_weights(seed, &graph);
+            let outputs = run(&graph, &weights, &random_input(seed, &graph, BATCH), BATCH).unwrap();
+            let others = run(&graph, &weights, &random_input(seed + 1, &graph, BATCH), BATCH).unwrap();
+            for (y, z) in outputs.iter().zip(&others) {
+                assert!(y.iter().all(|v| v.abs() < 1e4), "{graph}");
+                assert!(y != z, "{graph}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_the_function_is_seen() {
+        let graph = |body: &str| {
+            parse(&format!("graph g  stage=paper\n%x: f32[B,3] = input\n%y: f32[B,3] = {body}\noutputs y=%y")).unwrap()
+        };
+        let before = graph("mul(%x, literal[2]:f32[])");
+        assert_eq!(compare(&before, &graph("add(%x, %x)"), 1, 0.0), Ok(()));
+        for body in ["mul(%x, literal[2.001]:f32[])", "sub(%x, literal[NaN]:f32[])", "mul(%x, weight\"w\":f32[3])"] {
+            assert!(compare(&before, &graph(body), 1, 1e-5).is_err(), "{body}");
+        }
+        let mut renamed = before.clone();
+        renamed.outputs[0].name = "z".into();
+        assert!(compare(&before, &renamed, 1, 1e-5).unwrap_err().starts_with("the interface was"));
     }
 }

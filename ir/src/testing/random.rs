@@ -3,7 +3,7 @@
 use super::Rng;
 use crate::graph::{Graph, Output, Value};
 use crate::net::{Net, paper};
-use crate::op::{AttentionLayout, BinaryKind, Generator, OffsetOrder, Op, ReduceKind, SpectralNorm, UnaryKind};
+use crate::op::{AttentionLayout, Generator, OffsetOrder, Op, ReduceKind, SpectralNorm, UnaryKind};
 use crate::ty::{DType, Dim, Shape, Type};
 
 /// What a random graph is made of.
@@ -90,7 +90,7 @@ fn pointwise(net: &mut Net, rng: &mut Rng, x: Value, out: usize) -> Value {
 
 /// A divisor of both channel counts: 1, 2 or all.
 fn groups(rng: &mut Rng, input: usize, out: usize) -> usize {
-    let all = if out % input == 0 { input } else { 1 };
+    let all = if out.is_multiple_of(input) { input } else { 1 };
     rng.pick(&[1, 2, all])
 }
 
@@ -109,7 +109,7 @@ fn activation(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
         1 => net.relu(x),
         2 => net.unary("act", UnaryKind::Silu, x),
         3 => {
-            let x = net.at("three").binary("add", BinaryKind::Add, x, x);
+            let x = net.at("double").add(x, x);
             net.push("act", Op::Clip { lo: 0.0.into(), hi: 6.0.into() }, &[x])
         }
         4 => {
