@@ -56,7 +56,7 @@ impl Heads {
                     a.iter_mut().zip(&bias.data[row * plane..]).for_each(|(a, b)| *a += b);
                 }
             }
-            let talk = &inputs[inputs.len() - 4..];
+            let talk = &inputs[3 + usize::from(self.bias)..];
             if self.talking {
                 scores = self.mix(&scores, talk[0], talk[1], plane);
             }
