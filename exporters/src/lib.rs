@@ -8,6 +8,7 @@ pub mod metadata;
 pub mod onnx;
 
 pub use metadata::Metadata;
+pub use prost::bytes::Bytes;
 
 /// Why a graph did not become an artifact.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum ExportError {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// A constant could not be had, is not finite, or does not fit its element type.
+    #[error(transparent)]
+    Constant(#[from] vitc_ir::eval::EvalError),
     /// Writing failed.
     #[error("cannot write the artifact: {0}")]
     Io(#[from] std::io::Error),
@@ -56,6 +60,8 @@ pub struct Summary {
     pub parameters: u64,
     /// Bytes of all files of the artifact together.
     pub bytes: u64,
+    /// Name of each computed constant in the artifact, with what rounding did to it.
+    pub constants: Vec<(String, vitc_ir::eval::ConstantStats)>,
 }
 
 /// Counts names: most frequent first, then by name.

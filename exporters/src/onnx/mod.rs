@@ -7,7 +7,6 @@
 
 pub mod messages;
 mod ops;
-mod pending;
 mod plan;
 mod read;
 mod text;

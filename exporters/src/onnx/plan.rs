@@ -11,6 +11,7 @@ use crate::{ExportError, Summary};
 use half::f16;
 use prost::bytes::Bytes;
 use std::collections::{HashMap, HashSet};
+use vitc_ir::eval::ConstantStats;
 use vitc_ir::target::Format;
 use vitc_ir::{DType, Dim, Generator, Graph, Node, NodeId, Op, Real, Shape, Target, Type, Value, cost};
 
@@ -67,14 +68,16 @@ impl Plan {
         Ok(Plan { model, graph: graph_message, streamed, parameters: cost::parameters(graph) })
     }
 
-    /// What the file will hold; `bytes` in all files together.
-    pub(super) fn summary(&self, bytes: u64) -> Summary {
+    /// What the file holds: `bytes` in all files together, `stats` of the streamed constants.
+    pub(super) fn summary(&self, bytes: u64, stats: Vec<ConstantStats>) -> Summary {
+        let names = self.streamed.iter().map(|s| s.tensors[0].name.clone());
         let nodes = &self.graph.node;
         Summary {
             nodes: nodes.len(),
             op_counts: crate::count(nodes.iter().map(|n| n.op_type.as_str())),
             parameters: self.parameters,
             bytes,
+            constants: names.zip(stats).collect(),
         }
     }
 }

@@ -5,13 +5,13 @@
 //! temporary one.
 
 use super::messages as onnx;
-use super::pending as eval;
 use super::plan::{Plan, Streamed};
 use crate::metadata::Metadata;
 use crate::{ExportError, Summary};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::io::{BufWriter, Write};
+use vitc_ir::eval::{self, StreamError};
 use vitc_ir::{DType, Graph, Target, Value, Weights};
 
 /// Largest protobuf message that every reader takes.
@@ -143,12 +143,15 @@ fn emit(
         }
         Ok(())
     };
-    eval::stream(graph, weights, &values, options.budget, &mut sink)?;
+    let report = eval::stream(graph, weights, &values, options.budget, &mut sink).map_err(|e| match e {
+        StreamError::Eval(e) => ExportError::Constant(e),
+        StreamError::Sink(e) => ExportError::Io(e),
+    })?;
     out.flush()?;
     if let Some(data) = data {
         data.out.flush()?;
     }
-    Ok(plan.summary(bytes + end))
+    Ok(plan.summary(bytes + end, report.constants))
 }
 
 /// Let the large constants point into the data file; its length.

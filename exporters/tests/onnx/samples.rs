@@ -1,0 +1,214 @@
+//! One small graph per operator and spelling: what the exporter is tested on, here and by the foreign readers.
+
+use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
+use vitc_ir::{DType, Dim, Generator, Graph, Net, Op, Output, Real, Shape, Stage, Stored, StoredType, Type, Value};
+use vitc_ir::{WeightError, Weights};
+
+/// Weights from a hash of key and place, in ±1.
+pub(crate) struct Hashed;
+
+impl Weights for Hashed {
+    fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+        let mut state =
+            key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let mut bytes = Vec::with_capacity(4 * elements);
+        for _ in 0..elements {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bytes.extend_from_slice(&(((state >> 40) as f32) / 8_388_608.0 - 1.0).to_le_bytes());
+        }
+        Ok(Stored { dtype: StoredType::F32, bytes: bytes.into() })
+    }
+}
+
+/// Which variant of the samples.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Variant {
+    /// Operator set.
+    pub opset: u32,
+    /// What the operators compute in; the interface is f32.
+    pub dtype: DType,
+    /// First dimension of the input.
+    pub batch: Dim,
+}
+
+/// A graph under construction: input `image`, one operator under test, result `logits`.
+struct Sample<'g> {
+    net: Net<'g>,
+    v: Variant,
+}
+
+impl Sample<'_> {
+    fn weight(&mut self, name: &str, dims: &[usize]) -> Value {
+        let w = self.net.weight(name, dims);
+        self.cast(&format!("{name}.half"), w)
+    }
+
+    fn cast(&mut self, name: &str, x: Value) -> Value {
+        if self.v.dtype == DType::F32 { x } else { self.net.push(name, Op::Cast { to: self.v.dtype }, &[x]) }
+    }
+
+    fn push(&mut self, op: Op, inputs: &[Value]) -> Value {
+        self.net.push("op", op, inputs)
+    }
+}
+
+/// All samples of a variant, by name.
+pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, dims: &[usize], build: &dyn Fn(&mut Sample<'_>, Value) -> Value| {
+        let mut graph = Graph::new(name, Stage::Target);
+        let mut s = Sample { net: Net::new(&mut graph), v };
+        let image = s.net.input("image", Type::new(DType::F32, Shape::batched(v.batch, dims)));
+        let x = s.cast("image.half", image);
+        let y = build(&mut s, x);
+        let y =
+            if s.net.ty(y).dtype == DType::F32 { y } else { s.net.push("widened", Op::Cast { to: DType::F32 }, &[y]) };
+        graph.outputs.push(Output { name: "logits".into(), value: y });
+        all.push((name.to_string(), graph));
+    };
+    let map = [8, 6, 6];
+
+    for kind in [
+        UnaryKind::Relu,
+        UnaryKind::Sigmoid,
+        UnaryKind::Tanh,
+        UnaryKind::Erf,
+        UnaryKind::Exp,
+        UnaryKind::Abs,
+        UnaryKind::Neg,
+        UnaryKind::Gelu,
+    ] {
+        if kind != UnaryKind::Gelu || v.opset >= 20 {
+            add(Op::Unary(kind).word(), &map, &|s, x| s.push(Op::Unary(kind), &[x]));
+        }
+    }
+    add("sqrt", &map, &|s, x| {
+        let x = s.net.push("abs", Op::Unary(UnaryKind::Abs), &[x]);
+        s.push(Op::Unary(UnaryKind::Sqrt), &[x])
+    });
+    for kind in [BinaryKind::Add, BinaryKind::Sub, BinaryKind::Mul, BinaryKind::Div, BinaryKind::Max, BinaryKind::Min] {
+        add(Op::Binary(kind).word(), &map, &|s, x| {
+            let w = s.weight("w", &[8, 1, 1]);
+            let y = s.net.push("first", Op::Binary(kind), &[x, w]);
+            s.push(Op::Binary(kind), &[w, y])
+        });
+    }
+    for (name, lo, hi) in
+        [("clip", -0.5, 0.75), ("clip_above", f64::NEG_INFINITY, 0.5), ("clip_below", 0.0, f64::INFINITY)]
+    {
+        add(name, &map, &|s, x| s.push(Op::Clip { lo: Real(lo), hi: Real(hi) }, &[x]));
+    }
+    add("prelu", &map, &|s, x| {
+        let slope = s.weight("slope", &[8]);
+        s.push(Op::Prelu, &[x, slope])
+    });
+    add("prelu_shared", &map, &|s, x| {
+        let (slope, one) = (s.weight("slope", &[8]), s.weight("one", &[1]));
+        let w = s.weight("kernel", &[8, 8, 1, 1]);
+        let y = s.net.push("first", Op::Prelu, &[x, slope]);
+        let y = s.net.push("second", Op::Prelu, &[y, one]);
+        s.push(Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }, &[y, w, slope])
+    });
+    add("conv", &map, &|s, x| {
+        let (w, b) = (s.weight("weight", &[12, 4, 3, 2]), s.weight("bias", &[12]));
+        s.push(Op::Conv { stride: [2, 1], pad: [1, 0, 2, 1], groups: 2 }, &[x, w, b])
+    });
+    add("conv_depthwise", &map, &|s, x| {
+        let w = s.weight("weight", &[8, 1, 3, 3]);
+        s.push(Op::Conv { stride: [1; 2], pad: [1; 4], groups: 8 }, &[x, w])
+    });
+    add("matmul", &[2, 5, 7], &|s, x| {
+        let w = s.weight("weight", &[7, 3]);
+        s.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[x, w])
+    });
+    for (name, bias) in [("linear", true), ("linear_no_bias", false)] {
+        add(name, &[7], &|s, x| {
+            let mut inputs = vec![x, s.weight("weight", &[3, 7])];
+            if bias {
+                inputs.push(s.weight("bias", &[3]));
+            }
+            s.push(Op::Linear, &inputs)
+        });
+    }
+    let eps = Real(1e-5);
+    add("layer_norm", &[5, 8], &|s, x| {
+        let (g, b) = (s.weight("weight", &[8]), s.weight("bias", &[8]));
+        s.push(Op::LayerNorm { axes: vec![2], eps }, &[x, g, b])
+    });
+    add("layer_norm_plain", &[5, 8], &|s, x| {
+        let y = s.net.push("first", Op::LayerNorm { axes: vec![2], eps }, &[x]);
+        s.push(Op::LayerNorm { axes: vec![1, 2], eps }, &[y])
+    });
+    add("layer_norm_two_axes", &[5, 8], &|s, x| {
+        let (g, b) = (s.weight("weight", &[5, 8]), s.weight("bias", &[5, 8]));
+        s.push(Op::LayerNorm { axes: vec![1, 2], eps }, &[x, g, b])
+    });
+    for axis in [1, 3] {
+        add(&format!("softmax_{axis}"), &map, &|s, x| s.push(Op::Softmax { axis }, &[x]));
+    }
+    for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max] {
+        for keep in [false, true] {
+            let op = Op::Reduce { kind, axes: vec![2, 3], keep };
+            add(&format!("{}_{keep}", op.word()), &map, &|s, x| s.push(op.clone(), &[x]));
+        }
+    }
+    add("avg_pool", &map, &|s, x| s.push(Op::AvgPool { kernel: [3; 2], stride: [2, 1], pad: [1, 1, 1, 1] }, &[x]));
+    add("reshape", &map, &|s, x| {
+        let windows = Shape::batched(v.batch.times(4), &[8, 9]);
+        let y = s.net.push("windows", Op::Reshape { shape: windows }, &[x]);
+        let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[y]);
+        s.push(Op::Reshape { shape: Shape::batched(v.batch, &[8, 36]) }, &[y])
+    });
+    add("transpose", &map, &|s, x| {
+        let y = s.net.push("sequence_first", Op::Transpose { perm: vec![2, 0, 3, 1] }, &[x]);
+        let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[y]);
+        s.push(Op::Transpose { perm: vec![1, 0, 2, 3] }, &[y])
+    });
+    add("concat", &map, &|s, x| {
+        let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[x]);
+        s.push(Op::Concat { axis: 1 }, &[x, y, x])
+    });
+    add("split", &map, &|s, x| {
+        let parts = s.net.split("parts", x, 1, &[5, 2, 1]);
+        s.push(Op::Concat { axis: 1 }, &[parts[2], parts[0], parts[1]])
+    });
+    for step in [1, 2] {
+        let cut = |axis, start, stop| SliceAxis { axis, start, stop, step };
+        let op = Op::Slice { cuts: vec![cut(2, 1, 6), cut(3, 0, 5)] };
+        add(&format!("slice_{step}"), &map, &|s, x| s.push(op.clone(), &[x]));
+    }
+    add("pad", &map, &|s, x| s.push(Op::Pad { before: vec![0, 0, 1, 2], after: vec![0, 3, 0, 1] }, &[x]));
+    add("gather", &map, &|s, x| {
+        let grid = Generator::RelativeIndex {
+            query: [2, 2],
+            key: [2, 2],
+            step: [1, 1],
+            order: vitc_ir::op::OffsetOrder::Absolute,
+        };
+        let index = s.net.generate("index", grid, Type::new(DType::I32, Shape::fixed(&[4, 4])));
+        s.push(Op::Gather { axis: 2 }, &[x, index])
+    });
+    add("identity", &map, &|_, x| x);
+    add("scalars", &map, &|s, x| {
+        // Three constants, two of them 0.5 of one type: one initializer.
+        let half = s.net.scalar_of(0.5, v.dtype);
+        let y = s.net.push("scaled", Op::Binary(BinaryKind::Mul), &[x, half]);
+        s.push(Op::Clip { lo: Real(-0.25), hi: Real(0.5) }, &[y])
+    });
+    for (name, mode, size) in [
+        ("resize_twice", ResizeMode::Bilinear, [12, 12]),
+        ("resize_half", ResizeMode::Bilinear, [3, 9]),
+        ("resize_odd", ResizeMode::Bilinear, [7, 13]),
+        ("resize_nearest_twice", ResizeMode::Nearest, [12, 18]),
+        ("resize_nearest_half", ResizeMode::Nearest, [3, 6]),
+    ] {
+        let exact = size.iter().all(|&s| matches!(s, 3 | 6 | 9 | 12 | 18));
+        if exact || v.opset >= 18 || v.batch.fixed().is_some() {
+            add(name, &map, &|s, x| s.push(Op::Resize { mode, size }, &[x]));
+        }
+    }
+    if let Dim::Fixed(n) = v.batch {
+        add("expand", &[8, 1, 6], &|s, x| s.push(Op::Expand { shape: Shape::fixed(&[n, 8, 5, 6]) }, &[x]));
+    }
+    all
+}
