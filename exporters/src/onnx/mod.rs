@@ -12,6 +12,6 @@ mod read;
 mod text;
 mod write;
 
-pub use read::{ITEM_LIMIT, Inspection, Port, ReadError, inspect};
+pub use read::{ENTRY_LIMIT, ITEM_LIMIT, Inspection, Port, ReadError, inspect};
 pub use text::text;
 pub use write::{DataFile, INLINE_LIMIT, OnnxOptions, size_of, write, write_external};

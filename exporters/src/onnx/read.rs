@@ -1,8 +1,8 @@
 //! What an ONNX file says about itself: interface, operators, sizes, metadata. Takes files of any origin.
 //!
-//! Invariants. Nothing panics on hostile bytes. The file is walked field by field and each node, tensor and entry is decoded alone and
-//! dropped, so memory follows what is reported, not what the file claims; a single node or entry above [`ITEM_LIMIT`] is refused. Weights are
-//! never copied: a tensor's elements stay a view of the caller's buffer.
+//! Invariants. Nothing panics on hostile bytes. The file is walked field by field and only what is reported is kept, so memory follows the report,
+//! not what the file claims: texts and entries above [`ITEM_LIMIT`] bytes and more than [`ENTRY_LIMIT`] of them are refused. Weights are never
+//! touched: a tensor's elements stay a view of the caller's buffer.
 
 use super::messages::{self as onnx, data_type};
 use super::text::type_of;
@@ -11,8 +11,11 @@ use prost::bytes::{Buf, Bytes};
 use prost::encoding::{WireType, decode_key, decode_varint};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes of the largest node, interface entry or metadata entry that is decoded.
+/// Bytes of the largest text, interface entry or metadata entry that is decoded.
 pub const ITEM_LIMIT: usize = 1 << 20;
+
+/// Most inputs, results, metadata entries, kinds of operators and data files together.
+pub const ENTRY_LIMIT: usize = 1 << 16;
 
 /// An input or result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,9 @@ pub enum ReadError {
         /// Its size.
         bytes: usize,
     },
+    /// The file describes more than any model has.
+    #[error("more than {ENTRY_LIMIT} inputs, results, metadata entries, kinds of operators and data files")]
+    TooMany,
 }
 
 impl From<prost::DecodeError> for ReadError {
@@ -119,6 +125,7 @@ pub fn inspect(file: Bytes) -> Result<Inspection, ReadError> {
             }
             _ => {}
         }
+        entries(found.metadata.len() + found.inputs.len() + found.outputs.len())?;
     }
     if !graph {
         return Err(ReadError::NoGraph);
@@ -130,18 +137,15 @@ pub fn inspect(file: Bytes) -> Result<Inspection, ReadError> {
 }
 
 fn inspect_graph(graph: Bytes, found: &mut Inspection) -> Result<(), ReadError> {
-    let mut ops: Vec<String> = Vec::new();
+    let mut ops: BTreeMap<String, usize> = BTreeMap::new();
     let mut constants = BTreeSet::new();
     let mut fields = Fields(graph);
     while let Some((number, field)) = fields.next()? {
         let Field::Bytes(bytes) = field else { continue };
         match number {
             1 => {
-                let node: onnx::Node = item(bytes, "a node")?;
-                ops.push(match node.domain.as_str() {
-                    "" | "ai.onnx" => node.op_type,
-                    domain => format!("{domain}::{}", node.op_type),
-                });
+                *ops.entry(operator(bytes)?).or_insert(0) += 1;
+                found.nodes += 1;
             }
             2 => found.graph = string(bytes, "a graph name")?,
             5 => {
@@ -156,12 +160,31 @@ fn inspect_graph(graph: Bytes, found: &mut Inspection) -> Result<(), ReadError> 
             }
             _ => {}
         }
+        entries(found.inputs.len() + found.outputs.len() + ops.len() + found.data_files.len())?;
     }
     // Before IR version 4 constants were inputs too.
     found.inputs.retain(|port| !constants.contains(&port.name));
-    found.nodes = ops.len();
-    found.op_counts = crate::count(ops.iter().map(String::as_str));
+    found.op_counts = ops.into_iter().collect();
+    found.op_counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     Ok(())
+}
+
+fn entries(count: usize) -> Result<(), ReadError> {
+    if count > ENTRY_LIMIT { Err(ReadError::TooMany) } else { Ok(()) }
+}
+
+/// The operator of a node, as `domain::op` if it is not a standard one. Attributes, which may hold weights, are skipped.
+fn operator(node: Bytes) -> Result<String, ReadError> {
+    let (mut op, mut domain) = (String::new(), String::new());
+    let mut fields = Fields(node);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (4, Field::Bytes(b)) => op = string(b, "an operator name")?,
+            (7, Field::Bytes(b)) => domain = string(b, "an operator domain")?,
+            _ => {}
+        }
+    }
+    Ok(if domain.is_empty() || domain == "ai.onnx" { op } else { format!("{domain}::{op}") })
 }
 
 /// Add a tensor to the sums. Sizes follow from the declared type, since elements may lie in several fields or another file; absurd shapes saturate.
@@ -174,8 +197,9 @@ fn count_tensor(tensor: &onnx::Tensor, found: &mut Inspection) {
         found.parameters = found.parameters.saturating_add(elements);
     }
     found.weight_bytes = found.weight_bytes.saturating_add(elements.saturating_mul(bits).div_ceil(8));
-    let location = tensor.external_data.iter().find(|e| e.key == "location" && tensor.data_location == 1);
-    found.data_files.extend(location.map(|e| e.value.clone()));
+    if tensor.data_location == 1 {
+        found.data_files.extend(tensor.external_data.iter().map(|e| e.value.clone()));
+    }
 }
 
 /// Decode a part that holds no elements.
@@ -184,7 +208,7 @@ fn item<M: Message + Default>(bytes: Bytes, what: &'static str) -> Result<M, Rea
     Ok(M::decode(bytes)?)
 }
 
-/// Decode a tensor without its elements.
+/// Decode a tensor without its elements; of the data file entries only the location.
 fn tensor(bytes: Bytes) -> Result<onnx::Tensor, ReadError> {
     let mut tensor = onnx::Tensor::default();
     let mut fields = Fields(bytes);
@@ -199,7 +223,12 @@ fn tensor(bytes: Bytes) -> Result<onnx::Tensor, ReadError> {
             }
             (2, Field::Number(code)) => tensor.data_type = i32::try_from(code).unwrap_or(0),
             (8, Field::Bytes(b)) => tensor.name = string(b, "a tensor's name")?,
-            (13, Field::Bytes(b)) => tensor.external_data.push(item(b, "a data file entry")?),
+            (13, Field::Bytes(b)) => {
+                let entry: onnx::StringStringEntry = item(b, "a data file entry")?;
+                if entry.key == "location" {
+                    tensor.external_data = vec![entry];
+                }
+            }
             (14, Field::Number(place)) => tensor.data_location = i32::try_from(place).unwrap_or(0),
             _ => {}
         }

@@ -5,7 +5,7 @@ mod samples;
 use ndarray::ArrayD;
 use onnx_protobuf::{Message, ModelProto};
 use proptest::prelude::*;
-use samples::{Hashed, Variant, samples};
+use samples::{Hashed, Variant, random, samples};
 use std::collections::{BTreeMap, HashSet};
 use vitc_exporters::metadata::WeightSource;
 use vitc_exporters::onnx::{DataFile, OnnxOptions, inspect, size_of, text, write, write_external};
@@ -55,45 +55,54 @@ fn constants(graph: &Graph) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
+/// The emitted file as a second reader sees it: names, operands in order, each initializer once, read, and with the constant's bytes; types.
+fn verify(graph: &Graph, opset: u32) {
+    let name = &graph.name;
+    let model = ModelProto::parse_from_bytes(&emit(graph, opset)).expect("decodes");
+    assert_eq!(model.opset_import[0].version, i64::from(opset));
+    let file = &model.graph;
+    let nodes: Vec<&str> = file.node.iter().map(|n| n.name.as_str()).collect();
+    let mut paths: Vec<&str> = graph.run_time_nodes().map(|(_, n)| n.path.as_str()).collect();
+    if paths.is_empty() {
+        paths.push("logits"); // the copy behind a result that is an input
+    }
+    assert_eq!(nodes, paths, "{name}");
+
+    let wanted = constants(graph);
+    let mut contents = HashSet::new();
+    let reads: HashSet<&str> = file.node.iter().flat_map(|n| &n.input).map(String::as_str).collect();
+    for t in &file.initializer {
+        let content = (t.data_type, t.dims.clone(), t.raw_data.clone());
+        assert!(contents.insert(content), "{name}: duplicate {}", t.name);
+        assert!(reads.contains(t.name.as_str()), "{name}: unused {}", t.name);
+        let size = match t.data_type {
+            1 => 4,
+            7 => 8,
+            10 => 2,
+            other => panic!("{name}: element type {other}"),
+        };
+        assert_eq!(t.raw_data.len() as i64, size * t.dims.iter().product::<i64>(), "{name}: {}", t.name);
+        if let Some(bytes) = wanted.get(&t.name) {
+            assert_eq!(&t.raw_data, bytes, "{name}: {}", t.name);
+        }
+    }
+    let typed: HashSet<&str> = file.value_info.iter().chain(&file.output).map(|i| i.name.as_str()).collect();
+    let leaves = file.input.iter().map(|i| i.name.as_str()).chain(file.initializer.iter().map(|t| t.name.as_str()));
+    let mut known: HashSet<&str> = leaves.chain([""]).collect();
+    for node in &file.node {
+        assert!(node.input.iter().all(|i| known.contains(i.as_str())), "{name}: {} reads ahead", node.name);
+        for output in &node.output {
+            assert!(known.insert(output), "{name}: {output} is produced twice");
+            assert!(typed.contains(output.as_str()), "{name}: {output} has no type");
+        }
+    }
+}
+
 #[test]
 fn a_second_reader_finds_names_operators_and_bytes() {
     for v in variants() {
-        for (name, graph) in samples(v) {
-            let model = ModelProto::parse_from_bytes(&emit(&graph, v.opset)).expect("decodes");
-            assert_eq!(model.opset_import[0].version, i64::from(v.opset));
-            let nodes: Vec<&str> = model.graph.node.iter().map(|n| n.name.as_str()).collect();
-            let mut paths: Vec<&str> = graph.run_time_nodes().map(|(_, n)| n.path.as_str()).collect();
-            if paths.is_empty() {
-                paths.push("logits"); // the copy behind a result that is an input
-            }
-            assert_eq!(nodes, paths, "{name}");
-
-            let wanted = constants(&graph);
-            let mut contents = HashSet::new();
-            let reads: HashSet<&str> = model.graph.node.iter().flat_map(|n| &n.input).map(String::as_str).collect();
-            for t in &model.graph.initializer {
-                assert!(
-                    contents.insert((t.data_type, t.dims.clone(), t.raw_data.clone())),
-                    "{name}: duplicate {}",
-                    t.name
-                );
-                assert!(reads.contains(t.name.as_str()), "{name}: unused {}", t.name);
-                let size = match t.data_type {
-                    1 => 4,
-                    7 => 8,
-                    10 => 2,
-                    other => panic!("{name}: element type {other}"),
-                };
-                assert_eq!(t.raw_data.len() as i64, size * t.dims.iter().product::<i64>(), "{name}: {}", t.name);
-                if let Some(bytes) = wanted.get(&t.name) {
-                    assert_eq!(&t.raw_data, bytes, "{name}: {}", t.name);
-                }
-            }
-            let typed = model.graph.value_info.iter().chain(&model.graph.output);
-            let typed: HashSet<&str> = typed.map(|i| i.name.as_str()).collect();
-            for output in model.graph.node.iter().flat_map(|n| &n.output) {
-                assert!(typed.contains(output.as_str()), "{name}: {output} has no type");
-            }
+        for (_, graph) in samples(v) {
+            verify(&graph, v.opset);
         }
     }
 }
@@ -187,6 +196,22 @@ fn what_has_no_spelling_names_the_node() {
 }
 
 #[test]
+fn a_constant_that_overflows_half_precision_is_named() {
+    let mut graph = Graph::new("large", vitc_ir::Stage::Target);
+    let mut net = vitc_ir::Net::new(&mut graph);
+    let x = net.input("image", vitc_ir::Type::new(DType::F16, vitc_ir::Shape::fixed(&[1, 100])));
+    let (w, factor) = (net.weight("fc.weight", &[100]), net.scalar(1e6));
+    let w = net.push("fc.scaled", Op::Binary(vitc_ir::BinaryKind::Mul), &[w, factor]);
+    let w = net.push("fc.half", Op::Cast { to: DType::F16 }, &[w]);
+    let y = net.push("fc", Op::Binary(vitc_ir::BinaryKind::Mul), &[x, w]);
+    graph.outputs.push(vitc_ir::Output { name: "logits".into(), value: y });
+    let (target, options) = (Target::onnx(17), OnnxOptions::default());
+    let mut file = Vec::new();
+    let error = write(&graph, &Hashed, &target, &metadata(DType::F16), &options, &mut file).expect_err("1e6 > 65504");
+    assert!(matches!(&error, ExportError::Constant(_)) && error.to_string().contains("fc.half"), "{error}");
+}
+
+#[test]
 fn text_shows_one_line_per_constant_and_node() {
     let v = Variant { opset: 17, dtype: DType::F32, batch: Dim::Batch(1) };
     let all = samples(v);
@@ -242,6 +267,12 @@ fn results_that_no_node_produces_are_copied() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
+    #[test]
+    fn random_graphs_survive_a_second_reader(seed: u64, variant in 0usize..28) {
+        let v = variants()[variant];
+        verify(&random(v, seed), v.opset);
+    }
+
     /// Inspection of damaged files ends, without a panic.
     #[test]
     fn damaged_files_are_errors_or_descriptions(at in 0usize..10_000, byte: u8, cut in 0usize..10_000) {
@@ -282,7 +313,8 @@ fn samples_are_written_for_foreign_readers() {
     // The opsets at which the exporter says something else.
     for v in variants().into_iter().filter(|v| matches!(v.opset, 17 | 18 | 20 | 23)) {
         let (word, batch) = if v.batch.fixed().is_some() { ("static", 2) } else { ("dynamic", 3) };
-        for (name, graph) in samples(v) {
+        let chains = (0..8).map(|seed| (format!("random_{seed}"), random(v, seed)));
+        for (name, graph) in samples(v).into_iter().chain(chains) {
             let (_, input) = graph.inputs().next().expect("every sample has an input");
             let dims = input.types[0].shape.at(batch);
             let place = |i: usize| (i as f64 * 12.9898).sin();

@@ -1,6 +1,7 @@
 //! One small graph per operator and spelling: what the exporter is tested on, here and by the foreign readers.
 
 use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
+use vitc_ir::testing::Rng;
 use vitc_ir::{DType, Dim, Generator, Graph, Net, Op, Output, Real, Shape, Stage, Stored, StoredType, Type, Value};
 use vitc_ir::{WeightError, Weights};
 
@@ -45,6 +46,10 @@ impl Sample<'_> {
 
     fn cast(&mut self, name: &str, x: Value) -> Value {
         if self.v.dtype == DType::F32 { x } else { self.net.push(name, Op::Cast { to: self.v.dtype }, &[x]) }
+    }
+
+    fn cast_back(&mut self, y: Value) -> Value {
+        if self.net.ty(y).dtype == DType::F32 { y } else { self.net.push("widened", Op::Cast { to: DType::F32 }, &[y]) }
     }
 
     fn push(&mut self, op: Op, inputs: &[Value]) -> Value {
@@ -211,4 +216,85 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
         add("expand", &[8, 1, 6], &|s, x| s.push(Op::Expand { shape: Shape::fixed(&[n, 8, 5, 6]) }, &[x]));
     }
     all
+}
+
+/// A random chain of operators with residuals on a map, of a variant; the seed decides everything.
+pub(crate) fn random(v: Variant, seed: u64) -> Graph {
+    let rng = &mut Rng::new(seed);
+    let mut graph = Graph::new(format!("random-{seed}"), Stage::Target);
+    let mut s = Sample { net: Net::new(&mut graph), v };
+    let channels = 2 * rng.range(1, 3);
+    let dims = [channels, rng.range(4, 9), rng.range(4, 9)];
+    let image = s.net.input("image", Type::new(DType::F32, Shape::batched(v.batch, &dims)));
+    let mut x = s.cast("image.half", image);
+    for i in 0..rng.range(3, 9) {
+        let mut s = Sample { net: s.net.at(format!("blocks.{i}")), v };
+        let y = step(&mut s, rng, x);
+        x = if s.net.ty(y) == s.net.ty(x) && rng.chance(50) { s.net.add(x, y) } else { y };
+    }
+    let y = s.cast_back(x);
+    graph.outputs.push(Output { name: "logits".into(), value: y });
+    graph
+}
+
+/// One random operator, or two that belong together.
+fn step(s: &mut Sample<'_>, rng: &mut Rng, x: Value) -> Value {
+    let batch = s.net.batch(x);
+    let [c, h, w] = [1, 2, 3].map(|axis| s.net.dim(x, axis));
+    match rng.below(13) {
+        0 => {
+            let groups = rng.pick(&[1, 2]);
+            let (k, out) = (rng.range(1, 3), 2 * rng.range(1, 3));
+            let weight = s.weight("weight", &[out, c / groups, k, k]);
+            let bias = s.weight("bias", &[out]);
+            let pad = [rng.below(2), rng.below(2), k - 1, k - 1];
+            s.push(Op::Conv { stride: [1; 2], pad, groups }, &[x, weight, bias])
+        }
+        1 => {
+            let kind =
+                rng.pick(&[UnaryKind::Relu, UnaryKind::Sigmoid, UnaryKind::Tanh, UnaryKind::Erf, UnaryKind::Neg]);
+            s.push(Op::Unary(kind), &[x])
+        }
+        2 => {
+            let dims = rng.pick(&[[1, 1, 1], [c, 1, 1], [1, h, w], [c, h, w]]);
+            let weight = s.weight("weight", &dims);
+            s.push(Op::Binary(rng.pick(&[BinaryKind::Add, BinaryKind::Mul, BinaryKind::Max])), &[weight, x])
+        }
+        3 => s.push(Op::Clip { lo: Real(0.0), hi: Real(rng.pick(&[1.0, 6.0])) }, &[x]),
+        4 => {
+            let slope = s.weight("slope", &[c]);
+            s.push(Op::Prelu, &[x, slope])
+        }
+        5 => s.push(Op::Softmax { axis: rng.range(1, 3) }, &[x]),
+        6 => {
+            let kind = rng.pick(&[ReduceKind::Mean, ReduceKind::Max, ReduceKind::Sum]);
+            let gate = s.net.push("pooled", Op::Reduce { kind, axes: vec![rng.range(2, 3)], keep: true }, &[x]);
+            let gate = s.net.push("gate", Op::Unary(UnaryKind::Tanh), &[gate]);
+            s.push(Op::Binary(BinaryKind::Mul), &[x, gate])
+        }
+        7 => s.push(Op::AvgPool { kernel: [3; 2], stride: [1; 2], pad: [1; 4] }, &[x]),
+        8 => s.push(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[x]),
+        9 => {
+            let cut = rng.range(1, c - 1);
+            let parts = s.net.split("parts", x, 1, &[cut, c - cut]);
+            s.push(Op::Concat { axis: 1 }, &[parts[1], parts[0]])
+        }
+        10 => {
+            let grown = Op::Pad { before: vec![0, 0, 1, 0], after: vec![0, 0, 1, 2] };
+            let y = s.net.push("grown", grown, &[x]);
+            let cut = SliceAxis { axis: 3, start: 1, stop: w + 1, step: 1 };
+            s.push(Op::Slice { cuts: vec![cut] }, &[y])
+        }
+        11 => {
+            let halves = Shape::batched(batch.times(2), &[c / 2, h * w]);
+            let y = s.net.push("halves", Op::Reshape { shape: halves }, &[x]);
+            let (g, b) = (s.weight("weight", &[h * w]), s.weight("bias", &[h * w]));
+            let y = s.net.push("norm", Op::LayerNorm { axes: vec![2], eps: Real(1e-5) }, &[y, g, b]);
+            s.push(Op::Reshape { shape: Shape::batched(batch, &[c, h, w]) }, &[y])
+        }
+        _ => {
+            let weight = s.weight("weight", &[w, w]);
+            s.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[x, weight])
+        }
+    }
 }
