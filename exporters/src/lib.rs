@@ -1,8 +1,9 @@
 //! vitc's exporters: a target-stage graph in, the bytes of an artifact out, and back.
 //!
-//! Architecture invariants: an exporter never changes a value, a shape or a type; whatever changes numbers is a pass and has run before.
-//! One node of the graph becomes one operation of the artifact, under the node's path. Constants are pulled through the evaluator and
-//! streamed into the file. An operator that the target does not spell is an error that names the node, never a silent rewrite.
+//! Architecture invariants: an exporter never changes a value, a shape or a type; whatever changes numbers is a pass
+//! and has run before. One node of the graph becomes one operation of the artifact, under the node's path. Constants
+//! are pulled through the evaluator and streamed into the file. An operator that the target does not spell is an error
+//! that names the node, never a silent rewrite.
 
 pub mod metadata;
 pub mod onnx;

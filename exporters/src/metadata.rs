@@ -1,6 +1,8 @@
-//! What an artifact says about itself, the same in every format: where it comes from and how its input must be prepared.
+//! What an artifact says about itself, the same in every format: where it comes from and how its input must be
+//! prepared.
 //!
-//! Invariant: the text depends on nothing but the fields, so equal exports give equal bytes (no date, no host, no path).
+//! Invariant: the text depends on nothing but the fields, so equal exports give equal bytes (no date, no host, no
+//! path).
 
 use vitc_ir::DType;
 
@@ -103,7 +105,8 @@ impl Metadata {
         }
     }
 
-    /// All entries as keys and values, in a fixed order; each key once (an extra entry does not replace one of vitc's own).
+    /// All entries as keys and values, in a fixed order; each key once (an extra entry does not replace one of vitc's
+    /// own).
     pub fn entries(&self) -> Vec<(String, String)> {
         let mut entries: Vec<(String, String)> = Vec::new();
         let mut put = |key: &str, value: String| {
@@ -150,7 +153,8 @@ impl Metadata {
         entries
     }
 
-    /// The description that a viewer shows: the user's words if there are any, and always whether the weights are trained.
+    /// The description that a viewer shows: the user's words if there are any, and always whether the weights are
+    /// trained.
     pub fn summary(&self) -> String {
         let mut text = self.description.clone().unwrap_or_else(|| self.architecture.clone());
         match &self.weights {

@@ -1,8 +1,9 @@
 //! The part of ONNX's protobuf schema that efficient vision transformers need, as prost messages.
 //!
-//! Invariant: the field numbers are those of `onnx.proto`, whose compatibility promise freezes them. Scalars whose zero is meaningful
-//! (`axis = 0`, `keepdims = 0`) are optional, so that they are written. Fields that vitc neither writes nor reads are left out: decoding skips them.
-//! `raw_data` is [`Bytes`], a view of the caller's buffer, so decoding a mapped file does not copy weights.
+//! Invariant: the field numbers are those of `onnx.proto`, whose compatibility promise freezes them. Scalars whose zero
+//! is meaningful (`axis = 0`, `keepdims = 0`) are optional, so that they are written. Fields that vitc neither writes
+//! nor reads are left out: decoding skips them. `raw_data` is [`Bytes`], a view of the caller's buffer, so decoding a
+//! mapped file does not copy weights.
 
 use prost::Message;
 use prost::bytes::Bytes;

@@ -1,9 +1,10 @@
 //! ONNX files: opset 17 to 23, complete static types, every node named by its path.
 //!
-//! [`write()`] streams a graph to a file, [`text()`] shows the same file without its numbers, [`inspect`] reads any ONNX file's own description.
+//! [`write()`] streams a graph to a file, [`text()`] shows the same file without its numbers, [`inspect`] reads any
+//! ONNX file's own description.
 //!
-//! Invariants. Each run-time node becomes exactly one ONNX node; no shape arithmetic, no duplicate shapes, no unused constants; a
-//! symbolic batch is the dimension `batch`, its multiples `k*batch`.
+//! Invariants. Each run-time node becomes exactly one ONNX node; no shape arithmetic, no duplicate shapes, no unused
+//! constants; a symbolic batch is the dimension `batch`, its multiples `k*batch`.
 
 pub mod messages;
 mod ops;

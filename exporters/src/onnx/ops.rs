@@ -1,7 +1,8 @@
 //! Operators in ONNX: one match, one node each.
 //!
-//! Invariant: an operator is spelled by the one ONNX operator that computes it, with its operands in ONNX's order, and every attribute
-//! whose default depends on the opset written out. What ONNX says in several nodes was said by a lowering before; here it is an error.
+//! Invariant: an operator is spelled by the one ONNX operator that computes it, with its operands in ONNX's order, and
+//! every attribute whose default depends on the opset written out. What ONNX says in several nodes was said by a
+//! lowering before; here it is an error.
 
 use super::messages::{Attribute, attribute_kind};
 use super::plan::Builder;
@@ -212,9 +213,9 @@ fn unary(kind: UnaryKind, opset: u32) -> Result<&'static str, String> {
     })
 }
 
-/// Scales where they are exact in f32, since TensorRT builds them best and they leave the batch alone; sizes else. Readers divide by a rounded
-/// scale: between samples that moves the weights by an ulp, but at the edge of a nearest sample it takes the neighbour (14 to 2 in ONNX
-/// Runtime 1.31), so nearest needs an exact one.
+/// Scales where they are exact in f32, since TensorRT builds them best and they leave the batch alone; sizes else.
+/// Readers divide by a rounded scale: between samples that moves the weights by an ulp, but at the edge of a nearest
+/// sample it takes the neighbour (14 to 2 in ONNX Runtime 1.31), so nearest needs an exact one.
 fn resize(b: &mut Builder<'_>, node: &Node, mode: ResizeMode, size: [usize; 2]) -> Result<Spelling, String> {
     let x = b.graph.shape(node.inputs[0]).clone();
     let scale = |i: usize| {

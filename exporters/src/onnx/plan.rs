@@ -1,8 +1,9 @@
 //! From a graph to the messages of an ONNX file: everything but the elements of the large constants.
 //!
-//! Invariants. One run-time node becomes one ONNX node named by its path; the only node added is an `Identity` for a result that no
-//! node of its own produces. Value names are unique, a constant that nothing reads is not emitted, and equal small arrays (shapes, axes,
-//! bounds) are one initializer. Each value between input and result has its complete type in `value_info`.
+//! Invariants. One run-time node becomes one ONNX node named by its path; the only node added is an `Identity` for a
+//! result that no node of its own produces. Value names are unique, a constant that nothing reads is not emitted, and
+//! equal small arrays (shapes, axes, bounds) are one initializer. Each value between input and result has its complete
+//! type in `value_info`.
 
 use super::messages::{self as onnx, data_type};
 use super::ops;

@@ -1,8 +1,9 @@
 //! What an ONNX file says about itself: interface, operators, sizes, metadata. Takes files of any origin.
 //!
-//! Invariants. Nothing panics on hostile bytes. The file is walked field by field and only what is reported is kept, so memory follows the report,
-//! not what the file claims: texts and entries above [`ITEM_LIMIT`] bytes and more than [`ENTRY_LIMIT`] of them are refused. Weights are never
-//! touched: a tensor's elements stay a view of the caller's buffer.
+//! Invariants. Nothing panics on hostile bytes. The file is walked field by field and only what is reported is kept, so
+//! memory follows the report, not what the file claims: texts and entries above [`ITEM_LIMIT`] bytes and more than
+//! [`ENTRY_LIMIT`] of them are refused. Weights are never touched: a tensor's elements stay a view of the caller's
+//! buffer.
 
 use super::messages::{self as onnx, data_type};
 use super::text::type_of;
@@ -173,7 +174,8 @@ fn entries(count: usize) -> Result<(), ReadError> {
     if count > ENTRY_LIMIT { Err(ReadError::TooMany) } else { Ok(()) }
 }
 
-/// The operator of a node, as `domain::op` if it is not a standard one. Attributes, which may hold weights, are skipped.
+/// The operator of a node, as `domain::op` if it is not a standard one. Attributes, which may hold weights, are
+/// skipped.
 fn operator(node: Bytes) -> Result<String, ReadError> {
     let (mut op, mut domain) = (String::new(), String::new());
     let mut fields = Fields(node);
@@ -187,7 +189,8 @@ fn operator(node: Bytes) -> Result<String, ReadError> {
     Ok(if domain.is_empty() || domain == "ai.onnx" { op } else { format!("{domain}::{op}") })
 }
 
-/// Add a tensor to the sums. Sizes follow from the declared type, since elements may lie in several fields or another file; absurd shapes saturate.
+/// Add a tensor to the sums. Sizes follow from the declared type, since elements may lie in several fields or another
+/// file; absurd shapes saturate.
 fn count_tensor(tensor: &onnx::Tensor, found: &mut Inspection) {
     let sizes = tensor.dims.iter().map(|&d| u64::try_from(d).unwrap_or(0));
     let elements = sizes.fold(1, u64::saturating_mul);

@@ -1,7 +1,7 @@
 //! A compact text form of an emitted file, for snapshots and people: what a viewer shows, without the numbers.
 //!
-//! Invariant: one line per constant and node, in the order of the file; the elements of weights do not appear, those of small integer
-//! constants (shapes, axes, indices) do.
+//! Invariant: one line per constant and node, in the order of the file; the elements of weights do not appear, those of
+//! small integer constants (shapes, axes, indices) do.
 
 use super::messages::{self as onnx, attribute_kind, data_type};
 use super::plan::Plan;

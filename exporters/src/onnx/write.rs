@@ -1,8 +1,8 @@
 //! Writing a file: the messages first, then each large constant as it comes out of the evaluator.
 //!
-//! Invariants. The bytes depend on nothing but the arguments. No constant is held: its length is known from its type, so the enclosing
-//! lengths are written before it is computed, and its bytes go straight through. A failure leaves a torn file behind; the caller writes to a
-//! temporary one.
+//! Invariants. The bytes depend on nothing but the arguments. No constant is held: its length is known from its type,
+//! so the enclosing lengths are written before it is computed, and its bytes go straight through. A failure leaves a
+//! torn file behind; the caller writes to a temporary one.
 
 use super::messages as onnx;
 use super::plan::{Plan, Streamed};
@@ -17,7 +17,8 @@ use vitc_ir::{DType, Graph, Target, Value, Weights};
 /// Largest protobuf message that every reader takes.
 pub const INLINE_LIMIT: u64 = i32::MAX as u64;
 
-/// Constants below this many bytes stay in the model file when the others lie in a data file: shape inference reads them.
+/// Constants below this many bytes stay in the model file when the others lie in a data file: shape inference reads
+/// them.
 const EXTERNAL_FROM: u64 = 1024;
 
 /// Alignment of constants in a data file.
@@ -52,8 +53,8 @@ pub struct DataFile<'a> {
 /// Write `graph` as one file.
 ///
 /// # Errors
-/// If a node has no spelling, the target is not ONNX of opset 17 to 23, the file would exceed [`INLINE_LIMIT`], a constant cannot be
-/// had or is not finite, or writing fails.
+/// If a node has no spelling, the target is not ONNX of opset 17 to 23, the file would exceed [`INLINE_LIMIT`], a
+/// constant cannot be had or is not finite, or writing fails.
 pub fn write(
     graph: &Graph,
     weights: &dyn Weights,
@@ -65,7 +66,8 @@ pub fn write(
     emit(graph, weights, target, metadata, options, out, None)
 }
 
-/// Write `graph` as a model file and a data file, which holds the large constants. Readers find the data file by its name beside the model file.
+/// Write `graph` as a model file and a data file, which holds the large constants. Readers find the data file by its
+/// name beside the model file.
 ///
 /// # Errors
 /// As [`write`]; the limit holds for the model file alone.
@@ -186,7 +188,8 @@ fn tensor_len(tensor: &onnx::Tensor, bytes: u64) -> u64 {
     head + key_len(RAW_DATA) as u64 + encoded_len_varint(bytes) as u64 + bytes
 }
 
-/// Length of the file, and what stands before the streamed constants: the model with an open graph message that they complete.
+/// Length of the file, and what stands before the streamed constants: the model with an open graph message that they
+/// complete.
 fn frame(plan: &Plan) -> (u64, Vec<u8>) {
     let lengths = plan.streamed.iter().flat_map(|c| c.tensors.iter().map(|t| tensor_len(t, c.bytes)));
     let constants: u64 = lengths.map(|len| key_len(INITIALIZER) as u64 + encoded_len_varint(len) as u64 + len).sum();

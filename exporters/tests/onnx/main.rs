@@ -55,7 +55,8 @@ fn constants(graph: &Graph) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// The emitted file as a second reader sees it: names, operands in order, each initializer once, read, and with the constant's bytes; types.
+/// The emitted file as a second reader sees it: names, operands in order, each initializer once, read, and with the
+/// constant's bytes; types.
 fn verify(graph: &Graph, opset: u32) {
     let name = &graph.name;
     let model = ModelProto::parse_from_bytes(&emit(graph, opset)).expect("decodes");
@@ -305,7 +306,8 @@ fn npy(dims: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
     bytes
 }
 
-/// Writes every sample below the target folder, with an input and what the evaluator makes of it, for `tests/interop/onnx_check.py`.
+/// Writes every sample below the target folder, with an input and what the evaluator makes of it, for
+/// `tests/interop/onnx_check.py`.
 #[test]
 fn samples_are_written_for_foreign_readers() {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx");
