@@ -2,12 +2,14 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod golden;
+
 use std::collections::BTreeSet;
 use vitc::arch::{self, BuildOptions, Shapes};
 use vitc_ir::Graph;
 
 /// The paper graph of a model at its native resolution, batch 1, for these tensors or for seeded weights.
-pub fn paper(name: &str, tensors: Option<&Shapes>) -> Graph {
+pub(crate) fn paper(name: &str, tensors: Option<&Shapes>) -> Graph {
     let (family, variant) = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
     let mut options = BuildOptions::new(variant);
     options.tensors = tensors;
@@ -15,13 +17,13 @@ pub fn paper(name: &str, tensors: Option<&Shapes>) -> Graph {
 }
 
 /// Keys and shapes of a graph's weights.
-pub fn shapes(graph: &Graph) -> Shapes {
+pub(crate) fn shapes(graph: &Graph) -> Shapes {
     graph.weights().map(|(key, ty)| (key.to_string(), ty.shape.at(1))).collect()
 }
 
 /// The state dict after the family's own merging of branches: FMViT's deploy form, the authors' `fuse` of FFNet, the
 /// same keys elsewhere. Kernels have the shape of the largest branch.
-pub fn merged(training: &Shapes) -> Shapes {
+pub(crate) fn merged(training: &Shapes) -> Shapes {
     let keys: BTreeSet<&str> = training.keys().map(String::as_str).collect();
     let (suffix, stored) = match () {
         () if keys.contains("stem.0.conv.weight") => (".conv.weight", ".reparam"),
