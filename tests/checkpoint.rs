@@ -1,10 +1,13 @@
 //! Checkpoints as PyTorch writes them (`golden/checkpoints`, made by `make.py` there): every container, type and form reads to the same model.
 
+mod torch_file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use torch_file::{Item, archive, legacy, safetensors};
 use vitc::checkpoint::{Checkpoint, CheckpointError, NameTable, SelectOptions, Selected, bind};
 use vitc::checkpoint::{Head, Model};
-use vitc_ir::{Stored, StoredType, Weights};
+use vitc_ir::{Graph, Net, Stage, Stored, StoredType, Weights};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -75,5 +78,248 @@ fn every_container_and_type_reads_to_the_same_model() {
         "strided_legacy.pth",
     ] {
         assert_is_net(&select(name, &SelectOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}")), 0.0);
+    }
+}
+
+/// The tensors of `make.py`, each key behind `prefix`, each element plus `offset`.
+fn net(prefix: &str, offset: f32) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let tensor = |(i, (key, shape)): (usize, &(&str, &[usize]))| {
+        let n: usize = shape.iter().product();
+        let values = (0..n).map(|j| (j % 17 + i + 1) as f32 + offset);
+        (format!("{prefix}{key}"), shape.to_vec(), values.collect())
+    };
+    NET.iter().enumerate().map(tensor).collect()
+}
+
+fn item(prefix: &str, offset: f32) -> Item {
+    Item::dict(net(prefix, offset).into_iter().map(|(key, shape, values)| (key, Item::f32(&shape, values))))
+}
+
+fn open(name: &str, bytes: &[u8]) -> Checkpoint {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    // The map outlives the name.
+    Checkpoint::open(&path).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn every_wrapper_and_prefix_is_stripped_in_every_container() {
+    let wrappers: [&[&str]; 6] = [&[], &["model"], &["state_dict"], &["model_state_dict"], &["a", "b", "c"], &["ema"]];
+    let prefixes = ["", "module.", "_orig_mod.", "model.module.", "backbone.encoder.", "net._orig_mod.module."];
+    for wrapper in wrappers {
+        for prefix in prefixes {
+            let inner = |keys: &[&str]| {
+                let beside = [
+                    ("epoch".to_string(), Item::Int(7)),
+                    ("args".into(), Item::Namespace(vec![("lr".into(), Item::Text("1"))])),
+                ];
+                keys.iter().rev().fold(item(prefix, 0.0), |item, key| {
+                    Item::dict(beside.iter().cloned().chain([(key.to_string(), item)]))
+                })
+            };
+            let dotted = wrapper.iter().map(|w| format!("{w}.")).collect::<String>() + prefix;
+            for bytes in [archive(&inner(wrapper)), legacy(&inner(wrapper)), safetensors(&net(&dotted, 0.0))] {
+                let selected = open("w.pth", &bytes).select(&recognised, &SelectOptions::default()).unwrap();
+                assert_eq!(selected.prefix, dotted.trim_end_matches('.'));
+                assert_is_net(&selected, 0.0);
+                assert_eq!(selected.notices.is_empty(), dotted.is_empty(), "{:?}", selected.notices);
+            }
+        }
+    }
+}
+
+#[test]
+fn raw_weights_are_taken_unless_the_ema_copy_is_asked_for() {
+    let ema = |ema| SelectOptions { ema, ..SelectOptions::default() };
+    let raw = select("wrapped.pth.tar", &ema(None)).unwrap();
+    assert_is_net(&raw, 0.0);
+    assert!(raw.notices[0].contains("EMA copy under model_ema.module"), "{:?}", raw.notices);
+    assert_is_net(&select("wrapped.pth.tar", &ema(Some(false))).unwrap(), 0.0);
+    let copy = select("wrapped.pth.tar", &ema(Some(true))).unwrap();
+    assert!(copy.ema);
+    // make.py adds 1 to every element of the copy.
+    assert_is_net(&copy, 1.0);
+    let error = select("plain.pth", &ema(Some(true))).unwrap_err().to_string();
+    assert!(error.contains("no EMA copy") && error.contains("leave --ema out"), "{error}");
+}
+
+#[test]
+fn of_two_models_the_user_chooses() {
+    let both = Item::dict([("student", item("backbone.", 0.0)), ("teacher", item("backbone.", 5.0))]);
+    let checkpoint = open("dino.pth", &archive(&both));
+    let error = checkpoint.select(&recognised, &SelectOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("--strip-prefix student.backbone or --strip-prefix teacher.backbone"), "{error}");
+    let options = SelectOptions { strip_prefix: Some("teacher.backbone.".into()), ..SelectOptions::default() };
+    assert_is_net(&checkpoint.select(&recognised, &options).unwrap(), 5.0);
+}
+
+#[test]
+fn renamed_and_ignored_tensors_fit() {
+    let mut tensors = net("m.", 0.0);
+    for (key, ..) in &mut tensors {
+        *key = key.replace("head.", "classifier.1.");
+    }
+    tensors.push(("m.extra.scale".into(), vec![1], vec![1.0]));
+    let checkpoint = open("fine-tuned.safetensors", &safetensors(&tensors));
+    let options = SelectOptions {
+        rename: vec![("classifier.1".into(), "head".into())],
+        ignore: vec!["extra".into()],
+        ..SelectOptions::default()
+    };
+    assert_is_net(&checkpoint.select(&recognised, &options).unwrap(), 0.0);
+}
+
+#[test]
+fn tables_spell_and_unit_axes_do_not_matter() {
+    let table = NameTable {
+        code_base: "other",
+        rules: &[("^stem.conv", "patch_embed.0"), ("^stem.bn", "patch_embed.1"), ("fc", "head")],
+    };
+    let mut tensors = net("", 0.0);
+    for (key, shape, _) in &mut tensors {
+        *key = key.replace("patch_embed.0", "stem.conv").replace("patch_embed.1", "stem.bn").replace("head", "fc");
+        if shape.len() == 1 {
+            shape.extend([1, 1]);
+        }
+    }
+    let selected = open("other.safetensors", &safetensors(&tensors));
+    let selected = selected.select(&|s| s.contains_key("stem.conv.weight"), &SelectOptions::default()).unwrap();
+    assert_eq!(selected.canonical_shapes(&table)["head.bias"], [5, 1, 1]);
+    let bound = bind(&selected, &table, required(), &|_| false, &MODEL).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(bound.tensors().len(), NET.len());
+}
+
+#[test]
+fn rules_replace_runs_of_segments() {
+    let table = |rules| NameTable { code_base: "t", rules };
+    let cases: [(&'static [(&'static str, &'static str)], &str, &str); 6] = [
+        (&[("conv", "0")], "q.conv.weight", "q.0.weight"),
+        (&[("conv", "0")], "q.conv1.conv.conv", "q.conv1.0.0"),
+        (&[("^a.b", "c")], "a.b.a.b", "c.a.b"),
+        (&[("stages.*.blocks.*", "network.*.x.*")], "stages.2.blocks.5.w", "network.2.x.5.w"),
+        (&[("_orig_mod", "")], "a._orig_mod.w", "a.w"),
+        (&[("a", "b"), ("b", "c")], "a.w", "c.w"),
+    ];
+    for (rules, key, expected) in cases {
+        assert_eq!(table(rules).canonical(key), expected);
+    }
+}
+
+/// The graph that asks for the head's weight, with its factors multiplied out as the checkpoint stores them.
+fn multiplied_out(name: &str) -> (Graph, Vec<(String, Vec<f64>)>) {
+    let mut graph = Graph::new("net", Stage::Paper);
+    let weight = Net::new(&mut graph).at("head").weight("weight", &[5, 4]);
+    graph.outputs.push(vitc_ir::Output { name: "w".into(), value: weight });
+    let selected = select(name, &SelectOptions::default()).unwrap();
+    assert_eq!(selected.shapes()["head.weight"], [5, 4]);
+    let forms = selected.forms(&NameTable::IDENTITY);
+    assert_eq!(forms.len(), 1);
+    let graph = forms.multiplied_out(&graph);
+    let asked: Vec<(String, Vec<usize>)> =
+        graph.weights().map(|(key, ty)| (key.to_string(), ty.shape.as_fixed().unwrap())).collect();
+    let others = NET.iter().filter(|(key, _)| *key != "head.weight").map(|(key, shape)| (*key, shape.to_vec()));
+    let all = others.chain(asked.iter().map(|(key, shape)| (key.as_str(), shape.clone())));
+    let bound = bind(&selected, &NameTable::IDENTITY, all, &|_| false, &MODEL).unwrap_or_else(|e| panic!("{e}"));
+    let values =
+        asked.iter().map(|(key, shape)| (key.clone(), widened(&bound.weight(key, shape.iter().product()).unwrap())));
+    (graph, values.collect())
+}
+
+#[test]
+fn factors_are_multiplied_out_in_the_graph() {
+    let (graph, values) = multiplied_out("pruned.pth");
+    insta::assert_snapshot!(graph.to_string(), @r#"
+    graph net  stage=paper
+    %head.weight: f32[5,4] = mul(weight"head.weight_orig":f32[5,4], weight"head.weight_mask":f32[5,4])
+    outputs w=%head.weight
+    "#);
+    assert!(values[0].1.iter().enumerate().all(|(i, w)| *w == (i % 17 + 7) as f64));
+    assert!(values[1].1.iter().enumerate().all(|(i, m)| *m == (i % 2) as f64));
+    let (graph, values) = multiplied_out("weight_norm.pth");
+    insta::assert_snapshot!(graph.to_string(), @r#"
+    graph net  stage=paper
+    %head.weight.mul: f32[5,4] = mul(weight"head.weight_v":f32[5,4], weight"head.weight_v":f32[5,4])
+    %head.weight.sum: f32[5,1] = reduce_sum(%head.weight.mul){axes=[1], keep}
+    %head.weight.norm: f32[5,1] = sqrt(%head.weight.sum)
+    %head.weight.div: f32[5,1] = div(weight"head.weight_g":f32[5,1], %head.weight.norm)
+    %head.weight: f32[5,4] = mul(weight"head.weight_v":f32[5,4], %head.weight.div)
+    outputs w=%head.weight
+    "#);
+    let (g, v) = (&values[0].1, &values[1].1);
+    // make.py normalises a weight that was there: the norms are those of its rows.
+    for (row, g) in v.chunks(4).zip(g) {
+        let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!((norm - g).abs() < 1e-5 * norm);
+    }
+    let (parametrized, same) = multiplied_out("weight_norm_parametrized.pth");
+    assert_eq!((parametrized.to_string(), same), (graph.to_string(), values));
+}
+
+#[test]
+fn the_training_scripts_arguments_are_read_as_data() {
+    for name in ["wrapped.pth.tar", "protocol5.pth"] {
+        let checkpoint = Checkpoint::open(&golden(name)).unwrap();
+        let config = checkpoint.config().unwrap();
+        assert_eq!(config.architecture.as_deref(), Some("efficientformerv2_s0"));
+        assert_eq!((config.num_classes, config.input_size), (Some(5), Some([224, 224])));
+    }
+    assert_eq!(Checkpoint::open(&golden("plain.pth")).unwrap().config(), None);
+}
+
+fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+const TIMM_CONFIG: &str = r#"{"architecture": "efficientformerv2_s0", "num_classes": 5, "label_names": ["a","b","c","d","e"],
+    "pretrained_cfg": {"tag": "snap_dist_in1k", "input_size": [3, 224, 256], "interpolation": "bicubic", "crop_pct": 0.95,
+    "crop_mode": "center", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "num_classes": 1000}}"#;
+
+#[test]
+fn folders_are_read_with_their_configuration() {
+    let file = safetensors(&net("", 0.0));
+    let here =
+        folder(&[("model.safetensors", &file), ("config.json", TIMM_CONFIG.as_bytes()), ("pytorch_model.bin", b"")]);
+    let checkpoint = Checkpoint::open(here.path()).unwrap();
+    assert_is_net(&checkpoint.select(&recognised, &SelectOptions::default()).unwrap(), 0.0);
+    let config = checkpoint.config().unwrap();
+    assert_eq!(config.architecture.as_deref(), Some("efficientformerv2_s0"));
+    assert_eq!((config.num_classes, config.input_size, config.crop_pct), (Some(5), Some([224, 256]), Some(0.95)));
+    assert_eq!((config.mean, config.std), (Some([0.485, 0.456, 0.406]), Some([0.229, 0.224, 0.225])));
+    assert_eq!(config.labels.as_deref().map(|l| l.len()), Some(5));
+    assert_eq!(checkpoint.blake3(), blake3::hash(&file).to_hex().to_string());
+    let transformers = r#"{"architectures": ["X"], "id2label": {"1": "dog", "0": "cat"}, "image_size": 192}"#;
+    let preprocessor = r#"{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample": 3}"#;
+    let json = [("config.json", transformers.as_bytes()), ("preprocessor_config.json", preprocessor.as_bytes())];
+    let here = folder(&[("pytorch_model.bin", archive(&item("", 0.0)).as_slice()), json[0], json[1]]);
+    let checkpoint = Checkpoint::open(here.path()).unwrap();
+    let config = checkpoint.config().unwrap();
+    assert_eq!(config.labels, Some(vec!["cat".into(), "dog".into()]));
+    assert_eq!((config.input_size, config.mean), (Some([192, 192]), Some([0.5; 3])));
+    assert_eq!(config.interpolation.as_deref(), Some("bicubic"));
+}
+
+#[test]
+fn shards_are_read_as_one() {
+    let tensors = net("model.", 0.0);
+    let (a, b) = tensors.split_at(3);
+    let map: Vec<String> = [(a, "model-00001-of-00002.safetensors"), (b, "model-00002-of-00002.safetensors")]
+        .iter()
+        .flat_map(|(part, file)| part.iter().map(move |(key, ..)| format!("\"{key}\": \"{file}\"")))
+        .collect();
+    let index = format!("{{\"metadata\": {{}}, \"weight_map\": {{{}}}}}", map.join(", "));
+    let here = folder(&[
+        ("model.safetensors.index.json", index.as_bytes()),
+        ("model-00001-of-00002.safetensors", &safetensors(a)),
+        ("model-00002-of-00002.safetensors", &safetensors(b)),
+    ]);
+    for path in [here.path().to_path_buf(), here.path().join("model.safetensors.index.json")] {
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        assert_is_net(&checkpoint.select(&recognised, &SelectOptions::default()).unwrap(), 0.0);
+        assert_eq!(checkpoint.blake3().len(), 64);
     }
 }

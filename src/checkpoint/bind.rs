@@ -9,6 +9,7 @@ use super::mapped::Mapped;
 use super::names::{NameTable, replaced};
 use super::select::Selected;
 use super::tensor::{Dims, ElementType, TensorInfo};
+use crate::nearest::edit_distance;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ const SHOWN: usize = 10;
 /// Names that are compared with a missing one, and their greatest length: bounds the work on a hostile file.
 const COMPARED: usize = 4096;
 const LONGEST: usize = 200;
+/// Segments of a name that are tried for --ignore.
+const MAX_SEGMENTS: usize = 16;
 
 /// What messages say about the model that is bound.
 #[derive(Debug, Clone, Copy)]
@@ -110,8 +113,15 @@ impl fmt::Display for StrictError {
             [("missing", &self.missing), ("unexpected", &self.unexpected), ("of another shape", &self.misshaped)];
         for (title, list) in kinds.into_iter().filter(|(_, list)| !list.is_empty()) {
             write!(f, "\n  {title}:")?;
-            for line in list.iter().take(SHOWN) {
+            // Lines that one --ignore settles are one line.
+            let groups: Vec<&[Mismatch]> =
+                list.chunk_by(|a, b| a.flag.is_some() && a.flag == b.flag && a.note == b.note).collect();
+            for group in groups.iter().take(SHOWN) {
+                let line = &group[0];
                 write!(f, "\n    {} {}", shortened(&line.key), line.found)?;
+                if group.len() > 1 {
+                    write!(f, " and {} more", group.len() - 1)?;
+                }
                 if !line.note.is_empty() {
                     write!(f, ", {}", line.note)?;
                 }
@@ -119,8 +129,9 @@ impl fmt::Display for StrictError {
                     write!(f, ": {flag}")?;
                 }
             }
-            if list.len() > SHOWN {
-                write!(f, "\n    and {} more", list.len() - SHOWN)?;
+            let more: usize = groups.iter().skip(SHOWN).map(|group| group.len()).sum();
+            if more > 0 {
+                write!(f, "\n    and {more} more")?;
             }
         }
         write!(
@@ -157,6 +168,7 @@ pub fn bind<'r>(
         }
     }
     let mut bound = BTreeMap::new();
+    let mut used: BTreeSet<&str> = BTreeSet::new();
     let mut missing: Vec<(&str, Vec<usize>)> = Vec::new();
     let mut misshaped = Vec::new();
     let mut narrower = true;
@@ -167,6 +179,7 @@ pub fn bind<'r>(
             }
             continue;
         };
+        used.insert(upstream);
         let tensor = &selected.tensors[upstream];
         let float = matches!(tensor.dtype, ElementType::Float(_));
         if !float || !same_but_units(&tensor.shape, &shape) {
@@ -186,10 +199,13 @@ pub fn bind<'r>(
         let counter = upstream.rsplit('.').next() == Some("num_batches_tracked");
         !counter && !leftover(key)
     });
+    // A layer's weight says more than its bias.
+    unexpected
+        .sort_by_key(|(upstream, _)| upstream.rsplit_once('.').map(|(layer, leaf)| (layer, leaf != "weight", leaf)));
     if missing.is_empty() && unexpected.is_empty() && misshaped.is_empty() {
         return Ok(BoundWeights { files: selected.files.clone(), tensors: bound });
     }
-    let search = Search { selected, table, unexpected: &unexpected, model };
+    let search = Search { selected, table, used: &used, unexpected: &unexpected, model };
     let missing: Vec<Mismatch> =
         missing.iter().enumerate().map(|(i, (key, shape))| search.missing(key, shape, i < 64)).collect();
     let renames: BTreeSet<&String> = missing.iter().filter_map(|m| m.flag.as_ref()).collect();
@@ -225,6 +241,7 @@ fn same_but_units(a: &[usize], b: &[usize]) -> bool {
 struct Search<'s> {
     selected: &'s Selected,
     table: &'s NameTable,
+    used: &'s BTreeSet<&'s str>,
     unexpected: &'s [(&'s str, String)],
     model: &'s Model<'s>,
 }
@@ -259,9 +276,19 @@ impl Search<'_> {
             Some(head) => {
                 (format!("shaped as the classifier {}", head.key), Some(format!("--rename {layer}={}", head.key)))
             }
-            None => (String::new(), Some(format!("--ignore {}", shortened(upstream)))),
+            None => (String::new(), Some(format!("--ignore {}", shortened(self.ignorable(upstream))))),
         };
         Mismatch { key: upstream.to_string(), found: tensor.to_string(), note, flag }
+    }
+
+    /// The shortest name that the key lies under and no used tensor does.
+    fn ignorable<'k>(&self, upstream: &'k str) -> &'k str {
+        let prefixes = upstream.match_indices('.').map(|(dot, _)| &upstream[..dot]);
+        let free = |prefix: &&str| {
+            let start = format!("{prefix}.");
+            self.used.range(start.as_str()..).next().is_none_or(|key| !key.starts_with(&start))
+        };
+        prefixes.take(MAX_SEGMENTS).find(free).unwrap_or(upstream)
     }
 
     /// The shortest renaming that makes the upstream key the canonical one, if there is one.
@@ -275,19 +302,4 @@ impl Search<'_> {
         let works = self.table.canonical(&replaced(upstream, &from, &to)) == canonical;
         works.then(|| format!("--rename {from}={to}"))
     }
-}
-
-/// Insertions, deletions and substitutions between two short names.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<u8> = b.bytes().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

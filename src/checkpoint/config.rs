@@ -14,7 +14,7 @@ const MAX_LABELS: usize = 1 << 20;
 /// What is said about the model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelConfig {
-    /// Where it was found, for messages: `config.json` or `args in the checkpoint`.
+    /// Where it was found, for messages: `config.json` or `training arguments in the checkpoint`.
     pub source: String,
     /// Name of the architecture in upstream's spelling (`efficientformerv2_s0`).
     pub architecture: Option<String>,
@@ -97,7 +97,7 @@ impl ModelConfig {
             finite_triple(values?)
         };
         let config = ModelConfig {
-            source: "args in the checkpoint".into(),
+            source: "training arguments in the checkpoint".into(),
             architecture: text(find(&["model", "arch", "model_name"])).or(text(named("arch"))),
             num_classes: find(&["num_classes", "nb_classes"]).and_then(|id| pickle.size(id)).filter(|n| *n > 0),
             input_size: find(&["img_size", "input_size", "resolution"]).and_then(|id| match pickle.sequence(id) {

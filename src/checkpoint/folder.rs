@@ -3,7 +3,7 @@
 //! File names in an index are untrusted: only plain names beside the index are opened.
 
 use super::config::ModelConfig;
-use super::error::{CheckpointError, shortened, some_of};
+use super::error::{CheckpointError, count, shortened, some_of};
 use super::{Contents, recognise_foreign};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,9 +126,9 @@ fn shards(index: &Path) -> Result<Vec<Part>, CheckpointError> {
             "shards of the checkpoint are missing",
             place,
             format!(
-                "the index names {} files, of which {} are not there",
-                files.len(),
-                some_of(missing.iter().copied(), 8)
+                "of the {} that the index names, absent: {}",
+                count(files.len(), "file"),
+                some_of(missing.into_iter(), 8)
             ),
             "download the whole folder (huggingface-cli download, or git lfs pull)",
         ));

@@ -11,6 +11,7 @@
 use super::error::{CheckpointError, some_of};
 use super::names::NameTable;
 use super::tensor::TensorInfo;
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, UnaryKind, Value};
@@ -37,7 +38,7 @@ struct Factor {
 }
 
 /// The factor that an upstream key names, judged by the keys beside it.
-fn factor(key: &str, tensors: &BTreeMap<String, TensorInfo>) -> Option<Factor> {
+fn factor<T>(key: &str, tensors: &BTreeMap<String, T>) -> Option<Factor> {
     if let Some((base, index)) = parametrized(key) {
         let paired =
             tensors.contains_key(&format!("{}{}", key.strip_suffix(index)?, if index == "0" { "1" } else { "0" }));
@@ -64,13 +65,14 @@ fn parametrized(key: &str) -> Option<(String, &str)> {
 }
 
 /// Shapes by key, the factors of a weight replaced by the weight itself.
-pub(super) fn merged_shapes(tensors: &BTreeMap<String, TensorInfo>) -> BTreeMap<String, Vec<usize>> {
+pub(super) fn merged_shapes<T: Borrow<TensorInfo>>(tensors: &BTreeMap<String, T>) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
     for (key, tensor) in tensors {
+        let shape = &tensor.borrow().shape;
         match factor(key, tensors) {
-            None => drop(shapes.insert(key.clone(), tensor.shape.clone())),
+            None => drop(shapes.insert(key.clone(), shape.clone())),
             // The factor that has the weight's shape stands for it.
-            Some(Factor { base, suffix: "_orig" | "_v" }) => drop(shapes.insert(base, tensor.shape.clone())),
+            Some(Factor { base, suffix: "_orig" | "_v" }) => drop(shapes.insert(base, shape.clone())),
             Some(_) => {}
         }
     }
@@ -85,12 +87,24 @@ pub(super) fn canonical(key: &str, tensors: &BTreeMap<String, TensorInfo>, table
     }
 }
 
+/// Refuses parametrizations that are not weight normalisation.
+pub(super) fn check_parametrizations(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), CheckpointError> {
+    let unknown = |key: &&String| key.split('.').any(|s| s == "parametrizations") && factor(key, tensors).is_none();
+    let unknown: Vec<&str> = tensors.keys().filter(unknown).map(String::as_str).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(CheckpointError::new(
+        "the checkpoint stores parametrized weights of an unknown kind",
+        some_of(unknown.into_iter(), 4),
+        "pruning masks and weight normalisation are multiplied out; other parametrizations compute with code that is not in the file",
+        "before saving, call torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') on these modules",
+    ))
+}
+
 impl Forms {
     /// The weights among `tensors` (upstream's keys) that are stored as factors.
-    ///
-    /// # Errors
-    /// If a parametrization is stored that is not weight normalisation.
-    pub(super) fn of(tensors: &BTreeMap<String, TensorInfo>, table: &NameTable) -> Result<Forms, CheckpointError> {
+    pub(super) fn of(tensors: &BTreeMap<String, TensorInfo>, table: &NameTable) -> Forms {
         let mut forms = BTreeMap::new();
         for (key, tensor) in tensors {
             let Some(Factor { base, suffix }) = factor(key, tensors) else { continue };
@@ -102,17 +116,7 @@ impl Forms {
             };
             forms.insert(table.canonical(&base), form);
         }
-        let unknown = |key: &&String| key.split('.').any(|s| s == "parametrizations") && factor(key, tensors).is_none();
-        let unknown: Vec<&str> = tensors.keys().filter(unknown).map(String::as_str).collect();
-        if unknown.is_empty() {
-            return Ok(Forms { forms });
-        }
-        Err(CheckpointError::new(
-            "the checkpoint stores parametrized weights of an unknown kind",
-            some_of(unknown.into_iter(), 4),
-            "vitc multiplies out pruning masks and weight normalisation; other parametrizations compute with code that is not in the file",
-            "before saving, call torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') on these modules",
-        ))
+        Forms { forms }
     }
 
     /// True if every weight is stored as itself.

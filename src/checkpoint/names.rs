@@ -31,6 +31,10 @@ impl NameTable {
 /// `key` with every run of segments that matches `from` replaced by `to`; borrowed if there is none.
 pub(super) fn replaced<'k>(key: &'k str, from: &str, to: &str) -> Cow<'k, str> {
     let (anchored, from) = from.strip_prefix('^').map_or((false, from), |rest| (true, rest));
+    // Most rules do not apply to most keys.
+    if !from.split('.').all(|segment| segment == "*" || key.contains(segment)) {
+        return Cow::Borrowed(key);
+    }
     let segments: Vec<&str> = key.split('.').collect();
     let pattern: Vec<&str> = from.split('.').collect();
     let matches = |at: usize| {

@@ -5,6 +5,7 @@
 
 use super::Contents;
 use super::error::{CheckpointError, count, shortened, some_of};
+use super::safetensors;
 use super::tensor::TensorInfo;
 use super::zip::Members;
 use std::collections::BTreeMap;
@@ -84,6 +85,9 @@ fn looks_like_torch_tar(bytes: &[u8]) -> bool {
 
 /// ONNX has no magic number: field 1 (IR version, a small number) and then field 2 (producer) or 7 (graph), as exporters write it.
 fn is_onnx(bytes: &[u8], path: &Path) -> bool {
+    if safetensors::looks_like(bytes) {
+        return false;
+    }
     let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
     matches!(bytes, [0x08, version, 0x12 | 0x3a | 0x42, ..] if (1..=32).contains(version))
         || (named && bytes.first() == Some(&0x08))

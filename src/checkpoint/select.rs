@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning).
 const EMA: &[&str] = &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema"];
+/// Most segments of a prefix that is looked for.
+const MAX_PREFIX: usize = 16;
 /// Fewer tensors are no model.
 const SMALLEST: usize = 4;
 
@@ -61,11 +63,8 @@ impl Selected {
     }
 
     /// The weights that are stored as factors, by the architecture's keys.
-    ///
-    /// # Errors
-    /// If a parametrization is stored that is not weight normalisation.
-    pub fn forms(&self, table: &NameTable) -> Result<Forms, CheckpointError> {
-        Forms::of(&self.tensors, table).map_err(|e| e.within(&self.place))
+    pub fn forms(&self, table: &NameTable) -> Forms {
+        Forms::of(&self.tensors, table)
     }
 }
 
@@ -87,7 +86,8 @@ impl Checkpoint {
     /// `recognised` says whether a set of names and shapes, prefix stripped, belongs to a family, in the spelling of any of its name tables.
     ///
     /// # Errors
-    /// If no subset is recognised, several are and no option chooses, or an option asks for what is not there.
+    /// If no subset is recognised, several are and no option chooses, an option asks for what is not there, or a weight is stored in a form
+    /// that needs code.
     pub fn select(
         &self,
         recognised: &dyn Fn(&BTreeMap<String, Vec<usize>>) -> bool,
@@ -118,8 +118,13 @@ impl Checkpoint {
             let tensors = count(chosen.tensors.len(), "tensor");
             notices.push(format!("took the {tensors} under {}{left}", shortened(&chosen.prefix)));
         }
+        let skipped = self.contents.skipped.iter().filter(|(key, _)| lies_under(key, &chosen.prefix));
+        for (key, kind) in skipped.take(8) {
+            notices.push(format!("{}: not read, because it is stored as {}", shortened(key), shortened(kind)));
+        }
         let ema = chosen.is_ema();
         let tensors = chosen.tensors.into_iter().map(|(key, tensor)| (key, tensor.clone())).collect();
+        forms::check_parametrizations(&tensors).map_err(|e| e.within(&self.place))?;
         let place = match chosen.prefix.as_str() {
             "" => self.place.clone(),
             prefix => format!("{}, under {}", self.place, shortened(prefix)),
@@ -240,7 +245,7 @@ fn candidates<'a>(
 ) -> Vec<Candidate<'a>> {
     let mut prefixes: BTreeMap<&str, usize> = BTreeMap::from([("", tensors.len())]);
     for key in tensors.keys() {
-        for (dot, _) in key.match_indices('.') {
+        for (dot, _) in key.match_indices('.').take(MAX_PREFIX) {
             *prefixes.entry(&key[..dot]).or_default() += 1;
         }
     }
@@ -251,8 +256,7 @@ fn candidates<'a>(
             continue;
         }
         let subset = subset(tensors, prefix);
-        let owned = subset.iter().map(|(key, tensor)| (key.clone(), (*tensor).clone())).collect();
-        if recognised(&forms::merged_shapes(&owned)) {
+        if recognised(&forms::merged_shapes(&subset)) {
             found.push(Candidate { prefix: prefix.to_string(), tensors: subset });
         }
     }

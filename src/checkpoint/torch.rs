@@ -18,12 +18,12 @@ use vitc_ir::StoredType;
 const MAX_DEPTH: usize = 32;
 /// Most dimensions of a tensor; PyTorch's own limit.
 const MAX_RANK: usize = 64;
-/// The first pickle of the legacy stream: this number.
-const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+/// The first pickle of the legacy stream, in whatever protocol, is this number.
+const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// True if the bytes begin as the legacy stream does.
 pub(super) fn is_legacy(bytes: &[u8]) -> bool {
-    bytes.starts_with(LEGACY_MAGIC)
+    bytes.first() == Some(&0x80) && bytes[..bytes.len().min(32)].windows(LEGACY_MAGIC.len()).any(|w| w == LEGACY_MAGIC)
 }
 
 /// The folder of the archive that holds the pickled object.
@@ -289,14 +289,18 @@ impl Reader<'_, '_> {
                     _ => Ok(Rebuilt::NoTensor),
                 }
             }
-            ("torch._tensor", "_rebuild_from_type_v2", &[function, _, inner, ..]) if depth < MAX_DEPTH => {
-                self.rebuilt(function, inner, path, depth + 1)
+            ("torch._tensor", "_rebuild_from_type_v2", &[function, class, inner, ..]) if depth < MAX_DEPTH => {
+                let rebuilt = self.rebuilt(function, inner, path, depth + 1)?;
+                Ok(match (rebuilt, self.pickle.global(class)) {
+                    (Rebuilt::Skipped(_), Some((_, class))) => Rebuilt::Skipped(class.to_string()),
+                    (rebuilt, _) => rebuilt,
+                })
             }
             ("torch._utils", _, _) if name.starts_with("_rebuild") => Ok(Rebuilt::Skipped(name.to_string())),
             ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct", _) => {
                 Ok(Rebuilt::Skipped("NumPy array".into()))
             }
-            _ if name.ends_with("DTensor") || name == "ShardedTensor" => Ok(Rebuilt::Skipped(name.to_string())),
+            (_, "DTensor" | "ShardedTensor", _) => Ok(Rebuilt::Skipped(name.to_string())),
             _ => Ok(Rebuilt::NoTensor),
         }
     }
