@@ -33,7 +33,7 @@ pub struct Rewritten {
     pub notes: Vec<String>,
 }
 
-/// One line of a report.
+/// What one run of a pass did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassReport {
     /// Name of the pass.
@@ -51,15 +51,17 @@ pub struct PassReport {
 /// A pass: its name and its function.
 pub type Pass = (&'static str, fn(&Graph) -> Rewritten);
 
-/// The exact passes that suit every target, in order.
+/// The exact passes that suit every target, in order. One makes work for another, so the list is repeated until none finds any.
 pub const DEPLOY: &[Pass] = &[
     ("fold_batch_norm", fold_batch_norm::run),
-    ("merge_branches", merge_branches::run),
     ("fold_scale", fold_scale::run),
+    ("merge_branches", merge_branches::run),
     ("fold_attention_scale", fold_attention_scale::run),
-    ("batch_norm_affine", batch_norm_affine::run),
     ("common_subexpressions", common_subexpressions::run),
 ];
+
+/// What remains to be spelled when [`DEPLOY`] has come to rest.
+pub const FINISH: Pass = ("batch_norm_affine", batch_norm_affine::run);
 
 /// What a lowering may decide.
 #[derive(Debug, Clone)]
@@ -73,9 +75,16 @@ pub struct LowerOptions {
 /// The deploy form of a paper graph, and what each pass did.
 pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
     let mut pipeline = Pipeline::new(graph.clone());
-    for &(name, pass) in DEPLOY {
-        pipeline.apply(name, pass);
+    loop {
+        let mut rewrites = 0;
+        for &(name, pass) in DEPLOY {
+            rewrites += pipeline.apply(name, pass);
+        }
+        if rewrites == 0 {
+            break;
+        }
     }
+    pipeline.apply(FINISH.0, FINISH.1);
     pipeline.finish(Stage::Deploy)
 }
 
@@ -103,12 +112,16 @@ impl Pipeline {
         Pipeline { graph, report: Vec::new() }
     }
 
-    fn apply(&mut self, pass: &'static str, run: impl FnOnce(&Graph) -> Rewritten) {
+    /// Run a pass and return its number of rewrites. A repetition that finds nothing is not reported.
+    fn apply(&mut self, pass: &'static str, run: impl FnOnce(&Graph) -> Rewritten) -> usize {
         let before = self.graph.run_time_nodes().count();
         let Rewritten { graph, count, notes } = run(&self.graph);
         self.graph = graph.pruned();
         let after = self.graph.run_time_nodes().count();
-        self.report.push(PassReport { pass, count, before, after, notes });
+        if count > 0 || self.report.iter().all(|r| r.pass != pass) {
+            self.report.push(PassReport { pass, count, before, after, notes });
+        }
+        count
     }
 
     fn finish(mut self, stage: Stage) -> (Graph, Vec<PassReport>) {

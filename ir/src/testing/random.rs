@@ -45,6 +45,7 @@ pub fn random_graph(seed: u64, options: Options) -> Graph {
             cosine_filter,
             window_attention,
             norm_of_sum,
+            twins,
         ];
         let block = rng.pick(&blocks);
         x = block(&mut net.at(format!("blocks.{i}")), rng, x);
@@ -319,6 +320,13 @@ fn norm_of_sum(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let y = residual(net, rng, x, y);
     let y = norm(net, rng, y);
     activation(net, rng, y)
+}
+
+/// The same expression twice.
+fn twins(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
+    let kind = rng.pick(&[UnaryKind::Gelu, UnaryKind::Sigmoid]);
+    let (a, b) = (net.unary("first", kind, x), net.unary("second", kind, x));
+    net.mul(a, b)
 }
 
 /// A filter in the Fourier domain.
