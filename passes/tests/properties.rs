@@ -25,7 +25,12 @@ fn lowerable() -> impl Iterator<Item = (u64, Graph)> {
     let spelled = |op: &Op| {
         !matches!(
             op,
-            Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2 | Op::WindowPartition { .. } | Op::WindowMerge { .. }
+            Op::Rfft2 { .. }
+                | Op::Irfft2 { .. }
+                | Op::Dct2
+                | Op::Idct2
+                | Op::WindowPartition { .. }
+                | Op::WindowMerge { .. }
         )
     };
     graphs().filter(move |(_, g)| g.nodes().all(|(_, n)| spelled(&n.op)))
