@@ -136,6 +136,9 @@ fn a_data_file_holds_what_the_model_file_says() {
         write_external(&graph, &Hashed, &target, &metadata(DType::F32), &options, &mut file, place).expect("writes");
     assert_eq!(summary.bytes, (file.len() + data.len()) as u64);
     let model = ModelProto::parse_from_bytes(&file).expect("decodes");
+    let folder = folder();
+    std::fs::write(folder.join("wide.onnx"), &file).expect("written");
+    std::fs::write(folder.join("wide.onnx.data"), &data).expect("written");
     let mut outside = 0;
     for (t, wanted) in model.graph.initializer.iter().zip(&inline.graph.initializer) {
         assert_eq!(t.name, wanted.name);
@@ -293,6 +296,13 @@ proptest! {
     }
 }
 
+/// Where files for `tests/interop/onnx_check.py` go.
+fn folder() -> std::path::PathBuf {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx");
+    std::fs::create_dir_all(&folder).expect("a folder below target");
+    folder
+}
+
 /// An f32 array as a `.npy` file.
 fn npy(dims: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
     let shape: String = dims.iter().map(|d| format!("{d},")).collect();
@@ -310,8 +320,7 @@ fn npy(dims: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
 /// `tests/interop/onnx_check.py`.
 #[test]
 fn samples_are_written_for_foreign_readers() {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx");
-    std::fs::create_dir_all(&folder).expect("a folder below target");
+    let folder = folder();
     // The opsets at which the exporter says something else.
     for v in variants().into_iter().filter(|v| matches!(v.opset, 17 | 18 | 20 | 23)) {
         let (word, batch) = if v.batch.fixed().is_some() { ("static", 2) } else { ("dynamic", 3) };
