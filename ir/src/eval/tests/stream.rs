@@ -1,0 +1,395 @@
+//! The stream against whole values: bytes, order, memory, refusals.
+
+use super::super::stream::stream_with;
+use super::super::{EvalError, MemoryWeights, StreamError, constant, stream};
+use crate::graph::{Graph, Stage, Value};
+use crate::net::Net;
+use crate::op::{BinaryKind, Generator, OffsetOrder, Op, SliceAxis, UnaryKind};
+use crate::testing::Rng;
+use crate::ty::{DType, Shape, Type};
+use crate::weights::{Stored, StoredType, WeightError, Weights};
+use half::f16;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Random constant expressions over a few weights of all stored types: chains, broadcasts, every movement, products, sharing.
+fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<Value>) {
+    let mut g = Graph::new("random", Stage::Paper);
+    let mut weights = MemoryWeights::new();
+    let mut net = Net::new(&mut g);
+    let mut values: Vec<Value> = Vec::new();
+    for i in 0..5 {
+        let dims: Vec<usize> = (0..rng.range(1, 4)).map(|_| rng.range(1, 6)).collect();
+        let key = format!("w{i}");
+        values.push(net.weight(&key, &dims));
+        let data: Vec<f32> = (0..dims.iter().product()).map(|_| rng.normal() as f32).collect();
+        match i {
+            0 => weights.insert_f16(key, &data.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>()),
+            1 => {
+                let bytes = data.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect();
+                weights.insert_bytes(key, StoredType::BF16, bytes);
+            }
+            2 => {
+                let bytes = data.iter().flat_map(|&x| (f64::from(x) / 3.0).to_le_bytes()).collect();
+                weights.insert_bytes(key, StoredType::F64, bytes);
+            }
+            _ => weights.insert(key, &data),
+        }
+    }
+    for step in 0..steps {
+        let x = values[rng.below(values.len())];
+        let dims = net.ty(x).shape.as_fixed().unwrap();
+        let (rank, count) = (dims.len(), dims.iter().product::<usize>());
+        let axis = rng.below(rank.max(1));
+        let name = format!("v{step}");
+        let y = match rng.below(12) {
+            0 => net.unary(name, UnaryKind::Tanh, x),
+            1 | 2 => {
+                // A vector along one axis, or a scalar.
+                let mut shape = vec![1; rank];
+                if rank > 0 && rng.chance(70) {
+                    shape[axis] = dims[axis];
+                }
+                let vector = net.generate(
+                    format!("{name}.i"),
+                    Generator::Iota { axis: 0 },
+                    Type::f32(&[shape.iter().product()]),
+                );
+                let vector = net.unary(format!("{name}.t"), UnaryKind::Sigmoid, vector);
+                let vector = net.reshape(format!("{name}.r"), vector, Shape::fixed(&shape));
+                let kind = rng.pick(&[BinaryKind::Add, BinaryKind::Mul, BinaryKind::Sub]);
+                net.binary(name, kind, x, vector)
+            }
+            3 => {
+                let mut perm: Vec<usize> = (0..rank).collect();
+                for i in (1..rank).rev() {
+                    perm.swap(i, rng.below(i + 1));
+                }
+                net.transpose(name, x, &perm)
+            }
+            4 => {
+                // Another factorisation of the same number of elements.
+                let divisors: Vec<usize> = (1..=count).filter(|d| count % d == 0).collect();
+                let first = rng.pick(&divisors);
+                let rest: Vec<usize> = (1..=count / first).filter(|d| (count / first) % d == 0).collect();
+                let second = rng.pick(&rest);
+                net.reshape(name, x, Shape::fixed(&[first, second, count / first / second]))
+            }
+            5 if rank > 0 => {
+                let start = rng.below(dims[axis]);
+                let (stop, step) = (rng.range(start + 1, dims[axis]), rng.range(1, 3));
+                net.push(name, Op::Slice { cuts: vec![SliceAxis { axis, start, stop, step }] }, &[x])
+            }
+            6 if rank > 0 => {
+                let other = net.unary(format!("{name}.n"), UnaryKind::Neg, x);
+                net.concat(name, &[x, other, x], axis)
+            }
+            7 => {
+                let [before, after] = [(); 2].map(|()| (0..rank).map(|_| rng.below(3)).collect());
+                net.push(name, Op::Pad { before, after }, &[x])
+            }
+            8 if rank > 0 && dims[axis] > 1 => {
+                let parts = net.split(name, x, axis, &[1, dims[axis] - 1]);
+                parts[rng.below(2)]
+            }
+            9 => {
+                let mut shape = vec![rng.range(1, 3)];
+                shape.extend(&dims);
+                net.push(name, Op::Expand { shape: Shape::fixed(&shape) }, &[x])
+            }
+            10 if rank >= 2 => net.push(name, Op::MatMul { transpose_a: false, transpose_b: true }, &[x, x]),
+            _ => net.binary(name, BinaryKind::Add, x, x),
+        };
+        if net.ty(y).shape.elements() <= 3000 && net.ty(y).shape.rank() <= 5 {
+            values.push(y);
+        }
+    }
+    let mut wanted = Vec::new();
+    for i in 0..values.len() {
+        let v = values[rng.below(values.len())];
+        wanted.push(if rng.chance(30) { net.push(format!("half{i}"), Op::Cast { to: DType::F16 }, &[v]) } else { v });
+    }
+    (g, weights, wanted)
+}
+
+fn collect(
+    g: &Graph,
+    weights: &dyn Weights,
+    values: &[Value],
+    budget: usize,
+    limit: usize,
+) -> Result<Vec<Vec<u8>>, StreamError<Infallible>> {
+    let mut all = Vec::new();
+    let report = stream_with(g, weights, values, budget, limit, &mut |i, bytes: &[u8]| {
+        assert_eq!(i, all.len());
+        all.push(bytes.to_vec());
+        Ok(())
+    })?;
+    assert_eq!(report.total().bytes, all.iter().map(|b| b.len() as u64).sum::<u64>());
+    Ok(all)
+}
+
+/// The bytes of a value computed alone, operator by operator.
+fn naive(g: &Graph, weights: &dyn Weights, value: Value) -> Vec<u8> {
+    let whole = constant(g, weights, value).unwrap();
+    match g.ty(value).dtype {
+        DType::F32 => whole.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(),
+        DType::F16 => whole.iter().flat_map(|&x| super::super::round::f16_bits(x).to_le_bytes()).collect(),
+        DType::I32 => whole.iter().flat_map(|&x| (x as i32).to_le_bytes()).collect(),
+    }
+}
+
+#[test]
+fn bytes_are_the_values_rounded_whatever_the_sharing() {
+    for seed in 0..150 {
+        let (g, weights, values) = random_constants(&mut Rng::new(seed), 25);
+        let streamed = collect(&g, &weights, &values, 1 << 16, usize::MAX).unwrap();
+        for (bytes, &v) in streamed.iter().zip(&values) {
+            assert_eq!(bytes, &naive(&g, &weights, v), "seed {seed}, {}", g.value_name(v));
+        }
+    }
+}
+
+/// Fused expressions against the interpreter, which applies one operator at a time: the same constants behind an input that is zero.
+#[test]
+fn fused_constants_are_what_the_operators_compute() {
+    for seed in 0..150 {
+        let (mut g, weights, values) = random_constants(&mut Rng::new(seed), 25);
+        // The same graph with every weight an input.
+        let mut live = Graph::new("live", Stage::Paper);
+        let mut inputs = Vec::new();
+        let mut map: Vec<Vec<Value>> = Vec::new();
+        for (id, node) in g.nodes() {
+            let new = match &node.op {
+                Op::Weight { .. } => {
+                    inputs.push(constant(&g, &weights, id.into()).unwrap());
+                    live.push_leaf(Op::Input, node.types[0].clone(), &node.path).unwrap().node
+                }
+                op if node.inputs.is_empty() => {
+                    live.push_leaf(op.clone(), node.types[0].clone(), &node.path).unwrap().node
+                }
+                op => {
+                    let operands: Vec<Value> =
+                        node.inputs.iter().map(|v| map[v.node.0 as usize][v.index as usize]).collect();
+                    live.push(op.clone(), &operands, &node.path).unwrap()
+                }
+            };
+            map.push((0..node.types.len() as u32).map(|index| Value { node: new, index }).collect());
+        }
+        // Rounded results of casts are compared elsewhere.
+        let wanted: Vec<Value> = values.iter().copied().filter(|&v| g.ty(v).dtype == DType::F32).collect();
+        for (i, v) in wanted.iter().enumerate() {
+            let value = map[v.node.0 as usize][v.index as usize];
+            live.outputs.push(crate::Output { name: format!("y{i}"), value });
+        }
+        let results = super::run(&live, &weights, &inputs, 1).unwrap();
+        for (result, &v) in results.iter().zip(&wanted) {
+            assert_eq!(&constant(&g, &weights, v).unwrap(), result, "seed {seed}, {}", g.value_name(v));
+        }
+        g.outputs.clear();
+    }
+}
+
+#[test]
+fn blocks_and_narrow_cells_agree_with_whole_values() {
+    for seed in 0..60 {
+        let (g, weights, values) = random_constants(&mut Rng::new(seed), 25);
+        let whole = collect(&g, &weights, &values, 0, usize::MAX).unwrap();
+        // Nothing is kept in f64: everything kept is f32, so results may differ by the rounding of operands.
+        let narrow = collect(&g, &weights, &values, 0, 0).unwrap();
+        for ((a, b), &v) in whole.iter().zip(&narrow).zip(&values) {
+            let read = |bytes: &[u8]| -> Vec<f64> {
+                match g.ty(v).dtype {
+                    DType::F16 => bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f64()).collect(),
+                    _ => bytes.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+                }
+            };
+            let (a, b) = (read(a), read(b));
+            let size = a.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
+            let bound = size * if g.ty(v).dtype == DType::F16 { 2e-3 } else { 1e-4 };
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= bound), "seed {seed}, {}", g.value_name(v));
+        }
+    }
+}
+
+/// A fused expression that is far larger than a block, with rows, transposition and a border inside a block.
+#[test]
+fn many_blocks() {
+    let mut rng = Rng::new(3);
+    let (rows, columns) = (300, 1111);
+    let mut g = Graph::new("large", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let w = net.weight("w", &[rows, columns]);
+    let s = net.weight("s", &[rows]);
+    let along = net.along("s.along", s, 0, 2);
+    let scaled = net.mul(w, along);
+    let turned = net.transpose("t", scaled, &[1, 0]);
+    let both = net.concat("both", &[scaled, w], 0);
+    let wide = net.concat("wide", &[scaled, w], 1);
+    let values: Vec<f32> = (0..rows * columns).map(|_| rng.normal() as f32).collect();
+    let factors: Vec<f32> = (0..rows).map(|_| rng.normal() as f32).collect();
+    let weights: MemoryWeights = [("w", values.clone()), ("s", factors.clone())].into_iter().collect();
+    let product = |r: usize, c: usize| (f64::from(values[r * columns + c]) * f64::from(factors[r])) as f32;
+    let plain = |r: usize, c: usize| values[r * columns + c];
+    for limit in [0, usize::MAX] {
+        // One at a time: alone, nothing is shared, so nothing is rounded before the end.
+        let bytes = |v| {
+            let bytes = collect(&g, &weights, &[v], 0, limit).unwrap().remove(0);
+            bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>()
+        };
+        assert!(bytes(scaled).iter().enumerate().all(|(i, &x)| x == product(i / columns, i % columns)));
+        assert!(bytes(turned).iter().enumerate().all(|(i, &x)| x == product(i % rows, i / rows)));
+        let expected = |i: usize| match (i / columns, i % columns) {
+            (r, c) if r < rows => product(r, c),
+            (r, c) => plain(r - rows, c),
+        };
+        assert!(bytes(both).iter().enumerate().all(|(i, &x)| x == expected(i)));
+        let expected = |i: usize| match (i / (2 * columns), i % (2 * columns)) {
+            (r, c) if c < columns => product(r, c),
+            (r, c) => plain(r, c - columns),
+        };
+        assert!(bytes(wide).iter().enumerate().all(|(i, &x)| x == expected(i)));
+    }
+}
+
+#[test]
+fn weights_that_are_stored_as_read_are_handed_on() {
+    let mut g = Graph::new("same", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let w = net.weight("w", &[6, 4]);
+    let view = net.reshape("view", w, Shape::fixed(&[24]));
+    let part = net.slice("part", w, 0, 2..4);
+    let mut weights = MemoryWeights::new();
+    weights.insert("w", &(0..24).map(|x| x as f32 - 7.0).collect::<Vec<_>>());
+    let stored = weights.weight("w", 24).unwrap();
+    let address = stored.bytes.as_ptr() as usize;
+    let mut seen = Vec::new();
+    let report = stream(&g, &weights, &[w, view, part], 0, &mut |_, bytes| {
+        seen.push((bytes.as_ptr() as usize - address, bytes.len()));
+        Ok::<(), Infallible>(())
+    })
+    .unwrap();
+    assert_eq!(seen, [(0, 96), (0, 96), (32, 32)]);
+    assert_eq!(report.constants.iter().map(|c| c.max_after).collect::<Vec<_>>(), [16.0, 16.0, 8.0]);
+}
+
+#[test]
+fn f16_statistics() {
+    let mut g = Graph::new("half", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let w = net.weight("w", &[5]);
+    let half = net.push("half", Op::Cast { to: DType::F16 }, &[w]);
+    let bits = |weights: &MemoryWeights| {
+        let mut result = Vec::new();
+        let report = stream(&g, weights, &[half], 0, &mut |_, bytes| {
+            result = bytes.to_vec();
+            Ok::<(), Infallible>(())
+        });
+        (result, report.unwrap().total())
+    };
+    let values = [1e-9, 1e-5, 0.0, -65519.0, 2049.0];
+    let weights: MemoryWeights = [("w", values.to_vec())].into_iter().collect();
+    let (bytes, stats) = bits(&weights);
+    let expected: Vec<u8> =
+        [0.0, 1e-5, 0.0, -65504.0, 2048.0].iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
+    assert_eq!(bytes, expected);
+    assert_eq!((stats.subnormal, stats.flushed, stats.max_before, stats.max_after), (1, 1, 65519.0, 65504.0));
+    let mut weights = MemoryWeights::new();
+    weights.insert_f16("w", &[0x0001, 0x8400, 0x3c00, 0x83ff, 0x7bff].map(f16::from_bits));
+    let (bytes, stats) = bits(&weights);
+    assert_eq!(bytes, weights.weight("w", 5).unwrap().bytes.as_ref());
+    assert_eq!((stats.subnormal, stats.flushed, stats.max_after), (2, 0, 65504.0));
+}
+
+#[test]
+fn what_is_not_finite_is_refused_with_key_and_path() {
+    let mut g = Graph::new("bad", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let (w, s) = (net.weight("w", &[3]), net.weight("s", &[3]));
+    let product = net.binary("product", BinaryKind::Mul, w, s);
+    let half = net.push("half", Op::Cast { to: DType::F16 }, &[product]);
+    let root = net.unary("root", UnaryKind::Sqrt, s);
+    let refuse = |w: [f32; 3], s: [f32; 3], v: Value| {
+        let weights: MemoryWeights = [("w", w.to_vec()), ("s", s.to_vec())].into_iter().collect();
+        match stream(&g, &weights, &[v], 0, &mut |_, _| Ok::<(), Infallible>(())) {
+            Err(StreamError::Eval(e)) => e,
+            other => panic!("{other:?}"),
+        }
+    };
+    let one = [1.0; 3];
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for v in [w, product, half] {
+            let error = refuse([0.0, bad, bad], one, v);
+            let EvalError::WeightNotFinite { path, key, element, .. } = &error else { panic!("{error}") };
+            assert_eq!((path, key.as_str(), *element), (&g.value_name(v), "w", 1));
+        }
+    }
+    let error = refuse([1.0, -3e4, 2.0], [1.0, 3.0, 1.0], half);
+    assert_eq!(error.to_string(), "half overflows f16: its largest magnitude is 9e4, computed from weights w, s");
+    let error = refuse([3e38, 0.0, 0.0], [10.0, 0.0, 0.0], product);
+    assert!(matches!(error, EvalError::Overflow { dtype: DType::F32, .. }), "{error}");
+    let error = refuse(one, [-1.0; 3], root);
+    assert_eq!(error.to_string(), "root is not finite although the weights it is computed from are: s");
+}
+
+/// Weights whose bytes are all owned, and which count how many of them are alive.
+struct Counting {
+    alive: std::sync::Arc<AtomicUsize>,
+    peak: AtomicUsize,
+}
+
+impl Weights for Counting {
+    fn weight(&self, _: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+        let alive = self.alive.fetch_add(elements * 4, Ordering::SeqCst) + elements * 4;
+        self.peak.fetch_max(alive, Ordering::SeqCst);
+        Ok(Stored { dtype: StoredType::F32, bytes: vec![0u8; elements * 4].into() })
+    }
+}
+
+#[test]
+fn look_ahead_stays_within_the_budget() {
+    let mut g = Graph::new("many", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let values: Vec<Value> = (0..64).map(|i| net.weight(format!("w{i}"), &[1000])).collect();
+    let alive = std::sync::Arc::new(AtomicUsize::new(0));
+    let weights = Counting { alive: alive.clone(), peak: AtomicUsize::new(0) };
+    stream(&g, &weights, &values, 10_000, &mut |_, bytes| {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        alive.fetch_sub(bytes.len(), Ordering::SeqCst);
+        Ok::<(), Infallible>(())
+    })
+    .unwrap();
+    // Two fit the budget, and one is always allowed.
+    assert!(weights.peak.load(Ordering::SeqCst) <= 12_000, "{:?}", weights.peak);
+}
+
+#[test]
+fn a_failing_receiver_ends_the_stream() {
+    let (g, weights, values) = random_constants(&mut Rng::new(1), 25);
+    let mut calls = 0;
+    let result = stream(&g, &weights, &values, 1 << 20, &mut |i, _| {
+        calls += 1;
+        if i == 3 { Err("disk full") } else { Ok(()) }
+    });
+    assert!(matches!(result, Err(StreamError::Sink("disk full"))));
+    assert_eq!(calls, 4);
+}
+
+#[test]
+fn a_thread_of_the_pool_may_stream() {
+    let (g, weights, values) = random_constants(&mut Rng::new(2), 25);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let inside = pool.install(|| collect(&g, &weights, &values, 1 << 20, usize::MAX).unwrap());
+    assert_eq!(inside, collect(&g, &weights, &values, 1 << 20, usize::MAX).unwrap());
+}
+
+#[test]
+fn integers_are_emitted_as_i32() {
+    let mut g = Graph::new("index", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let generator = Generator::RelativeIndex { query: [2, 2], key: [2, 2], step: [1, 1], order: OffsetOrder::Signed };
+    let index = net.generate("index", generator, Type::new(DType::I32, Shape::fixed(&[4, 4])));
+    let bytes = collect(&g, &MemoryWeights::new(), &[index], 0, usize::MAX).unwrap().remove(0);
+    let numbers: Vec<i32> = bytes.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect();
+    assert_eq!(numbers, [4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4]);
+}
