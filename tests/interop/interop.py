@@ -1,0 +1,118 @@
+"""Export with the command line, read with programs that are not ours, compare with the authors' numbers.
+
+    interop.py VITC FOLDER [--full]
+
+VITC is the binary, FOLDER takes what is written. One line per row of `table.py`; the last line counts them. Every ONNX file passes onnx.checker, strict
+shape inference and ONNX Runtime, every package coremltools' loader and a numpy interpreter of the loaded program, every TensorRT row the real
+compiler. --full runs every variant with seeded weights instead of the golden checkpoints.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import traceback
+
+import numpy as np
+
+import seeded
+import table
+
+HERE = pathlib.Path(__file__).parent
+GOLDEN = HERE.parent.parent / "golden"
+
+
+class Rows:
+    """Runs rows and counts them; a row is a function that returns findings."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def row(self, name, check):
+        try:
+            findings = check()
+        except Exception:  # a row that breaks is a row that fails
+            findings = [traceback.format_exc()]
+        self.passed += not findings
+        self.failed += bool(findings)
+        print(f"{'FAILED' if findings else 'ok'}  {name}", *findings, sep="\n    ", flush=True)
+
+
+def export(vitc, model, target, options, path, weights=None):
+    """Findings of the export itself."""
+    command = [vitc, "export", model, "--target", target, *options, "--force", "-q", "-o", str(path)]
+    if weights:
+        command += ["--weights", str(weights)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return [] if done.returncode == 0 else [f"{' '.join(command)}: exit {done.returncode}", done.stderr.strip()]
+
+
+def read(path, image=None, expect=None, atol=None):
+    """Findings of the foreign readers, each in a process of its own: they must not share protobuf runtimes."""
+    script = "mil_run.py" if path.suffix == ".mlpackage" else "onnx_check.py"
+    command = [sys.executable, str(HERE / script), str(path)]
+    if image:
+        command += ["--input", str(image), "--expect", str(expect), "--atol", repr(atol)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return [] if done.returncode == 0 else [done.stdout.strip(), done.stderr.strip()[-2000:]]
+
+
+def engine(path, kernels=None, fused=None, sync=None):
+    """Findings of TensorRT."""
+    command = [sys.executable, str(HERE / "trt_build.py"), str(path)]
+    bounds = {"--max-kernels": kernels, "--fused": fused, "--max-sync": sync}
+    command += [str(word) for option, bound in bounds.items() if bound is not None for word in (option, bound)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return [] if done.returncode == 0 else [done.stdout.strip(), done.stderr.strip()[-2000:]]
+
+
+def golden(rows, vitc, folder):
+    for family, name, model, half in table.GOLDEN:
+        manifest = json.loads((GOLDEN / family / f"{name}.json").read_text())
+        weights, image = folder / f"{name}.safetensors", folder / f"{name}.input.npy"
+        expect = GOLDEN / family / f"{name}.logits.npy"
+        seeded.write_safetensors(manifest, weights)
+        np.save(image, seeded.image(manifest["input"]["shape"]))
+        largest = float(np.abs(np.load(expect)).max())
+        for target, options, suffix in table.FORMS:
+            label = f"{name} {target} {' '.join(options)}"
+            path = folder / (label.replace(" ", "_").replace("--", "") + suffix)
+            atol = half * largest if "--fp16" in options else table.F32
+            rows.row(label, lambda: export(vitc, model, target, options, path, weights) or read(path, image, expect, atol))
+
+
+def engines(rows, vitc, folder):
+    for model, options, *bounds in table.ENGINES:
+        path = folder / f"{model}.engine.onnx"
+        label = f"{model} engine {' '.join(options)}"
+        rows.row(label, lambda: export(vitc, model, "tensorrt-onnx", options, path) or engine(path, *bounds))
+
+
+def variants(rows, vitc, folder):
+    for model in table.VARIANTS:
+        for target, options, suffix in table.FORMS:
+            path = folder / f"variant{suffix}"
+            label = f"{model} {target} {' '.join(options)}"
+            compiled = (lambda: engine(path)) if target == "tensorrt-onnx" else (lambda: [])
+            rows.row(label, lambda: export(vitc, model, target, options, path) or read(path) or compiled())
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("vitc")
+    args.add_argument("folder", type=pathlib.Path)
+    args.add_argument("--full", action="store_true")
+    a = args.parse_args()
+    a.folder.mkdir(parents=True, exist_ok=True)
+    rows = Rows()
+    if a.full:
+        variants(rows, a.vitc, a.folder)
+    else:
+        golden(rows, a.vitc, a.folder)
+        engines(rows, a.vitc, a.folder)
+    print(f"interop: {rows.passed} passed, {rows.failed} failed")
+    sys.exit(1 if rows.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
