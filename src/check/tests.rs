@@ -1,0 +1,223 @@
+//! The check on real models and on random graphs: what must pass passes, what is wrong is found and named.
+
+use super::*;
+use crate::arch::{self, BuildOptions, SeededWeights};
+use std::fs::File;
+use tempfile::TempDir;
+use vitc_exporters::metadata::{Metadata, WeightSource};
+use vitc_exporters::onnx::{self, OnnxOptions};
+use vitc_ir::eval::MemoryWeights;
+use vitc_ir::testing::{self, Rng, random_graph};
+use vitc_ir::{Stored, Target, WeightError};
+use vitc_passes::LowerOptions;
+
+/// A model with seeded weights and a folder for its artifacts.
+struct Fixture {
+    paper: Graph,
+    weights: SeededWeights,
+    folder: TempDir,
+}
+
+impl Fixture {
+    fn new(model: &str, batch: Dim, resolution: usize) -> Fixture {
+        let (family, variant) = arch::find(model).expect("is a model");
+        let options = BuildOptions { batch, resolution: [resolution; 2], classes: 10, ..BuildOptions::new(variant) };
+        let paper = (family.build)(&options).expect("builds");
+        let weights = SeededWeights::new(&paper, 0);
+        Fixture { paper, weights, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn small() -> Fixture {
+        Fixture::new("efficientformerv2-s0", Dim::Fixed(1), 64)
+    }
+
+    /// Write an artifact from `weights`, which need not be the model's own.
+    fn export(&self, weights: &dyn Weights, precision: DType) -> std::path::PathBuf {
+        let target = Target::onnx(17);
+        let (deploy, _) = vitc_passes::deploy(&self.paper);
+        let (graph, _) = vitc_passes::lower(&deploy, &target, &LowerOptions { precision, interface: DType::F32 });
+        let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
+        let path = self.folder.path().join("model.onnx");
+        let mut file = File::create(&path).expect("creates");
+        onnx::write(&graph, weights, &target, &metadata, &OnnxOptions::default(), &mut file).expect("exports");
+        path
+    }
+
+    fn check(&self, artifact: &Path, options: &Options) -> CheckReport {
+        check(&self.paper, &self.weights, artifact, options).expect("runs")
+    }
+}
+
+/// Weights of which one is wrong.
+struct Wrong<'a> {
+    right: &'a SeededWeights,
+    key: &'static str,
+    factor: f32,
+}
+
+impl Weights for Wrong<'_> {
+    fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+        let stored = self.right.weight(key, elements)?;
+        if key != self.key {
+            return Ok(stored);
+        }
+        let scaled = stored.bytes.chunks_exact(4).flat_map(|b| {
+            let value = f32::from_le_bytes(b.try_into().expect("four bytes")) * self.factor;
+            value.to_le_bytes()
+        });
+        Ok(Stored { dtype: stored.dtype, bytes: scaled.collect::<Vec<u8>>().into() })
+    }
+}
+
+#[test]
+fn an_export_agrees_in_both_precisions() {
+    let model = Fixture::small();
+    let exact = model.check(&model.export(&model.weights, DType::F32), &Options::new(None));
+    assert!(exact.passed && exact.precision == "f32", "{exact}");
+    assert!(exact.worst_relative() < 1e-5, "{exact}");
+    assert_eq!(exact.runs.len(), 3);
+
+    let half = model.check(&model.export(&model.weights, DType::F16), &Options::new(None));
+    assert!(half.passed && half.precision == "f16", "{half}");
+    assert!(half.worst_relative() > 1e-5, "f16 values are rounded: {half}");
+}
+
+#[test]
+fn a_wrong_weight_is_found_and_its_layer_named() {
+    let model = Fixture::small();
+    let keys: Vec<String> = model.paper.weights().map(|(k, _)| k.to_string()).collect();
+    let key = keys.iter().find(|k| k.contains("network.4") && k.ends_with("fc1.weight")).expect("an MLP").clone();
+    let wrong = Wrong { right: &model.weights, key: Box::leak(key.clone().into_boxed_str()), factor: 1.05 };
+    let report = model.check(&model.export(&wrong, DType::F32), &Options::new(None));
+    assert!(!report.passed);
+    let difference = report.first_difference.expect("both sides share names");
+    let block = key.split('.').take(3).collect::<Vec<_>>().join(".");
+    assert!(difference.at.starts_with(&block), "{difference:?} for {key}");
+}
+
+#[test]
+fn a_symbolic_batch_is_checked_at_one_and_three() {
+    let model = Fixture::new("efficientformerv2-s0", Dim::Batch(1), 64);
+    let report = model.check(&model.export(&model.weights, DType::F32), &Options::new(None));
+    assert!(report.passed, "{report}");
+    let batches: Vec<usize> = report.runs.iter().map(|r| r.batch).collect();
+    assert_eq!(batches, [1, 1, 1, 3, 3, 3]);
+    assert_eq!(report.runs[3].comparison.rows, 3);
+}
+
+#[test]
+fn without_memory_the_model_is_checked_in_pieces() {
+    let model = Fixture::small();
+    let options = Options { memory: Some(0), ..Options::new(None) };
+    for precision in [DType::F32, DType::F16] {
+        let report = model.check(&model.export(&model.weights, precision), &options);
+        assert!(report.passed, "{report}");
+        assert!(report.runs.len() > 3 * 5 && report.notes[0].contains("in pieces"), "{report}");
+    }
+    let wrong = Wrong { right: &model.weights, key: "head.bias", factor: 1.5 };
+    let report = model.check(&model.export(&wrong, DType::F32), &options);
+    assert!(!report.passed && report.runs[0].passed, "{report}");
+}
+
+#[test]
+fn a_quick_check_takes_some_pieces() {
+    let model = Fixture::small();
+    let quick = Options { effort: Effort::Quick, ..Options::new(None) };
+    let report = model.check(&model.export(&model.weights, DType::F16), &quick);
+    assert!(report.passed && report.notes[0].starts_with("quick check"), "{report}");
+}
+
+#[test]
+fn another_interface_is_an_error() {
+    let model = Fixture::small();
+    let artifact = model.export(&model.weights, DType::F32);
+    let larger = Fixture::new("efficientformerv2-s0", Dim::Fixed(1), 96);
+    let error = check(&larger.paper, &larger.weights, &artifact, &Options::new(None)).expect_err("sizes differ");
+    assert!(matches!(error, CheckError::Interface(_)), "{error}");
+}
+
+#[test]
+fn values_from_outside_decide() {
+    let model = Fixture::small();
+    let artifact = model.export(&model.weights, DType::F32);
+    let folder = model.folder.path().join("io");
+    let options = Options { save_io: Some(folder.clone()), ..Options::new(None) };
+    model.check(&artifact, &options);
+    let input = npy::read(&folder.join("synthetic-gradient-b1.input.npy")).expect("was saved");
+    let mut expected = npy::read(&folder.join("synthetic-gradient-b1.logits.npy")).expect("was saved");
+    assert!(against(&artifact, &input, &expected, 1e-5, 0.0).expect("runs").passed);
+    expected.data[3] += 0.01;
+    let outside = against(&artifact, &input, &expected, 1e-5, 0.0).expect("runs");
+    assert_eq!((outside.passed, outside.outside), (false, 1));
+    let raw = std::fs::metadata(folder.join("synthetic-gradient-b1.input.raw")).expect("was saved");
+    assert_eq!(raw.len() as usize, input.data.len() * 4);
+
+    // The same input given by the user is compared beside the synthetic ones.
+    let report = model.check(&artifact, &Options { input: Some(input), ..Options::new(None) });
+    assert_eq!(report.runs.iter().filter(|r| !r.synthetic).count(), 1);
+}
+
+#[test]
+fn ranges_name_values_of_the_model() {
+    let model = Fixture::small();
+    let ranges = ranges(&model.paper, &model.weights, None).expect("runs");
+    assert!(ranges.len() > 100 && ranges.iter().all(|r| r.max.is_finite() && model_has(&model.paper, &r.path)));
+}
+
+fn model_has(paper: &Graph, path: &str) -> bool {
+    // Expansions put their parts below the node that they expand.
+    paper.nodes().any(|(_, n)| path == n.path || path.starts_with(&format!("{}.", n.path)) || path.starts_with(&format!("{}:", n.path)))
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let model = Fixture::small();
+    let bytes = std::fs::read(model.export(&model.weights, DType::F16)).expect("was written");
+    let mut rng = Rng::new(7);
+    for _ in 0..24 {
+        let mut damaged = bytes.clone();
+        // The graph's messages lie in the first part of the file.
+        let at = rng.below(40_000.min(damaged.len()));
+        damaged[at] ^= 1 << rng.below(8);
+        if rng.chance(30) {
+            damaged.truncate(rng.below(damaged.len()));
+        }
+        let path = model.folder.path().join("damaged.onnx");
+        std::fs::write(&path, &damaged).expect("writes");
+        // An error or a report; never a panic.
+        let _ = check(&model.paper, &model.weights, &path, &Options::new(None));
+    }
+}
+
+/// Normal weights for every leaf of a graph; variances positive.
+fn random_weights(graph: &Graph, rng: &mut Rng) -> MemoryWeights {
+    let mut weights = MemoryWeights::new();
+    for (key, ty) in graph.weights() {
+        let positive = key.ends_with("running_var");
+        let value = |_| if positive { rng.uniform(0.2, 3.0) } else { 0.3 * rng.normal() } as f32;
+        weights.insert(key, &(0..ty.shape.elements()).map(value).collect::<Vec<f32>>());
+    }
+    weights
+}
+
+#[test]
+fn the_reference_computes_what_the_graph_means() {
+    for seed in 0..40 {
+        let graph = random_graph(seed, testing::Options::default());
+        let mut rng = Rng::new(seed);
+        let weights = random_weights(&graph, &mut rng);
+        let batch = rng.range(1, 3);
+        let reference = Side::Graph { graph: vitc_ir::expand::expand(&graph), weights: &weights };
+        let model = reference.load(Request::outputs(batch)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let input: Vec<f32> = (0..model.input_shape().iter().product()).map(|_| rng.normal() as f32).collect();
+        let got = model.run(&input).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+
+        let image = ndarray::ArrayD::from_shape_vec(model.input_shape(), input.iter().map(|&v| f64::from(v)).collect());
+        let wanted = interpret(&graph, &weights, batch, image.expect("fits"));
+        for (g, w) in got.iter().zip(&wanted) {
+            let scale = w.iter().fold(1f64, |m, v| m.max(v.abs()));
+            let error = g.data.iter().zip(w).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
+            assert!(error <= 2e-4 * scale, "seed {seed}: {error} of {scale}\n{graph}");
+        }
+    }
+}
