@@ -1,7 +1,8 @@
 //! Finding where two computations part, from the values that both have under one name.
 //!
-//! A pass may give a value another meaning under its old name (a convolution that absorbed a norm), so a single value that differs
-//! says nothing. A real fault shows in everything after it: it lies between the last value that agrees and the next.
+//! A pass may give a value another meaning under its old name, so a single value that differs says nothing; products, which absorb what
+//! stands beside them (a norm, a scale), are left out. A real fault shows in everything after it: it lies between the last value that agrees and the
+//! next.
 
 use super::bounds::agrees;
 use super::compare::compare;
@@ -10,7 +11,7 @@ use super::side::Side;
 use super::tract::{Request, Values};
 use super::{CheckError, run};
 use std::collections::HashMap;
-use vitc_ir::DType;
+use vitc_ir::{DType, Op};
 
 /// A value's name as both formats spell it: MIL allows letters, digits and underscores only.
 pub(super) fn key(name: &str) -> String {
@@ -32,6 +33,9 @@ pub(super) fn first_difference(
     let at: HashMap<String, usize> = wanted.iter().enumerate().map(|(i, v)| (key(&v.name), i)).collect();
     let pairs = got.iter().filter_map(|g| {
         let w = &wanted[*at.get(&key(&g.name))?];
+        if absorbs(reference, &w.name) {
+            return None;
+        }
         (w.data.len() == g.data.len()).then(|| (&w.name, compare(&w.data, &g.data, w.data.len())))
     });
     let pairs: Vec<_> = pairs.collect();
@@ -43,4 +47,11 @@ pub(super) fn first_difference(
         max_error: c.max_error,
         max_reference: c.max_reference,
     }))
+}
+
+/// Whether a value of the reference comes from an operator into which passes fold its neighbours.
+fn absorbs(side: &Side<'_>, name: &str) -> bool {
+    let Side::Graph { graph, .. } = side else { return false };
+    let op = graph.find(name).map(|id| &graph.node(id).op);
+    matches!(op, Some(Op::Conv { .. } | Op::Linear | Op::MatMul { .. } | Op::BatchNorm { .. }))
 }

@@ -21,6 +21,8 @@ pub mod npy;
 pub mod report;
 mod side;
 mod spell;
+#[cfg(test)]
+mod tests;
 pub mod tract;
 
 pub use inputs::Synthetic;
@@ -434,6 +436,12 @@ pub fn ranges(
         }
     }
     ranges.retain(|r| !r.path.contains(".spelled."));
+    // A file names a result of the model by its interface; the report follows paths.
+    for output in &paper.outputs {
+        if let Some(range) = ranges.iter_mut().find(|r| r.path == output.name) {
+            range.path = paper.value_name(output.value);
+        }
+    }
     Ok(ranges)
 }
 

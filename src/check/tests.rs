@@ -1,7 +1,8 @@
 //! The check on real models and on random graphs: what must pass passes, what is wrong is found and named.
 
 use super::*;
-use crate::arch::{self, BuildOptions, SeededWeights};
+use crate::arch::seeded::SeededWeights;
+use crate::arch::{self, BuildOptions};
 use std::fs::File;
 use tempfile::TempDir;
 use vitc_exporters::metadata::{Metadata, WeightSource};
@@ -161,12 +162,17 @@ fn values_from_outside_decide() {
 fn ranges_name_values_of_the_model() {
     let model = Fixture::small();
     let ranges = ranges(&model.paper, &model.weights, None).expect("runs");
-    assert!(ranges.len() > 100 && ranges.iter().all(|r| r.max.is_finite() && model_has(&model.paper, &r.path)));
+    assert!(ranges.len() > 100);
+    for range in ranges {
+        assert!(range.max.is_finite() && model_has(&model.paper, &range.path), "{range:?}");
+    }
 }
 
 fn model_has(paper: &Graph, path: &str) -> bool {
     // Expansions put their parts below the node that they expand.
-    paper.nodes().any(|(_, n)| path == n.path || path.starts_with(&format!("{}.", n.path)) || path.starts_with(&format!("{}:", n.path)))
+    paper.nodes().any(|(_, n)| {
+        path == n.path || path.starts_with(&format!("{}.", n.path)) || path.starts_with(&format!("{}:", n.path))
+    })
 }
 
 #[test]
@@ -174,7 +180,7 @@ fn damaged_files_are_errors() {
     let model = Fixture::small();
     let bytes = std::fs::read(model.export(&model.weights, DType::F16)).expect("was written");
     let mut rng = Rng::new(7);
-    for _ in 0..24 {
+    for _ in 0..12 {
         let mut damaged = bytes.clone();
         // The graph's messages lie in the first part of the file.
         let at = rng.below(40_000.min(damaged.len()));
@@ -184,8 +190,10 @@ fn damaged_files_are_errors() {
         }
         let path = model.folder.path().join("damaged.onnx");
         std::fs::write(&path, &damaged).expect("writes");
-        // An error or a report; never a panic.
-        let _ = check(&model.paper, &model.weights, &path, &Options::new(None));
+        // An error or a model that runs or does not; never a panic.
+        if let Ok(loaded) = Model::load(tract::Source::File(&path), Request::outputs(1)) {
+            let _ = loaded.run(&vec![0.5; loaded.input_shape().iter().product()]);
+        }
     }
 }
 
@@ -202,7 +210,7 @@ fn random_weights(graph: &Graph, rng: &mut Rng) -> MemoryWeights {
 
 #[test]
 fn the_reference_computes_what_the_graph_means() {
-    for seed in 0..40 {
+    for seed in 0..24 {
         let graph = random_graph(seed, testing::Options::default());
         let mut rng = Rng::new(seed);
         let weights = random_weights(&graph, &mut rng);
@@ -212,8 +220,9 @@ fn the_reference_computes_what_the_graph_means() {
         let input: Vec<f32> = (0..model.input_shape().iter().product()).map(|_| rng.normal() as f32).collect();
         let got = model.run(&input).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
 
-        let image = ndarray::ArrayD::from_shape_vec(model.input_shape(), input.iter().map(|&v| f64::from(v)).collect());
-        let wanted = interpret(&graph, &weights, batch, image.expect("fits"));
+        let image: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
+        let image = ndarray::ArrayD::from_shape_vec(model.input_shape(), image).expect("fits");
+        let wanted = vitc_ir::eval::run(&graph, &weights, &[image], batch).expect("evaluates");
         for (g, w) in got.iter().zip(&wanted) {
             let scale = w.iter().fold(1f64, |m, v| m.max(v.abs()));
             let error = g.data.iter().zip(w).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
