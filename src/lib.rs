@@ -4,7 +4,13 @@
 //! passes, target graph, exporter, file, check, place.
 
 pub mod arch;
+pub mod artifact;
 pub mod check;
 pub mod checkpoint;
+pub mod cli;
+pub mod export;
+pub mod model;
 pub mod nearest;
+pub mod pending;
 pub mod place;
+pub mod stages;

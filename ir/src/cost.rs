@@ -88,8 +88,12 @@ pub fn parameters(graph: &Graph) -> u64 {
 
 /// Elements of the trained tensors that the graph asks for, as papers count parameters: running statistics are not trained.
 pub fn trained_parameters(graph: &Graph) -> u64 {
-    let trained = |key: &str| !key.ends_with("running_mean") && !key.ends_with("running_var");
-    graph.weights().filter(|(key, _)| trained(key)).map(|(_, t)| t.shape.elements() as u64).sum()
+    graph.weights().filter(|(key, _)| is_trained(key)).map(|(_, t)| t.shape.elements() as u64).sum()
+}
+
+/// Whether a weight is trained rather than a running statistic.
+pub fn is_trained(key: &str) -> bool {
+    !key.ends_with("running_mean") && !key.ends_with("running_var")
 }
 
 /// Constant values that run-time nodes (or outputs) read, each once, in order of first use: what an artifact stores.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A mapped file.
 #[derive(Debug)]
-pub(super) struct Mapped {
+pub(crate) struct Mapped {
     path: PathBuf,
     map: Option<memmap2::Mmap>,
 }
@@ -17,7 +17,7 @@ pub(super) struct Mapped {
 impl Mapped {
     /// Map the regular file at `path`. Pipes and devices are refused: they have no size and opening them may block.
     #[allow(unsafe_code)] // see the argument below
-    pub(super) fn open(path: &Path) -> io::Result<Mapped> {
+    pub(crate) fn open(path: &Path) -> io::Result<Mapped> {
         let length = match std::fs::metadata(path)? {
             found if found.is_file() => found.len(),
             _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
@@ -37,12 +37,18 @@ impl Mapped {
     }
 
     /// The whole file.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or(&[])
     }
 
     /// Where it was found.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }

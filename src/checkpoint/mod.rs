@@ -33,7 +33,7 @@ pub use names::NameTable;
 pub use select::{SelectOptions, Selected};
 pub use tensor::{ElementType, TensorInfo};
 
-use mapped::Mapped;
+pub(crate) use mapped::Mapped;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

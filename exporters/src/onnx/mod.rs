@@ -13,6 +13,7 @@ mod read;
 mod text;
 mod write;
 
+pub use prost::bytes::Bytes;
 pub use read::{ENTRY_LIMIT, ITEM_LIMIT, Inspection, Port, ReadError, inspect};
 pub use text::text;
 pub use write::{DataFile, INLINE_LIMIT, OnnxOptions, size_of, write, write_external};

@@ -1,0 +1,139 @@
+//! An artifact as it lies on disk: an ONNX file or a CoreML package, described in one form.
+
+use crate::checkpoint::Mapped;
+use crate::export::Port;
+use crate::pending::{self as coreml, InputForm};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use vitc_exporters::{metadata, onnx};
+
+/// What an artifact says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Artifact {
+    /// `ONNX opset 17, IR 8` or `ML Program for iOS 15`.
+    pub format: String,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// Operations, constants not counted.
+    pub nodes: usize,
+    /// Operations by kind.
+    pub ops: BTreeMap<String, usize>,
+    /// Elements of its float constants.
+    pub parameters: u64,
+    /// What goes in.
+    pub inputs: Vec<Port>,
+    /// What comes out.
+    pub outputs: Vec<Port>,
+    /// Keys and values.
+    pub metadata: BTreeMap<String, String>,
+    /// Names of the files beside it that hold constants.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_files: Vec<String>,
+}
+
+/// Why an artifact cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The file cannot be opened.
+    #[error("{}: cannot be opened: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not ONNX.
+    #[error("{}: not an ONNX file that vitc can read: {source}\n  it may be cut short: compare its size with the original's", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: onnx::ReadError,
+    },
+    /// It is not a package of ours.
+    #[error("{}: not a CoreML package that vitc can read: {source}\n  vitc reads the packages that it writes", path.display())]
+    CoreMl {
+        /// The package.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: coreml::ReadError,
+    },
+}
+
+/// Whether a path is an artifact by its name.
+pub fn is_artifact(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "onnx" || e == "mlpackage")
+}
+
+/// Whether vitc wrote the artifact at `path`: its metadata say so. What cannot be read is not ours.
+pub fn written_by_vitc(path: &Path) -> bool {
+    Artifact::open(path).is_ok_and(|a| a.metadata.contains_key(metadata::VERSION_KEY))
+}
+
+impl Artifact {
+    /// Read the description of the artifact at `path`. Constants are not read.
+    ///
+    /// # Errors
+    /// If it cannot be opened or is neither form.
+    pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
+        if path.is_dir() { Artifact::package(path) } else { Artifact::file(path) }
+    }
+
+    fn file(path: &Path) -> Result<Artifact, ArtifactError> {
+        let io = |source| ArtifactError::Io { path: path.to_path_buf(), source };
+        let mapped = Mapped::open(path).map_err(io)?;
+        let mut bytes = mapped.bytes().len() as u64;
+        let found = onnx::inspect(onnx::Bytes::from_owner(mapped))
+            .map_err(|source| ArtifactError::Onnx { path: path.to_path_buf(), source })?;
+        let data_files: Vec<String> = found.data_files.into_iter().filter(|n| is_plain_name(n)).collect();
+        bytes += data_files.iter().filter_map(|n| path.with_file_name(n).metadata().ok()).map(|m| m.len()).sum::<u64>();
+        let port = |p: onnx::Port| match p.ty.split_once('[') {
+            Some((dtype, shape)) => Port {
+                name: p.name,
+                dtype: dtype.replace('f', "fp"),
+                shape: shape.trim_end_matches(']').replace(',', "x"),
+            },
+            None => Port { name: p.name, dtype: p.ty, shape: String::new() },
+        };
+        Ok(Artifact {
+            format: format!("ONNX opset {}, IR {}", found.opset, found.ir_version),
+            bytes,
+            nodes: found.nodes,
+            ops: found.op_counts.into_iter().collect(),
+            parameters: found.parameters,
+            inputs: found.inputs.into_iter().map(port).collect(),
+            outputs: found.outputs.into_iter().map(port).collect(),
+            metadata: found.metadata.into_iter().collect(),
+            data_files,
+        })
+    }
+
+    fn package(path: &Path) -> Result<Artifact, ArtifactError> {
+        let found = coreml::read(path).map_err(|source| ArtifactError::CoreMl { path: path.to_path_buf(), source })?;
+        let (mut inputs, outputs) = Port::of(&found.graph);
+        if found.interface.input == InputForm::Image {
+            inputs.iter_mut().for_each(|p| p.dtype = "image".into());
+        }
+        Ok(Artifact {
+            format: format!("ML Program for iOS {}", found.release.ios),
+            bytes: found.bytes,
+            nodes: found.op_counts.iter().map(|(_, n)| n).sum(),
+            ops: found.op_counts.into_iter().collect(),
+            parameters: vitc_ir::cost::parameters(&found.graph),
+            inputs,
+            outputs,
+            metadata: found.metadata,
+            data_files: Vec::new(),
+        })
+    }
+}
+
+/// Whether a data file's name stays in the artifact's folder.
+fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
+}

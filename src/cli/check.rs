@@ -1,0 +1,189 @@
+//! `vitc check`: whether an artifact that lies on disk computes what its model computes.
+
+use super::export::Extent;
+use super::model_args::ModelArgs;
+use super::progress::Progress;
+use super::{Answer, Exit, Failure, Outcome, summary};
+use crate::arch::{Head, Results};
+use crate::artifact::{Artifact, ArtifactError};
+use crate::check::{self, CheckReport, Effort, Outside};
+use crate::export::{CHOICE_KEY, Expectation, HEAD_KEY};
+use crate::model::{Model, ModelRequest};
+use clap::Parser;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use vitc_ir::{DType, Dim};
+
+/// Check an artifact: against the model it was made from, or against values from outside.
+///
+/// With a model it runs both and compares them value by value. Which model, at which size, the artifact's metadata say; the weights must be given
+/// again. With --input and --expect it runs the artifact alone and compares with your own numbers.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  vitc check efficientformerv2-s0.onnx --weights eformer_s0_450.pth
+  vitc check efficientformerv2-s0.mlpackage --input x.npy --expect logits.npy")]
+pub(super) struct Args {
+    /// The .onnx file or .mlpackage.
+    #[arg(value_name = "ARTIFACT")]
+    artifact: PathBuf,
+
+    /// The model, if the artifact does not say.
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+
+    #[command(flatten)]
+    model_args: ModelArgs,
+
+    #[command(flatten)]
+    expect: ExpectArgs,
+
+    /// How much is run: `quick` takes the first and last block of each stage, one by one.
+    #[arg(long, value_enum, default_value_t = Extent::Full, help_heading = "Check")]
+    check: Extent,
+
+    /// Write the check's inputs and reference outputs to this folder, as .npy and as raw floats for `trtexec --loadInputs`.
+    #[arg(long, value_name = "DIR", help_heading = "Check")]
+    save_io: Option<PathBuf>,
+
+    /// One JSON object on stdout instead of the table, on failure too.
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+/// Values from outside.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExpectArgs {
+    /// An input for the artifact, as PyTorch saw it: a .npy file of floats.
+    #[arg(long, value_name = "FILE.npy", requires = "expect", help_heading = "Check")]
+    input: Option<PathBuf>,
+
+    /// What PyTorch answered to it: a .npy file of floats.
+    #[arg(long, value_name = "FILE.npy", requires = "input", help_heading = "Check")]
+    expect: Option<PathBuf>,
+
+    /// Largest absolute difference from --expect [default: the check's own bound].
+    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
+    atol: Option<f64>,
+
+    /// Allowed difference from --expect in proportion to each value [default: 0].
+    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
+    rtol: Option<f64>,
+}
+
+impl ExpectArgs {
+    /// The library's request, if there is one.
+    pub(super) fn request(&self) -> Option<Expectation> {
+        let (input, expected) = (self.input.clone()?, self.expect.clone()?);
+        Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) })
+    }
+}
+
+/// What was found, for `--json`.
+#[derive(Debug, Serialize)]
+struct Found {
+    artifact: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'static str>,
+    check: Option<CheckReport>,
+    expect: Option<Outside>,
+}
+
+impl From<ArtifactError> for Failure {
+    fn from(error: ArtifactError) -> Failure {
+        Failure::failed(error)
+    }
+}
+
+/// Run the command.
+pub(super) fn run(args: Args) -> Outcome {
+    let artifact = Artifact::open(&args.artifact)?;
+    let progress = Progress::new(false);
+    let uncheckable = |e: check::CheckError| Failure::failed(format!("{}: {e}", args.artifact.display()));
+    let precision = match artifact.metadata.get("vitc.precision").map(String::as_str) {
+        Some("f16") => DType::F16,
+        _ => DType::F32,
+    };
+    progress.step("checking the artifact");
+    let expect = match args.expect.request() {
+        Some(e) => Some(e.compare(&args.artifact, precision).map_err(uncheckable)?),
+        None => None,
+    };
+    let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
+    let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
+    if !alone {
+        let model = Model::load(&request(&args, &artifact)?)?;
+        let options = check::Options {
+            probabilities: artifact.outputs.first().is_some_and(|o| o.name == "probabilities"),
+            effort: if args.check == Extent::Quick { Effort::Quick } else { Effort::Full },
+            save_io: args.save_io.clone(),
+            ..check::Options::new(Some(model.preprocessing()))
+        };
+        let weights = model.weights.weights();
+        found.check = Some(check::check(&model.graph, weights, &args.artifact, &options).map_err(uncheckable)?);
+        found.model = Some(model.variant.name);
+    }
+    drop(progress);
+    answer(found)
+}
+
+/// The model that the artifact was made from, as its metadata and interface tell.
+fn request(args: &Args, artifact: &Artifact) -> Result<ModelRequest, Failure> {
+    let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
+    let name = args.model.as_deref().or(said("vitc.architecture"));
+    if name.is_none() && args.model_args.weights.is_none() {
+        let todo = "name the MODEL and give its --weights, or compare with --input and --expect";
+        return Err(Failure::usage(format!("the artifact does not say which model it is\n  {todo}")));
+    }
+    if args.model_args.weights.is_none() && args.model_args.seed.is_none() && said("vitc.seed").is_none() {
+        let file = said("vitc.source").unwrap_or("the checkpoint");
+        return Err(Failure::usage(format!("the artifact holds trained weights\n  give them again: --weights {file}")));
+    }
+    let base = args.model_args.request(name.map(str::to_string));
+    let dims: Vec<&str> = artifact.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
+    let size = |i: usize| dims.get(i).and_then(|d| d.parse::<usize>().ok());
+    let pyramid = artifact.outputs.len() > 1 && artifact.outputs.iter().all(|o| o.name.starts_with("stage"));
+    let features = artifact.outputs.first().is_some_and(|o| o.name == "features");
+    let classes = artifact.outputs.first().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
+    let head = match said(HEAD_KEY) {
+        Some("head") if base.head == Head::Average => Head::Class,
+        Some("dist_head") if base.head == Head::Average => Head::Distillation,
+        _ => base.head,
+    };
+    let recorded = artifact.metadata.iter().filter_map(|(k, v)| Some((k.strip_prefix(CHOICE_KEY)?, v)));
+    let mut choices: BTreeMap<String, String> = recorded.map(|(k, v)| (k.to_string(), v.clone())).collect();
+    choices.extend(base.choices.clone());
+    Ok(ModelRequest {
+        head,
+        choices,
+        seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
+        batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),
+        resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
+        classes: classes.filter(|_| !pyramid && !features),
+        results: match (pyramid, features) {
+            (true, _) => Results::Pyramid,
+            (_, true) => Results::Features,
+            _ => Results::Logits,
+        },
+        ..base
+    })
+}
+
+/// The table, or the failure with it.
+fn answer(found: Found) -> Outcome {
+    let mut text = format!("{}\n\n", found.artifact.display());
+    if let Some(check) = &found.check {
+        check.to_string().lines().for_each(|line| text.push_str(&format!("  {}\n", line.trim_end())));
+    }
+    if let Some(outside) = &found.expect {
+        text.push_str(&format!("  {}\n", summary::expectation(outside)));
+    }
+    let json = serde_json::to_value(&found).map_err(Failure::failed)?;
+    let passed = found.check.is_none_or(|c| c.passed) && found.expect.is_none_or(|e| e.passed);
+    if passed {
+        return Ok(Answer { text, json, warning: None });
+    }
+    let message = format!("the artifact failed its check: {}", text.trim_end());
+    Err(Failure { exit: Exit::Check, message, report: Some(json) })
+}

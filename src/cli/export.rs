@@ -1,0 +1,316 @@
+//! `vitc export`: from a checkpoint to a checked artifact.
+
+use super::check::ExpectArgs;
+use super::model_args::{Classifier, ModelArgs, pair};
+use super::progress::Progress;
+use super::{Answer, Exit, Failure, Outcome, summary, text};
+use crate::arch::Results;
+use crate::check::Effort;
+use crate::export::{self, Error, Event, Kind, Request};
+use crate::model::ModelRequest;
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+use vitc_ir::{DType, Dim};
+
+/// Export a model: checkpoint in, checked ONNX file or CoreML package out.
+///
+/// The file appears in its place only when it is complete and has passed its check: it is run and compared, value by value, with the model
+/// as its paper describes it. What was there before stays until then, and is replaced only if vitc wrote it (or with --force).
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  vitc export --weights eformer_s0_450.pth --target coreml
+  vitc export --weights eformer_s0_450.pth --target tensorrt-onnx --fp16 --batch dynamic -o engines/
+  vitc export efficientformerv2-l --target onnx          without weights: to measure latency only")]
+pub(super) struct Args {
+    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out.
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+
+    /// What the file is for: plain ONNX, ONNX for TensorRT, or CoreML.
+    #[arg(long, value_enum, help_heading = "Artifact")]
+    target: Option<TargetName>,
+
+    /// Where the file goes. A path that ends in `/`, or a folder, takes the default name: MODEL.onnx, MODEL-fp16.onnx, MODEL.mlpackage.
+    #[arg(short, long, value_name = "PATH", help_heading = "Artifact")]
+    out: Option<PathBuf>,
+
+    /// Replace what is in the way even if vitc did not write it.
+    #[arg(long, help_heading = "Artifact")]
+    force: bool,
+
+    /// Opset of the ONNX file, 17 to 23 [default: 17].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(17..=23), help_heading = "Artifact")]
+    opset: Option<u32>,
+
+    /// Oldest iOS version that must load the package: 15, 16, 17, 18 or 26 [default: the oldest that can hold it].
+    #[arg(long, value_name = "VERSION", value_parser = ios, hide_possible_values = true, help_heading = "Artifact")]
+    ios: Option<u32>,
+
+    #[command(flatten)]
+    model_args: ModelArgs,
+
+    /// Number of classes. With --weights it is compared with the checkpoint's; without, it sizes the classifier.
+    #[arg(long, value_name = "N", value_parser = classes, help_heading = "Weights")]
+    num_classes: Option<usize>,
+
+    /// What the model returns.
+    #[arg(long, value_enum, default_value_t = Returns::Logits, help_heading = "Interface")]
+    output: Returns,
+
+    /// Return probabilities instead of scores.
+    #[arg(long, help_heading = "Interface")]
+    softmax: bool,
+
+    /// Names of the classes, one a line. CoreML becomes a classifier that answers with a label; ONNX keeps its scores and carries the names in
+    /// its metadata.
+    #[arg(long, value_name = "FILE", help_heading = "Interface")]
+    labels: Option<PathBuf>,
+
+    /// Who made the model.
+    #[arg(long, value_name = "TEXT", help_heading = "Metadata")]
+    author: Option<String>,
+
+    /// Licence of the weights.
+    #[arg(long, value_name = "TEXT", help_heading = "Metadata")]
+    license: Option<String>,
+
+    /// What the model is for.
+    #[arg(long, value_name = "TEXT", help_heading = "Metadata")]
+    description: Option<String>,
+
+    /// A further entry. Repeatable.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, help_heading = "Metadata")]
+    set: Vec<(String, String)>,
+
+    /// Compute in half precision: the default of coreml. ONNX files keep sums and softmax in single precision.
+    #[arg(long, conflicts_with = "fp32", help_heading = "Numbers and shapes")]
+    fp16: bool,
+
+    /// Compute in single precision: the default of the ONNX targets. On CoreML it does not run on the Neural Engine.
+    #[arg(long, help_heading = "Numbers and shapes")]
+    fp32: bool,
+
+    /// Element type of input and output; fp16 needs iOS 16 on CoreML.
+    #[arg(long, value_enum, default_value_t = Float::Fp32, help_heading = "Numbers and shapes")]
+    io: Float,
+
+    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
+    batch: Dim,
+
+    /// Input size: a side, or HEIGHTxWIDTH [default: that of the checkpoint's tables, else the published one].
+    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
+    resolution: Option<[usize; 2]>,
+
+    /// How much is run: `quick` takes the first and last block of each stage, one by one.
+    #[arg(long, value_enum, default_value_t = Extent::Full, help_heading = "Check")]
+    check: Extent,
+
+    /// Write the artifact without running it.
+    #[arg(long, help_heading = "Check")]
+    no_check: bool,
+
+    #[command(flatten)]
+    expect: ExpectArgs,
+
+    /// Write the check's inputs and reference outputs to this folder, as .npy and as raw floats for `trtexec --loadInputs`.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_check", help_heading = "Check")]
+    save_io: Option<PathBuf>,
+
+    /// Leave an artifact that failed its check as PATH.failed, to look at.
+    #[arg(long, conflicts_with = "no_check", help_heading = "Check")]
+    keep_failed: bool,
+
+    /// Print the graph that would be written, as text, and write nothing.
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["out", "force", "no_check", "keep_failed"], help_heading = "Output")]
+    emit: Option<Emit>,
+
+    /// One JSON object on stdout instead of the summary, on failure too.
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+
+    /// No summary, no notices, no progress: only errors.
+    #[arg(short, long, help_heading = "Output")]
+    quiet: bool,
+}
+
+/// What the artifact is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TargetName {
+    /// ONNX for ONNX Runtime and the like.
+    Onnx,
+    /// ONNX that TensorRT builds into fused kernels.
+    TensorrtOnnx,
+    /// A CoreML package for Apple's Neural Engine.
+    Coreml,
+}
+
+/// Element type, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Float {
+    Fp32,
+    Fp16,
+}
+
+/// How much of the check runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Extent {
+    /// The whole model on every input.
+    Full,
+    /// First and last block of each stage.
+    Quick,
+}
+
+/// What the model returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Returns {
+    /// Class scores.
+    Logits,
+    /// The pooled features in front of the classifier.
+    Features,
+    /// The four stage maps, for detection and segmentation.
+    Pyramid,
+}
+
+/// A graph on the road.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Emit {
+    /// As the artifact would hold it.
+    Ir,
+    /// After the passes that suit every target.
+    IrDeploy,
+    /// As the paper has it.
+    IrPaper,
+}
+
+fn batch(text: &str) -> Result<Dim, String> {
+    match text.parse::<usize>() {
+        Ok(n) if (1..=4096).contains(&n) => Ok(Dim::Fixed(n)),
+        _ if text == "dynamic" => Ok(Dim::Batch(1)),
+        _ => Err("expected a number from 1 to 4096, or `dynamic`".into()),
+    }
+}
+
+fn classes(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if (1..=1_000_000).contains(&n) => Ok(n),
+        _ => Err("expected a number from 1 to 1000000".into()),
+    }
+}
+
+fn ios(text: &str) -> Result<u32, String> {
+    let known = crate::pending::RELEASES.map(|r| r.ios);
+    text.parse().ok().filter(|v| known.contains(v)).ok_or_else(|| "expected 15, 16, 17, 18 or 26".to_string())
+}
+
+impl Args {
+    /// The library's request; a flag that the target does not use is an error.
+    fn request(&self) -> Result<Request, Failure> {
+        let Some(target) = self.target else {
+            let line = |t: &TargetName| {
+                let value = t.to_possible_value().expect("no target is hidden");
+                format!("  --target {:<14} {}", value.get_name(), value.get_help().cloned().unwrap_or_default())
+            };
+            let lines: Vec<String> = TargetName::value_variants().iter().map(line).collect();
+            return Err(Failure::usage(format!("--target is missing: what is the file for?\n{}", lines.join("\n"))));
+        };
+        let unused = |flag: &str, given: bool, only: &str| match given {
+            true => Err(Failure::usage(format!("{flag} is for {only}: leave it out"))),
+            false => Ok(()),
+        };
+        let kind = match target {
+            TargetName::Coreml => {
+                unused("--opset", self.opset.is_some(), "--target onnx and --target tensorrt-onnx")?;
+                Kind::CoreMl { ios: self.ios }
+            }
+            TargetName::Onnx | TargetName::TensorrtOnnx => {
+                unused("--ios", self.ios.is_some(), "--target coreml")?;
+                let opset = self.opset.unwrap_or(17);
+                if target == TargetName::Onnx { Kind::Onnx { opset } } else { Kind::TensorRt { opset } }
+            }
+        };
+        if self.output != Returns::Logits {
+            for (flag, given) in [("--softmax", self.softmax), ("--labels", self.labels.is_some())] {
+                unused(flag, given, "models that return class scores")?;
+            }
+            unused("--head", self.model_args.head != Classifier::Average, "models that return class scores")?;
+        }
+        let precision = match (self.fp16, self.fp32) {
+            (true, _) => Some(DType::F16),
+            (_, true) => Some(DType::F32),
+            _ => None,
+        };
+        Ok(Request {
+            model: ModelRequest {
+                batch: self.batch,
+                resolution: self.resolution,
+                classes: self.num_classes,
+                results: match self.output {
+                    Returns::Logits => Results::Logits,
+                    Returns::Features => Results::Features,
+                    Returns::Pyramid => Results::Pyramid,
+                },
+                ..self.model_args.request(self.model.clone())
+            },
+            kind,
+            precision,
+            interface: if self.io == Float::Fp16 { DType::F16 } else { DType::F32 },
+            output: self.out.clone(),
+            force: self.force,
+            check: match self.check {
+                _ if self.no_check => None,
+                Extent::Full => Some(Effort::Full),
+                Extent::Quick => Some(Effort::Quick),
+            },
+            expect: self.expect.request(),
+            save_io: self.save_io.clone(),
+            softmax: self.softmax,
+            keep_failed: self.keep_failed,
+            labels: self.labels.clone(),
+            author: self.author.clone(),
+            license: self.license.clone(),
+            description: self.description.clone(),
+            extra: self.set.clone(),
+        })
+    }
+}
+
+/// Run the command.
+pub(super) fn run(args: Args) -> Outcome {
+    let request = args.request()?;
+    let progress = Progress::new(args.quiet);
+    let watch = |event: Event<'_>| match event {
+        Event::Step(what) => progress.step(what),
+        Event::Notice(text) if !args.quiet => progress.notice(text),
+        Event::Notice(_) => {}
+    };
+    if let Some(emit) = args.emit {
+        let lowered = export::lower(&request, &watch)?;
+        let graph = match emit {
+            Emit::Ir => &lowered.graph,
+            Emit::IrDeploy => &lowered.deploy,
+            Emit::IrPaper => &lowered.model.graph,
+        };
+        let text = graph.to_string();
+        return Ok(Answer { json: serde_json::json!({ "ir": text }), text, warning: None });
+    }
+    let report = export::export(&request, &watch)?;
+    drop(progress);
+    let warning = summary::untrained(&report);
+    let text = if args.quiet { String::new() } else { summary::text(&report) };
+    Ok(Answer { text, json: serde_json::to_value(&report).map_err(Failure::failed)?, warning })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let message = error.to_string();
+        match error {
+            Error::Check { report, .. } => {
+                Failure { exit: Exit::Check, message, report: serde_json::to_value(report).ok() }
+            }
+            e if e.is_usage() => Failure::usage(message),
+            _ => Failure::failed(message),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The command line.
+//!
+//! Invariants: the result of a command goes to stdout and nothing else does, so it can be piped; notices, progress and errors go to
+//! stderr. With `--json` stdout holds exactly one object, however the command ends. Exit codes: 0 done, 1 failed, 2 wrong use, 3 the check
+//! failed. Every command only translates: arguments into a request to the library, the library's report into text or JSON.
+
+mod check;
+mod export;
+mod inspect;
+mod list;
+mod model_args;
+mod progress;
+mod summary;
+mod text;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Turn a trained efficient vision transformer into the file that a phone or an NVIDIA GPU runs fast.
+///
+/// A PyTorch checkpoint goes in; an ONNX file or a CoreML package comes out, in one step and without Python. Before the file takes its
+/// place it is run and compared with the model as its paper describes it.
+#[derive(Debug, Parser)]
+#[command(name = "vitc", version, max_term_width = 110, after_help = AFTER_HELP)]
+#[command(arg_required_else_help = true, subcommand_required = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  vitc export --weights eformer_s0_450.pth --target coreml
+  vitc export efficientformerv2-l --target tensorrt-onnx --fp16 --batch dynamic
+  vitc inspect eformer_s0_450.pth
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 the artifact failed its check.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Export(Box<export::Args>),
+
+    Check(Box<check::Args>),
+    Inspect(inspect::Args),
+    List(list::Args),
+}
+
+/// What a command has to say when it is done.
+#[derive(Debug)]
+struct Answer {
+    /// The result for a person, on stdout.
+    text: String,
+    /// The same for a program.
+    json: serde_json::Value,
+    /// Said last, on stderr.
+    warning: Option<String>,
+}
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    /// What, where, why, what to do.
+    message: String,
+    /// What is known all the same: the report of an artifact that failed its check.
+    report: Option<serde_json::Value>,
+}
+
+/// Why a command fails, as an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Failed = 1,
+    Usage = 2,
+    Check = 3,
+}
+
+impl Failure {
+    fn usage(message: impl Into<String>) -> Failure {
+        Failure { exit: Exit::Usage, message: message.into(), report: None }
+    }
+
+    fn failed(message: impl std::fmt::Display) -> Failure {
+        Failure { exit: Exit::Failed, message: message.to_string(), report: None }
+    }
+}
+
+impl From<crate::model::ModelError> for Failure {
+    fn from(error: crate::model::ModelError) -> Failure {
+        if error.is_usage() { Failure::usage(error.to_string()) } else { Failure::failed(error) }
+    }
+}
+
+type Outcome = Result<Answer, Failure>;
+
+/// Run the program on the process's arguments.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
+    ExitCode::from(run(&args, &mut out, &mut err))
+}
+
+/// Run one command line and return its exit code. A stream that nobody reads any more (`vitc list | head -1`) is not an error.
+fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let json = args.iter().any(|a| a == "--json");
+    let (name, outcome) = match Cli::try_parse_from(args) {
+        Err(e) if !e.use_stderr() => {
+            let _ = write!(out, "{}", e.render());
+            return 0;
+        }
+        Err(e) => {
+            let message = e.render().to_string();
+            let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end().to_string();
+            let asked = args.iter().skip(1).find_map(|a| a.to_str().filter(|a| !a.starts_with('-')));
+            let known = asked.filter(|a| Cli::command().find_subcommand(a).is_some());
+            (known.unwrap_or("vitc").to_string(), Err(Failure::usage(message)))
+        }
+        Ok(cli) => match cli.command {
+            Command::Export(args) => ("export".into(), export::run(*args)),
+
+            Command::Check(args) => ("check".into(), check::run(*args)),
+            Command::Inspect(args) => ("inspect".into(), inspect::run(args)),
+            Command::List(args) => ("list".into(), list::run(args)),
+        },
+    };
+    finish(&name, outcome, json, out, err)
+}
+
+/// Write what a command has to say.
+fn finish(command: &str, outcome: Outcome, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let mut object = serde_json::json!({ "vitc": env!("CARGO_PKG_VERSION"), "command": command });
+    let mut extend = |more: serde_json::Value| {
+        if let (Some(object), serde_json::Value::Object(more)) = (object.as_object_mut(), more) {
+            object.extend(more);
+        }
+    };
+    let exit = match outcome {
+        Ok(answer) => {
+            extend(serde_json::json!({ "ok": true, "exit": 0 }));
+            extend(answer.json);
+            if !json {
+                let _ = write!(out, "{}", answer.text);
+            }
+            let _ = out.flush();
+            if let Some(warning) = answer.warning {
+                let _ = writeln!(err, "warning: {warning}");
+            }
+            0
+        }
+        Err(failure) => {
+            let exit = failure.exit as u8;
+            extend(serde_json::json!({ "ok": false, "exit": exit, "error": failure.message }));
+            extend(failure.report.unwrap_or_default());
+            let _ = writeln!(err, "error: {}", failure.message);
+            exit
+        }
+    };
+    if json {
+        let _ = writeln!(out, "{object:#}");
+    }
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn json_is_one_object_however_the_command_ends() {
+        let lines: [&[&str]; 5] = [
+            &["vitc", "list", "--json"],
+            &["vitc", "export", "--json"],
+            &["vitc", "export", "--json", "--no-such-flag"],
+            &["vitc", "--json"],
+            &["vitc", "inspect", "no/such/file.pth", "--json"],
+        ];
+        for (line, exit) in lines.into_iter().zip([0, 2, 2, 2, 1]) {
+            let args: Vec<OsString> = line.iter().map(OsString::from).collect();
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            assert_eq!(run(&args, &mut out, &mut err), exit, "{line:?}: {}", String::from_utf8_lossy(&err));
+            let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(object["exit"], exit, "{line:?}");
+            assert_eq!(object["ok"], exit == 0, "{line:?}");
+            assert_eq!(object["error"].is_string(), exit != 0, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the program is doing, for a person who waits: a line on stderr, on a terminal only, and only once a second has passed.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// A line that says what is being done; it goes away with this value.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// Closing this channel stops the timer.
+    _running: Option<Sender<()>>,
+}
+
+impl Progress {
+    /// Nothing is shown for the first second, and never with `quiet` or without a terminal.
+    pub(super) fn new(quiet: bool) -> Progress {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if quiet || !std::io::stderr().is_terminal() {
+            return Progress { bar, _running: None };
+        }
+        bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is valid"));
+        let (running, stopped) = channel::<()>();
+        let shown = bar.clone();
+        std::thread::spawn(move || {
+            if stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(Duration::from_millis(120));
+            }
+        });
+        Progress { bar, _running: Some(running) }
+    }
+
+    /// What is being done now.
+    pub(super) fn step(&self, what: &str) {
+        self.bar.set_message(what.to_string());
+    }
+
+    /// Write a line to stderr without tearing the progress line.
+    pub(super) fn notice(&self, text: &str) {
+        self.bar.suspend(|| {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "note: {text}");
+        });
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,120 @@
+//! The summary of an export: the report as a person reads it.
+
+use super::text::{bytes, si, table};
+use crate::check::Outside;
+use crate::export::{Port, Report, WeightsLine};
+use std::fmt::Write;
+
+/// Kinds of operations that the summary names; the rest is counted together.
+const NAMED_OPS: usize = 8;
+
+/// The whole summary.
+pub(super) fn text(report: &Report) -> String {
+    let mut out = format!("{}\n\n", report.artifact.path.display());
+    out.push_str(&facts(report));
+    out.push_str(&passes(report));
+    out.push_str(&check(report));
+    if !report.next.is_empty() {
+        out.push_str("\nnext\n");
+        for line in &report.next {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
+}
+
+/// The last line on stderr for weights that nobody trained.
+pub(super) fn untrained(report: &Report) -> Option<String> {
+    match &report.weights {
+        WeightsLine::Seeded { seed } => Some(format!(
+            "untrained weights (seed {seed}): this file is for measuring latency only; give --weights for a real one"
+        )),
+        WeightsLine::Checkpoint { .. } => None,
+    }
+}
+
+fn facts(report: &Report) -> String {
+    let [h, w] = report.resolution;
+    let artifact = &report.artifact;
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    let mut row = |name: &str, text: String| rows.push([name.to_string(), text]);
+    row("model", format!("{}, {h}x{w}, batch {}", report.model, report.batch));
+    match &report.weights {
+        WeightsLine::Checkpoint { file, blake3, found } => {
+            row("weights", format!("{} (BLAKE3 {})", file.display(), blake3.get(..16).unwrap_or(blake3)));
+            for line in found {
+                row("", line.clone());
+            }
+        }
+        WeightsLine::Seeded { seed } => row("weights", format!("generated from seed {seed}, untrained")),
+    }
+    row("target", format!("{}, {}", report.target, report.format));
+    let ports = |ports: &[Port]| {
+        let one = |p: &Port| format!("{} {} {}", p.name, p.dtype, p.shape);
+        ports.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    row("input", ports(&report.inputs));
+    row("output", ports(&report.outputs));
+    let p = &report.precision;
+    let origin = if p.default { "the default of this target" } else { "as asked" };
+    let islands = if p.islands > 0 { format!("; {} nodes in fp32", p.islands) } else { String::new() };
+    row("precision", format!("{}, {origin}{islands}", p.compute));
+    row(
+        "size",
+        format!("{}, {} parameters, {} MACs", bytes(artifact.bytes), si(artifact.parameters), si(artifact.macs)),
+    );
+    row("nodes", format!("{}: {}", artifact.nodes, ops(report)));
+    let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+    table(&rows, "  ")
+}
+
+/// `89 Conv, 40 Add, …, 12 of 5 other kinds`.
+fn ops(report: &Report) -> String {
+    let mut ops: Vec<(&String, usize)> = report.artifact.ops.iter().map(|(k, &n)| (k, n)).collect();
+    ops.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+    let named = if ops.len() <= NAMED_OPS + 1 { ops.len() } else { NAMED_OPS };
+    let mut parts: Vec<String> = ops[..named].iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    if named < ops.len() {
+        let rest: usize = ops[named..].iter().map(|(_, n)| n).sum();
+        parts.push(format!("{rest} of {} other kinds", ops.len() - named));
+    }
+    parts.join(", ")
+}
+
+/// What the passes did, and what they could not do and why.
+fn passes(report: &Report) -> String {
+    let did = report.passes.iter().filter(|p| p.rewrites > 0);
+    let mut rows = vec![["pass", "rewrites", "nodes before", "after"].map(String::from).to_vec()];
+    rows.extend(did.map(|p| vec![p.pass.clone(), p.rewrites.to_string(), p.before.to_string(), p.after.to_string()]));
+    let mut out = format!("\n{}", table(&rows, "  "));
+    let notes: Vec<String> =
+        report.passes.iter().flat_map(|p| p.notes.iter().map(move |n| format!("  {}: {n}\n", p.pass))).collect();
+    if !notes.is_empty() {
+        out.push_str("\nwhat the passes could not do, or note\n");
+        out.extend(notes);
+    }
+    out
+}
+
+/// The check's table.
+fn check(report: &Report) -> String {
+    let mut out = String::new();
+    match &report.check {
+        Some(check) => {
+            out.push_str("\ncheck: the file, run in tract, against the paper's graph, on synthetic inputs\n");
+            check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
+        }
+        None => out.push_str("\nnot checked\n"),
+    }
+    if let Some(outside) = &report.expect {
+        let _ = writeln!(out, "\n{}", expectation(outside));
+    }
+    out
+}
+
+/// One line about values from outside.
+pub(super) fn expectation(outside: &Outside) -> String {
+    let c = &outside.comparison;
+    let verdict = if outside.passed { "agrees with" } else { "differs from" };
+    format!("{verdict} the expected values: largest error {:.2e} of {:.2e}", c.max_error, c.max_reference)
+}

@@ -1,0 +1,495 @@
+//! The road of every export: model → deploy passes → target lowering → exporter → staged file → check → place → report.
+//!
+//! There is one road. The command line and the tests walk it through [`export`]; [`lower`] is its first half, up to the target graph.
+//!
+//! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
+//! [`Report`] or to the [`Watch`], never to a stream.
+
+mod next;
+mod report;
+
+pub use report::{PassLine, Port, Precision, Report, WeightsLine, Written};
+
+use crate::arch::{Head, Results};
+use crate::artifact::{Artifact, written_by_vitc};
+use crate::check::{self, CheckError, Effort, Outside, npy};
+use crate::model::{Model, ModelError, ModelRequest};
+use crate::pending::{self as coreml, Interface};
+use crate::place::{Form, PlaceError, Staging, advice};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use vitc_exporters::onnx::{self, DataFile, OnnxOptions};
+use vitc_exporters::{ExportError, Metadata, Summary};
+use vitc_ir::target::Format;
+use vitc_ir::{DType, Dim, Graph, Op, Output, Target};
+use vitc_passes::{LowerOptions, PassReport};
+
+/// Something that happens on the road.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// What is being done now, for a progress line.
+    Step(&'a str),
+    /// Something the user should know.
+    Notice(&'a str),
+}
+
+/// Who is told about [`Event`]s.
+pub type Watch<'a> = dyn Fn(Event<'_>) + 'a;
+
+/// The kind of artifact, with the options that only it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// ONNX for ONNX Runtime and the like.
+    Onnx {
+        /// Opset, 17 to 23.
+        opset: u32,
+    },
+    /// ONNX that TensorRT builds well.
+    TensorRt {
+        /// Opset, 17 to 23.
+        opset: u32,
+    },
+    /// CoreML ML Program.
+    CoreMl {
+        /// Lowest iOS version that must load the package; `None` for the lowest that its content allows.
+        ios: Option<u32>,
+    },
+}
+
+impl Kind {
+    /// The target with its default for what is left open.
+    pub fn target(self) -> Target {
+        match self {
+            Kind::Onnx { opset } => Target::onnx(opset),
+            Kind::TensorRt { opset } => Target::tensorrt(opset),
+            Kind::CoreMl { ios } => Target::coreml(ios.unwrap_or(coreml::RELEASES[0].ios)),
+        }
+    }
+
+    /// Suffix of the artifact's name, with the dot.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Kind::Onnx { .. } | Kind::TensorRt { .. } => ".onnx",
+            Kind::CoreMl { .. } => ".mlpackage",
+        }
+    }
+
+    /// One file or a folder.
+    pub fn form(self) -> Form {
+        match self {
+            Kind::Onnx { .. } | Kind::TensorRt { .. } => Form::File,
+            Kind::CoreMl { .. } => Form::Package,
+        }
+    }
+}
+
+/// Everything an export may be asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which model with which weights.
+    pub model: ModelRequest,
+    /// Which kind of artifact.
+    pub kind: Kind,
+    /// Element type of the computation; `None` for the target's default.
+    pub precision: Option<DType>,
+    /// Element type of inputs and outputs.
+    pub interface: DType,
+    /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
+    pub output: Option<PathBuf>,
+    /// Replace what vitc did not write.
+    pub force: bool,
+    /// How much is checked before the artifact takes its place; `None` for nothing.
+    pub check: Option<Effort>,
+    /// Values from outside that the artifact must reproduce.
+    pub expect: Option<Expectation>,
+    /// Folder for the check's inputs and reference outputs.
+    pub save_io: Option<PathBuf>,
+    /// Return probabilities instead of scores.
+    pub softmax: bool,
+    /// Leave an artifact that failed its check as `<output>.failed`.
+    pub keep_failed: bool,
+    /// A file with the names of the classes, one a line; `None` for those that the checkpoint's folder has, if any.
+    pub labels: Option<PathBuf>,
+    /// Who made the model.
+    pub author: Option<String>,
+    /// Licence of the weights.
+    pub license: Option<String>,
+    /// What the model is for.
+    pub description: Option<String>,
+    /// Further metadata entries.
+    pub extra: Vec<(String, String)>,
+}
+
+impl Request {
+    /// An export with every default; the artifact goes to `output`.
+    pub fn new(model: ModelRequest, kind: Kind, output: &Path) -> Request {
+        Request {
+            model,
+            kind,
+            precision: None,
+            interface: DType::F32,
+            output: Some(output.into()),
+            force: false,
+            check: Some(Effort::default()),
+            expect: None,
+            save_io: None,
+            softmax: false,
+            keep_failed: false,
+            labels: None,
+            author: None,
+            license: None,
+            description: None,
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// Why an export did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Options that contradict each other or do not suit the target.
+    #[error("{0}")]
+    Usage(String),
+    /// The file of class names does not fit.
+    #[error("{}: {what}", path.display())]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit, and what would.
+        what: String,
+    },
+    /// The model cannot be had.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The exporter refused or could not write.
+    #[error("{}{}", .0, export_advice(.0))]
+    Export(#[from] ExportError),
+    /// The artifact could not take its place.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The check could not run.
+    #[error(
+        "the artifact could not be checked: {0}\n  what was in the place before is untouched; --no-check writes the artifact unchecked"
+    )]
+    Uncheckable(#[from] CheckError),
+    /// The artifact does not compute what the model computes.
+    #[error("{}", failed(.report, .kept.as_deref()))]
+    Check {
+        /// What is known about the artifact.
+        report: Box<Report>,
+        /// Where it was left, if asked for.
+        kept: Option<PathBuf>,
+    },
+}
+
+/// The message of a failed check.
+fn failed(report: &Report, kept: Option<&Path>) -> String {
+    let mut text = String::from("the artifact failed its check; what was in the place before is untouched\n");
+    if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
+        check.to_string().lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+    }
+    if let Some(line) = report.expect.as_ref().filter(|e| !e.passed) {
+        let c = &line.comparison;
+        text.push_str(&format!(
+            "  {} values differ from those expected: largest error {:.2e} of {:.2e}\n",
+            line.outside, c.max_error, c.max_reference
+        ));
+    }
+    match kept {
+        Some(kept) => text.push_str(&format!("  the failed artifact is {}", kept.display())),
+        None => text.push_str("  --keep-failed leaves it for inspection"),
+    }
+    text
+}
+
+impl Error {
+    /// True if the command line is at fault rather than a file or the machine.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Error::Usage(_) => true,
+            Error::Model(e) => e.is_usage(),
+            Error::Labels { .. } | Error::Export(_) | Error::Place(_) => false,
+            Error::Uncheckable(_) | Error::Check { .. } => false,
+        }
+    }
+}
+
+fn export_advice(error: &ExportError) -> &'static str {
+    match error {
+        ExportError::Io(e) => advice(e),
+        _ => "",
+    }
+}
+
+/// A model spelled for a target: what the exporter writes.
+#[derive(Debug)]
+pub struct Lowered {
+    /// The model: paper graph and weights.
+    pub model: Model,
+    /// The target, every option decided.
+    pub target: Target,
+    /// What the graph does not say about the interface.
+    pub interface: Interface,
+    /// The deploy graph.
+    pub deploy: Graph,
+    /// The target graph.
+    pub graph: Graph,
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// Element type of the computation.
+    pub precision: DType,
+    /// What the user should know.
+    pub notices: Vec<String>,
+}
+
+/// The first half of the road: from the request to the target graph.
+///
+/// # Errors
+/// If the model cannot be had, or the options do not suit the target.
+pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
+    if matches!(request.kind, Kind::CoreMl { .. }) && matches!(request.model.batch, Dim::Batch(_)) {
+        let why = "CoreML packages here have a fixed batch: flexible shapes leave the Neural Engine";
+        return Err(Error::Usage(format!(
+            "--batch dynamic: {why}\n  export one package per batch size: --batch 1, --batch 8"
+        )));
+    }
+    watch(Event::Step("reading the model"));
+    let model = Model::load(&request.model)?;
+    let mut notices = model.notices.clone();
+    let mut target = request.kind.target();
+    let precision = request.precision.unwrap_or_else(|| target.default_precision());
+
+    watch(Event::Step("running the passes"));
+    let interfaced = if request.softmax { Some(with_softmax(&model.graph)?) } else { None };
+    let (deploy, mut passes) = vitc_passes::deploy(interfaced.as_ref().unwrap_or(&model.graph));
+    let options = LowerOptions { precision, interface: request.interface };
+    let (graph, lowering) = vitc_passes::lower(&deploy, &target, &options);
+    passes.extend(lowering);
+
+    let labels = labels(request, &model)?;
+    let interface = Interface {
+        input_description: model.preprocessing().describe(),
+        labels: labels.clone(),
+        ..Interface::default()
+    };
+    if let (Kind::CoreMl { ios }, Format::CoreMl { ios: chosen }) = (request.kind, &mut target.format) {
+        let (least, why) = coreml::minimum_ios(&graph, &interface)?;
+        match ios {
+            Some(ios) if ios < least => {
+                return Err(Error::Usage(format!("--ios {ios}: {why} needs iOS {least}\n  use --ios {least}")));
+            }
+            Some(_) => {}
+            None => *chosen = least,
+        }
+        if ios.is_none() && !why.is_empty() {
+            notices.push(format!("the package needs iOS {least} because of {why}"));
+        }
+        if precision == DType::F32 {
+            notices.push("fp32 does not run on the Neural Engine, only on GPU and CPU".into());
+        }
+    }
+    for notice in &notices {
+        watch(Event::Notice(notice));
+    }
+    Ok(Lowered { model, target, interface, deploy, graph, passes, precision, notices })
+}
+
+/// The whole road. The artifact is in its place when this returns `Ok`.
+///
+/// # Errors
+/// See [`Error`]. What was in the place before is there still.
+pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
+    let lowered = lower(request, watch)?;
+    let place = place(request, lowered.model.variant.name)?;
+    let staging = Staging::begin(&place, request.kind.form(), request.force, written_by_vitc)?;
+    watch(Event::Step("writing the artifact"));
+    let metadata = metadata(request, &lowered);
+    let (graph, weights, target) = (&lowered.graph, lowered.model.weights.weights(), &lowered.target);
+    let staged = staging.artifact();
+    let summary = match request.kind.form() {
+        Form::File => write_onnx(&lowered, &metadata, &staged)?,
+        Form::Package => {
+            std::fs::create_dir(&staged).map_err(ExportError::Io)?;
+            coreml::write(graph, weights, target, &lowered.interface, &metadata, &staged)?
+        }
+    };
+    let mut report = Report::new(request, &lowered, &summary, &place);
+    if let Some(effort) = request.check {
+        watch(Event::Step("checking the artifact"));
+        let options = check::Options {
+            probabilities: request.softmax,
+            effort,
+            save_io: request.save_io.clone(),
+            ..check::Options::new(metadata.preprocessing.clone())
+        };
+        report.check = Some(check::check(&lowered.model.graph, weights, &staged, &options)?);
+    }
+    if let Some(expect) = &request.expect {
+        report.expect = Some(expect.compare(&staged, lowered.precision)?);
+    }
+    if report.check.as_ref().is_some_and(|c| !c.passed) || report.expect.as_ref().is_some_and(|e| !e.passed) {
+        let kept = if request.keep_failed { Some(staging.keep_failed()?) } else { None };
+        return Err(Error::Check { report: Box::new(report), kept });
+    }
+    let outdated = data_files(&place, &staged);
+    staging.commit()?;
+    for path in outdated {
+        let _ = std::fs::remove_file(path); // left behind, it only takes space
+    }
+    Ok(report)
+}
+
+/// Values from outside vitc: what another implementation answers to an input.
+#[derive(Debug, Clone)]
+pub struct Expectation {
+    /// A `.npy` file with the input, as the artifact takes it.
+    pub input: PathBuf,
+    /// A `.npy` file with the first output.
+    pub expected: PathBuf,
+    /// Absolute tolerance; `None` for the check's own bound.
+    pub atol: Option<f64>,
+    /// Relative tolerance.
+    pub rtol: f64,
+}
+
+impl Expectation {
+    /// Run an artifact of this precision on the input and compare.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or does not fit the artifact.
+    pub fn compare(&self, artifact: &Path, precision: DType) -> Result<Outside, CheckError> {
+        let (input, expected) = (npy::read(&self.input)?, npy::read(&self.expected)?);
+        let largest = expected.data.iter().fold(0f64, |m, &v| m.max(f64::from(v).abs()));
+        let atol = self.atol.unwrap_or_else(|| check::bounds::allowed(precision, largest));
+        check::against(artifact, &input, &expected, atol, self.rtol)
+    }
+}
+
+/// Data files of the artifact in the place that the staged one does not use: nobody needs them once it is replaced.
+fn data_files(place: &Path, staged: &Path) -> Vec<PathBuf> {
+    let of = |path: &Path| match path.is_file() && written_by_vitc(path) {
+        true => Artifact::open(path).map(|a| a.data_files).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let kept = of(staged);
+    of(place).into_iter().filter(|n| !kept.contains(n)).map(|n| place.with_file_name(n)).collect()
+}
+
+/// The graph with probabilities for scores.
+fn with_softmax(graph: &Graph) -> Result<Graph, Error> {
+    let [scores] = &graph.outputs[..] else {
+        return Err(Error::Usage("--softmax: the model returns no class scores\n  leave it out".into()));
+    };
+    let (value, axis) = (scores.value, graph.shape(scores.value).rank() - 1);
+    let mut graph = graph.clone();
+    let node = graph.push(Op::Softmax { axis }, &[value], "probabilities").map_err(|e| Error::Usage(e.to_string()))?;
+    graph.outputs = vec![Output { name: "probabilities".into(), value: node.into() }];
+    Ok(graph)
+}
+
+/// Names of the classes: the user's, else the checkpoint's, if the model classifies.
+fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
+    if request.model.results != Results::Logits {
+        return Ok(None);
+    }
+    let scores = model.graph.outputs.first().and_then(|o| model.graph.shape(o.value).0.last()?.fixed());
+    let Some(path) = &request.labels else {
+        let said = model.weights.config().and_then(|c| c.labels.clone());
+        return Ok(said.filter(|l| Some(l.len()) == scores));
+    };
+    let wrong = |what: String| Error::Labels { path: path.clone(), what };
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let labels: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
+    match scores {
+        Some(n) if n != labels.len() => Err(wrong(format!(
+            "has {} names, and the model has {n} classes\n  give one name a line, in the order of the scores",
+            labels.len()
+        ))),
+        _ => Ok(Some(labels)),
+    }
+}
+
+/// What the artifact says about itself. A package holds its labels where the system looks for them, an ONNX file in an entry.
+fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
+    let mut metadata = lowered.model.metadata(lowered.precision);
+    metadata.author = request.author.clone();
+    metadata.license = request.license.clone();
+    metadata.description = request.description.clone();
+    metadata.extra = recipe(&request.model);
+    metadata.extra.extend(request.extra.iter().cloned());
+    if let (Form::File, Some(labels)) = (request.kind.form(), &lowered.interface.labels) {
+        metadata.extra.push(("labels".into(), serde_json::json!(labels).to_string()));
+    }
+    metadata
+}
+
+/// Key of the classifier that the artifact was made with, if not all of them.
+pub const HEAD_KEY: &str = "vitc.head";
+
+/// In front of the name of a choice, the key of its value.
+pub const CHOICE_KEY: &str = "vitc.choice.";
+
+/// What of the request a later check must know to build the same model.
+fn recipe(model: &ModelRequest) -> Vec<(String, String)> {
+    let head = match model.head {
+        Head::Average => None,
+        Head::Class => Some("head"),
+        Head::Distillation => Some("dist_head"),
+    };
+    let head = head.map(|h| (HEAD_KEY.to_string(), h.to_string()));
+    head.into_iter().chain(model.choices.iter().map(|(k, v)| (format!("{CHOICE_KEY}{k}"), v.clone()))).collect()
+}
+
+/// Write an ONNX file, and above the format's limit a data file beside it. Its name carries a hash of what decides its content, so that a
+/// model file never meets another export's data.
+fn write_onnx(lowered: &Lowered, metadata: &Metadata, staged: &Path) -> Result<Summary, ExportError> {
+    let (graph, weights, target) = (&lowered.graph, lowered.model.weights.weights(), &lowered.target);
+    let options = OnnxOptions::default();
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(staged)?);
+    let summary = if onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
+        onnx::write(graph, weights, target, metadata, &options, &mut out)?
+    } else {
+        let mut hash = blake3::Hasher::new();
+        hash.update(graph.to_string().as_bytes());
+        metadata.entries().iter().for_each(|(key, value)| {
+            hash.update(key.as_bytes()).update(value.as_bytes());
+        });
+        let stem = staged.file_stem().unwrap_or_default().to_string_lossy();
+        let location = format!("{stem}-{}.data", &hash.finalize().to_hex()[..8]);
+        let mut data = BufWriter::with_capacity(1 << 20, File::create(staged.with_file_name(&location))?);
+        let file = DataFile { location: &location, out: &mut data };
+        let summary = onnx::write_external(graph, weights, target, metadata, &options, &mut out, file)?;
+        data.flush()?;
+        summary
+    };
+    out.flush()?;
+    Ok(summary)
+}
+
+/// Where the artifact of `model` goes.
+fn place(request: &Request, model: &str) -> Result<PathBuf, Error> {
+    let suffix = request.kind.suffix();
+    let other = request.precision.filter(|p| *p != request.kind.target().default_precision());
+    let precision = match other {
+        Some(DType::F16) => "-fp16",
+        Some(_) => "-fp32",
+        None => "",
+    };
+    let name = format!("{model}{precision}{suffix}");
+    let Some(output) = &request.output else { return Ok(PathBuf::from(name)) };
+    let text = output.to_string_lossy();
+    let fits = text.ends_with(suffix);
+    if text.ends_with(['/', '\\']) && !text.trim_end_matches(['/', '\\']).ends_with(suffix) || output.is_dir() && !fits
+    {
+        return Ok(output.join(name));
+    }
+    if !fits {
+        let name = request.kind.target().name;
+        return Err(Error::Usage(format!(
+            "-o {text}: an artifact of target {name} ends in {suffix}\n  use -o {}, or -o {text}/ to put the default name inside a folder",
+            Path::new(&*text).with_extension(&suffix[1..]).display()
+        )));
+    }
+    Ok(output.clone())
+}

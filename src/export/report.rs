@@ -1,0 +1,212 @@
+//! The report of an export: what the summary prints and what `--json` holds, from one value.
+
+use super::{Lowered, Request, next};
+use crate::check::{CheckReport, Outside};
+use crate::model::WeightSource;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use vitc_exporters::Summary;
+use vitc_ir::target::Format;
+use vitc_ir::{DType, Dim, Graph, Type};
+use vitc_passes::PassReport;
+
+/// What an export did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Name of the model.
+    pub model: String,
+    /// Where its weights come from.
+    pub weights: WeightsLine,
+    /// Name of the target.
+    pub target: String,
+    /// The file format and its version: `ONNX opset 17`, `ML Program for iOS 15`.
+    pub format: String,
+    /// Input height and width.
+    pub resolution: [usize; 2],
+    /// Batch size, or `dynamic`.
+    pub batch: String,
+    /// What goes in.
+    pub inputs: Vec<Port>,
+    /// What comes out.
+    pub outputs: Vec<Port>,
+    /// Element types.
+    pub precision: Precision,
+    /// The files.
+    pub artifact: Written,
+    /// What each pass did, in order.
+    pub passes: Vec<PassLine>,
+    /// What the check found; absent if it did not run.
+    pub check: Option<CheckReport>,
+    /// How the artifact compares with values from outside; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Outside>,
+    /// What the user should know.
+    pub notices: Vec<String>,
+    /// Commands to run next, with comments (`# …`) between them.
+    pub next: Vec<String>,
+}
+
+/// Where weights come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum WeightsLine {
+    /// A trained checkpoint.
+    Checkpoint {
+        /// File or folder.
+        file: PathBuf,
+        /// BLAKE3 of its bytes.
+        blake3: String,
+        /// What was recognised in it: spelling, prefix, what was left out.
+        found: Vec<String>,
+    },
+    /// Generated: for latency only.
+    Seeded {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+/// One input or output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// Name in the interface.
+    pub name: String,
+    /// Element type.
+    pub dtype: String,
+    /// Shape, the symbolic batch as `batch`.
+    pub shape: String,
+}
+
+/// Element types of the artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Precision {
+    /// `fp32` or `fp16`.
+    pub compute: &'static str,
+    /// `fp32` or `fp16`.
+    pub interface: &'static str,
+    /// Whether `compute` is the target's default rather than asked for.
+    pub default: bool,
+    /// Run-time nodes that compute in fp32 all the same (islands), casts not counted.
+    pub islands: usize,
+}
+
+/// The files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// Operations, constants not counted.
+    pub nodes: usize,
+    /// Operations by kind.
+    pub ops: BTreeMap<String, usize>,
+    /// Elements of its float constants.
+    pub parameters: u64,
+    /// Multiply-accumulates for one image.
+    pub macs: u64,
+}
+
+/// What one pass did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassLine {
+    /// Name of the pass.
+    pub pass: String,
+    /// Number of rewrites.
+    pub rewrites: usize,
+    /// Run-time nodes before.
+    pub before: usize,
+    /// Run-time nodes after.
+    pub after: usize,
+    /// What could not be done and why.
+    pub notes: Vec<String>,
+}
+
+impl From<&PassReport> for PassLine {
+    fn from(r: &PassReport) -> Self {
+        PassLine { pass: r.pass.into(), rewrites: r.count, before: r.before, after: r.after, notes: r.notes.clone() }
+    }
+}
+
+/// `fp32`, `fp16` or `int32`: how users write element types.
+pub(crate) fn dtype(d: DType) -> &'static str {
+    match d {
+        DType::F32 => "fp32",
+        DType::F16 => "fp16",
+        DType::I32 => "int32",
+    }
+}
+
+impl Port {
+    /// A port of this name and type.
+    pub fn new(name: &str, ty: &Type) -> Port {
+        let dim = |d: &Dim| match d {
+            Dim::Batch(1) => "batch".to_string(),
+            d => d.to_string(),
+        };
+        let shape: Vec<String> = ty.shape.0.iter().map(dim).collect();
+        Port { name: name.into(), dtype: dtype(ty.dtype).into(), shape: shape.join("x") }
+    }
+
+    /// Inputs and outputs of a graph.
+    pub fn of(graph: &Graph) -> (Vec<Port>, Vec<Port>) {
+        let inputs = graph.inputs().map(|(_, n)| Port::new(&n.path, &n.types[0])).collect();
+        let outputs = graph.outputs.iter().map(|o| Port::new(&o.name, graph.ty(o.value))).collect();
+        (inputs, outputs)
+    }
+}
+
+impl Report {
+    pub(super) fn new(request: &Request, lowered: &Lowered, summary: &Summary, place: &Path) -> Report {
+        let Lowered { model, graph, .. } = lowered;
+        let (inputs, outputs) = Port::of(graph);
+        let format = match lowered.target.format {
+            Format::Onnx { opset } => format!("ONNX opset {opset}"),
+            Format::CoreMl { ios } => format!("ML Program for iOS {ios}"),
+        };
+        let weights = match &model.weights {
+            WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
+            WeightSource::Checkpoint { path, blake3, found, .. } => {
+                WeightsLine::Checkpoint { file: path.clone(), blake3: blake3.clone(), found: found.clone() }
+            }
+        };
+        let single = |t: &Type| t.dtype == DType::F32;
+        let computes = |op: &vitc_ir::Op| !matches!(op, vitc_ir::Op::Cast { .. });
+        let islands = match lowered.precision {
+            DType::F16 => graph.run_time_nodes().filter(|(_, n)| computes(&n.op) && n.types.iter().any(single)).count(),
+            _ => 0,
+        };
+        let mut report = Report {
+            model: model.variant.name.into(),
+            weights,
+            target: lowered.target.name.into(),
+            format,
+            resolution: model.resolution,
+            batch: model.batch.fixed().map_or("dynamic".into(), |n| n.to_string()),
+            inputs,
+            outputs,
+            precision: Precision {
+                compute: dtype(lowered.precision),
+                interface: dtype(request.interface),
+                default: request.precision.is_none(),
+                islands,
+            },
+            artifact: Written {
+                path: place.to_path_buf(),
+                bytes: summary.bytes,
+                nodes: summary.nodes,
+                ops: summary.op_counts.iter().cloned().collect(),
+                parameters: summary.parameters,
+                macs: vitc_ir::cost::total_macs(graph),
+            },
+            passes: lowered.passes.iter().map(PassLine::from).collect(),
+            check: None,
+            expect: None,
+            notices: lowered.notices.clone(),
+            next: Vec::new(),
+        };
+        report.next = next::commands(request.kind, &report);
+        report
+    }
+}
