@@ -31,3 +31,62 @@ fn cas_vit_xs() {
 fn ffnet_1() {
     agrees("ffnet/ffnet_1", "ffnet-1");
 }
+
+#[test]
+fn efficientformerv2_s0() {
+    agrees("efficientformerv2/efficientformerv2_s0", "efficientformerv2-s0");
+}
+
+#[test]
+fn efficientformerv2_s0_without_distillation_head() {
+    agrees("efficientformerv2/efficientformerv2_s0_nodist", "efficientformerv2-s0");
+}
+
+#[test]
+fn efficientformerv2_s0_in_timms_spelling() {
+    let (family, _) = vitc::arch::find("efficientformerv2-s0").expect("a known model");
+    let timm = family.tables.iter().find(|t| t.code_base == "timm").expect("a known spelling");
+    let golden = Golden::load("efficientformerv2/efficientformerv2_s0_timm", timm);
+    golden.assert_all_agree(&golden.paper("efficientformerv2-s0", &[]));
+}
+
+/// Paper and deploy graph.
+fn deploys(data: &str, model: &str) {
+    let golden = Golden::load(data, &NameTable::IDENTITY);
+    let paper = golden.paper(model, &[]);
+    golden.assert_agrees(&paper);
+    golden.assert_agrees(&vitc_passes::deploy(&paper).0);
+}
+
+#[test]
+fn fastervit_0() {
+    deploys("fastervit/faster_vit_0_224", "fastervit-0");
+}
+
+/// A rectangular grid of windows, padded.
+#[test]
+fn fastervit_0_any_res() {
+    deploys("fastervit/faster_vit_0_any_res_256x320", "fastervit-0-any-res");
+}
+
+#[test]
+fn affnet_et() {
+    deploys("affnet/affnet_et", "affnet-et");
+}
+
+/// Odd spectra: the last maps are 7x7.
+#[test]
+fn affnet_et_at_224() {
+    deploys("affnet/affnet_et_224", "affnet-et");
+}
+
+/// BatchNorm as the norm of the inner blocks, recognised from the keys.
+#[test]
+fn affnet_et_with_batch_norm() {
+    deploys("affnet/affnet_et_bn", "affnet-et");
+}
+
+#[test]
+fn dsm_t() {
+    deploys("dsm/dsm_t", "dsm-t");
+}
