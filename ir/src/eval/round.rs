@@ -6,9 +6,10 @@
 #[inline(always)]
 fn on_f16_grid(x: f64) -> f64 {
     const EXPONENT: u64 = 0x7ff << 52;
-    // 2^-14: the spacing stays 2^-24 below.
-    const SMALLEST_NORMAL: u64 = (1023 - 14) << 52;
-    let scale = (x.to_bits() & EXPONENT).max(SMALLEST_NORMAL);
+    // 2^-14: the spacing stays 2^-24 below. Compared as floats, because few machines compare vectors of 64-bit integers.
+    const SMALLEST_NORMAL: f64 = 0.000_061_035_156_25;
+    let magnitude = if x.abs() > SMALLEST_NORMAL { x.abs() } else { SMALLEST_NORMAL };
+    let scale = magnitude.to_bits() & EXPONENT;
     // 1.5 · 2^(e + 42): an f64 of this size has the spacing 2^(e − 10), so that adding it rounds as the hardware does.
     let magic = f64::from_bits(scale.wrapping_add((42 << 52) | (1 << 51)));
     (x + magic) - magic
