@@ -2,14 +2,11 @@
 
 mod torch_file;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use torch_file::{Item, archive, legacy, safetensors};
 use vitc::checkpoint::{Checkpoint, CheckpointError, NameTable, SelectOptions, Selected, bind};
-use vitc::checkpoint::{Head, Model};
+use vitc::checkpoint::{Head, Model, Shapes};
 use vitc_ir::{Graph, Net, Stage, Stored, StoredType, Weights};
-
-type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// The model of `make.py`: key, shape, and which of its floating-point tensors it is.
 const NET: [(&str, &[usize]); 8] = [
@@ -193,7 +190,8 @@ fn tables_spell_and_unit_axes_do_not_matter() {
 #[test]
 fn rules_replace_runs_of_segments() {
     let table = |rules| NameTable { code_base: "t", rules };
-    let cases: [(&'static [(&'static str, &'static str)], &str, &str); 6] = [
+    type Rules = &'static [(&'static str, &'static str)];
+    let cases: [(Rules, &str, &str); 6] = [
         (&[("conv", "0")], "q.conv.weight", "q.0.weight"),
         (&[("conv", "0")], "q.conv1.conv.conv", "q.conv1.0.0"),
         (&[("^a.b", "c")], "a.b.a.b", "c.a.b"),

@@ -2,10 +2,9 @@
 
 mod torch_file;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use torch_file::{Item, archive, legacy, safetensors, zip, zip_as};
-use vitc::checkpoint::{Checkpoint, Head, Model, NameTable, SelectOptions, bind};
+use vitc::checkpoint::{Checkpoint, Head, Model, NameTable, SelectOptions, Shapes, bind};
 
 /// A small model: key and shape.
 const NET: [(&str, &[usize]); 5] = [
@@ -46,7 +45,7 @@ fn message_for(net: &[(&str, &[usize])], name: &str, files: &[(&str, &[u8])], op
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
-    let recognised = |shapes: &BTreeMap<String, Vec<usize>>| shapes.contains_key("patch_embed.0.weight");
+    let recognised = |shapes: &Shapes| shapes.contains_key("patch_embed.0.weight");
     let required = net.iter().map(|(key, shape)| (*key, shape.to_vec()));
     let model = Model { name: "net-s", heads: &[Head { key: "head", features: 4 }] };
     let error = match Checkpoint::open(&folder.path().join(name)).and_then(|c| c.select(&recognised, options)) {

@@ -178,7 +178,7 @@ fn bombs_stay_small() {
 #[test]
 fn an_expanded_view_is_bounded() {
     // Shape (2^40), stride 0, over one element.
-    let mut program = b"\x80\x02}X\x0b\0\0\0head.weightctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x01tQK\0".to_vec();
+    let mut program = b"\x80\x02}X\x0b\0\0\0head.weightctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpuK\x01tQK\0".to_vec();
     program.extend(b"\x8a\x06\0\0\0\0\0\x01\x85K\0\x85\x89}tRs.");
     let file = zip([("x/data.pkl", program.as_slice()), ("x/data/0", &[0; 4])]);
     assert!(message(&file).contains("do not fit"), "{}", message(&file));

@@ -16,7 +16,7 @@ pub mod seeded;
 use std::collections::BTreeMap;
 use vitc_ir::{Dim, Graph, Net, Output, Shape, Type, Value};
 
-pub use crate::checkpoint::NameTable;
+pub use crate::checkpoint::{NameTable, Shapes};
 
 /// Every family, in the order of `vitc list`.
 pub static FAMILIES: &[&Family] = &[
@@ -28,9 +28,6 @@ pub static FAMILIES: &[&Family] = &[
     &ffnet::FAMILY,
     &dsm::FAMILY,
 ];
-
-/// Keys and shapes of a checkpoint, in the family's canonical spelling.
-pub type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// One paper: its variants and how to build them.
 #[derive(Debug)]

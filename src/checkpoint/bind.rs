@@ -155,7 +155,7 @@ pub fn bind<'r>(
     required: impl IntoIterator<Item = (&'r str, Vec<usize>)>,
     leftover: &dyn Fn(&str) -> bool,
     model: &Model<'_>,
-) -> Result<BoundWeights, StrictError> {
+) -> Result<BoundWeights, Box<StrictError>> {
     // Canonical key → upstream's key; a second tensor that claims the same place stays outside.
     let mut stored: BTreeMap<String, &str> = BTreeMap::new();
     let mut unexpected: Vec<(&str, String)> = Vec::new();
@@ -229,7 +229,7 @@ pub fn bind<'r>(
         "check that the checkpoint is complete and of this model; vitc inspect lists what it holds".into()
     };
     let place = selected.place.clone();
-    Err(StrictError { model: model.name.to_string(), place, missing, unexpected, misshaped, todo })
+    Err(Box::new(StrictError { model: model.name.to_string(), place, missing, unexpected, misshaped, todo }))
 }
 
 /// True if the shapes are equal up to axes of size 1.

@@ -8,6 +8,7 @@
 //! The products are nodes of the graph like any other weight arithmetic; nothing is computed here. Recognition works on upstream's keys before
 //! the name table, because tables know `w`, not its factors; the factors then get the canonical name of `w` and the suffix.
 
+use super::Shapes;
 use super::error::{CheckpointError, some_of};
 use super::names::NameTable;
 use super::tensor::TensorInfo;
@@ -65,8 +66,8 @@ fn parametrized(key: &str) -> Option<(String, &str)> {
 }
 
 /// Shapes by key, the factors of a weight replaced by the weight itself.
-pub(super) fn merged_shapes<T: Borrow<TensorInfo>>(tensors: &BTreeMap<String, T>) -> BTreeMap<String, Vec<usize>> {
-    let mut shapes = BTreeMap::new();
+pub(super) fn merged_shapes<T: Borrow<TensorInfo>>(tensors: &BTreeMap<String, T>) -> Shapes {
+    let mut shapes = Shapes::new();
     for (key, tensor) in tensors {
         let shape = &tensor.borrow().shape;
         match factor(key, tensors) {

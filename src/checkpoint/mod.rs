@@ -38,6 +38,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Names and shapes of tensors.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// Longest name of a tensor, in bytes.
 const MAX_KEY: usize = 1024;
 /// Most tensors in one checkpoint.

@@ -183,15 +183,15 @@ impl<'a> Machine<'a> {
                 self.push(Value::Tuple(items))?;
             }
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.push(Value::Tuple(items))?;
             }
             b'l' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.push(Value::List(items))?;
             }
             b'd' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.push(Value::Dict(pairs(&items)?))?;
             }
             b'a' => {
@@ -199,7 +199,7 @@ impl<'a> Machine<'a> {
                 self.append(vec![item])?;
             }
             b'e' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.append(items)?;
             }
             b's' => {
@@ -207,17 +207,17 @@ impl<'a> Machine<'a> {
                 self.set_items(vec![(key, value)])?;
             }
             b'u' => {
-                let items = pairs(&self.to_mark()?)?;
+                let items = pairs(&self.pop_to_mark()?)?;
                 self.set_items(items)?;
             }
-            0x90 => drop(self.to_mark()?),
+            0x90 => drop(self.pop_to_mark()?),
             0x91 => {
-                self.to_mark()?;
+                self.pop_to_mark()?;
                 self.push(Value::Other)?;
             }
             // Stack and memo.
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.pop_to_mark()?),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(top);
@@ -359,7 +359,7 @@ impl<'a> Machine<'a> {
             .ok_or_else(|| "the stack is empty".into())
     }
 
-    fn to_mark(&mut self) -> Step<Vec<Id>> {
+    fn pop_to_mark(&mut self) -> Step<Vec<Id>> {
         let mark = self.marks.pop().ok_or("there is no mark on the stack")?;
         Ok(self.stack.split_off(mark))
     }
@@ -407,7 +407,7 @@ impl<'a> Machine<'a> {
 }
 
 fn pairs(items: &[Id]) -> Step<Vec<(Id, Id)>> {
-    if items.len() % 2 != 0 {
+    if !items.len().is_multiple_of(2) {
         return Err("a dict has a key without a value".into());
     }
     Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())

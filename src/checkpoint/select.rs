@@ -11,7 +11,7 @@ use super::mapped::Mapped;
 use super::names::{NameTable, replaced};
 use super::recognise_foreign;
 use super::tensor::TensorInfo;
-use super::{Checkpoint, MAX_KEY};
+use super::{Checkpoint, MAX_KEY, Shapes};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,12 +53,12 @@ pub struct Selected {
 
 impl Selected {
     /// Shape of every tensor by upstream's key; a weight that is stored as factors counts as itself.
-    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+    pub fn shapes(&self) -> Shapes {
         forms::merged_shapes(&self.tensors)
     }
 
     /// The same by the architecture's keys, as `table` spells them.
-    pub fn canonical_shapes(&self, table: &NameTable) -> BTreeMap<String, Vec<usize>> {
+    pub fn canonical_shapes(&self, table: &NameTable) -> Shapes {
         self.shapes().into_iter().map(|(key, shape)| (table.canonical(&key), shape)).collect()
     }
 
@@ -90,7 +90,7 @@ impl Checkpoint {
     /// that needs code.
     pub fn select(
         &self,
-        recognised: &dyn Fn(&BTreeMap<String, Vec<usize>>) -> bool,
+        recognised: &dyn Fn(&Shapes) -> bool,
         options: &SelectOptions,
     ) -> Result<Selected, CheckpointError> {
         let mut notices = Vec::new();
@@ -241,7 +241,7 @@ impl Checkpoint {
 /// The outermost subsets that a family recognises, in the order of their prefixes.
 fn candidates<'a>(
     tensors: &BTreeMap<String, &'a TensorInfo>,
-    recognised: &dyn Fn(&BTreeMap<String, Vec<usize>>) -> bool,
+    recognised: &dyn Fn(&Shapes) -> bool,
 ) -> Vec<Candidate<'a>> {
     let mut prefixes: BTreeMap<&str, usize> = BTreeMap::from([("", tensors.len())]);
     for key in tensors.keys() {
