@@ -277,9 +277,14 @@ impl Reader<'_, '_> {
                 "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3",
                 &[s, offset, size, stride, ..],
             ) => {
-                // Version 3 names the element type, because its storage has none.
-                let dtype = if name == "_rebuild_tensor_v3" { arguments.get(6) } else { None };
-                self.view(path, [s, offset, size, stride], dtype.copied())
+                // Version 3 names the element type, because its storage has none; flags follow in both.
+                let third = name == "_rebuild_tensor_v3";
+                let flags = arguments.get(if third { 7 } else { 6 }).map_or(&[][..], |&id| self.pickle.entries(id));
+                if flags.iter().take(8).any(|&(_, set)| *self.pickle.get(set) == Value::Bool(true)) {
+                    return Ok(Rebuilt::Skipped("a lazily negated or conjugated view".into()));
+                }
+                let dtype = if third { arguments.get(6).copied() } else { None };
+                self.view(path, [s, offset, size, stride], dtype)
             }
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state", &[inner, ..])
                 if depth < MAX_DEPTH =>
