@@ -8,8 +8,10 @@ Every file but the ones that must be refused holds the state dict of `net()`: pa
 """
 import argparse
 import collections
+import io
 import os
 import sys
+import zipfile
 
 import torch
 
@@ -80,7 +82,12 @@ def main():
 
     save("whole_module.pth", model)
     save("optimizer_only.pth", optimizer.state_dict())
-    torch.jit.script(model).save(os.path.join(out, "torchscript.pt"))
+    script = io.BytesIO()
+    torch.jit.save(torch.jit.script(model), script)
+    with zipfile.ZipFile(script) as full, zipfile.ZipFile(os.path.join(out, "torchscript.pt"), "w") as lean:
+        for name in full.namelist():
+            if not name.endswith(".debug_pkl"):  # source paths of the machine that ran this
+                lean.writestr(zipfile.ZipInfo(name), full.read(name))
 
 
 if __name__ == "__main__":

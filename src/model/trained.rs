@@ -62,7 +62,7 @@ pub(super) fn load(request: &ModelRequest, named: Option<Named>, path: &Path) ->
     let required = graph.weights().map(|(key, ty)| (key, ty.shape.at(1)));
     let whole = whole(family, &options)?;
     let unused = |key: &str| (family.leftover)(key) || whole.contains(key);
-    let weights = checkpoint::bind(&selected, table, required, &unused, &model).map_err(Box::new)?;
+    let weights = checkpoint::bind(&selected, table, required, &unused, &model)?;
     Ok(Model {
         family,
         variant,
