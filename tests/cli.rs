@@ -1,0 +1,217 @@
+//! The command line as a person and a script meet it: transcripts under `golden/cli`, and exports that go wrong.
+//!
+//! Update the transcripts with `TRYCMD=overwrite cargo test --release --test cli`.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn transcripts() {
+    trycmd::TestCases::new().case("golden/cli/*.md");
+}
+
+/// `vitc` with these arguments, in `dir`.
+fn vitc(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vitc")).args(args).current_dir(dir).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The one object on stdout.
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+}
+
+/// An export of the smallest model without check, and further arguments.
+fn export(dir: &Path, target: &str, more: &[&str]) -> Output {
+    let mut args = vec!["export", "efficientformerv2-s0", "--no-check", "--target", target];
+    args.extend(more);
+    vitc(dir, &args)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Every byte below a path, file by file.
+fn content(path: &Path) -> Vec<(String, Vec<u8>)> {
+    if path.is_file() {
+        return vec![(String::new(), std::fs::read(path).unwrap())];
+    }
+    names(path)
+        .iter()
+        .flat_map(|n| content(&path.join(n)).into_iter().map(move |(p, b)| (format!("{n}/{p}"), b)))
+        .collect()
+}
+
+#[test]
+fn every_target_lands_under_its_default_name_with_equal_bytes() {
+    let cases: [(&str, &[&str], &str); 3] = [
+        ("onnx", &[], "efficientformerv2-s0.onnx"),
+        ("tensorrt-onnx", &["--fp16"], "efficientformerv2-s0-fp16.onnx"),
+        ("tensorrt-onnx", &["--batch", "dynamic", "--opset", "20"], "efficientformerv2-s0.onnx"),
+    ];
+    for (target, more, name) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let mut before = None;
+        for _ in 0..2 {
+            let output = export(dir.path(), target, more);
+            assert!(output.status.success(), "{target} {more:?}: {}", stderr(&output));
+            assert_eq!(names(dir.path()), [name]);
+            let now = content(&dir.path().join(name));
+            assert!(before.is_none_or(|b| b == now), "{target} {more:?}: equal exports give equal bytes");
+            before = Some(now);
+        }
+    }
+}
+
+#[test]
+fn the_report_holds_what_the_summary_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = export(dir.path(), "onnx", &["--json", "--num-classes", "10", "-o", "a.onnx", "--fp16"]);
+    let report = json(&output);
+    assert!(output.status.success(), "{report}");
+    let text = |pointer: &str| report.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_string();
+    assert_eq!((text("/command"), text("/model")), ("export".into(), "efficientformerv2-s0".into()));
+    assert_eq!((text("/precision/compute"), text("/precision/interface")), ("fp16".into(), "fp32".into()));
+    assert_eq!(report["precision"]["default"], false);
+    assert_eq!((text("/inputs/0/name"), text("/inputs/0/shape")), ("image".into(), "1x3x224x224".into()));
+    assert_eq!((text("/outputs/0/name"), text("/outputs/0/shape")), ("logits".into(), "1x10".into()));
+    assert_eq!(text("/weights/kind"), "seeded");
+    let on_disk: usize = content(&dir.path().join("a.onnx")).iter().map(|(_, b)| b.len()).sum();
+    assert_eq!(report["artifact"]["bytes"], on_disk);
+    let ops = report["artifact"]["ops"].as_object().unwrap();
+    assert_eq!(report["artifact"]["nodes"], ops.values().filter_map(Value::as_u64).sum::<u64>());
+    assert!(stderr(&output).ends_with("give --weights for a real one\n"), "{}", stderr(&output));
+    assert_eq!(json(&vitc(dir.path(), &["inspect", "a.onnx", "--json"]))["nodes"], report["artifact"]["nodes"]);
+}
+
+#[test]
+fn a_place_is_taken_only_by_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("theirs.onnx"), "not ours").unwrap();
+    std::fs::create_dir(d.join("folder")).unwrap();
+    std::fs::create_dir(d.join("folder.onnx")).unwrap();
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["-o", "missing/a.onnx"], 1, "mkdir -p missing"),
+        (&["-o", "missing/"], 1, "does not exist"),
+        (&["-o", "theirs.onnx"], 1, "was not written by vitc"),
+        (&["-o", "a.mlpackage"], 2, "ends in .onnx"),
+        (&["-o", "a"], 2, "-o a.onnx"),
+        (&["-o", "folder.onnx"], 1, "is a folder"),
+        (&["-o", "folder"], 0, ""),
+    ];
+    for (more, exit, said) in cases {
+        let output = export(d, "onnx", more);
+        assert_eq!(output.status.code(), Some(exit), "{more:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{more:?}: {}", stderr(&output));
+    }
+    assert_eq!(std::fs::read_to_string(d.join("theirs.onnx")).unwrap(), "not ours");
+    assert_eq!(names(&d.join("folder")), ["efficientformerv2-s0.onnx"]);
+    assert_eq!(names(d), ["folder", "folder.onnx", "theirs.onnx"]);
+    assert!(export(d, "onnx", &["-o", "theirs.onnx", "--force"]).status.success());
+    assert!(export(d, "onnx", &["-o", "theirs.onnx"]).status.success(), "ours by now");
+}
+
+/// A file size limit stands for a full disk: the write in the middle of the artifact fails.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_old_artifact() {
+    for (target, name) in [("onnx", "a.onnx")] {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(export(dir.path(), target, &["-o", name]).status.success());
+        let before = content(&dir.path().join(name));
+        let line = format!(
+            "trap '' XFSZ; ulimit -f 2000; exec \"$0\" export efficientformerv2-s1 --no-check --target {target} -o {name}"
+        );
+        let output = Command::new("bash")
+            .args(["-c", &line, env!("CARGO_BIN_EXE_vitc")])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with("error: cannot write the artifact"), "{}", stderr(&output));
+        assert_eq!(content(&dir.path().join(name)), before);
+        assert_eq!(names(dir.path()), [name]);
+    }
+}
+
+#[test]
+fn a_killed_export_leaves_the_old_artifact_and_the_next_one_cleans_up() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(export(dir.path(), "onnx", &["-o", "a.onnx"]).status.success());
+    let before = content(&dir.path().join("a.onnx"));
+    // The largest model, so that there is time to kill it while it writes.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vitc"))
+        .args(["export", "efficientformerv2-l", "--target", "onnx", "--no-check", "-o", "a.onnx"])
+        .current_dir(dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while names(dir.path()).len() < 2 && start.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(content(&dir.path().join("a.onnx")), before);
+    assert_eq!(names(dir.path()).len(), 2, "the dead run's folder is there: {:?}", names(dir.path()));
+    assert!(export(dir.path(), "onnx", &["-o", "a.onnx"]).status.success());
+    assert_eq!(names(dir.path()), ["a.onnx"]);
+}
+
+#[test]
+fn wrong_artifacts_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("empty.onnx"), "").unwrap();
+    std::fs::write(dir.path().join("noise.onnx"), [0xff; 4096]).unwrap();
+    std::fs::create_dir(dir.path().join("empty.mlpackage")).unwrap();
+    for name in ["empty.onnx", "noise.onnx", "empty.mlpackage", "absent.onnx"] {
+        let output = vitc(dir.path(), &["inspect", name]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(stderr(&output).starts_with(&format!("error: {name}: ")), "{}", stderr(&output));
+    }
+    assert!(export(dir.path(), "onnx", &[]).status.success());
+    let whole = std::fs::read(dir.path().join("efficientformerv2-s0.onnx")).unwrap();
+    std::fs::write(dir.path().join("cut.onnx"), &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(vitc(dir.path(), &["inspect", "cut.onnx"]).status.code(), Some(1));
+}
+
+#[test]
+fn values_from_outside_decide_like_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let run = |args: &str| vitc(d, &args.split(' ').collect::<Vec<_>>());
+    let base = "export efficientformerv2-s0 --target onnx -o a.onnx";
+    let output = run(&format!("{base} --save-io io"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let file = |what: &str, value: &str| {
+        let stem = names(&d.join("io")).into_iter().find(|n| n.contains(what) && n.ends_with(&format!(".{value}.npy")));
+        format!("io/{}", stem.unwrap_or_else(|| panic!("{what} {value} in {:?}", names(&d.join("io")))))
+    };
+    let (input, right, wrong) = (file("noise", "input"), file("noise", "logits"), file("gradient", "logits"));
+    let agreeing = run(&format!("check a.onnx --input {input} --expect {right} --json"));
+    assert_eq!(json(&agreeing)["expect"]["passed"], true);
+    let differing = run(&format!("check a.onnx --input {input} --expect {wrong} --json"));
+    assert_eq!((differing.status.code(), &json(&differing)["expect"]["passed"]), (Some(3), &Value::Bool(false)));
+
+    let before = content(&d.join("a.onnx"));
+    let failing = format!("{base} --fp16 --input {input} --expect {wrong}");
+    assert_eq!(run(&failing).status.code(), Some(3));
+    assert_eq!(content(&d.join("a.onnx")), before);
+    let kept = run(&format!("{failing} --keep-failed"));
+    assert_eq!(kept.status.code(), Some(3));
+    assert!(stderr(&kept).contains("the failed artifact is a.onnx.failed"), "{}", stderr(&kept));
+    assert_eq!(content(&d.join("a.onnx")), before);
+    assert_eq!(names(d), ["a.onnx", "a.onnx.failed", "io"]);
+    assert_eq!(run("check a.onnx").status.code(), Some(0), "the model and its seed are in the metadata");
+}
