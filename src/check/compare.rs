@@ -15,19 +15,20 @@ pub struct Comparison {
     pub classes_kept: usize,
     /// Rows where it stands elsewhere although the reference's lead exceeds twice the row's error.
     pub classes_moved: usize,
-    /// Number of rows.
+    /// Number of rows; 0 for values that are no scores.
     pub rows: usize,
     /// Smallest lead of the largest over the second largest reference value, over all rows.
     pub margin: f64,
 }
 
-/// Compare values row by row; a row is one image's scores, `row` elements long.
+/// Compare values row by row; a row is one image's scores, `row` elements long. With `row` 0 the values are no scores: nothing is said of classes.
 ///
 /// # Panics
 /// If the lengths differ; callers compare shapes first.
 pub fn compare(reference: &[f32], candidate: &[f32], row: usize) -> Comparison {
     assert_eq!(reference.len(), candidate.len());
-    let row = row.max(1);
+    let scores = row > 0;
+    let row = if scores { row } else { reference.len().max(1) };
     let mut all = Comparison {
         max_error: 0.0,
         max_reference: 0.0,
@@ -47,13 +48,16 @@ pub fn compare(reference: &[f32], candidate: &[f32], row: usize) -> Comparison {
                 all.max_reference = all.max_reference.max(f64::from(a).abs());
             }
         }
+        all.max_error = all.max_error.max(error);
+        if !scores {
+            continue;
+        }
         let (best, margin) = lead(r);
         let kept = best == lead(c).0;
         all.rows += 1;
         all.classes_kept += usize::from(kept);
         all.classes_moved += usize::from(!kept && margin > 2.0 * error);
         all.margin = all.margin.min(margin);
-        all.max_error = all.max_error.max(error);
     }
     all
 }
@@ -94,6 +98,12 @@ mod tests {
         assert!((c.max_error - 0.5).abs() < 1e-9);
         assert_eq!((c.max_reference, c.rows, c.classes_kept, c.classes_moved), (5.0, 2, 2, 0));
         assert_eq!(c.margin, 1.0);
+    }
+
+    #[test]
+    fn values_that_are_no_scores_have_no_class() {
+        let c = compare(&[1.0, 3.0, -4.0], &[1.0, 2.5, -4.0], 0);
+        assert_eq!((c.max_error, c.max_reference, c.rows, c.classes_moved), (0.5, 4.0, 0, 0));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn first_difference(
         if absorbs(reference, &w.name) {
             return None;
         }
-        (w.data.len() == g.data.len()).then(|| (&w.name, compare(&w.data, &g.data, w.data.len())))
+        (w.data.len() == g.data.len()).then(|| (&w.name, compare(&w.data, &g.data, 0)))
     });
     let pairs: Vec<_> = pairs.collect();
     let last_good = pairs.iter().rposition(|(_, c)| agrees(precision, c));

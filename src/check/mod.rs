@@ -278,7 +278,7 @@ fn whole(
         if let Some(folder) = &options.save_io {
             save(folder, case, &shape, wanted)?;
         }
-        let passed = outcome(case, wanted, got, half, options.probabilities, &mut found.runs)?;
+        let passed = outcome(case, wanted, got, half, options.probabilities, false, &mut found.runs)?;
         if !passed && found.failed.is_none() {
             found.failed = Some((batch, case.reference.clone(), case.candidate.clone()));
         }
@@ -290,13 +290,19 @@ fn run(side: &Side<'_>, model: &Model, input: &[f32]) -> Result<Vec<Named>, Chec
     model.run(input).map_err(|e| CheckError::Run { side: side.name(), what: e.what })
 }
 
-/// Compare the outputs of one run.
+/// Length of one image's scores; 0 for maps, which are no scores.
+fn row_of(value: &Named) -> usize {
+    if value.shape.len() == 2 { value.shape[1] } else { 0 }
+}
+
+/// Compare the outputs of one run; `inner` values are not the model's.
 fn outcome(
     case: &Case,
     wanted: &[Named],
     got: &[Named],
     half: bool,
     probabilities: bool,
+    inner: bool,
     runs: &mut Vec<Run>,
 ) -> Result<bool, CheckError> {
     if wanted.len() != got.len() {
@@ -309,7 +315,7 @@ fn outcome(
             let what = format!("{} has shape {:?}, the model's {} has {:?}", g.name, g.shape, w.name, w.shape);
             return Err(CheckError::Interface(what));
         }
-        let row = w.shape.last().copied().unwrap_or(1);
+        let row = if inner { 0 } else { row_of(w) };
         let scores = if probabilities { softmax(&w.data, row) } else { w.data.clone() };
         let comparison = compare(&scores, &g.data, row);
         let agrees = bounds::agrees(precision, &comparison);
@@ -383,8 +389,9 @@ fn pieces(
         for ((case, state), wanted) in cases.iter().zip(&states).zip(&wanted) {
             let input = if i == 0 { &case.candidate } else { state };
             let got = run(candidate, &model, input)?;
-            let probabilities = options.probabilities && end.is_none();
-            outcome(case, wanted, &got, model.is_half(), probabilities, &mut found.runs)?;
+            let inner = end.is_some();
+            let probabilities = options.probabilities && !inner;
+            outcome(case, wanted, &got, model.is_half(), probabilities, inner, &mut found.runs)?;
         }
         if let Some(value) = wanted.first().and_then(|w| w.first()) {
             from = Some(value.shape.clone());
@@ -474,7 +481,7 @@ pub fn against(artifact: &Path, input: &Array, expected: &Array, atol: f64, rtol
         let what = format!("the expected values have shape {:?}, the artifact answers {:?}", expected.shape, got.shape);
         return Err(CheckError::Input(what));
     }
-    let comparison = compare(&expected.data, &got.data, got.shape.last().copied().unwrap_or(1));
+    let comparison = compare(&expected.data, &got.data, row_of(got));
     let within = |(&e, &g): (&f32, &f32)| (f64::from(g) - f64::from(e)).abs() <= atol + rtol * f64::from(e).abs();
     let outside = expected.data.iter().zip(&got.data).filter(|&pair| !within(pair)).count();
     Ok(Outside { passed: outside == 0, outside, comparison })

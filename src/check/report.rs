@@ -80,16 +80,19 @@ impl fmt::Display for CheckReport {
         )?;
         for run in &self.runs {
             let c = &run.comparison;
+            let margin = if c.rows == 0 { String::new() } else { format!("{:.2e}", c.margin) };
             let class = match (c.finite, run.passed) {
                 (false, _) => "not finite".to_string(),
+                (_, true) if c.rows == 0 => String::new(),
+                (_, false) if c.rows == 0 => "FAILED".to_string(),
                 (_, false) if c.classes_moved == 0 => format!("{}/{} same, FAILED", c.classes_kept, c.rows),
                 (_, false) => format!("{}/{} moved, FAILED", c.classes_moved, c.rows),
                 _ => format!("{}/{} same", c.classes_kept, c.rows),
             };
             writeln!(
                 f,
-                "{:width$}  {:5}  {:output$}  {:9.2e}  {:9.2e}  {:9.2e}  {:9.2e}  {class}",
-                run.input, run.batch, run.output, c.max_error, run.allowed, c.max_reference, c.margin
+                "{:width$}  {:5}  {:output$}  {:9.2e}  {:9.2e}  {:9.2e}  {margin:>9}  {class}",
+                run.input, run.batch, run.output, c.max_error, run.allowed, c.max_reference
             )?;
         }
         if let Some(d) = &self.first_difference {
