@@ -26,7 +26,7 @@ FORMS = [
 # TensorRT engines of the seeded model: most kernels, fused attentions, most synchronisation entries. `None` is not asked.
 ENGINES = [
     # (model, options, kernels, fused, sync)
-    ("efficientformerv2-s0", ["--fp16"], 186, None, 37),
+    ("efficientformerv2-s0", ["--fp16"], 160, None, 24),
 ]
 
 # Every variant, for tests/full: seeded weights, each target and precision.
