@@ -31,6 +31,35 @@ pub enum AttentionForm {
     Fused,
 }
 
+/// How the real products around a spectral transform are spelled (recipes of the lowering, `lower_spectral`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpectralForms {
+    /// The columns of a separable half spectrum are filled up with zeros to a multiple of this.
+    pub column_multiple: usize,
+    /// How channels mix.
+    pub mix: MixForm,
+    /// How two spectra are multiplied.
+    pub product: ProductForm,
+}
+
+/// A linear map of the channels of a spectrum whose real and imaginary parts alternate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MixForm {
+    /// A 1x1 convolution in the map's own groups: fewest multiplications.
+    GroupedConv,
+    /// A matrix product with all groups in one block-diagonal matrix: one kernel without a change of layout.
+    BlockDiagonal,
+}
+
+/// Product of two complex spectra, bin by bin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProductForm {
+    /// All four real products in one broadcast product; the inverse transform adds them: fewest nodes, twice its first product.
+    Outer,
+    /// Parts split, four products, two sums, joined.
+    Split,
+}
+
 /// Constants of the cost model: cost = MACs / rate + kernels × launch + small products × small + bytes / bandwidth, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
@@ -71,6 +100,8 @@ pub struct Target {
     pub mean_f32: bool,
     /// So many parallel products of one geometry on one input become one, whose result is split.
     pub merge_siblings: usize,
+    /// How spectral transforms are spelled.
+    pub spectral: SpectralForms,
     /// Cost model.
     pub cost: Cost,
 }
@@ -91,6 +122,8 @@ impl Target {
             softmax_f32: true,
             mean_f32: true,
             merge_siblings: 3, // two would trade a product for a split
+            // Padded columns cost 4 to 13 %, a block-diagonal mix 16 to 50 %; the product's forms differ by less than 5 %.
+            spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Outer },
             // Fit over 22 filter forms with ONNX Runtime 1.31, one thread (recipes-spectral.md section 7).
             cost: Cost { rate: 50e3, launch: 5.0, small: 0.5, bandwidth: 5.6e3 },
         }
@@ -104,6 +137,8 @@ impl Target {
             // Assumed, not measured: half the f16 tensor rate of an A100's data sheet, its memory bandwidth, a usual launch.
             cost: Cost { rate: 78e6, launch: 4.0, small: 0.0, bandwidth: 1.5e6 },
             linear_rank: 0,
+            // A filter takes 8 kernels; 12 without padding and with a grouped convolution.
+            spectral: SpectralForms { column_multiple: 4, mix: MixForm::BlockDiagonal, product: ProductForm::Split },
             merge_siblings: 2, // three convolutions for q, k and v cost 17 kernels, one 7 (tensorrt.md 2.3)
             ..Target::onnx(opset)
         }
@@ -124,6 +159,8 @@ impl Target {
             softmax_f32: false,
             mean_f32: false,
             merge_siblings: 3,
+            // By fewest multiplications; not measured on a device.
+            spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Split },
             // Assumed: a tenth of the A14 engine's published rate for the small layers of these models; never measured on a device.
             cost: Cost { rate: 1.1e6, launch: 10.0, small: 1.0, bandwidth: 30e3 },
         }

@@ -3,7 +3,7 @@
 //! A [`Linear`] is a view of a `conv` or `linear` node: `y = W·x + b`. Its methods return a new view whose weights are new constant nodes named
 //! after the node, and [`Linear::emit`] appends it.
 
-use vitc_ir::{BinaryKind, Graph, Net, NodeId, Op, Real, Shape, Value};
+use vitc_ir::{BinaryKind, Generator, Graph, Net, NodeId, Op, Real, Shape, Type, Value};
 
 /// A convolution or matrix product with its constant weights.
 #[derive(Debug, Clone)]
@@ -119,6 +119,21 @@ impl Linear {
         let inputs: Vec<Value> = [self.x, self.w].into_iter().chain(self.b).collect();
         graph.push(self.op, &inputs, &self.path).unwrap_or_else(|e| panic!("{e}")).into()
     }
+}
+
+/// A kernel `[O,I/from,kh,kw]` of `from` channel groups as one of `to` groups, a divisor of `from`: zeros where groups do not meet.
+pub(crate) fn regrouped(net: &mut Net, w: Value, from: usize, to: usize) -> Value {
+    let n = from / to;
+    if n == 1 {
+        return w;
+    }
+    let shape = net.ty(w).shape.as_fixed().expect("weights are fixed");
+    let (outputs, inner, kh, kw) = (shape[0], shape[1], shape[2], shape[3]);
+    let blocks = net.reshape("w_blocks", w, Shape::fixed(&[to, n, outputs / from, 1, inner * kh * kw]));
+    let eye = net.generate(format!("eye_{n}"), Generator::Eye, Type::f32(&[n, n]));
+    let eye = net.reshape(format!("eye_{n}"), eye, Shape::fixed(&[1, n, 1, n, 1]));
+    let spread = net.binary("w_spread", BinaryKind::Mul, blocks, eye);
+    net.reshape("w_dense", spread, Shape::fixed(&[outputs, n * inner, kh, kw]))
 }
 
 /// `s = γ/√(σ² + ε)` and `t = β − μ·s` of a BatchNorm node: `y = s∘x + t`.

@@ -14,6 +14,7 @@ mod fold_attention_scale;
 mod fold_batch_norm;
 mod fold_scale;
 mod lower_attention;
+mod lower_spectral;
 mod merge_branches;
 mod merge_siblings;
 mod name_constants;
@@ -70,6 +71,26 @@ pub struct LowerOptions {
     pub precision: DType,
     /// Element type of inputs and outputs.
     pub interface: DType,
+    /// Form of spectral transforms.
+    pub spectral: Spectral,
+}
+
+impl LowerOptions {
+    /// These element types, and everything else left to the cost model.
+    pub fn new(precision: DType, interface: DType) -> Self {
+        LowerOptions { precision, interface, spectral: Spectral::Auto }
+    }
+}
+
+/// Form of spectral transforms as matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Spectral {
+    /// What the cost model finds cheaper for each size of map, while all bases together stay below half of the model's weights.
+    Auto,
+    /// One product with the Kronecker product of the bases of both axes, whatever its size.
+    Dense,
+    /// One product per axis.
+    Separable,
 }
 
 /// The deploy form of a paper graph, and what each pass did.
@@ -91,6 +112,7 @@ pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
 /// A deploy graph spelled for a target, and what each pass did.
 pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, Vec<PassReport>) {
     let mut pipeline = Pipeline::new(graph.clone());
+    pipeline.apply("lower_spectral", |g| lower_spectral::run(g, target, options));
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
     pipeline.apply("spell", |g| spell::run(g, target));

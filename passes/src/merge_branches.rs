@@ -16,7 +16,7 @@
 //! something else reads stays, and the report says so.
 
 use crate::Rewritten;
-use crate::algebra::{Linear, as_vector, batch_norm_affine};
+use crate::algebra::{Linear, as_vector, batch_norm_affine, regrouped};
 use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, Op, Real, Shape, Type, Value};
 
 /// Run the pass.
@@ -180,17 +180,9 @@ fn overlay(graph: &mut Graph, a: &Branch, b: &Branch, shape: Shape) -> Option<Li
 fn placed(graph: &mut Graph, path: &str, branch: &Branch, groups: usize, pad: [usize; 4], size: [usize; 2]) -> Value {
     let mut w = branch.w;
     let shape = graph.shape(w).as_fixed().expect("weights are fixed");
-    let (outputs, inner, kh, kw) = (shape[0], shape[1], shape[2], shape[3]);
+    let (kh, kw) = (shape[2], shape[3]);
     let mut net = Net::within(graph, path);
-    let n = branch.groups / groups;
-    if n > 1 {
-        let rows = outputs / branch.groups;
-        let blocks = net.reshape("w_blocks", w, Shape::fixed(&[groups, n, rows, 1, inner * kh * kw]));
-        let eye = net.generate(format!("eye_{n}"), Generator::Eye, Type::f32(&[n, n]));
-        let eye = net.reshape(format!("eye_{n}"), eye, Shape::fixed(&[1, n, 1, n, 1]));
-        let spread = net.binary("w_spread", BinaryKind::Mul, blocks, eye);
-        w = net.reshape("w_dense", spread, Shape::fixed(&[outputs, n * inner, kh, kw]));
-    }
+    w = regrouped(&mut net, w, branch.groups, groups);
     let before = [pad[0] - branch.pad[0], pad[1] - branch.pad[1]];
     if before == [0, 0] && [kh, kw] == size {
         return w;

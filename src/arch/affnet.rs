@@ -20,15 +20,15 @@ struct Config {
     /// Widths of layer_1 to layer_5.
     widths: [usize; 5],
     expansion: usize,
-    /// layer_4 ends in a fusion of its input and its mixed map, as layer_3 and layer_5 always do.
-    fuses_layer_4: bool,
+    /// Whether layer_3, layer_4, layer_5 end in a fusion of their input and their mixed map.
+    fuses: [bool; 3],
 }
 
 const CONFIGS: [Config; 4] = [
-    Config { widths: [32, 48, 64, 104, 144], expansion: 2, fuses_layer_4: true },
-    Config { widths: [32, 48, 96, 160, 192], expansion: 4, fuses_layer_4: true },
-    Config { widths: [32, 64, 128, 256, 320], expansion: 4, fuses_layer_4: true },
-    Config { widths: [64, 128, 256, 512, 640], expansion: 4, fuses_layer_4: false },
+    Config { widths: [32, 48, 64, 104, 144], expansion: 2, fuses: [true; 3] },
+    Config { widths: [32, 48, 96, 160, 192], expansion: 4, fuses: [true; 3] },
+    Config { widths: [32, 64, 128, 256, 320], expansion: 4, fuses: [true; 3] },
+    Config { widths: [64, 128, 256, 512, 640], expansion: 4, fuses: [true, false, false] },
 ];
 
 const STEM: usize = 16;
@@ -124,10 +124,10 @@ fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
         x = inverted_residual(&mut net.at(format!("layer_2.{j}")), options, x, w2, stride, m);
     }
     stages.push(x);
-    for (i, (width, blocks)) in deep.into_iter().zip(INNER_BLOCKS).enumerate() {
+    for (i, width) in deep.into_iter().enumerate() {
         let mut net = net.at(format!("layer_{}", i + 3));
         x = inverted_residual(&mut net.at(0), options, x, width, 2, m);
-        x = aff_block(&mut net.at(1), options, x, blocks, config.fuses_layer_4 || i != 1);
+        x = aff_block(&mut net.at(1), options, x, INNER_BLOCKS[i], config.fuses[i]);
         stages.push(x);
     }
     let exp = (4 * config.widths[4]).min(960);

@@ -102,7 +102,7 @@ impl Golden {
         let (deploy, _) = vitc_passes::deploy(paper);
         self.assert_agrees(&deploy);
         for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)] {
-            let options = LowerOptions { precision: DType::F32, interface: DType::F32 };
+            let options = LowerOptions::new(DType::F32, DType::F32);
             let (lowered, _) = vitc_passes::lower(&deploy, &target, &options);
             let error = self.error(&lowered);
             assert!(error <= EXACT, "{} for {} differs from its reference by {error:e}", paper.name, target.name);
