@@ -263,7 +263,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     watch(Event::Step("running the passes"));
     let interfaced = if request.softmax { Some(with_softmax(&model.graph)?) } else { None };
     let (deploy, mut passes) = vitc_passes::deploy(interfaced.as_ref().unwrap_or(&model.graph));
-    let options = LowerOptions { precision, interface: request.interface };
+    let options = LowerOptions::new(precision, request.interface);
     let (graph, lowering) = vitc_passes::lower(&deploy, &target, &options);
     passes.extend(lowering);
 

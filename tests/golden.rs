@@ -71,22 +71,22 @@ fn fastervit_0_any_res() {
 
 #[test]
 fn affnet_et() {
-    deploys("affnet/affnet_et", "affnet-et");
+    agrees("affnet/affnet_et", "affnet-et");
 }
 
 /// Odd spectra: the last maps are 7x7.
 #[test]
 fn affnet_et_at_224() {
-    deploys("affnet/affnet_et_224", "affnet-et");
+    agrees("affnet/affnet_et_224", "affnet-et");
 }
 
 /// BatchNorm as the norm of the inner blocks, recognised from the keys.
 #[test]
 fn affnet_et_with_batch_norm() {
-    deploys("affnet/affnet_et_bn", "affnet-et");
+    agrees("affnet/affnet_et_bn", "affnet-et");
 }
 
 #[test]
 fn dsm_t() {
-    deploys("dsm/dsm_t", "dsm-t");
+    agrees("dsm/dsm_t", "dsm-t");
 }

@@ -36,7 +36,7 @@ impl Fixture {
     fn export(&self, weights: &dyn Weights, precision: DType) -> std::path::PathBuf {
         let target = Target::onnx(17);
         let (deploy, _) = vitc_passes::deploy(&self.paper);
-        let (graph, _) = vitc_passes::lower(&deploy, &target, &LowerOptions { precision, interface: DType::F32 });
+        let (graph, _) = vitc_passes::lower(&deploy, &target, &LowerOptions::new(precision, DType::F32));
         let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
         let path = self.folder.path().join("model.onnx");
         let mut file = File::create(&path).expect("creates");
