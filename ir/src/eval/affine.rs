@@ -1,8 +1,8 @@
 //! Positions as affine functions of an iteration index.
 //!
-//! An expression is evaluated over an iteration space, a list of sizes. Where an operand's element lies is
-//! `offset + Σ coefs[j]·i[j]`, a position in the operand's row-major order. Transposing, slicing, broadcasting and most reshapes
-//! keep that form, so they cost nothing.
+//! An expression is evaluated over an iteration space, a list of sizes. Where an operand's element lies is `offset +
+//! Σ coefs[j]·i[j]`, a position in the operand's row-major order. Transposing, slicing, broadcasting and most
+//! reshapes keep that form, so they cost nothing.
 
 /// `offset + Σ coefs[j]·i[j]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

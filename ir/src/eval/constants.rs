@@ -1,12 +1,13 @@
 //! How constant values are computed: fused where they are elementwise, once where they are shared.
 //!
-//! A plan is made of cells and roots. A *root* is a wanted value, a program over cells. A *cell* is something that is needed whole: a weight,
-//! the result of a product or reduction, an operand that broadcasting repeats, or a value with several readers. A cell is computed by whoever needs it
-//! first and dropped after its last reader. Cells above [`WIDE_LIMIT`] keep f32, and elementwise values above it are computed again by each
-//! reader, in blocks, instead of being kept.
+//! A plan is made of cells and roots. A *root* is a wanted value, a program over cells. A *cell* is something that is
+//! needed whole: a weight, the result of a product or reduction, an operand that broadcasting repeats, or a value
+//! with several readers. A cell is computed by whoever needs it first and dropped after its last reader. Cells above
+//! [`WIDE_LIMIT`] keep f32, and elementwise values above it are computed again by each reader, in blocks, instead of
+//! being kept.
 //!
-//! Invariant: a cell's lock is held while it is computed, and computing never enters the thread pool, so a thread that waits for a cell
-//! waits for a thread that makes progress. Cells form no cycles because graphs do not.
+//! Invariant: a cell's lock is held while it is computed, and computing never enters the thread pool, so a thread
+//! that waits for a cell waits for a thread that makes progress. Cells form no cycles because graphs do not.
 
 use super::affine::{Affine, Stop};
 use super::expr::{Expr, Program};
@@ -374,7 +375,8 @@ fn is_arithmetic(op: &Op) -> bool {
     matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Clip { .. })
 }
 
-/// How often each constant value below `values` is read. A reshape or transposition passes its readers on to its operand.
+/// How often each constant value below `values` is read. A reshape or transposition passes its readers on to its
+/// operand.
 fn count_readers(graph: &Graph, values: &[Value]) -> HashMap<Value, usize> {
     let mut readers: HashMap<Value, usize> = HashMap::new();
     for &v in values {

@@ -1,7 +1,8 @@
 //! Fused elementwise expressions, evaluated block by block.
 //!
-//! A block is a box of the iteration space that is contiguous in row-major order and small enough for the cache, so a chain of any
-//! length over a constant of any size needs a few blocks of memory. An element's value does not depend on the blocks.
+//! A block is a box of the iteration space that is contiguous in row-major order and small enough for the cache, so a
+//! chain of any length over a constant of any size needs a few blocks of memory. An element's value does not depend
+//! on the blocks.
 
 use super::affine::Affine;
 use super::scalar::{self, Map};
@@ -258,7 +259,8 @@ struct Loop {
     step: usize,
 }
 
-/// Where a box starts in a source, and the loops that visit it in row-major order, joined where they continue each other.
+/// Where a box starts in a source, and the loops that visit it in row-major order, joined where they continue each
+/// other.
 fn walk(at: &Affine, lo: &[usize], hi: &[usize]) -> (usize, Vec<Loop>) {
     let base = at.offset + at.coefs.iter().zip(lo).map(|(c, lo)| c * lo).sum::<usize>();
     let mut loops: Vec<Loop> = Vec::with_capacity(lo.len());

@@ -3,7 +3,8 @@
 use crate::op::{Generator, OffsetOrder, Part};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_PI_2};
 
-/// `(cos, sin)` of `m/n` turns. The angle is reduced to the first octant in integers, so zeros, ones and equal magnitudes are exact.
+/// `(cos, sin)` of `m/n` turns. The angle is reduced to the first octant in integers, so zeros, ones and equal
+/// magnitudes are exact.
 pub(super) fn turn(m: usize, n: usize) -> (f64, f64) {
     let m = m % n;
     let (quadrant, rest) = (4 * m / n, 4 * m % n);
@@ -104,7 +105,8 @@ pub(super) fn generate(generator: &Generator, dims: &[usize]) -> Vec<f64> {
     }
 }
 
-/// Band of the coefficient (a, b): the largest t < K with `t² · 2H²W² ≤ K²·(a²W² + b²H²)`, which is `⌊K·r⌋` without rounding.
+/// Band of the coefficient (a, b): the largest t < K with `t² · 2H²W² ≤ K²·(a²W² + b²H²)`, which is `⌊K·r⌋` without
+/// rounding.
 fn band(a: usize, b: usize, [h, w]: [usize; 2], bands: usize) -> usize {
     let square = |x: usize| (x as u128) * (x as u128);
     let radius = square(bands) * (square(a * w) + square(b * h));

@@ -1,7 +1,7 @@
 //! Elementwise and movement operators as expressions over an iteration space.
 //!
-//! One rule per operator serves constant folding, the emission stream and the interpreter: given where in the result an iteration index
-//! looks, it says where in each operand to look.
+//! One rule per operator serves constant folding, the emission stream and the interpreter: given where in the result
+//! an iteration index looks, it says where in each operand to look.
 
 use super::affine::{Affine, Stop, row_major};
 use super::expr::Expr;
@@ -129,8 +129,8 @@ impl Application<'_> {
     }
 }
 
-/// Pieces laid behind each other along `axis` of a value whose indices are `forms`: `piece(p, space, forms)` is piece p with its own
-/// indices over its own part of the space.
+/// Pieces laid behind each other along `axis` of a value whose indices are `forms`: `piece(p, space, forms)` is piece
+/// p with its own indices over its own part of the space.
 fn select(
     axis: usize,
     sizes: &[usize],
@@ -181,7 +181,8 @@ fn select(
     Ok(Expr::Select { axis, parts })
 }
 
-/// Zeros around operand 0, from `axis` on; `forms` index the padded value on those axes and the operand on earlier ones.
+/// Zeros around operand 0, from `axis` on; `forms` index the padded value on those axes and the operand on earlier
+/// ones.
 fn pad(
     before: &[usize],
     after: &[usize],

@@ -1,10 +1,12 @@
 //! The evaluator: constant folder and reference interpreter.
 //!
-//! Everything is computed in f64, sums in a fixed order, transcendental functions by `libm`, so the numbers are the same on every
-//! machine. A value is rounded once, to its declared element type, where it is stored: nodes of a constant expression are not rounded. Nor are values at run
-//! time, except by a cast to f16 and where a stored f16 constant is read. i32 values are held as f64, which is exact.
+//! Everything is computed in f64, sums in a fixed order, transcendental functions by `libm`, so the numbers are the
+//! same on every machine. A value is rounded once, to its declared element type, where it is stored: nodes of a
+//! constant expression are not rounded. Nor are values at run time, except by a cast to f16 and where a stored f16
+//! constant is read. i32 values are held as f64, which is exact.
 //!
-//! [`run`] interprets a model, [`constant`] computes one constant, [`stream`] delivers the bytes of all constants of an artifact.
+//! [`run`] interprets a model, [`constant`] computes one constant, [`stream`] delivers the bytes of all constants of
+//! an artifact.
 
 mod affine;
 mod attention;
@@ -81,7 +83,7 @@ pub enum EvalError {
         value: f64,
     },
     /// A constant does not fit its element type.
-    #[error("{path} overflows {dtype}: its largest magnitude is {largest:e}, computed from weights {}", keys.join(", "))]
+    #[error("{path} overflows {dtype}: largest magnitude {largest:e}, computed from weights {}", keys.join(", "))]
     Overflow {
         /// Path of the constant.
         path: String,

@@ -1,7 +1,7 @@
 //! Matrix products and convolutions.
 //!
-//! Every sum runs in ascending order of the contracted index, one multiplication and one addition per term, never fused: the result does
-//! not depend on blocking or on the machine.
+//! Every sum runs in ascending order of the contracted index, one multiplication and one addition per term, never
+//! fused: the result does not depend on blocking or on the machine.
 
 use super::tensor::Tensor;
 

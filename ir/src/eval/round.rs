@@ -1,12 +1,14 @@
 //! Rounding to the element types, to nearest even, with the same bits on every machine.
 //!
-//! Written out here because converters that go through f32, or that drop low mantissa bits first, round some ties the wrong way.
+//! Written out here because converters that go through f32, or that drop low mantissa bits first, round some ties the
+//! wrong way.
 
 /// `x` rounded to a multiple of the f16 spacing at `x`; beyond the largest f16 the result is 65536 or more.
 #[inline(always)]
 fn on_f16_grid(x: f64) -> f64 {
     const EXPONENT: u64 = 0x7ff << 52;
-    // 2^-14: the spacing stays 2^-24 below. Compared as floats, because few machines compare vectors of 64-bit integers.
+    // 2^-14: the spacing stays 2^-24 below. Compared as floats, because few machines compare vectors of 64-bit
+    // integers.
     const SMALLEST_NORMAL: f64 = 0.000_061_035_156_25;
     let magnitude = if x.abs() > SMALLEST_NORMAL { x.abs() } else { SMALLEST_NORMAL };
     let scale = magnitude.to_bits() & EXPONENT;

@@ -1,4 +1,5 @@
-//! Functions of one and two numbers. Transcendental functions come from `libm`, so the bits do not depend on the machine.
+//! Functions of one and two numbers. Transcendental functions come from `libm`, so the bits do not depend on the
+//! machine.
 
 use super::round::through_f16;
 use crate::op::{BinaryKind, UnaryKind};

@@ -1,9 +1,11 @@
 //! The constants of an artifact as bytes: in order, in parallel, under a memory budget.
 //!
-//! Values are computed ahead of the one that is delivered while their bytes fit the budget; one value is always allowed. So memory stays at
-//! the budget plus what the largest constant needs. A weight that is stored as it was read is handed on without a copy.
+//! Values are computed ahead of the one that is delivered while their bytes fit the budget; one value is always
+//! allowed. So memory stays at the budget plus what the largest constant needs. A weight that is stored as it was
+//! read is handed on without a copy.
 //!
-//! Every element is tested on the way out: a NaN, an infinity or an overflow ends the stream with the weight's key and the constant's path.
+//! Every element is tested on the way out: a NaN, an infinity or an overflow ends the stream with the weight's key
+//! and the constant's path.
 
 use super::EvalError;
 use super::constants::{Held, Plan, Root, WIDE_LIMIT};
@@ -73,11 +75,13 @@ pub enum StreamError<E> {
     Sink(E),
 }
 
-/// Compute the constants `values` and hand each to `sink` once, in order: its position in `values` and the little-endian bytes of its
-/// elements in its declared type, row-major. At most `budget` bytes of values wait for delivery, or one value.
+/// Compute the constants `values` and hand each to `sink` once, in order: its position in `values` and the
+/// little-endian bytes of its elements in its declared type, row-major. At most `budget` bytes of values wait for
+/// delivery, or one value.
 ///
 /// # Errors
-/// The first failure in the order of `values`: a weight that is missing or not finite, an overflow, or what `sink` returned.
+/// The first failure in the order of `values`: a weight that is missing or not finite, an overflow, or what `sink`
+/// returned.
 pub fn stream<E>(
     graph: &Graph,
     weights: &dyn Weights,

@@ -1,4 +1,5 @@
-//! Operators against formulas written out naively, transforms against a second library, the stream against whole values.
+//! Operators against formulas written out naively, transforms against a second library, the stream against whole
+//! values.
 
 mod generators;
 mod interpreter;
