@@ -15,6 +15,7 @@ mod fold_batch_norm;
 mod fold_scale;
 mod lower_attention;
 mod lower_spectral;
+mod lower_windows;
 mod merge_branches;
 mod merge_siblings;
 mod name_constants;
@@ -115,6 +116,7 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.apply("lower_spectral", |g| lower_spectral::run(g, target, options));
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
+    pipeline.apply("lower_windows", |g| lower_windows::run(g, target));
     pipeline.apply("spell", |g| spell::run(g, target));
     pipeline.apply("cancel_movement", cancel_movement::run);
     pipeline.apply("common_subexpressions", common_subexpressions::run);
