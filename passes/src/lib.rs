@@ -15,11 +15,13 @@ mod fold_batch_norm;
 mod fold_scale;
 mod lower_attention;
 mod lower_spectral;
+mod lower_tokens;
 mod lower_windows;
 mod merge_branches;
 mod merge_siblings;
 mod name_constants;
 mod precision;
+mod row_order;
 mod spell;
 
 use vitc_ir::{DType, Graph, Stage, Target};
@@ -115,6 +117,7 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     let mut pipeline = Pipeline::new(graph.clone());
     pipeline.apply("lower_spectral", |g| lower_spectral::run(g, target, options));
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
+    pipeline.apply("lower_tokens", |g| lower_tokens::run(g, target));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
     pipeline.apply("lower_windows", |g| lower_windows::run(g, target));
     pipeline.apply("spell", |g| spell::run(g, target));

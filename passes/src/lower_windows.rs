@@ -77,17 +77,26 @@ fn rank(view: &Shape) -> usize {
     view.0.iter().filter(|&&d| d != Dim::Fixed(1)).count()
 }
 
-/// `x` seen as `view`, its axes permuted, seen as `result`. Axes of size 1 take no part, and neither does a reshape or transpose that changes nothing.
+/// `x` seen as `view`, its axes permuted, seen as `result`. Axes of size 1 take no part where that saves a reshape.
 pub(crate) fn moved(net: &mut Net, x: Value, view: &Shape, perm: &[usize], result: Shape) -> Value {
     let kept: Vec<usize> = (0..view.rank()).filter(|&a| view.0[a] != Dim::Fixed(1)).collect();
     let axes: Vec<usize> = perm.iter().filter_map(|p| kept.iter().position(|k| k == p)).collect();
     let dense = Shape(kept.iter().map(|&a| view.0[a]).collect());
     let mut x = x;
-    if axes.windows(2).any(|a| a[0] > a[1]) {
-        if *net.ty(x).shape.0 != *dense.0 {
-            x = net.reshape("view", x, dense);
+    if !axes.is_sorted() {
+        let moved = |view: &Shape, axes: &[usize]| Shape(axes.iter().map(|&a| view.0[a]).collect());
+        let reshapes = |view: &Shape, axes: &[usize]| {
+            usize::from(net.ty(x).shape != *view) + usize::from(moved(view, axes) != result)
+        };
+        let whole = view.rank() <= result.rank().max(net.ty(x).shape.rank());
+        let (view, axes) = match whole && reshapes(view, perm) <= reshapes(&dense, &axes) {
+            true => (view.clone(), perm.to_vec()),
+            false => (dense, axes),
+        };
+        if net.ty(x).shape != view {
+            x = net.reshape("view", x, view);
         }
-        x = net.transpose("", x, &axes);
+        x = net.transpose("moved", x, &axes);
     }
     if net.ty(x).shape == result { x } else { net.reshape("result", x, result) }
 }
