@@ -2,7 +2,7 @@
 
 use vitc_ir::testing::{Options, assert_same_function, random_graph};
 use vitc_ir::valid::validate;
-use vitc_ir::{DType, Dim, Graph, Op, Target};
+use vitc_ir::{DType, Dim, Graph, Target};
 use vitc_passes::{DEPLOY, LowerOptions, deploy, lower};
 
 const SEEDS: u64 = 150;
