@@ -3,10 +3,11 @@
 //! ```text
 //! Given    attention(q = W·x + b, k, v){scale = c}            Result   attention(q = (c∘W)·x + c∘b, k, v){scale = 1}
 //! Given    q = first part of split(W·x + b)                   Result   the rows of that part scaled
+//! Given    q = W·x + b,  k = q or average(q)                  Result   √c instead of c, on queries and keys alike
 //! ```
 //!
-//! Exact    scores are linear in q. The projection must have no other reader, or be read by a split whose part only the attention reads as its
-//!          queries. Queries that are also the keys (FMViT's shared projection) are not touched: the factor then stays in the attention.
+//! Exact    scores are linear in q and in k, and an average is linear. The projection must have no other reader, or be read by a split whose
+//!          part only the attention reads as its queries.
 
 use crate::Rewritten;
 use crate::algebra::Linear;
@@ -23,8 +24,21 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
     let mut unscaled = std::collections::HashSet::new();
     for (id, node) in graph.nodes() {
         let Op::Attention { scale, .. } = node.op else { continue };
-        let q = node.inputs[0];
-        if scale == Real(1.0) || !used_once(q) {
+        let [q, k] = [node.inputs[0], node.inputs[1]];
+        if scale == Real(1.0) || !(scale.0 > 0.0) {
+            continue;
+        }
+        // Shared by queries and keys: one reader is this attention, the other its keys or the pool that makes them.
+        let pooled = matches!(graph.op(k), Op::AvgPool { .. }) && graph.producer(k).inputs[0] == q && used_once(k);
+        let reads = uses[q.node.0 as usize][q.index as usize];
+        if reads == 2 && (k == q || pooled) {
+            if Linear::of(graph, q.node).is_some() {
+                wanted.insert(q.node, (Real(scale.0.sqrt()), None));
+                unscaled.insert(id);
+            }
+            continue;
+        }
+        if reads != 1 {
             continue;
         }
         let (source, rows) = match graph.op(q) {

@@ -13,16 +13,21 @@ mod common_subexpressions;
 mod fold_attention_scale;
 mod fold_batch_norm;
 mod fold_scale;
+mod fuse_linear_chains;
 mod lower_attention;
 mod lower_spectral;
 mod lower_tokens;
 mod lower_windows;
 mod merge_branches;
 mod merge_siblings;
+mod move_biases;
+mod multiply_out;
 mod name_constants;
 mod precision;
+mod price;
 mod row_order;
 mod spell;
+mod widen_depthwise;
 
 use vitc_ir::{DType, Graph, Stage, Target};
 
@@ -61,6 +66,7 @@ pub const DEPLOY: &[Pass] = &[
     ("fold_scale", fold_scale::run),
     ("merge_branches", merge_branches::run),
     ("fold_attention_scale", fold_attention_scale::run),
+    ("move_biases", move_biases::run),
     ("common_subexpressions", common_subexpressions::run),
 ];
 
@@ -116,6 +122,9 @@ pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
 pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, Vec<PassReport>) {
     let mut pipeline = Pipeline::new(graph.clone());
     pipeline.apply("lower_spectral", |g| lower_spectral::run(g, target, options));
+    pipeline.apply("widen_depthwise", |g| widen_depthwise::run(g, target, options));
+    pipeline.apply("multiply_out", |g| multiply_out::run(g, target, options));
+    pipeline.apply("fuse_linear_chains", |g| fuse_linear_chains::run(g, target, options));
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
     pipeline.apply("lower_tokens", |g| lower_tokens::run(g, target));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));

@@ -1,0 +1,46 @@
+//! The one cost model: what a form of a computation takes on a target, in microseconds.
+//!
+//! `MACs / rate + kernels × launch + bytes / bandwidth`, with the constants in the target's data. A pass that has two exact forms to choose from
+//! counts the [`Work`] of both and takes the cheaper one. Bytes are results written and weights read.
+
+use std::ops::AddAssign;
+use vitc_ir::Target;
+
+/// What a piece of a graph asks of a machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Work {
+    /// Multiply-accumulates.
+    pub(crate) macs: usize,
+    /// Kernels launched.
+    pub(crate) kernels: usize,
+    /// Elements of results written and of weights read.
+    pub(crate) elements: usize,
+}
+
+impl Work {
+    /// One dense convolution kernel: `weights` elements applied at each of `positions`, `outputs` channels written.
+    pub(crate) fn convolution(weights: usize, outputs: usize, positions: usize) -> Work {
+        Work { macs: weights * positions, kernels: 1, elements: weights + outputs * positions }
+    }
+
+    /// One kernel that writes `elements` and multiplies nothing.
+    pub(crate) fn movement(elements: usize) -> Work {
+        Work { macs: 0, kernels: 1, elements }
+    }
+
+    /// Microseconds on the target, for elements of `bytes` bytes.
+    pub(crate) fn microseconds(&self, target: &Target, bytes: usize) -> f64 {
+        let cost = &target.cost;
+        self.macs as f64 / cost.rate
+            + self.kernels as f64 * cost.launch
+            + (self.elements * bytes) as f64 / cost.bandwidth
+    }
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Work) {
+        self.macs += other.macs;
+        self.kernels += other.kernels;
+        self.elements += other.elements;
+    }
+}
