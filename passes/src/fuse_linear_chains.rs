@@ -7,11 +7,12 @@
 //! Result   y = conv(x; W₂/kl, b₂)
 //! ```
 //!
-//! Exact    both maps are linear and the second reads one position of the first's result, so what lies beyond the border of x is zero before and
-//!          after. An average pool that has padding does not count it and is no convolution.
+//! Exact    both maps are linear and the second reads one position of the first's result, so what lies beyond the
+//! border of x is zero before and          after. An average pool that has padding does not count it and is no
+//! convolution.
 //!
-//! Done where the target's cost model says so: multiply-accumulates rise (a depthwise kernel becomes dense), a launch and a map that is
-//! written and read fall away. The report says by how many.
+//! Done where the target's cost model says so: multiply-accumulates rise (a depthwise kernel becomes dense), a launch
+//! and a map that is written and read fall away. The report says by how many.
 
 use crate::algebra::Linear;
 use crate::price::Work;
@@ -79,8 +80,15 @@ impl Inner {
                 let linear = Linear::of(graph, value.node)?;
                 let per_channel = *groups == graph.shape(x).dim(1) && linear.outputs(graph) == *groups && *groups > 1;
                 let (stride, pad) = (*stride, *pad);
-                (per_channel || *groups == 1)
-                    .then_some(Inner { x, w: linear.w, b: linear.b, stride, pad, per_channel, pool: false })
+                (per_channel || *groups == 1).then_some(Inner {
+                    x,
+                    w: linear.w,
+                    b: linear.b,
+                    stride,
+                    pad,
+                    per_channel,
+                    pool: false,
+                })
             }
             // The kernel is generated when the chain is multiplied out: until then the pool stands for it.
             Op::AvgPool { stride, pad, .. } if *pad == [0; 4] => {

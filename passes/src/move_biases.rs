@@ -1,16 +1,16 @@
 //! Move biases forward to where they cost nothing, and drop those that softmax does not see.
 //!
-//! ```text
-//! Given    y = W₂·f(W₁·x + b₁) + b₂      Result   y = W₂·f(W₁·x) + (b₂ + W₂·b₁)
-//! with     f nothing, an average (pool or mean over positions), attention weights applied to values, or a chain of those
-//! Given    attention(q, W·x + b, v)      Result   attention(q, W·x, v)
-//! ```
+//! ```text Given    y = W₂·f(W₁·x + b₁) + b₂      Result   y = W₂·f(W₁·x) + (b₂ + W₂·b₁) with     f nothing, an
+//! average (pool or mean over positions), attention weights applied to values, or a chain of those Given
+//! attention(q, W·x + b, v)      Result   attention(q, W·x, v) ```
 //!
-//! Exact    an average of a constant is the constant, padding is not counted, and each row of attention weights sums to one (without talking heads,
-//!          whose second mix changes the sums). W₂ must not read padding, or the border would see 0 where it must see b₁. A constant on the
-//!          keys adds `q·b` to all scores of a query, and softmax is the same for scores that are shifted together; the heads' first mix keeps that.
+//! Exact    an average of a constant is the constant, padding is not counted, and each row of attention weights sums
+//! to one (without talking heads,          whose second mix changes the sums). W₂ must not read padding, or the
+//! border would see 0 where it must see b₁. A constant on the          keys adds `q·b` to all scores of a query, and
+//! softmax is the same for scores that are shifted together; the heads' first mix keeps that.
 //!
-//! Applied when every reader takes the bias, so that it disappears. The parts of a split projection are taken one by one.
+//! Applied when every reader takes the bias, so that it disappears. The parts of a split projection are taken one by
+//! one.
 
 use crate::Rewritten;
 use crate::algebra::Linear;
@@ -125,7 +125,8 @@ impl<'a> Flow<'a> {
         {
             let mut start = 0;
             let parts = sizes.iter().zip(0..).map(|(&size, index)| {
-                let fate = self.fate(Value { node: *split, index }, axis);
+                let moved = linear.b.is_some_and(|b| is_zero(self.graph, b, start));
+                let fate = if moved { Fate::Stays } else { self.fate(Value { node: *split, index }, axis) };
                 start += size;
                 Part { start: start - size, size, fate }
             });
@@ -178,4 +179,15 @@ impl<'a> Flow<'a> {
             _ => self.graph.shape(linear.x).rank() - 1,
         }
     }
+}
+
+/// Whether this pass left zeros in the bias `b` from `start` on.
+fn is_zero(graph: &Graph, b: Value, start: usize) -> bool {
+    let mut at = 0;
+    matches!(graph.op(b), Op::Concat { .. })
+        && graph.producer(b).inputs.iter().any(|&part| {
+            at += graph.shape(part).dim(0);
+            let zero = *graph.op(part) == Op::Generate(Generator::Fill { value: Real(0.0) });
+            zero && at - graph.shape(part).dim(0) == start
+        })
 }

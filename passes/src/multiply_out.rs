@@ -1,7 +1,9 @@
-//! Eliminate maps between 1x1 convolutions: sums, concatenations and products of linear expressions multiplied out, where that is cheaper.
+//! Eliminate maps between 1x1 convolutions: sums, concatenations and products of linear expressions multiplied out,
+//! where that is cheaper.
 //!
-//! Between sources (results of anything else) dense unpadded 1x1 convolutions, sums, concatenations and splits over channels compute affine
-//! expressions `Σ A_s·s + b`, position by position. Every value among them can be stored, or eliminated by writing its expression into its readers:
+//! Between sources (results of anything else) dense unpadded 1x1 convolutions, sums, concatenations and splits over
+//! channels compute affine expressions `Σ A_s·s + b`, position by position. Every value among them can be stored, or
+//! eliminated by writing its expression into its readers:
 //!
 //! ```text
 //! Given    z = W·x + b,  l = z + V·o,  y = [l ; U·l],  q = Q·z          o, x sources; z and l read by nothing else
@@ -9,11 +11,13 @@
 //! Given    y = W·average(z) + b, z eliminated                           Result   y = average((W·A)·x + …)
 //! ```
 //!
-//! Exact    matrices multiply in any order. An average commutes with an affine map because its weights sum to one, padded or not: padding is not counted.
+//! Exact    matrices multiply in any order. An average commutes with an affine map because its weights sum to one,
+//! padded or not: padding is not counted.
 //!
-//! Which values to store is searched greedily: starting from all, the elimination that saves most on the target is made until none saves.
-//! Eliminated together are the parts of a concatenation, which stops being one. Convolutions that then read one source are merged later; their
-//! number of kernels is counted so. The report names the change in multiply-accumulates.
+//! Which values to store is searched greedily: starting from all, the elimination that saves most on the target is
+//! made until none saves. Eliminated together are the parts of a concatenation, which stops being one. Convolutions
+//! that then read one source are merged later; their number of kernels is counted so. The report names the change in
+//! multiply-accumulates.
 
 use crate::algebra::Linear;
 use crate::price::Work;
@@ -79,7 +83,8 @@ impl<'a> Expressions<'a> {
         if self.form(id) == Some(Form::Product) { &node.inputs[..1] } else { &node.inputs }
     }
 
-    /// The operand of an average pool that a product reads, if the pool can move behind the product: all its readers are products.
+    /// The operand of an average pool that a product reads, if the pool can move behind the product: all its readers
+    /// are products.
     fn pooled(&self, operand: Value) -> Option<Value> {
         let pool = self.graph.producer(operand);
         let products = self.readers[operand.node.0 as usize].iter().all(|&r| self.form(r) == Some(Form::Product));
@@ -95,8 +100,7 @@ impl<'a> Expressions<'a> {
         let id = value.node;
         let readers = &self.readers[id.0 as usize];
         let takes = |&r: &NodeId| {
-            self.form(r).is_some()
-                || (self.pooled(r.into()) == Some(value) && !self.readers[r.0 as usize].is_empty())
+            self.form(r).is_some() || (self.pooled(r.into()) == Some(value) && !self.readers[r.0 as usize].is_empty())
         };
         matches!(self.form(id), Some(Form::Product | Form::Sum | Form::Concat))
             && !readers.is_empty()
@@ -382,7 +386,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// The matrix of a node's expression for one source, or `None` if the source has no part in it. A split is taken whole.
+    /// The matrix of a node's expression for one source, or `None` if the source has no part in it. A split is taken
+    /// whole.
     fn matrix(&mut self, id: NodeId, source: Value) -> Option<Matrix> {
         if let Some(&known) = self.matrices.get(&(id, source)) {
             return known;

@@ -1,7 +1,8 @@
 //! The one cost model: what a form of a computation takes on a target, in microseconds.
 //!
-//! `MACs / rate + kernels × launch + bytes / bandwidth`, with the constants in the target's data. A pass that has two exact forms to choose from
-//! counts the [`Work`] of both and takes the cheaper one. Bytes are results written and weights read.
+//! `MACs / rate + kernels × launch + bytes / bandwidth`, with the constants in the target's data. A pass that has two
+//! exact forms to choose from counts the [`Work`] of both and takes the cheaper one. Bytes are results written and
+//! weights read.
 
 use std::ops::AddAssign;
 use vitc_ir::Target;
