@@ -6,8 +6,8 @@
 //! Given    q = W·x + b,  k = q or average(q)                  Result   √c instead of c, on queries and keys alike
 //! ```
 //!
-//! Exact    scores are linear in q and in k, and an average is linear. The projection must have no other reader, or
-//! be read by a split whose          part only the attention reads as its queries.
+//! Exact    scores are linear in q and in k, and an average is linear. The projection must have no other reader, or be
+//!          read by a split whose part only the attention reads as its queries.
 
 use crate::Rewritten;
 use crate::algebra::Linear;

@@ -7,9 +7,8 @@
 //! Result   y = conv(x; W₂/kl, b₂)
 //! ```
 //!
-//! Exact    both maps are linear and the second reads one position of the first's result, so what lies beyond the
-//! border of x is zero before and          after. An average pool that has padding does not count it and is no
-//! convolution.
+//! Exact    both maps are linear and the second reads one position of the first's result, so the border sees the same
+//!          zeros before and after. An average pool with padding does not count it and is no convolution.
 //!
 //! Done where the target's cost model says so: multiply-accumulates rise (a depthwise kernel becomes dense), a launch
 //! and a map that is written and read fall away. The report says by how many.

@@ -1,16 +1,17 @@
 //! Move biases forward to where they cost nothing, and drop those that softmax does not see.
 //!
-//! ```text Given    y = W₂·f(W₁·x + b₁) + b₂      Result   y = W₂·f(W₁·x) + (b₂ + W₂·b₁) with     f nothing, an
-//! average (pool or mean over positions), attention weights applied to values, or a chain of those Given
-//! attention(q, W·x + b, v)      Result   attention(q, W·x, v) ```
+//! ```text
+//! Given    y = W₂·f(W₁·x + b₁) + b₂      Result   y = W₂·f(W₁·x) + (b₂ + W₂·b₁)
+//! with     f nothing, an average (pool or mean over positions), attention weights applied to values, or a chain
+//! Given    attention(q, W·x + b, v)      Result   attention(q, W·x, v)
+//! ```
 //!
-//! Exact    an average of a constant is the constant, padding is not counted, and each row of attention weights sums
-//! to one (without talking heads,          whose second mix changes the sums). W₂ must not read padding, or the
-//! border would see 0 where it must see b₁. A constant on the          keys adds `q·b` to all scores of a query, and
-//! softmax is the same for scores that are shifted together; the heads' first mix keeps that.
+//! Exact    an average of a constant is the constant (padding is not counted), and each row of attention weights sums
+//!          to one, without talking heads, whose second mix changes the sums. W₂ must not read padding, or the border
+//!          would see 0 where it must see b₁. A constant on the keys adds `q·b` to all scores of a query, and softmax
+//!          does not see what scores have in common; the heads' first mix keeps that.
 //!
-//! Applied when every reader takes the bias, so that it disappears. The parts of a split projection are taken one by
-//! one.
+//! Applied when every reader takes the bias, so that it disappears. The parts of a split projection are taken one by one.
 
 use crate::Rewritten;
 use crate::algebra::Linear;

@@ -1,10 +1,12 @@
 //! Carry channels through a depthwise convolution instead of joining them behind it.
 //!
-//! ```text Given    y = [a ; dw([b ; c]; K, k)]             a depthwise convolution that keeps the map, read by the
-//! concatenation alone Result   y = dw([a ; b ; c]; [δ ; K], [0 ; k])   δ a kernel with a lone 1 under the output ```
+//! ```text
+//! Given    y = [a ; dw([b ; c]; K, k)]             a depthwise convolution that keeps the map, read by nothing else
+//! Result   y = dw([a ; b ; c]; [δ ; K], [0 ; k])   δ a kernel with a lone 1 under the output
+//! ```
 //!
 //! Exact    output i of a convolution padded by p reads input i − p + u under tap u, so the tap u = p copies, borders
-//! included.
+//!          included.
 //!
 //! One concatenation instead of two, for a kernel's worth of multiply-accumulates on a's channels: done where the
 //! target's cost model says so.
