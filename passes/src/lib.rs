@@ -20,6 +20,7 @@ mod lower_tokens;
 mod lower_windows;
 mod merge_branches;
 mod merge_siblings;
+mod merge_towers;
 mod move_biases;
 mod multiply_out;
 mod name_constants;
@@ -125,6 +126,7 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.apply("widen_depthwise", |g| widen_depthwise::run(g, target, options));
     pipeline.apply("multiply_out", |g| multiply_out::run(g, target, options));
     pipeline.apply("fuse_linear_chains", |g| fuse_linear_chains::run(g, target, options));
+    pipeline.apply("merge_towers", |g| merge_towers::run(g, target));
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
     pipeline.apply("lower_tokens", |g| lower_tokens::run(g, target));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));

@@ -255,7 +255,7 @@ impl Search<'_> {
             }
             let terms = self.expressions.terms(id, eliminated);
             let dense: Vec<Value> = terms.iter().filter(|(_, identity)| !**identity).map(|(&s, _)| s).collect();
-            let rows = node.types[0].shape.dim(1);
+            let rows: usize = node.types.iter().map(|t| t.shape.dim(1)).sum();
             for &source in &dense {
                 let shape = graph.shape(source);
                 let positions = shape.dim(2) * shape.dim(3);
@@ -336,7 +336,7 @@ impl Emitter<'_> {
         let node = self.expressions.graph.node(id);
         let terms = self.expressions.terms(id, self.eliminated);
         let pool = self.expressions.pool_behind(id, self.eliminated).cloned();
-        let rows = node.types.iter().map(|t| t.shape.dim(1)).sum::<usize>();
+        let rows: usize = node.types.iter().map(|t| t.shape.dim(1)).sum();
         let mut bias = self.bias(id);
         let (mut products, mut plain) = (Vec::new(), Vec::new());
         for (source, identity) in terms {
