@@ -23,7 +23,7 @@ use vitc_exporters::onnx::{self, DataFile, OnnxOptions};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::Format;
 use vitc_ir::{DType, Dim, Graph, Op, Output, Target};
-use vitc_passes::{LowerOptions, PassReport};
+use vitc_passes::{LowerOptions, PassReport, TalkingHeads};
 
 /// Something that happens on the road.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,8 @@ pub struct Request {
     pub precision: Option<DType>,
     /// Element type of inputs and outputs.
     pub interface: DType,
+    /// Form of talking heads, for [`Kind::TensorRt`].
+    pub talking_heads: TalkingHeads,
     /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
     pub output: Option<PathBuf>,
     /// Replace what vitc did not write.
@@ -129,6 +131,7 @@ impl Request {
             kind,
             precision: None,
             interface: DType::F32,
+            talking_heads: TalkingHeads::Auto,
             output: Some(output.into()),
             force: false,
             check: Some(Effort::default()),
@@ -263,7 +266,10 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     watch(Event::Step("running the passes"));
     let interfaced = if request.softmax { Some(with_softmax(&model.graph)?) } else { None };
     let (deploy, mut passes) = vitc_passes::deploy(interfaced.as_ref().unwrap_or(&model.graph));
-    let options = LowerOptions::new(precision, request.interface);
+    let options = LowerOptions {
+        talking_heads: request.talking_heads,
+        ..LowerOptions::new(precision, request.interface)
+    };
     let (graph, lowering) = vitc_passes::lower(&deploy, &target, &options);
     passes.extend(lowering);
 

@@ -139,6 +139,7 @@ impl Target {
             linear_rank: 0,
             // A filter takes 8 kernels; 12 without padding and with a grouped convolution.
             spectral: SpectralForms { column_multiple: 4, mix: MixForm::BlockDiagonal, product: ProductForm::Split },
+            mean_f32: false,   // reductions accumulate in f32 whatever the type; an island costs a kernel
             merge_siblings: 2, // three convolutions for q, k and v cost 17 kernels, one 7 (tensorrt.md 2.3)
             ..Target::onnx(opset)
         }

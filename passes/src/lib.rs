@@ -14,16 +14,21 @@ mod fold_attention_scale;
 mod fold_batch_norm;
 mod fold_scale;
 mod fuse_linear_chains;
+mod fuse_talking_heads;
 mod lower_attention;
 mod lower_spectral;
 mod lower_tokens;
 mod lower_windows;
 mod merge_branches;
+mod merge_constant_sums;
+mod merge_pool;
 mod merge_siblings;
 mod merge_towers;
 mod move_biases;
 mod multiply_out;
 mod name_constants;
+mod null_direction;
+mod pad_heads;
 mod precision;
 mod price;
 mod row_order;
@@ -66,6 +71,7 @@ pub const DEPLOY: &[Pass] = &[
     ("fold_batch_norm", fold_batch_norm::run),
     ("fold_scale", fold_scale::run),
     ("merge_branches", merge_branches::run),
+    ("merge_pool", merge_pool::run),
     ("fold_attention_scale", fold_attention_scale::run),
     ("move_biases", move_biases::run),
     ("common_subexpressions", common_subexpressions::run),
@@ -83,12 +89,33 @@ pub struct LowerOptions {
     pub interface: DType,
     /// Form of spectral transforms.
     pub spectral: Spectral,
+    /// Talking heads as one fused attention, where the target fuses attention.
+    pub talking_heads: TalkingHeads,
+    /// Carry biases behind LayerNorm in its null direction, where that saves operators. Not for weights whose rows this would push out of their range.
+    pub null_direction: bool,
+}
+
+/// What becomes of talking heads where the target fuses attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TalkingHeads {
+    /// What the cost model finds cheaper.
+    Auto,
+    /// One attention for all heads, more multiply-accumulates.
+    Fuse,
+    /// The heads' mixes as operators of their own.
+    Keep,
 }
 
 impl LowerOptions {
     /// These element types, and everything else left to the cost model.
     pub fn new(precision: DType, interface: DType) -> Self {
-        LowerOptions { precision, interface, spectral: Spectral::Auto }
+        LowerOptions {
+            precision,
+            interface,
+            spectral: Spectral::Auto,
+            talking_heads: TalkingHeads::Auto,
+            null_direction: true,
+        }
     }
 }
 
@@ -127,11 +154,15 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.apply("multiply_out", |g| multiply_out::run(g, target, options));
     pipeline.apply("fuse_linear_chains", |g| fuse_linear_chains::run(g, target, options));
     pipeline.apply("merge_towers", |g| merge_towers::run(g, target));
+    pipeline.apply("fuse_talking_heads", |g| fuse_talking_heads::run(g, target, options));
+    pipeline.apply("pad_heads", |g| pad_heads::run(g, target));
+    pipeline.apply("null_direction", |g| null_direction::run(g, target, options));
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
     pipeline.apply("lower_tokens", |g| lower_tokens::run(g, target));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
     pipeline.apply("lower_windows", |g| lower_windows::run(g, target));
     pipeline.apply("spell", |g| spell::run(g, target));
+    pipeline.apply("merge_constant_sums", merge_constant_sums::run);
     pipeline.apply("cancel_movement", cancel_movement::run);
     pipeline.apply("common_subexpressions", common_subexpressions::run);
     pipeline.apply("precision", |g| precision::run(g, target, options));

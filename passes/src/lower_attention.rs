@@ -10,6 +10,8 @@
 //!          same for all keys of a query, and softmax does not see what is constant along a row. The mix behind softmax is a 1x1 convolution over heads.
 
 use crate::Rewritten;
+use crate::fuse_talking_heads::mixed_bias;
+use crate::pad_heads::fused_width;
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, Op, Real, Shape, Target, Value};
@@ -29,7 +31,6 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         let call = Call {
             heads,
             scale,
-            layout,
             bias: bias.then(|| inputs[3]),
             talking: talking.then(|| {
                 let at = inputs.len() - 4;
@@ -39,7 +40,8 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         let qkv = [inputs[0], inputs[1], inputs[2]];
         let y = match (layout, target.attention) {
             (AttentionLayout::Channels, AttentionForm::Compact) => call.channels_compact(&mut net, qkv, target),
-            _ => call.token_major(&mut net, qkv),
+            (AttentionLayout::Channels, AttentionForm::Fused) => call.channels_fused(&mut net, qkv, target),
+            (AttentionLayout::Tokens, _) => call.tokens(&mut net, qkv),
         };
         let y = net.reshape("out", y, result);
         copy.set(id.into(), y);
@@ -52,7 +54,6 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
 pub(crate) struct Call {
     pub(crate) heads: usize,
     pub(crate) scale: Real,
-    pub(crate) layout: AttentionLayout,
     pub(crate) bias: Option<Value>,
     /// First mix, second mix, second mix' bias.
     pub(crate) talking: Option<[Value; 3]>,
@@ -124,32 +125,51 @@ impl Call {
         product(net, "values", v, weights, [false, true])
     }
 
-    fn token_major(&self, net: &mut Net, qkv: [Value; 3]) -> Value {
-        let [q, k, v] = match self.layout {
-            AttentionLayout::Channels => {
-                let [q, k, v] =
-                    [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])].map(|(n, x)| self.channel_major(net, n, x));
-                let q = net.transpose("q.tokens", q, &[0, 1, 3, 2]);
-                [q, k, net.transpose("v.tokens", v, &[0, 1, 3, 2])]
-            }
-            AttentionLayout::Tokens => {
-                let mut heads = |name: &str, x: Value, perm: [usize; 4]| {
-                    let shape = net.ty(x).shape.clone();
-                    let d = shape.dim(2) / self.heads;
-                    let split = Shape(vec![shape.0[0], shape.0[1], Dim::Fixed(self.heads), Dim::Fixed(d)]);
-                    let x = net.reshape(name, x, split);
-                    net.transpose(format!("{name}.heads"), x, &perm)
-                };
-                [heads("q", qkv[0], [0, 2, 1, 3]), heads("k", qkv[1], [0, 2, 3, 1]), heads("v", qkv[2], [0, 2, 1, 3])]
-            }
+    /// Operands on `[B,H,N,d]`, gathered by one kernel and padded there to one width.
+    fn channels_fused(&self, net: &mut Net, qkv: [Value; 3], target: &Target) -> Value {
+        let [q, k, v] = [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])].map(|(name, x)| {
+            let x = self.channel_major(net, name, x);
+            net.transpose(format!("{name}.tokens"), x, &[0, 1, 3, 2])
+        });
+        let width = net.dim(v, 3);
+        // Kept talking heads do not fuse, so they gain nothing by the gather.
+        let operands = if self.talking.is_some() {
+            let k = net.transpose("k.columns", k, &[0, 1, 3, 2]);
+            let scores = net.matmul("scores", q, k);
+            let weights = self.weights(net, scores);
+            net.matmul("values", weights, v)
+        } else {
+            let operands = one_gather(net, [q, k, v]);
+            self.products(net, operands, target)
         };
+        let y = if net.dim(operands, 3) == width { operands } else { net.slice("width", operands, 3, 0..width) };
+        net.transpose("map", y, &[0, 1, 3, 2])
+    }
+
+    /// `softmax(q·kᵀ + bias)·v` on operands `[B,H,N,d]`.
+    pub(crate) fn products(&self, net: &mut Net, [q, k, v]: [Value; 3], target: &Target) -> Value {
+        let flags = target.matmul_transpose;
+        let k = if flags { k } else { net.transpose("k.columns", k, &[0, 1, 3, 2]) };
+        let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k]);
+        let weights = self.weights(net, scores);
+        net.matmul("values", weights, v)
+    }
+
+    /// Operands `[B,N,C]`.
+    fn tokens(&self, net: &mut Net, qkv: [Value; 3]) -> Value {
+        let mut heads = |name: &str, x: Value, perm: [usize; 4]| {
+            let shape = net.ty(x).shape.clone();
+            let d = shape.dim(2) / self.heads;
+            let split = Shape(vec![shape.0[0], shape.0[1], Dim::Fixed(self.heads), Dim::Fixed(d)]);
+            let x = net.reshape(name, x, split);
+            net.transpose(format!("{name}.heads"), x, &perm)
+        };
+        let (q, k) = (heads("q", qkv[0], [0, 2, 1, 3]), heads("k", qkv[1], [0, 2, 3, 1]));
+        let v = heads("v", qkv[2], [0, 2, 1, 3]);
         let scores = net.matmul("scores", q, k);
         let weights = self.weights(net, scores);
         let y = net.matmul("values", weights, v);
-        match self.layout {
-            AttentionLayout::Channels => net.transpose("map", y, &[0, 1, 3, 2]),
-            AttentionLayout::Tokens => net.transpose("merge", y, &[0, 2, 1, 3]),
-        }
+        net.transpose("merge", y, &[0, 2, 1, 3])
     }
 
     /// Attention weights `[B,H,Nq,Nk]` from raw scores.
@@ -165,13 +185,7 @@ impl Call {
             let h = self.heads;
             let kernel = net.reshape("mix1.w", first, Shape::fixed(&[h, h, 1, 1]));
             scores = net.push("mix1", mix.clone(), &[scores, kernel]);
-            bias = bias.map(|b| {
-                let dims = net.ty(b).shape.as_fixed().expect("a bias is constant");
-                let flat = net.reshape("bias.rows", b, Shape::fixed(&[dims[0], dims[1] * dims[2]]));
-                let all = net.push("bias.heads", Op::Expand { shape: Shape::fixed(&[h, dims[1] * dims[2]]) }, &[flat]);
-                let mixed = net.matmul("bias.mixed", first, all);
-                net.reshape("bias.mixed", mixed, Shape::fixed(&[h, dims[1], dims[2]]))
-            });
+            bias = bias.map(|b| mixed_bias(net, b, first, h));
         }
         if let Some(bias) = bias {
             scores = net.binary("bias.add", BinaryKind::Add, scores, bias);
@@ -183,4 +197,33 @@ impl Call {
         }
         weights
     }
+}
+
+/// Queries, keys and values `[…,N,d]` joined along the tokens and cut again at once, padded with zero columns to one width that fuses.
+///
+/// Exact: an identity, and zero columns add nothing to scores. Why: TensorRT copies each operand that comes out of a convolution by a kernel of its own, and the
+/// parallel copies wait for each other; joined, one kernel writes them all (a block of EfficientFormerV2: 9 kernels become 7).
+pub(crate) fn one_gather(net: &mut Net, [q, k, v]: [Value; 3]) -> [Value; 3] {
+    let rank = net.ty(q).shape.rank();
+    let (tokens, columns) = (rank - 2, rank - 1);
+    let sizes = [q, k, v].map(|x| net.dim(x, tokens));
+    let width = fused_width(net.dim(q, columns).max(net.dim(v, columns)));
+    let padded = |net: &mut Net, name: &str, x: Value| {
+        let missing = width - net.dim(x, columns);
+        if missing == 0 {
+            return x;
+        }
+        let mut after = vec![0; rank];
+        after[columns] = missing;
+        net.push(name, Op::Pad { before: vec![0; rank], after }, &[x])
+    };
+    let mut joined = vec![q, k];
+    if net.dim(q, columns) < width {
+        let both = net.concat("qk", &joined, tokens);
+        joined = vec![padded(net, "qk.padded", both)];
+    }
+    joined.push(padded(net, "v.padded", v));
+    let all = net.concat("qkv", &joined, tokens);
+    let parts = net.split("gathered", all, tokens, &sizes);
+    [parts[0], parts[1], parts[2]]
 }

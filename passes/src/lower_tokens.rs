@@ -435,7 +435,7 @@ impl Region<'_> {
 
     fn attention(&mut self, id: NodeId) -> bool {
         let (old, node) = (self.copy.old, self.copy.old.node(id));
-        let Op::Attention { heads, scale, layout, bias, .. } = node.op else { return false };
+        let Op::Attention { heads, scale, bias, .. } = node.op else { return false };
         let [q, k, v] = [node.inputs[0], node.inputs[1], node.inputs[2]];
         let bias = bias.then(|| node.inputs[3]);
         if [q, k, v].iter().any(|&x| self.tokens(x).is_none()) || bias.is_some_and(|b| !old.is_constant(b)) {
@@ -474,7 +474,7 @@ impl Region<'_> {
                 bias = Some(net.push("bias.by_token", Op::Gather { axis }, &[b, index]));
             }
         }
-        let call = Call { heads, scale, layout, bias, talking: None };
+        let call = Call { heads, scale, bias, talking: None };
         let values: Vec<Value> = operands.iter().map(|r| r.value).collect();
         let value = sequence_first(&call, &mut net, &values, self.target);
         self.hold(id, 0, Held::Tokens(Rows { value, ..first }));

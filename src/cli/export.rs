@@ -11,6 +11,7 @@ use crate::model::ModelRequest;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use vitc_ir::{DType, Dim};
+use vitc_passes::TalkingHeads;
 
 /// Export a model: checkpoint in, checked ONNX file or CoreML package out.
 ///
@@ -95,6 +96,11 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Float::Fp32, help_heading = "Numbers and shapes")]
     io: Float,
 
+    /// Talking heads (EfficientFormerV2) as one fused attention with more arithmetic, or as operators of their own; `auto` asks the cost model. For
+    /// tensorrt-onnx.
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
+    talking_heads: Option<Heads>,
+
     /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
     #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
     batch: Dim,
@@ -151,6 +157,14 @@ enum TargetName {
 enum Float {
     Fp32,
     Fp16,
+}
+
+/// What becomes of talking heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Heads {
+    Auto,
+    Fuse,
+    Keep,
 }
 
 /// How much of the check runs.
@@ -219,6 +233,9 @@ impl Args {
             true => Err(Failure::usage(format!("{flag} is for {only}: leave it out"))),
             false => Ok(()),
         };
+        if target != TargetName::TensorrtOnnx {
+            unused("--talking-heads", self.talking_heads.is_some(), "--target tensorrt-onnx")?;
+        }
         let kind = match target {
             TargetName::Coreml => {
                 unused("--opset", self.opset.is_some(), "--target onnx and --target tensorrt-onnx")?;
@@ -256,6 +273,11 @@ impl Args {
             kind,
             precision,
             interface: if self.io == Float::Fp16 { DType::F16 } else { DType::F32 },
+            talking_heads: match self.talking_heads {
+                None | Some(Heads::Auto) => TalkingHeads::Auto,
+                Some(Heads::Fuse) => TalkingHeads::Fuse,
+                Some(Heads::Keep) => TalkingHeads::Keep,
+            },
             output: self.out.clone(),
             force: self.force,
             check: match self.check {

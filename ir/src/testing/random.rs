@@ -46,6 +46,7 @@ pub fn random_graph(seed: u64, options: Options) -> Graph {
             window_attention,
             norm_of_sum,
             twins,
+            depthwise_pool,
         ];
         let block = rng.pick(&blocks);
         x = block(&mut net.at(format!("blocks.{i}")), rng, x);
@@ -193,6 +194,16 @@ fn scaled_mlp(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let y = pointwise(&mut net.at("fc2"), rng, y, c);
     let y = maybe_norm(&mut net.at("fc2"), rng, y);
     residual(net, rng, x, y)
+}
+
+/// A depthwise convolution and a strided average over its result.
+fn depthwise_pool(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
+    let ([h, w], c) = (map(net, x), channels(net, x));
+    let kernel = [rng.range(1, 3), rng.range(1, 3)];
+    let y = conv(&mut net.at("conv"), rng, x, c, kernel, same(kernel, c));
+    let kernel = [rng.range(1, h.min(3)), rng.range(1, w.min(3))];
+    let stride = [rng.range(1, 2), rng.range(1, 2)];
+    net.push("pool", Op::AvgPool { kernel, stride, pad: [0; 4] }, &[y])
 }
 
 /// Average pooling minus identity on a normalised map (PoolFormer).
