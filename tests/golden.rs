@@ -50,14 +50,6 @@ fn efficientformerv2_s0_in_timms_spelling() {
     golden.assert_all_agree(&golden.paper("efficientformerv2-s0", &[]));
 }
 
-/// Paper and deploy graph.
-fn deploys(data: &str, model: &str) {
-    let golden = Golden::load(data, &NameTable::IDENTITY);
-    let paper = golden.paper(model, &[]);
-    golden.assert_agrees(&paper);
-    golden.assert_agrees(&vitc_passes::deploy(&paper).0);
-}
-
 #[test]
 fn fastervit_0() {
     agrees("fastervit/faster_vit_0_224", "fastervit-0");
