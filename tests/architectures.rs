@@ -107,3 +107,24 @@ fn tensors_tell_the_family_and_the_variant() {
         }
     }
 }
+
+/// The passes make of a training-form checkpoint what the family's own script makes, and find no branches in the
+/// result.
+#[test]
+fn a_merged_checkpoint_deploys_to_the_same_graph() {
+    let text = |g: &Graph| -> Vec<String> {
+        let line = |n: &vitc_ir::Node| format!("{} {:?}", n.op.word(), n.types);
+        g.run_time_nodes().map(|(_, n)| line(n)).collect()
+    };
+    for variant in ["fmvit-t", "fmvit-m", "ffnet-1", "ffnet-3"] {
+        let training = paper(variant, None);
+        let stored = paper(variant, Some(&merged(&shapes(&training))));
+        let [(trained, _), (merged, report)] = [&training, &stored].map(vitc_passes::deploy);
+        assert_eq!(text(&trained), text(&merged), "{variant}");
+        let folded: usize = report.iter().filter(|r| r.pass == "fold_batch_norm").map(|r| r.count).sum();
+        // FFNet's script leaves the last BatchNorm.
+        assert!(folded <= 2, "{variant}: {report:?}");
+        let (again, report) = vitc_passes::deploy(&merged);
+        assert_eq!(again.to_string(), merged.to_string(), "{variant}: {report:?}");
+    }
+}
