@@ -1,8 +1,9 @@
 //! Seeded weights: deterministic stand-ins for a checkpoint, for latency measurements and tests.
 //!
-//! Every weight is `offset + factor·u`, u uniform in [−1, 1), from a stream that depends on key and seed only. Offset and factor follow from what
-//! reads the weight and from one closed-form estimate per operator of the root mean square of its result, so that statistics fit
-//! the activations of any variant, resolution and class count, and nothing leaves the f16 range:
+//! Every weight is `offset + factor·u`, u uniform in [−1, 1), from a stream that depends on key and seed only. Offset
+//! and factor follow from what reads the weight and from one closed-form estimate per operator of the root mean
+//! square of its result, so that statistics fit the activations of any variant, resolution and class count, and
+//! nothing leaves the f16 range:
 //!
 //! | read as | value |
 //! |---|---|
@@ -55,6 +56,7 @@ impl SeededWeights {
         let roles = roles(graph);
         let mut rules = HashMap::new();
         let mut squares: Vec<f64> = Vec::with_capacity(graph.len());
+        let mut shares: Vec<Share> = Vec::with_capacity(graph.len());
         for (id, node) in graph.nodes() {
             let square = |v: Value| squares[v.node.0 as usize];
             let square = match &node.op {
@@ -67,9 +69,51 @@ impl SeededWeights {
                 }
                 _ => mean_square(graph, node, &square),
             };
-            squares.push(square.clamp(1e-12, 1e12));
+            let share = Share::of(graph, id.into(), &squares, &shares);
+            let square = share.map_or(square, |s| s.mean_square(&squares)).clamp(1e-12, 1e12);
+            squares.push(square);
+            shares.push(share.unwrap_or(Share { root: id.into(), factor: 1.0, rest: 0.0 }));
         }
         SeededWeights { seed, rules }
+    }
+}
+
+/// A value as a multiple of an earlier one and an independent rest: a skip and a BatchNorm of the same map add up in
+/// phase, which a sum of mean squares would miss, block after block.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    root: Value,
+    factor: f64,
+    /// Mean square of the rest.
+    rest: f64,
+}
+
+impl Share {
+    /// The share of a sum of values with one root, or of a BatchNorm; `None` for anything that mixes.
+    fn of(graph: &Graph, value: Value, squares: &[f64], shares: &[Share]) -> Option<Share> {
+        let node = graph.producer(value);
+        let square = |i: usize| squares[node.inputs[i].node.0 as usize];
+        let share = |i: usize| shares[node.inputs[i].node.0 as usize];
+        match &node.op {
+            Op::BatchNorm { .. } => {
+                let (x, gain) = (share(0), square(1) / square(4).sqrt());
+                Some(Share { factor: x.factor * gain.sqrt(), rest: (x.rest + square(3)) * gain + square(2), ..x })
+            }
+            Op::Binary(BinaryKind::Add) if share(0).root == share(1).root => {
+                let (a, b) = (share(0), share(1));
+                Some(Share { factor: a.factor + b.factor, rest: a.rest + b.rest, ..a })
+            }
+            Op::Binary(BinaryKind::Add) => {
+                // The earlier root stays: branches that start from it come back to it.
+                let (a, b) = if share(0).root < share(1).root { (share(0), square(1)) } else { (share(1), square(0)) };
+                Some(Share { rest: a.rest + b, ..a })
+            }
+            _ => None,
+        }
+    }
+
+    fn mean_square(&self, squares: &[f64]) -> f64 {
+        self.factor * self.factor * squares[self.root.node.0 as usize] + self.rest
     }
 }
 
@@ -151,6 +195,10 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         },
         Op::Binary(kind) => match kind {
             BinaryKind::Add | BinaryKind::Sub => x(0) + x(1),
+            // Maps of one input follow the same amplitude, whose fourth moment grows from block to block: the
+            // estimate errs on the large side, because an error on the small one squares in every block. A gate is
+            // bounded.
+            BinaryKind::Mul if [0, 1].iter().all(|&i| is_map(graph, node.inputs[i])) => 16.0 * x(0) * x(1),
             BinaryKind::Mul => x(0) * x(1),
             BinaryKind::Div => x(0) / x(1),
             BinaryKind::Max | BinaryKind::Min => x(0).max(x(1)),
@@ -212,6 +260,11 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => x(0),
     }
+}
+
+/// A run-time value that is no gate.
+fn is_map(graph: &Graph, value: Value) -> bool {
+    !graph.is_constant(value) && !matches!(graph.op(value), Op::Unary(UnaryKind::Sigmoid))
 }
 
 /// Elements of the last two axes of a node's result.
