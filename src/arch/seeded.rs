@@ -96,17 +96,20 @@ impl Share {
         let share = |i: usize| shares[node.inputs[i].node.0 as usize];
         match &node.op {
             Op::BatchNorm { .. } => {
-                let (x, gain) = (share(0), square(1) / square(4).sqrt());
-                Some(Share { factor: x.factor * gain.sqrt(), rest: (x.rest + square(3)) * gain + square(2), ..x })
-            }
-            Op::Binary(BinaryKind::Add) if share(0).root == share(1).root => {
-                let (a, b) = (share(0), share(1));
-                Some(Share { factor: a.factor + b.factor, rest: a.rest + b.rest, ..a })
+                let gain = norm_gain(square(1), square(4));
+                Some(Share { root: node.inputs[0], factor: gain.sqrt(), rest: square(3) * gain + square(2) })
             }
             Op::Binary(BinaryKind::Add) => {
-                // The earlier root stays: branches that start from it come back to it.
-                let (a, b) = if share(0).root < share(1).root { (share(0), square(1)) } else { (share(1), square(0)) };
-                Some(Share { rest: a.rest + b, ..a })
+                let whole = |i: usize| Share { root: node.inputs[i], factor: 1.0, rest: 0.0 };
+                let (a, b) = match [share(0), share(1)] {
+                    [a, _] if a.root == node.inputs[1] => (a, whole(1)),
+                    [_, b] if b.root == node.inputs[0] => (whole(0), b),
+                    [a, b] if a.root == b.root => (a, b),
+                    // The earlier root stays: branches that start from it come back to it.
+                    [a, b] if a.root < b.root => (a, Share { factor: 0.0, rest: square(1), ..b }),
+                    [a, b] => (b, Share { factor: 0.0, rest: square(0), ..a }),
+                };
+                Some(Share { root: a.root, factor: a.factor + b.factor, rest: a.rest + b.rest })
             }
             _ => None,
         }
@@ -214,7 +217,7 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
             let a = shape(0);
             a.0[a.rank() - if *transpose_a { 2 } else { 1 }].at(1) as f64 * x(0) * x(1)
         }
-        Op::BatchNorm { .. } => x(1) * (x(0) + x(3)) / x(4).sqrt() + x(2),
+        Op::BatchNorm { .. } => norm_gain(x(1), x(4)) * (x(0) + x(3)) + x(2),
         Op::LayerNorm { .. } => {
             if node.inputs.len() > 1 {
                 x(1) + x(2)
@@ -236,7 +239,8 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
             }
         }
         Op::AvgPool { .. } => x(0) / 2.0,
-        Op::Attention { .. } => x(2) / 2.0,
+        // weights average what values have in common
+        Op::Attention { .. } => x(2),
         Op::Concat { .. } => node.inputs.iter().map(|&v| square(v)).sum::<f64>() / node.inputs.len() as f64,
         Op::Rfft2 { norm } => match norm {
             SpectralNorm::Ortho => x(0) / 2.0,
@@ -260,6 +264,11 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => x(0),
     }
+}
+
+/// Mean of γ²/σ² of a BatchNorm with σ² = r²·(1 + u/2): 1/σ² averages ln 3/r², and the mean square of σ² is 13/12·r⁴.
+fn norm_gain(scale: f64, variance: f64) -> f64 {
+    scale * 3f64.ln() / (variance * 12.0 / 13.0).sqrt()
 }
 
 /// A run-time value that is no gate.
