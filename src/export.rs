@@ -21,7 +21,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use vitc_exporters::onnx::{self, DataFile, OnnxOptions};
 use vitc_exporters::{ExportError, Metadata, Summary};
-use vitc_ir::target::Format;
+use vitc_ir::target::{AttentionForm, Format};
 use vitc_ir::{DType, Dim, Graph, Op, Output, Target};
 use vitc_passes::{LowerOptions, PassReport, TalkingHeads};
 
@@ -95,6 +95,8 @@ pub struct Request {
     pub precision: Option<DType>,
     /// Element type of inputs and outputs.
     pub interface: DType,
+    /// Spelling of attention; `None` for the target's.
+    pub attention: Option<AttentionForm>,
     /// Form of talking heads, for [`Kind::TensorRt`].
     pub talking_heads: TalkingHeads,
     /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
@@ -131,6 +133,7 @@ impl Request {
             kind,
             precision: None,
             interface: DType::F32,
+            attention: None,
             talking_heads: TalkingHeads::Auto,
             output: Some(output.into()),
             force: false,
@@ -267,6 +270,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     let interfaced = if request.softmax { Some(with_softmax(&model.graph)?) } else { None };
     let (deploy, mut passes) = vitc_passes::deploy(interfaced.as_ref().unwrap_or(&model.graph));
     let options = LowerOptions {
+        attention: request.attention,
         talking_heads: request.talking_heads,
         ..LowerOptions::new(precision, request.interface)
     };

@@ -19,12 +19,15 @@ pub fn macs(graph: &Graph, node: &Node) -> u64 {
             let channel = match layout {
                 AttentionLayout::Channels => 1,
                 AttentionLayout::Tokens => 2,
+                AttentionLayout::Heads => 3,
             };
-            let tokens = |i: usize| (shape(i).elements() / (shape(i).dim(channel) * shape(i).0[0].at(1))) as u64;
+            let per_head = if *layout == AttentionLayout::Heads { *heads } else { 1 };
+            let channels = |i: usize| shape(i).dim(channel) * per_head;
+            let tokens = |i: usize| (shape(i).elements() / (channels(i) * shape(i).0[0].at(1))) as u64;
             let batch = shape(0).0[0].at(1) as u64;
             let scores = batch * tokens(0) * tokens(1);
             let mixes = if *talking { 2 * (heads * heads) as u64 } else { 0 };
-            scores * (shape(0).dim(channel) as u64 + shape(2).dim(channel) as u64 + mixes)
+            scores * (channels(0) as u64 + channels(2) as u64 + mixes)
         }
         Op::Rfft2 { .. } => {
             let s = shape(0);

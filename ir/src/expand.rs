@@ -95,6 +95,7 @@ fn attention(
     let perm = match layout {
         AttentionLayout::Channels => [0, 1, 3, 2],
         AttentionLayout::Tokens => [0, 2, 1, 3],
+        AttentionLayout::Heads => return net.reshape("", context, result),
     };
     let context = net.transpose("context_rows", context, &perm);
     net.reshape("", context, result)
@@ -105,6 +106,7 @@ fn by_head(net: &mut Net, name: &str, x: Value, heads: usize, layout: AttentionL
     let shape = net.ty(x).shape.clone();
     let batch = shape.0[0];
     match layout {
+        AttentionLayout::Heads => x,
         AttentionLayout::Channels => {
             let (channels, tokens) = (shape.dim(1), Shape(shape.0[2..].to_vec()).elements());
             let x = net.reshape(format!("{name}_split"), x, Shape::batched(batch, &[heads, channels / heads, tokens]));

@@ -370,6 +370,9 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
                 match layout {
                     AttentionLayout::Channels if d.len() >= 3 => Some((d[0], d[1].fixed()?, d[2..].to_vec())),
                     AttentionLayout::Tokens if d.len() == 3 => Some((d[0], d[2].fixed()?, vec![d[1]])),
+                    AttentionLayout::Heads if d.len() == 4 && d[1] == Dim::Fixed(*heads) => {
+                        Some((d[0], d[3].fixed()?.checked_mul(*heads)?, vec![d[2]]))
+                    }
                     _ => None,
                 }
             };
@@ -379,7 +382,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
                 "takes at least one head and the batch first",
             )?;
             let (Some((bq, cq, tq)), Some((bk, ck, tk)), Some((bv, cv, tv))) = parts else {
-                return need(false, "takes q, k, v [B,C,…] or [B,N,C]").map(|()| vec![]);
+                return need(false, "takes q, k, v [B,C,…], [B,N,C] or [B,heads,N,d]").map(|()| vec![]);
             };
             let count = |t: &[Dim]| t.iter().map(|d| d.at(1)).product::<usize>();
             need(
@@ -406,6 +409,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
                     like(Shape(shape))
                 }
                 AttentionLayout::Tokens => like(Shape(vec![bq, tq[0], Dim::Fixed(cv)])),
+                AttentionLayout::Heads => like(Shape(vec![bq, Dim::Fixed(*heads), tq[0], Dim::Fixed(cv / heads)])),
             }
         }
         Op::Rfft2 { norm: SpectralNorm::Ortho | SpectralNorm::Backward } => {

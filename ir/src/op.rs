@@ -153,6 +153,8 @@ pub enum AttentionLayout {
     Channels,
     /// `[B, N, C]`: tokens on axis 1.
     Tokens,
+    /// `[B, H, N, d]`: the heads are cut already. The form that targets with an operator for attention take.
+    Heads,
 }
 
 /// Normalisation of a spectral transform pair.

@@ -148,6 +148,7 @@ pub(crate) fn layout_word(layout: AttentionLayout) -> &'static str {
     match layout {
         AttentionLayout::Channels => "channels",
         AttentionLayout::Tokens => "tokens",
+        AttentionLayout::Heads => "heads",
     }
 }
 

@@ -4,7 +4,7 @@
 //! constant says which.
 
 use crate::graph::{Graph, Node};
-use crate::op::Op;
+use crate::op::{AttentionLayout, Op};
 use crate::ty::DType;
 
 /// The file format and its version.
@@ -29,6 +29,10 @@ pub enum AttentionForm {
     Compact,
     /// Token-major 4-D operands and softmax on the last axis, which TensorRT fuses into one kernel.
     Fused,
+    /// Every head by itself, as Apple's reference implementation for the Neural Engine has it (`ml-ane-transformers`).
+    PerHead,
+    /// One operator: `scaled_dot_product_attention` from iOS 18, which fixes the factor at 1/√d.
+    Operator,
 }
 
 /// How the real products around a spectral transform are spelled (recipes of the lowering, `lower_spectral`).
@@ -188,6 +192,7 @@ impl Target {
             Op::LayerNorm { axes, .. } if !self.layer_norm_any_axis && axes.last() != Some(&(rank - 1)) => {
                 no("layer_norm on inner axes")
             }
+            Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } if self.attention_operator() => Ok(()),
             Op::BatchNorm { .. }
             | Op::Attention { .. }
             | Op::Rfft2 { .. }
@@ -198,6 +203,11 @@ impl Target {
             | Op::WindowMerge { .. } => no(node.op.word()),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the format has an operator for attention: ML programs from iOS 18.
+    pub fn attention_operator(&self) -> bool {
+        matches!(self.format, Format::CoreMl { ios: 18.. })
     }
 
     /// Default element type of the target: CoreML's Neural Engine computes in f16 only.

@@ -17,7 +17,7 @@
 
 use crate::graph::{Graph, Node, NodeId, Stage};
 use crate::infer::{ShapeError, check_leaf, infer};
-use crate::op::Op;
+use crate::op::{AttentionLayout, Op};
 use crate::target::Target;
 use crate::ty::{DType, Type};
 use std::collections::{HashMap, HashSet};
@@ -200,6 +200,8 @@ fn types(graph: &Graph, node: &Node) -> Result<(), ValidError> {
 fn legal(graph: &Graph, node: &Node, target: Option<&Target>) -> Result<(), ValidError> {
     let stage = match node.op {
         Op::BatchNorm { .. } => graph.stage == Stage::Paper,
+        // The form that some targets have an operator for.
+        Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => true,
         Op::Attention { .. }
         | Op::Rfft2 { .. }
         | Op::Irfft2 { .. }

@@ -11,10 +11,16 @@
 
 use crate::Rewritten;
 use crate::algebra::Linear;
+use vitc_ir::op::AttentionLayout;
 use vitc_ir::{Copier, Graph, Net, Op, Real, Shape, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
+    towards(graph, |_| 1.0)
+}
+
+/// Leave the factor `left`, which may depend on the width of a head's queries, in the attention.
+pub(crate) fn towards(graph: &Graph, left: impl Fn(usize) -> f64) -> Rewritten {
     let uses = graph.uses();
     let used_once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
     let mut copy = Copier::new(graph, graph.stage);
@@ -23,8 +29,10 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
     let mut wanted = std::collections::HashMap::new();
     let mut unscaled = std::collections::HashSet::new();
     for (id, node) in graph.nodes() {
-        let Op::Attention { scale, .. } = node.op else { continue };
+        let Op::Attention { heads, scale, layout, .. } = node.op else { continue };
         let [q, k] = [node.inputs[0], node.inputs[1]];
+        let wanted_factor = left(head_width(graph, q, heads, layout));
+        let scale = Real(scale.0 / wanted_factor);
         if scale == Real(1.0) || !(scale.0 > 0.0) {
             continue;
         }
@@ -74,7 +82,8 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
         } else if let (Op::Attention { heads, layout, bias, talking, .. }, true) = (&node.op, unscaled.contains(&id)) {
             let path = copy.new.release_path(new);
             let (heads, layout, bias, talking) = (*heads, *layout, *bias, *talking);
-            let op = Op::Attention { heads, scale: Real(1.0), layout, bias, talking };
+            let scale = Real(left(head_width(graph, node.inputs[0], heads, layout)));
+            let op = Op::Attention { heads, scale, layout, bias, talking };
             let inputs = copy.inputs(id);
             let y = copy.new.push(op, &inputs, &path).unwrap_or_else(|e| panic!("{e}"));
             copy.set(id.into(), y.into());
@@ -82,6 +91,15 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
         }
     }
     Rewritten { graph: copy.finish(), count, notes: Vec::new() }
+}
+
+/// Width of a head's queries.
+fn head_width(graph: &Graph, q: Value, heads: usize, layout: AttentionLayout) -> usize {
+    match layout {
+        AttentionLayout::Channels => graph.shape(q).dim(1) / heads,
+        AttentionLayout::Tokens => graph.shape(q).dim(2) / heads,
+        AttentionLayout::Heads => graph.shape(q).dim(3),
+    }
 }
 
 /// The factor of each output row: `scale` on the rows asked for, 1 elsewhere; a scalar if all rows are.

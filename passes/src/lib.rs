@@ -35,6 +35,7 @@ mod row_order;
 mod spell;
 mod widen_depthwise;
 
+use vitc_ir::target::AttentionForm;
 use vitc_ir::{DType, Graph, Stage, Target};
 
 /// What a pass did to a graph.
@@ -89,6 +90,8 @@ pub struct LowerOptions {
     pub interface: DType,
     /// Form of spectral transforms.
     pub spectral: Spectral,
+    /// How attention is spelled; `None` as the target's data says. Talking heads keep their products in every form but the fused one.
+    pub attention: Option<AttentionForm>,
     /// Talking heads as one fused attention, where the target fuses attention.
     pub talking_heads: TalkingHeads,
     /// Carry biases behind LayerNorm in its null direction, where that saves operators. Not for weights whose rows this would push out of their range.
@@ -113,6 +116,7 @@ impl LowerOptions {
             precision,
             interface,
             spectral: Spectral::Auto,
+            attention: None,
             talking_heads: TalkingHeads::Auto,
             null_direction: true,
         }
@@ -148,7 +152,11 @@ pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
 
 /// A deploy graph spelled for a target, and what each pass did.
 pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, Vec<PassReport>) {
+    let target = &Target { attention: options.attention.unwrap_or(target.attention), ..target.clone() };
     let mut pipeline = Pipeline::new(graph.clone());
+    if target.attention == AttentionForm::Operator {
+        pipeline.apply("fold_attention_scale", |g| fold_attention_scale::towards(g, |d| (d as f64).powf(-0.5)));
+    }
     pipeline.apply("lower_spectral", |g| lower_spectral::run(g, target, options));
     pipeline.apply("widen_depthwise", |g| widen_depthwise::run(g, target, options));
     pipeline.apply("multiply_out", |g| multiply_out::run(g, target, options));

@@ -4,6 +4,8 @@
 //! Given    attention(q, k, v, bias?, talking heads?)
 //! Result   compact, channels first   O = v·softmax(qᵀ·k + bias)ᵀ          on [B,H,d,N], which is a view of the map
 //!          fused, tokens             O = softmax(q·kᵀ + bias)·v            on [B,H,N,d], the spelling that TensorRT fuses
+//!          per head                  O_h = softmax(q_h·k_hᵀ + bias_h)·v_h  on [B,N,d], one head after the other, joined
+//!          operator                  O = attention(q, k, v, bias)          on [B,H,N,d], where the target has one
 //! ```
 //!
 //! Exact    The heads' mix before softmax is linear, so it is applied to the scores and, as arithmetic on constants, to the bias; its own bias is the
@@ -38,10 +40,36 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
             }),
         };
         let qkv = [inputs[0], inputs[1], inputs[2]];
-        let y = match (layout, target.attention) {
+        let form =
+            if talking && target.attention != AttentionForm::Fused { AttentionForm::Compact } else { target.attention };
+        let y = match (layout, form) {
+            (AttentionLayout::Heads, _) => {
+                copy.node(id);
+                continue;
+            }
+            (AttentionLayout::Channels, AttentionForm::Operator) => call.channels_fused(&mut net, qkv, target),
+            (AttentionLayout::Channels, AttentionForm::PerHead) => {
+                let mut views = Vec::new();
+                for (name, x) in [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])] {
+                    let view = call.channel_major(&mut net, name, x);
+                    let [d, n] = [net.dim(view, 2), net.dim(view, 3)];
+                    let flat = Shape::batched(net.batch(x), &[heads * d, n]);
+                    let flat = net.reshape(format!("{name}.flat"), x, flat);
+                    views.push(net.split(format!("{name}.heads"), flat, 1, &vec![d; heads]));
+                }
+                call.per_head(&mut net, &views, true, target)
+            }
+            (AttentionLayout::Tokens, AttentionForm::PerHead) => {
+                let mut views = Vec::new();
+                for (name, x) in [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])] {
+                    let d = net.dim(x, 2) / heads;
+                    views.push(net.split(format!("{name}.heads"), x, 2, &vec![d; heads]));
+                }
+                call.per_head(&mut net, &views, false, target)
+            }
             (AttentionLayout::Channels, AttentionForm::Compact) => call.channels_compact(&mut net, qkv, target),
             (AttentionLayout::Channels, AttentionForm::Fused) => call.channels_fused(&mut net, qkv, target),
-            (AttentionLayout::Tokens, _) => call.tokens(&mut net, qkv),
+            (AttentionLayout::Tokens, _) => call.tokens(&mut net, qkv, target),
         };
         let y = net.reshape("out", y, result);
         copy.set(id.into(), y);
@@ -73,10 +101,26 @@ pub(crate) fn sequence_first(call: &Call, net: &mut Net, operands: &[Value], tar
         let x = net.reshape(name, x, view);
         net.transpose(format!("{name}.heads"), x, &perm)
     };
-    let flags = target.matmul_transpose;
+    if target.attention == AttentionForm::PerHead {
+        let images = net.transpose("images", operands[0], &[1, 0, 2]);
+        let mut images = vec![images];
+        for (name, &x) in ["k.images", "v.images"].iter().zip(&operands[1..]) {
+            images.push(net.transpose(name, x, &[1, 0, 2]));
+        }
+        let mut parts = Vec::new();
+        for (i, &x) in images.iter().enumerate() {
+            let count = call.heads * if operands.len() == 1 { 3 } else { 1 };
+            let d = net.dim(x, 2) / count;
+            parts.extend(net.split(format!("heads{i}"), x, 2, &vec![d; count]));
+        }
+        let views: Vec<Vec<Value>> = parts.chunks(call.heads).map(<[Value]>::to_vec).collect();
+        let y = call.per_head(net, &views, false, target);
+        return net.transpose("out", y, &[1, 0, 2]);
+    }
+    let flags = target.matmul_transpose || target.attention == AttentionForm::Operator;
     let (rows, columns) = ([1, 2, 0, 3], if flags { [1, 2, 0, 3] } else { [1, 2, 3, 0] });
     let [q, k, v] = match *operands {
-        [qkv] if target.attention == AttentionForm::Compact || !fixed => {
+        [qkv] if target.attention != AttentionForm::Fused || !fixed => {
             let all = heads(net, "qkv", qkv, 3 * call.heads, rows);
             let parts = net.split("parts", all, 1, &[call.heads; 3]);
             let k = if flags { parts[1] } else { net.transpose("k", parts[1], &[0, 1, 3, 2]) };
@@ -91,9 +135,13 @@ pub(crate) fn sequence_first(call: &Call, net: &mut Net, operands: &[Value], tar
             [q, k, heads(net, "v", parts[2], call.heads, rows)]
         }
     };
-    let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k]);
-    let weights = call.weights(net, scores);
-    let y = net.matmul("values", weights, v);
+    let y = if target.attention == AttentionForm::Operator {
+        call.operator(net, [q, k, v])
+    } else {
+        let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k]);
+        let weights = call.weights(net, scores);
+        net.matmul("values", weights, v)
+    };
     let y = net.transpose("merge", y, &[2, 0, 1, 3]);
     let shape = net.ty(y).shape.clone();
     let channels = call.heads * shape.dim(3);
@@ -133,7 +181,9 @@ impl Call {
         });
         let width = net.dim(v, 3);
         // Kept talking heads do not fuse, so they gain nothing by the gather.
-        let operands = if self.talking.is_some() {
+        let operands = if target.attention == AttentionForm::Operator {
+            self.operator(net, [q, k, v])
+        } else if self.talking.is_some() {
             let k = net.transpose("k.columns", k, &[0, 1, 3, 2]);
             let scores = net.matmul("scores", q, k);
             let weights = self.weights(net, scores);
@@ -156,7 +206,7 @@ impl Call {
     }
 
     /// Operands `[B,N,C]`.
-    fn tokens(&self, net: &mut Net, qkv: [Value; 3]) -> Value {
+    fn tokens(&self, net: &mut Net, qkv: [Value; 3], target: &Target) -> Value {
         let mut heads = |name: &str, x: Value, perm: [usize; 4]| {
             let shape = net.ty(x).shape.clone();
             let d = shape.dim(2) / self.heads;
@@ -164,12 +214,64 @@ impl Call {
             let x = net.reshape(name, x, split);
             net.transpose(format!("{name}.heads"), x, &perm)
         };
-        let (q, k) = (heads("q", qkv[0], [0, 2, 1, 3]), heads("k", qkv[1], [0, 2, 3, 1]));
-        let v = heads("v", qkv[2], [0, 2, 1, 3]);
-        let scores = net.matmul("scores", q, k);
-        let weights = self.weights(net, scores);
-        let y = net.matmul("values", weights, v);
+        let operator = target.attention == AttentionForm::Operator && self.talking.is_none();
+        let (q, v) = (heads("q", qkv[0], [0, 2, 1, 3]), heads("v", qkv[2], [0, 2, 1, 3]));
+        let k = heads("k", qkv[1], if operator { [0, 2, 1, 3] } else { [0, 2, 3, 1] });
+        let y = if operator {
+            self.operator(net, [q, k, v])
+        } else {
+            let scores = net.matmul("scores", q, k);
+            let weights = self.weights(net, scores);
+            net.matmul("values", weights, v)
+        };
         net.transpose("merge", y, &[0, 2, 1, 3])
+    }
+
+    /// The target's operator on operands `[B,H,N,d]`; it fixes the factor, so queries are scaled to it where no projection took that.
+    fn operator(&self, net: &mut Net, [q, k, v]: [Value; 3]) -> Value {
+        let fixed = (net.dim(q, 3) as f64).powf(-0.5);
+        let mut q = q;
+        if self.scale != Real(fixed) {
+            let factor = net.scalar(self.scale.0 / fixed);
+            q = net.binary("q.scale", BinaryKind::Mul, q, factor);
+        }
+        let layout = AttentionLayout::Heads;
+        let op =
+            Op::Attention { heads: self.heads, scale: Real(fixed), layout, bias: self.bias.is_some(), talking: false };
+        let inputs: Vec<Value> = [q, k, v].into_iter().chain(self.bias).collect();
+        net.push("values", op, &inputs)
+    }
+
+    /// The heads of q, k and v one by one, as `[B,d,N]` or `[B,N,d]`; the results are joined on the channels.
+    fn per_head(&self, net: &mut Net, heads: &[Vec<Value>], channels: bool, target: &Target) -> Value {
+        let flags = target.matmul_transpose;
+        let product = |net: &mut Net, name: String, [a, b]: [Value; 2], [ta, tb]: [bool; 2]| {
+            let turned = |net: &mut Net, x: Value, turn: bool, name: String| {
+                if turn && !flags { net.transpose(name, x, &[0, 2, 1]) } else { x }
+            };
+            let (a, b) = (turned(net, a, ta, format!("{name}.a")), turned(net, b, tb, format!("{name}.b")));
+            net.push(name, Op::MatMul { transpose_a: ta && flags, transpose_b: tb && flags }, &[a, b])
+        };
+        let mut results = Vec::new();
+        for h in 0..self.heads {
+            let [q, k, v] = [heads[0][h], heads[1][h], heads[2][h]];
+            let mut scores = product(net, format!("scores{h}"), [q, k], [channels, !channels]);
+            if self.scale != Real(1.0) {
+                let scale = net.scalar(self.scale.0);
+                scores = net.binary(format!("scale{h}"), BinaryKind::Mul, scores, scale);
+            }
+            if let Some(bias) = self.bias {
+                let row = if net.dim(bias, 0) == 1 { 0 } else { h };
+                let bias = net.slice(format!("bias{h}"), bias, 0, row..row + 1);
+                scores = net.binary(format!("bias.add{h}"), BinaryKind::Add, scores, bias);
+            }
+            let weights = net.push(format!("softmax{h}"), Op::Softmax { axis: 2 }, &[scores]);
+            results.push(match channels {
+                true => product(net, format!("values{h}"), [v, weights], [false, true]),
+                false => product(net, format!("values{h}"), [weights, v], [false, false]),
+            });
+        }
+        net.concat("heads", &results, if channels { 1 } else { 2 })
     }
 
     /// Attention weights `[B,H,Nq,Nk]` from raw scores.

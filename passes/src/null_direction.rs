@@ -82,7 +82,7 @@ fn worthwhile(
     target: &Target,
     options: &LowerOptions,
 ) -> bool {
-    if target.attention == AttentionForm::Compact {
+    if target.attention != AttentionForm::Fused {
         return options.precision == DType::F32;
     }
     let attends = |value: Value| {

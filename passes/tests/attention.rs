@@ -2,6 +2,7 @@
 
 use vitc_ir::net::paper;
 use vitc_ir::op::{AttentionLayout, ResizeMode};
+use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::assert_same_function;
 use vitc_ir::valid::validate;
 use vitc_ir::{ConvSpec, DType, Dim, Graph, Net, Op, Output, Real, Shape, Target, Type, Value};
@@ -216,6 +217,37 @@ fn talking_heads_fuse_and_keep() {
                     let (_, report) = lowered(&paper, &other, &options);
                     assert_eq!(rewrites(&report, "fuse_talking_heads"), 0);
                 }
+            }
+        }
+    }
+}
+
+/// Each form on maps and tokens, with and without talking heads, which have one form only.
+#[test]
+fn every_form_computes_the_same() {
+    let papers = |batch| {
+        [
+            token_attention(batch, 2, 12),
+            hierarchical(batch, [2, 3], 2, 1, false),
+            map_attention(batch, 2, [4, 6], false),
+            map_attention(batch, 2, [4, 8], true),
+        ]
+    };
+    for batch in BATCHES {
+        for paper in papers(batch) {
+            for (target, form, word) in [
+                (Target::coreml(15), AttentionForm::PerHead, "matmul"),
+                (Target::onnx(17), AttentionForm::PerHead, "matmul"),
+                (Target::coreml(15), AttentionForm::Fused, "matmul"),
+                (Target::coreml(18), AttentionForm::Operator, "attention"),
+            ] {
+                let options = LowerOptions { attention: Some(form), ..options() };
+                let (result, _) = lowered(&paper, &target, &options);
+                let talking = paper.nodes().any(|(_, n)| matches!(n.op, Op::Attention { talking: true, .. }));
+                let word = if talking { "matmul" } else { word };
+                assert!(count(&result, word) > 0, "{}: {form:?}\n{result}", target.name);
+                // The factor that the operator fixes is in the weights.
+                assert_eq!(result.run_time_nodes().filter(|(_, n)| n.path.ends_with("q.scale")).count(), 0);
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::export::{self, Error, Event, Kind, Request};
 use crate::model::ModelRequest;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
+use vitc_ir::target::AttentionForm;
 use vitc_ir::{DType, Dim};
 use vitc_passes::TalkingHeads;
 
@@ -96,6 +97,11 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Float::Fp32, help_heading = "Numbers and shapes")]
     io: Float,
 
+    /// Spelling of attention on CoreML: products of all heads, every head by itself as in Apple's reference implementation, or the operator of iOS 18.
+    /// `auto` is `matmul`; which is fastest on a Neural Engine is not measured.
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
+    attention: Option<Attention>,
+
     /// Talking heads (EfficientFormerV2) as one fused attention with more arithmetic, or as operators of their own; `auto` asks the cost model. For
     /// tensorrt-onnx.
     #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
@@ -157,6 +163,15 @@ enum TargetName {
 enum Float {
     Fp32,
     Fp16,
+}
+
+/// Spelling of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Attention {
+    Auto,
+    Matmul,
+    Split,
+    Sdpa,
 }
 
 /// What becomes of talking heads.
@@ -233,6 +248,12 @@ impl Args {
             true => Err(Failure::usage(format!("{flag} is for {only}: leave it out"))),
             false => Ok(()),
         };
+        if target != TargetName::Coreml {
+            unused("--attention", self.attention.is_some(), "--target coreml")?;
+        }
+        if self.attention == Some(Attention::Sdpa) && self.ios.is_none_or(|ios| ios < 18) {
+            return Err(Failure::usage("--attention sdpa needs iOS 18\n  use --ios 18, or --attention matmul"));
+        }
         if target != TargetName::TensorrtOnnx {
             unused("--talking-heads", self.talking_heads.is_some(), "--target tensorrt-onnx")?;
         }
@@ -273,6 +294,12 @@ impl Args {
             kind,
             precision,
             interface: if self.io == Float::Fp16 { DType::F16 } else { DType::F32 },
+            attention: match self.attention {
+                None | Some(Attention::Auto) => None,
+                Some(Attention::Matmul) => Some(AttentionForm::Compact),
+                Some(Attention::Split) => Some(AttentionForm::PerHead),
+                Some(Attention::Sdpa) => Some(AttentionForm::Operator),
+            },
             talking_heads: match self.talking_heads {
                 None | Some(Heads::Auto) => TalkingHeads::Auto,
                 Some(Heads::Fuse) => TalkingHeads::Fuse,

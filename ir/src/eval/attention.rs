@@ -25,6 +25,7 @@ impl Heads {
         match self.layout {
             AttentionLayout::Channels => (t.dims[1], t.dims[2..].iter().product()),
             AttentionLayout::Tokens => (t.dims[2], t.dims[1]),
+            AttentionLayout::Heads => (t.dims[1] * t.dims[3], t.dims[2]),
         }
     }
 
@@ -35,6 +36,7 @@ impl Heads {
         match self.layout {
             AttentionLayout::Channels => Matrix::rows(&data[h * d * tokens..], tokens).t(),
             AttentionLayout::Tokens => Matrix::rows(&data[h * d..], channels),
+            AttentionLayout::Heads => Matrix::rows(&data[h * tokens * d..], d),
         }
     }
 
@@ -70,6 +72,7 @@ impl Heads {
                 match self.layout {
                     AttentionLayout::Channels => gemm(dv, nq, nk, values.t(), p.t(), &mut out[h * dv * nq..], nq),
                     AttentionLayout::Tokens => gemm(nq, dv, nk, p, values, &mut out[h * dv..], cv),
+                    AttentionLayout::Heads => gemm(nq, dv, nk, p, values, &mut out[h * nq * dv..], dv),
                 }
             }
         }

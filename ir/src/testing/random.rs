@@ -203,7 +203,10 @@ fn depthwise_pool(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let y = conv(&mut net.at("conv"), rng, x, c, kernel, same(kernel, c));
     let kernel = [rng.range(1, h.min(3)), rng.range(1, w.min(3))];
     let stride = [rng.range(1, 2), rng.range(1, 2)];
-    net.push("pool", Op::AvgPool { kernel, stride, pad: [0; 4] }, &[y])
+    let y = net.push("pool", Op::AvgPool { kernel, stride, pad: [0; 4] }, &[y]);
+    // Averages of averages come close to constants.
+    let factor = net.scalar(4.0);
+    net.mul(y, factor)
 }
 
 /// Average pooling minus identity on a normalised map (PoolFormer).

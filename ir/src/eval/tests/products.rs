@@ -100,12 +100,17 @@ fn conv() {
 #[test]
 fn attention() {
     let mut rng = Rng::new(5);
-    for case in 0..32 {
-        let layout = if case & 1 > 0 { AttentionLayout::Channels } else { AttentionLayout::Tokens };
+    for case in 0..64 {
+        let layout = match case & 33 {
+            0 => AttentionLayout::Tokens,
+            32 | 33 => AttentionLayout::Heads,
+            _ => AttentionLayout::Channels,
+        };
         let (bias, talking, shared) = (case & 2 > 0, case & 4 > 0, case & 8 > 0);
         let (heads, d, dv, nq, nk) = (3, rng.range(1, 4), rng.range(1, 4), 6, 4);
         let dims = |c: usize, n: usize| match layout {
             AttentionLayout::Tokens => vec![2, n, c],
+            AttentionLayout::Heads => vec![2, heads, n, c / heads],
             AttentionLayout::Channels if case & 16 > 0 => vec![2, c, 2, n / 2],
             AttentionLayout::Channels => vec![2, c, n],
         };
@@ -121,6 +126,7 @@ fn attention() {
 
         let at = |x: &ArrayD<f64>, image: usize, channel: usize, token: usize| match layout {
             AttentionLayout::Tokens => x[[image, token, channel]],
+            AttentionLayout::Heads => x[[image, channel / x.shape()[3], token, channel % x.shape()[3]]],
             AttentionLayout::Channels if x.ndim() == 4 => {
                 x[[image, channel, token / x.shape()[3], token % x.shape()[3]]]
             }
