@@ -176,9 +176,14 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             Ok(Spelling::new("Pad", inputs).string("mode", "constant"))
         }
         Op::Gather { axis } => Ok(Spelling::new("Gather", b.read_all(&node.inputs)).int("axis", *axis as i64)),
-        Op::Expand { shape } if shape.has_batch() => Err(format!("Expand to {shape} needs shape arithmetic")),
-        Op::Expand { shape } => {
-            let inputs = vec![b.read(node.inputs[0]), b.shape(shape)];
+        Op::Expand { shape: to } => {
+            let from = shape(0);
+            let own = |i: usize| (i + from.rank()).checked_sub(to.rank()).map(|i| from.0[i]);
+            // Broadcasting goes both ways: a size of 1 leaves the operand's own, whatever it is.
+            let sizes = to.0.iter().enumerate().map(|(i, &d)| if own(i) == Some(d) { Some(1) } else { d.fixed() });
+            let sizes: Option<Vec<usize>> = sizes.collect();
+            let sizes = sizes.ok_or_else(|| format!("Expand to {to} needs shape arithmetic"))?;
+            let inputs = vec![b.read(node.inputs[0]), b.ints(sizes.into_iter())];
             Ok(Spelling::new("Expand", inputs))
         }
         Op::Resize { mode, size } => resize(b, node, *mode, *size),
