@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use vitc::arch::{self, BuildOptions};
 use vitc_ir::{Graph, Op, cost};
 
-/// Trained parameters, multiply-accumulates and tensors at the native resolution. Parameters are those of the authors' code; it has fewer than published for
-/// variant 4 (424.6M), and attention between all tokens of a large window makes the 21k variants dearer than published.
+/// Trained parameters, multiply-accumulates and tensors at the native resolution. Parameters are those of the authors'
+/// code; it has fewer than published for variant 4 (424.6M), and attention between all tokens of a large window makes
+/// the 21k variants dearer than published.
 #[rustfmt::skip]
 const COUNTS: &[(&str, u64, u64, usize)] = &[
     ("fastervit-0", 31_404_840, 3_361_847_296, 393),
@@ -89,7 +90,8 @@ fn windows_follow_the_option_then_the_checkpoint_then_the_variant() {
     assert_eq!(windows(&stored), [[5, 5], [7, 7]]);
 }
 
-/// Position tables come from small networks whose weights do not depend on the window, so a 224 checkpoint serves every resolution.
+/// Position tables come from small networks whose weights do not depend on the window, so a 224 checkpoint serves every
+/// resolution.
 #[test]
 fn a_checkpoint_of_one_resolution_serves_another() {
     let stored = shapes(&paper("fastervit-0", None));

@@ -8,12 +8,14 @@
 //!          O[n,c] = Σ_g T₂[h(c),g]·(softmax(q'_g·Kᵀ + (T₁B)_g)·V)[n,c] + t₂[h(c)]·Σ_j V[j,c]
 //! ```
 //!
-//! Exact    The first mix is linear in the scores, and a weighted sum of products is one product of longer vectors; it is folded into the rows of the
-//!          projection of the queries. The second mix is linear in P and moves behind the product with the values; its bias weighs all keys alike. t₁ shifts
-//!          whole rows, which softmax does not see.
+//! Exact    The first mix is linear in the scores, and a weighted sum of products is one product of longer vectors; it
+//!          is folded into the rows of the projection of the queries. The second mix is linear in P and moves behind
+//!          the product with the values; its bias weighs all keys alike. t₁ shifts whole rows, which softmax does not
+//!          see.
 //!
-//! The price is about N²·H·(H·d + H·d_v) multiply-accumulates instead of N²·(H·d + H·d_v), and an H times wider projection of the queries; the
-//! gain is one kernel where the parts take about ten more. The cost model weighs them; `talking_heads` forces either.
+//! The price is about N²·H·(H·d + H·d_v) multiply-accumulates instead of N²·(H·d + H·d_v), and an H times wider
+//! projection of the queries; the gain is one kernel where the parts take about ten more. The cost model weighs them;
+//! `talking_heads` forces either.
 
 use crate::algebra::Linear;
 use crate::lower_attention::{Call, one_gather};
@@ -53,7 +55,8 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
             continue;
         }
         notes.push(format!(
-            "{}: talking heads fused for {:.1} M more multiply-accumulates ({paid:.2} µs), {KERNELS_SAVED} kernels fewer ({gained:.0} µs)",
+            "{}: talking heads fused for {:.1} M more multiply-accumulates ({paid:.2} µs), \
+             {KERNELS_SAVED} kernels fewer ({gained:.0} µs)",
             node.path,
             g.extra_macs(graph, &query) / 1e6,
         ));
@@ -151,7 +154,8 @@ impl Geometry {
         net.reshape("out", y, node.types[0].shape.clone())
     }
 
-    /// The projection of the queries with its rows repeated per head, each weighed by the first mix: `[H·H·d]` channels.
+    /// The projection of the queries with its rows repeated per head, each weighed by the first mix: `[H·H·d]`
+    /// channels.
     fn wide_query(&self, copy: &mut Copier, query: &Linear, first: Value) -> Value {
         let (h, d) = (self.heads, self.key);
         let (x, w) = (copy.get(query.x), copy.constant(query.w));
@@ -170,8 +174,8 @@ impl Geometry {
         net.push("wide", query.op.clone(), &inputs)
     }
 
-    /// `Σ_g T₂[h(c),g]·O_g[n,c] + t₂[h(c)]·Σ_j V[j,c]` on `[B, pieces, H·N, H·d]`: products and sums one by one, which the compiler joins in one kernel (a
-    /// reduction costs one more).
+    /// `Σ_g T₂[h(c),g]·O_g[n,c] + t₂[h(c)]·Σ_j V[j,c]` on `[B, pieces, H·N, H·d]`: products and sums one by one, which
+    /// the compiler joins in one kernel (a reduction costs one more).
     fn second_mix(&self, net: &mut Net, y: Value, v: Value, second: Value, offset: Value) -> Value {
         let (h, pieces, wide) = (self.heads, self.pieces(), self.heads * self.key);
         // A row per source head and one for the offset, a column per channel of the values.

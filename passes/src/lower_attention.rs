@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! Given    attention(q, k, v, bias?, talking heads?)
-//! Result   compact, channels first   O = v·softmax(qᵀ·k + bias)ᵀ          on [B,H,d,N], which is a view of the map
-//!          fused, tokens             O = softmax(q·kᵀ + bias)·v            on [B,H,N,d], the spelling that TensorRT fuses
-//!          per head                  O_h = softmax(q_h·k_hᵀ + bias_h)·v_h  on [B,N,d], one head after the other, joined
+//! Result   compact, channels first   O = v·softmax(qᵀ·k + bias)ᵀ          on [B,H,d,N], a view of the map
+//!          fused, tokens             O = softmax(q·kᵀ + bias)·v            on [B,H,N,d], which TensorRT fuses
+//!          per head                  O_h = softmax(q_h·k_hᵀ + bias_h)·v_h  on [B,N,d], one after the other, joined
 //!          operator                  O = attention(q, k, v, bias)          on [B,H,N,d], where the target has one
 //! ```
 //!
-//! Exact    The heads' mix before softmax is linear, so it is applied to the scores and, as arithmetic on constants, to the bias; its own bias is the
-//!          same for all keys of a query, and softmax does not see what is constant along a row. The mix behind softmax is a 1x1 convolution over heads.
+//! Exact    The heads' mix before softmax is linear, so it is applied to the scores and, as arithmetic on constants, to
+//!          the bias; its own bias is the same for all keys of a query, and softmax does not see what is constant along
+//!          a row. The mix behind softmax is a 1x1 convolution over heads.
 
 use crate::Rewritten;
 use crate::fuse_talking_heads::mixed_bias;
@@ -89,8 +90,8 @@ pub(crate) struct Call {
 
 /// Attention on tokens `[N,B,C]`: q, k and v, or one value with all three side by side. The result is `[N,B,C]`.
 ///
-/// Cut behind one view of all three, the operands cost fewest nodes, and with a symbolic batch fewest kernels (162 against 213 for FasterViT-0). With a fixed
-/// batch TensorRT reads views of the three parts in place (141 against 158).
+/// Cut behind one view of all three, the operands cost fewest nodes, and with a symbolic batch fewest kernels (162
+/// against 213 for FasterViT-0). With a fixed batch TensorRT reads views of the three parts in place (141 against 158).
 pub(crate) fn sequence_first(call: &Call, net: &mut Net, operands: &[Value], target: &Target) -> Value {
     let shape = net.ty(operands[0]).shape.clone();
     let batch = shape.0[1];
@@ -227,7 +228,8 @@ impl Call {
         net.transpose("merge", y, &[0, 2, 1, 3])
     }
 
-    /// The target's operator on operands `[B,H,N,d]`; it fixes the factor, so queries are scaled to it where no projection took that.
+    /// The target's operator on operands `[B,H,N,d]`; it fixes the factor, so queries are scaled to it where no
+    /// projection took that.
     fn operator(&self, net: &mut Net, [q, k, v]: [Value; 3]) -> Value {
         let fixed = (net.dim(q, 3) as f64).powf(-0.5);
         let mut q = q;
@@ -301,10 +303,12 @@ impl Call {
     }
 }
 
-/// Queries, keys and values `[…,N,d]` joined along the tokens and cut again at once, padded with zero columns to one width that fuses.
+/// Queries, keys and values `[…,N,d]` joined along the tokens and cut again at once, padded with zero columns to one
+/// width that fuses.
 ///
-/// Exact: an identity, and zero columns add nothing to scores. Why: TensorRT copies each operand that comes out of a convolution by a kernel of its own, and the
-/// parallel copies wait for each other; joined, one kernel writes them all (a block of EfficientFormerV2: 9 kernels become 7).
+/// Exact: an identity, and zero columns add nothing to scores. Why: TensorRT copies each operand that comes out of a
+/// convolution by a kernel of its own, and the parallel copies wait for each other; joined, one kernel writes them all
+/// (a block of EfficientFormerV2: 9 kernels become 7).
 pub(crate) fn one_gather(net: &mut Net, [q, k, v]: [Value; 3]) -> [Value; 3] {
     let rank = net.ty(q).shape.rank();
     let (tokens, columns) = (rank - 2, rank - 1);

@@ -1,16 +1,18 @@
 //! Keep the tokens of windows in sequence-first order, from the partition of a map to the merge.
 //!
 //! ```text
-//! Given    tokens [k·B, n, C] between window_partition and window_merge: linear, norms, sums, attention, splits and joins of tokens
+//! Given    tokens [k·B, n, C] between window_partition and window_merge: linear, norms, sums, attention, splits, joins
 //! Result   the same operators on [n, k·B, C]; k sets and B images side by side behind each token
 //! ```
 //!
-//! Why: in this order (window, image, head) is one stride, so queries, keys, values and results of attention are plain views for a fused kernel, joining and
-//! splitting tokens is on the outermost axis, and the partition of a map needs rank 5 only: images and channels stay neighbours.
+//! Why: in this order (window, image, head) is one stride, so queries, keys, values and results of attention are plain
+//! views for a fused kernel, joining and splitting tokens is on the outermost axis, and the partition of a map needs
+//! rank 5 only: images and channels stay neighbours.
 //!
-//! Exact    Linear, norms and elementwise operators act per row. Attention acts per set and commutes with every permutation s of its tokens, if bias
-//!          `B[s(i), s(j)]` and position `P[s(i)]` follow. So carriers that the paper moves to raster order and back to their windows stay where they lie and
-//!          their constants are permuted. On a rectangular grid the moves there and back are not inverse: what remains is one gather of rows.
+//! Exact    Linear, norms and elementwise operators act per row. Attention acts per set and commutes with every
+//!          permutation s of its tokens, if bias `B[s(i), s(j)]` and position `P[s(i)]` follow. So carriers that the
+//!          paper moves to raster order and back to their windows stay where they lie and their constants are permuted.
+//!          On a rectangular grid the moves there and back are not inverse: what remains is one gather of rows.
 
 use crate::Rewritten;
 use crate::lower_attention::{Call, sequence_first};
@@ -184,7 +186,8 @@ impl Region<'_> {
         Rows { value, order, batch: rows.batch }
     }
 
-    /// The rows of an old token value as `[n, k·B, C]` with whole tokens on the first axis: in another order of tokens only if there is one set.
+    /// The rows of an old token value as `[n, k·B, C]` with whole tokens on the first axis: in another order of tokens
+    /// only if there is one set.
     fn settled(&mut self, path: &str, old: Value) -> Option<Rows> {
         let rows = self.tokens(old)?;
         let (sets, tokens) = self.extent(old, rows.batch);

@@ -6,8 +6,8 @@
 //! Given    window_merge(x)                the way back
 //! ```
 //!
-//! Axes of size 1 are left out, so a window that covers the map is one transpose. Where the view still has more axes than the target holds, two moves of
-//! lower rank do it: rows of windows first, channels second.
+//! Axes of size 1 are left out, so a window that covers the map is one transpose. Where the view still has more axes
+//! than the target holds, two moves of lower rank do it: rows of windows first, channels second.
 //!
 //! Exact    elements are moved, not computed.
 

@@ -1,12 +1,14 @@
 //! Merge an average pool into the depthwise convolution in front of it.
 //!
 //! ```text
-//! Given    y = average(conv(x; w, b))        one kernel kh x kw per channel, stride 1; the pool ph x pw, stride s, without padding
-//! Result   y = conv(x; w', b)                kernel (kh + ph − 1) x (kw + pw − 1), stride s, padding of w,  w' = Σ shifted w / (ph·pw)
+//! Given    y = average(conv(x; w, b))      one kernel kh x kw per channel, stride 1; pool ph x pw, stride s, unpadded
+//! Result   y = conv(x; w', b)              kernel (kh + ph − 1) x (kw + pw − 1), stride s, padding of w
+//! with     w' = Σ shifted w / (ph·pw)
 //! ```
 //!
-//! Exact    both are sums over taps, and the pool reads nothing beyond the convolution's result, so the borders see the same zeros. Fewer multiply-accumulates
-//!          whenever the pool strides: `(kh+ph−1)(kw+pw−1)` per result instead of `kh·kw` per position.
+//! Exact    both are sums over taps, and the pool reads nothing beyond the convolution's result, so the borders see the
+//!          same zeros. Fewer multiply-accumulates whenever the pool strides: `(kh+ph−1)(kw+pw−1)` per result instead
+//!          of `kh·kw` per position.
 
 use crate::Rewritten;
 use crate::algebra::Linear;

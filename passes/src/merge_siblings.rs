@@ -5,7 +5,8 @@
 //! Result   a, b, … = split([W_a; W_b; …]·x + [b_a; b_b; …])
 //! ```
 //!
-//! Exact    rows of a product are independent. Done from the number of siblings on that the target's data names.
+//! Exact    rows of a product are independent. Done from the number of siblings on that the target's data names,
+//!          and from three on for spatial kernels.
 
 use crate::Rewritten;
 use crate::algebra::Linear;
@@ -30,8 +31,11 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
     }
     let merged: HashMap<NodeId, &Vec<NodeId>> = order
         .iter()
-        .map(|key| &families[key])
-        .filter(|ids| ids.len() >= target.merge_siblings)
+        .map(|key| (&families[key], key.2[1..].iter().all(|&side| side == 1)))
+        // Two spatial kernels cost TensorRT more together: the parts of the result are copied (EfficientFormerV2-S0's
+        // last downsampling: 3 kernels).
+        .filter(|(ids, pointwise)| ids.len() >= target.merge_siblings.max(if *pointwise { 0 } else { 3 }))
+        .map(|(ids, _)| ids)
         .map(|ids| (ids[0], ids))
         .collect();
     let mut copy = Copier::new(graph, graph.stage);

@@ -6,13 +6,15 @@
 //! with     Wg = W·diag(γ),  b' = b + W·β,  W' = Wg + ((b'/t − rowsum(Wg))/C)·1ᵀ
 //! ```
 //!
-//! Exact    Σ_c u_c = 0 whatever ε is, so a multiple of the all-ones row added to a row of W does not change W·u; and every row of W' sums to b'/t, so
-//!          W'·t = b'. The norm must normalise exactly the axis that the layers contract, and only such layers may read it.
+//! Exact    Σ_c u_c = 0 whatever ε is, so a multiple of the all-ones row added to a row of W does not change W·u; and
+//!          every row of W' sums to b'/t, so W'·t = b'. The norm must normalise exactly the axis that the layers
+//!          contract, and only such layers may read it.
 //!
-//! Why: the sum behind the product disappears. TensorRT then merges queries, keys and values into one product that its attention kernel reads in place
-//! (FasterViT-0: 193 kernels become 142). In f16 a small t rounds u + t as finely as u, and a large one keeps the shift of the rows small: 1/16 costs 3 % more
-//! error than biases that stay, 1 costs 35 %. Whether the shift stays in the range of the weights is for the caller to judge, who may read them; that is what
-//! the option is for.
+//! Why: the sum behind the product disappears. TensorRT then merges queries, keys and values into one product that its
+//! attention kernel reads in place (FasterViT-0: 193 kernels become 142). In f16 a small t rounds u + t as finely as u,
+//! and a large one keeps the shift of the rows small: 1/16 costs 3 % more error than biases that stay, 1 costs 35 %.
+//! Whether the shift stays in the range of the weights is for the caller to judge, who may read them; that is what the
+//! option is for.
 
 use crate::{LowerOptions, Rewritten};
 use std::collections::HashMap;
@@ -74,7 +76,8 @@ fn takes_shift(graph: &Graph, norm: NodeId, reader: NodeId) -> bool {
     node.op == Op::Linear && node.inputs[0] == norm.into() && node.inputs[1..].iter().all(|&v| graph.is_constant(v))
 }
 
-/// Where the bias would be an operator of its own. A sum that TensorRT computes in the product's kernel is left, because it rounds better.
+/// Where the bias would be an operator of its own. A sum that TensorRT computes in the product's kernel is left,
+/// because it rounds better.
 fn worthwhile(
     graph: &Graph,
     linear: NodeId,

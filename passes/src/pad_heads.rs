@@ -5,8 +5,8 @@
 //! Result   the same with D ≥ d columns per head: zero rows in W₁ and b₁, zero columns in W₂
 //! ```
 //!
-//! Exact    a zero column adds 0 to every score and makes a result column of zeros, which zero columns of W₂ do not read. TensorRT fuses heads whose width is
-//!          a multiple of 8 and at least 16; FasterViT-4 has 49.
+//! Exact    a zero column adds 0 to every score and makes a result column of zeros, which zero columns of W₂ do not
+//!          read. TensorRT fuses heads whose width is a multiple of 8 and at least 16; FasterViT-4 has 49.
 
 use crate::Rewritten;
 use crate::algebra::Linear;

@@ -1,7 +1,8 @@
 //! In which order the rows of a token tensor lie, compared with the order that the architecture gave them.
 //!
-//! A token value `[k·B, n, C]` has k·n rows per image; row `set·n + token` is its row-major index. A lowering that keeps them in another order carries
-//! an [`Order`]: which row each position holds. Constants that belong to tokens follow by a gather over the order, which is itself a constant.
+//! A token value `[k·B, n, C]` has k·n rows per image; row `set·n + token` is its row-major index. A lowering that
+//! keeps them in another order carries an [`Order`]: which row each position holds. Constants that belong to tokens
+//! follow by a gather over the order, which is itself a constant.
 
 use vitc_ir::{DType, Generator, Net, Op, Shape, Type, Value};
 

@@ -1,4 +1,5 @@
-//! Attention, windows and what surrounds them: each lowering keeps the function on shapes that the families have and on odd ones.
+//! Attention, windows and what surrounds them: each lowering keeps the function on shapes that the families have and on
+//! odd ones.
 
 use vitc_ir::net::paper;
 use vitc_ir::op::{AttentionLayout, ResizeMode};
@@ -47,7 +48,8 @@ fn count(graph: &Graph, word: &str) -> usize {
     graph.run_time_nodes().filter(|(_, n)| n.op.word() == word).count()
 }
 
-/// Windowed attention with carriers as FasterViT has it, two blocks: `grid` windows of side `side`, `t` carriers per window and axis.
+/// Windowed attention with carriers as FasterViT has it, two blocks: `grid` windows of side `side`, `t` carriers per
+/// window and axis.
 fn hierarchical(batch: Dim, grid: [usize; 2], side: usize, t: usize, propagate: bool) -> Graph {
     let (c, heads) = (12, 2);
     let map = grid.map(|g| g * side);

@@ -1,7 +1,9 @@
-//! FasterViT: "FasterViT: Fast Vision Transformers with Hierarchical Attention", Hatamizadeh et al., ICLR 2024 (arXiv 2306.06189).
+//! FasterViT: "FasterViT: Fast Vision Transformers with Hierarchical Attention", Hatamizadeh et al., ICLR 2024 (arXiv
+//! 2306.06189).
 //!
-//! Two levels of plain convolution blocks, two of windowed attention. In the third level every window is summarised by a 2x2 grid of *carrier tokens*; carriers
-//! attend to each other densely, then each window attends over its own tokens and carriers. All positions come from small MLPs.
+//! Two levels of plain convolution blocks, two of windowed attention. In the third level every window is summarised by
+//! a 2x2 grid of *carrier tokens*; carriers attend to each other densely, then each window attends over its own tokens
+//! and carriers. All positions come from small MLPs.
 //!
 //! | | dim | stem | depths | heads | windows | parameters | MACs | top-1 |
 //! |---|---|---|---|---|---|---|---|---|
@@ -17,8 +19,8 @@
 //! | 4-21k-512 | | | | | 7 7 32 16 | 271.9M | 213.5G | 87.8 |
 //! | 4-21k-768 | | | | | 7 7 48 24 | 271.9M | 480.4G | 87.9 |
 //!
-//! Every variant has an any-resolution twin, which pads its maps to whole windows. From 3 on attention levels have LayerScale, and the last block of the
-//! hierarchical level adds the carriers to the map.
+//! Every variant has an any-resolution twin, which pads its maps to whole windows. From 3 on attention levels have
+//! LayerScale, and the last block of the hierarchical level adds the carriers to the map.
 
 use super::{ArchError, BuildOptions, Choice, Family, NameTable, Preprocessing, Shapes, Variant, finish, imagenet};
 use vitc_ir::net::paper;
@@ -141,8 +143,8 @@ pub(super) static FAMILY: Family = Family {
     build,
 };
 
-/// Caches that the forward pass overwrites, buffers that follow from the window, the tokenizer's second name, and what a map of one window or a
-/// rectangular grid of windows does not read.
+/// Caches that the forward pass overwrites, buffers that follow from the window, the tokenizer's second name, and what
+/// a map of one window or a rectangular grid of windows does not read.
 fn leftover(key: &str) -> bool {
     ["relative_bias", "relative_position_index", "relative_coords_table"].iter().any(|b| key.ends_with(b))
         || key.contains("global_tokenizer.")
@@ -336,7 +338,8 @@ fn attention_level(net: &mut Net, x: Value, plan: &Plan, level: usize) -> Value 
     x
 }
 
-/// Carrier tokens `[B, T, C]`, window by window: a depthwise convolution and an average pool to `carriers` per window and axis.
+/// Carrier tokens `[B, T, C]`, window by window: a depthwise convolution and an average pool to `carriers` per window
+/// and axis.
 fn tokenizer(net: &mut Net, x: Value, level: &Level) -> Value {
     let c = net.dim(x, 1);
     let x = net.at("pos_embed").conv(x, ConvSpec::new(c, 3).depthwise());
@@ -414,7 +417,8 @@ fn carrier_attention(net: &mut Net, ct: Value, level: &Level) -> Value {
     let y = mlp(&mut net.at("hat_mlp"), y);
     ct = residual(net, ct, y, "gamma2", level.scaled);
 
-    // The authors' code swaps rows and columns here: on a rectangular grid tokens land in other windows than they came from.
+    // The authors' code swaps rows and columns here: on a rectangular grid tokens land in other windows than they came
+    // from.
     let swapped = [columns, rows];
     let ct = net.push("hat.swapped", Op::WindowMerge { window: swapped, map: swapped }, &[ct]);
     net.push("hat.back", Op::WindowPartition { window }, &[ct])
@@ -477,8 +481,8 @@ fn position_mlp(net: &mut Net, coords: Value, channels: usize) -> Value {
     net.at(2).linear(x, channels, false)
 }
 
-/// `[heads, N, N]`: 16·σ(MLP of the log-spaced offset), gathered for every pair of a square window; pairs with one of the `extra` tokens in front
-/// get 0.
+/// `[heads, N, N]`: 16·σ(MLP of the log-spaced offset), gathered for every pair of a square window; pairs with one of
+/// the `extra` tokens in front get 0.
 fn attention_bias(net: &mut Net, heads: usize, side: usize, extra: usize) -> Value {
     let (n, offsets) = (side * side, (2 * side - 1) * (2 * side - 1));
     let coords = Generator::LogCoords { window: [side; 2] };
