@@ -23,7 +23,7 @@ use vitc_exporters::onnx::{self, DataFile, OnnxOptions};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
 use vitc_ir::{DType, Dim, Graph, Op, Output, Target};
-use vitc_passes::{LowerOptions, PassReport, TalkingHeads};
+use vitc_passes::{LowerOptions, PassReport, Spectral, TalkingHeads};
 
 /// Something that happens on the road.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +93,8 @@ pub struct Request {
     pub kind: Kind,
     /// Element type of the computation; `None` for the target's default.
     pub precision: Option<DType>,
+    /// Form of spectral transforms.
+    pub spectral: Spectral,
     /// Element type of inputs and outputs.
     pub interface: DType,
     /// Spelling of attention; `None` for the target's.
@@ -132,6 +134,7 @@ impl Request {
             model,
             kind,
             precision: None,
+            spectral: Spectral::Auto,
             interface: DType::F32,
             attention: None,
             talking_heads: TalkingHeads::Auto,
@@ -271,6 +274,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     let (deploy, mut passes) = vitc_passes::deploy(interfaced.as_ref().unwrap_or(&model.graph));
     let options = LowerOptions {
         attention: request.attention,
+        spectral: request.spectral,
         talking_heads: request.talking_heads,
         ..LowerOptions::new(precision, request.interface)
     };

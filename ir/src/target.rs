@@ -64,6 +64,20 @@ pub enum ProductForm {
     Split,
 }
 
+/// How a norm over channels and positions together is spelled (recipes of the lowering, `lower_norms`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NormForm {
+    /// One node, with scale and shift repeated for each position while they stay below this share of the model's weights.
+    Full {
+        /// Largest ratio of repeated elements to weights.
+        share: f64,
+    },
+    /// A norm without scale, a product, a sum.
+    Affine,
+    /// First and second moments, in one reduction over the positions.
+    Moments,
+}
+
 /// Constants of the cost model: cost = MACs / rate + kernels × launch + small products × small + bytes / bandwidth, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
@@ -102,8 +116,12 @@ pub struct Target {
     pub softmax_f32: bool,
     /// With f16: means over the map run in f32 between casts.
     pub mean_f32: bool,
+    /// With f16: a square, its mean and the mean of what was squared run in f32, and what is computed from such moments alone.
+    pub moments_f32: bool,
     /// So many parallel products of one geometry on one input become one, whose result is split.
     pub merge_siblings: usize,
+    /// How a norm over channels and positions together is spelled.
+    pub joint_norm: NormForm,
     /// How spectral transforms are spelled.
     pub spectral: SpectralForms,
     /// Cost model.
@@ -125,7 +143,9 @@ impl Target {
             attention: AttentionForm::Compact,
             softmax_f32: true,
             mean_f32: true,
+            moments_f32: true,
             merge_siblings: 3, // two would trade a product for a split
+            joint_norm: NormForm::Full { share: 0.75 }, // three nodes in one, at equal speed
             // Padded columns cost 4 to 13 %, a block-diagonal mix 16 to 50 %; the product's forms differ by less than 5 %.
             spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Outer },
             // Fit over 22 filter forms with ONNX Runtime 1.31, one thread (recipes-spectral.md section 7).
@@ -141,6 +161,7 @@ impl Target {
             // Assumed, not measured: half the f16 tensor rate of an A100's data sheet, its memory bandwidth, a usual launch.
             cost: Cost { rate: 78e6, launch: 4.0, small: 0.0, bandwidth: 1.5e6 },
             linear_rank: 0,
+            joint_norm: NormForm::Moments,
             // A filter takes 8 kernels; 12 without padding and with a grouped convolution.
             spectral: SpectralForms { column_multiple: 4, mix: MixForm::BlockDiagonal, product: ProductForm::Split },
             mean_f32: false,   // reductions accumulate in f32 whatever the type; an island costs a kernel
@@ -163,7 +184,9 @@ impl Target {
             attention: AttentionForm::Compact,
             softmax_f32: false,
             mean_f32: false,
+            moments_f32: false,
             merge_siblings: 3,
+            joint_norm: NormForm::Affine,
             // By fewest multiplications; not measured on a device.
             spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Split },
             // Assumed: a tenth of the A14 engine's published rate for the small layers of these models; never measured on a device.

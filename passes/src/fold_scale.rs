@@ -3,14 +3,15 @@
 //! ```text
 //! Given    y = (W·x + b)∘c   or   (W·x + b)/c       Result   y = (c∘W)·x + c∘b   or   with 1/c
 //! Given    y = (W·x + b) + c                        Result   y = W·x + (b + c)
+//! Given    y = (c·x)·M                              Result   y = x·(c·M), M a constant matrix and c one number
 //! with     c constant, one element per output channel or one in all
 //! ```
 //!
-//! Exact    if nothing else reads the linear node.
+//! Exact    if nothing else reads the linear node, or the scaled x.
 
 use crate::Rewritten;
 use crate::algebra::{Linear, as_vector, repeated};
-use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
+use vitc_ir::{BinaryKind, Copier, Graph, Net, NodeId, Op, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
@@ -42,9 +43,39 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
                 }
             }
         }
+        if let Some(y) = scaled_matrix(graph, &mut copy, id, &uses) {
+            copy.set(id.into(), y);
+            count += 1;
+            continue;
+        }
         copy.node(id);
     }
     Rewritten { graph: copy.finish(), count, notes }
+}
+
+/// `x·(c·M)` for a node `(c·x)·M`.
+fn scaled_matrix(graph: &Graph, copy: &mut Copier, id: NodeId, uses: &[Vec<usize>]) -> Option<Value> {
+    let node = graph.node(id);
+    let &[product, matrix] = node.inputs.as_slice() else { return None };
+    let factors = graph.producer(product);
+    if !matches!(node.op, Op::MatMul { .. })
+        || factors.op != Op::Binary(BinaryKind::Mul)
+        || !graph.is_constant(matrix)
+        || graph.is_constant(product)
+        || uses[product.node.0 as usize][product.index as usize] != 1
+    {
+        return None;
+    }
+    let at = factors.inputs.iter().position(|&v| graph.is_constant(v) && graph.shape(v).elements() == 1)?;
+    let (x, c) = (factors.inputs[1 - at], factors.inputs[at]);
+    if graph.shape(x) != graph.shape(product) {
+        return None;
+    }
+    let (x, c, matrix) = (copy.get(x), copy.get(c), copy.get(matrix));
+    let c = Net::within(&mut copy.new, &factors.path).reshaped("scalar", c, &[]);
+    let mut net = Net::within(&mut copy.new, &node.path);
+    let matrix = net.binary("scaled", BinaryKind::Mul, matrix, c);
+    Some(net.push("", node.op.clone(), &[x, matrix]))
 }
 
 fn fold(graph: &mut Graph, linear: Linear, kind: BinaryKind, c: Value, y: Value) -> Option<Value> {

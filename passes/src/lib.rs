@@ -12,10 +12,13 @@ mod cancel_movement;
 mod common_subexpressions;
 mod fold_attention_scale;
 mod fold_batch_norm;
+mod fold_into_concat;
+mod fold_norm_affine;
 mod fold_scale;
 mod fuse_linear_chains;
 mod fuse_talking_heads;
 mod lower_attention;
+mod lower_norms;
 mod lower_spectral;
 mod lower_tokens;
 mod lower_windows;
@@ -73,6 +76,8 @@ pub const DEPLOY: &[Pass] = &[
     ("fold_scale", fold_scale::run),
     ("merge_branches", merge_branches::run),
     ("merge_pool", merge_pool::run),
+    ("fold_norm_affine", fold_norm_affine::run),
+    ("fold_into_concat", fold_into_concat::run),
     ("fold_attention_scale", fold_attention_scale::run),
     ("move_biases", move_biases::run),
     ("common_subexpressions", common_subexpressions::run),
@@ -169,6 +174,7 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.apply("lower_tokens", |g| lower_tokens::run(g, target));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
     pipeline.apply("lower_windows", |g| lower_windows::run(g, target));
+    pipeline.apply("lower_norms", |g| lower_norms::run(g, target));
     pipeline.apply("spell", |g| spell::run(g, target));
     pipeline.apply("merge_constant_sums", merge_constant_sums::run);
     pipeline.apply("cancel_movement", cancel_movement::run);

@@ -72,6 +72,11 @@ fn with_tail(shape: &Shape, kept: usize, tail: &[usize]) -> Shape {
     Shape(dims)
 }
 
+/// The leading axes with one of `n` elements behind them, a matrix at least: rows of a dense product.
+fn flat(shape: &Shape, kept: usize, n: usize) -> Shape {
+    if kept == 0 { Shape::fixed(&[1, n]) } else { with_tail(shape, kept, &[n]) }
+}
+
 /// `x` under another shape, or itself if it has that shape.
 fn view(net: &mut Net, name: &str, x: Value, shape: Shape) -> Value {
     if net.ty(x).shape == shape { x } else { net.reshape(name, x, shape) }
@@ -83,8 +88,8 @@ fn forward(net: &mut Net, x: Value, site: &Site, columns: usize, dense: bool) ->
     let lead = shape.rank() - 2;
     if dense {
         let basis = bases::dft_dense(net, site.grid);
-        let flat = view(net, "positions", x, with_tail(&shape, lead, &[h * w]));
-        let z = net.matmul("product", flat, basis);
+        let rows = view(net, "positions", x, flat(&shape, lead, h * w));
+        let z = net.matmul("product", rows, basis);
         return view(net, "spectrum", z, with_tail(&shape, lead, &[2 * h, columns]));
     }
     let basis = bases::dft_columns(net, w, columns);
@@ -102,8 +107,8 @@ fn backward(net: &mut Net, spectrum: Spectrum, site: &Site, dense: bool, result:
     let parts = if outer { 4 } else { 2 };
     if dense {
         let basis = bases::idft_dense(net, site.grid, columns, outer);
-        let flat = view(net, "bins", z, with_tail(&result, lead, &[parts * h * columns]));
-        let y = net.matmul("product", flat, basis);
+        let rows = view(net, "bins", z, flat(&result, lead, parts * h * columns));
+        let y = net.matmul("product", rows, basis);
         return view(net, "map", y, result);
     }
     let basis = bases::idft_rows(net, h, outer);
@@ -119,8 +124,8 @@ fn cosine(net: &mut Net, x: Value, site: &Site, dense: bool, inverse: bool) -> V
     let ([h, w], shape) = (site.grid, net.ty(x).shape.clone());
     if dense {
         let basis = bases::dct_dense(net, site.grid, inverse);
-        let flat = view(net, "positions", x, with_tail(&shape, shape.rank() - 2, &[h * w]));
-        let y = net.matmul("product", flat, basis);
+        let rows = view(net, "positions", x, flat(&shape, shape.rank() - 2, h * w));
+        let y = net.matmul("product", rows, basis);
         return view(net, "map", y, shape);
     }
     let (left, right) = (bases::dct(net, h, inverse), bases::dct(net, w, !inverse));

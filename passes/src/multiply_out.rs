@@ -266,7 +266,7 @@ impl Search<'_> {
             // A sum rides on the convolution in front of it.
             let operands_ride = !changes && self.expressions.operands(id).iter().any(|&x| self.rides(x));
             let sums = terms.len() - 1 - usize::from(terms.len() > 1 && (!dense.is_empty() || operands_ride));
-            total += Work { macs: 0, kernels: sums, elements: sums * outputs };
+            total += Work { kernels: sums, elements: sums * outputs, ..Work::default() };
             if self.expressions.pool_behind(id, eliminated).is_some() {
                 total += Work::movement(outputs);
             } else if let Some(&x) = self.expressions.operands(id).first()
@@ -278,7 +278,7 @@ impl Search<'_> {
         }
         for (count, written) in siblings.into_values() {
             if count >= self.target.merge_siblings {
-                total += Work { macs: 0, kernels: 2, elements: written };
+                total += Work { kernels: 2, elements: written, ..Work::default() };
             } else {
                 total.kernels += count;
             }

@@ -6,78 +6,110 @@
 //!          input and one in front of each output; softmax and means over positions between casts in f32 where the target's data says so
 //! ```
 //!
+//! Moments cancel: a square that only means read, its mean and the mean of what was squared are one island where the target's data says so. An
+//! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
+//! each value that crosses.
+//!
 //! Not exact: each value is rounded to 11 bits. The check measures the error against the f32 paper graph and bounds it.
 
 use crate::{LowerOptions, Rewritten};
+use std::collections::{HashMap, HashSet};
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{Copier, DType, Graph, NodeId, Op, Output, Target, Type, Value};
+use vitc_ir::{BinaryKind, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
     if options.precision != DType::F16 {
         return Rewritten { graph: graph.clone(), count: 0, notes: Vec::new() };
     }
+    let island = islands(graph, target);
     let mut copy = Copier::new(graph, graph.stage);
-    let mut count = 0;
-    let mut islands = 0;
+    let mut casts = Casts::default();
     for (id, node) in graph.nodes() {
         if node.op == Op::Input {
             let ty = Type::new(options.interface, node.types[0].shape.clone());
             let input = copy.new.push_leaf(Op::Input, ty, &node.path).unwrap_or_else(|e| panic!("{e}"));
-            let half = cast(&mut copy.new, input, DType::F16, &format!("{}.f16", node.path));
-            copy.set(id.into(), half);
-            count += 1;
+            copy.set(id.into(), input);
+            casts.to(&mut copy.new, input, DType::F16);
         } else if graph.is_constant(id.into()) {
             copy.node(id);
-        } else if in_f32(&node.op, target) {
-            islands += 1;
-            let inputs: Vec<Value> = copy.inputs(id);
-            let wide = cast(&mut copy.new, inputs[0], DType::F32, &format!("{}.f32", node.path));
-            let y: Value = copy.new.push(node.op.clone(), &[wide], &node.path).unwrap_or_else(|e| panic!("{e}")).into();
-            let half = cast(&mut copy.new, y, DType::F16, &format!("{}.f16", node.path));
-            copy.set(id.into(), half);
         } else {
-            half_node(&mut copy, id);
-            count += 1;
+            let wanted = if island[id.0 as usize] { DType::F32 } else { DType::F16 };
+            let inputs = copy.inputs(id);
+            let inputs: Vec<Value> = inputs.into_iter().map(|v| casts.to(&mut copy.new, v, wanted)).collect();
+            let new = copy.new.push(node.op.clone(), &inputs, &node.path).unwrap_or_else(|e| panic!("{e}"));
+            for index in 0..node.types.len() as u32 {
+                copy.set(Value { node: id, index }, Value { node: new, index });
+            }
         }
     }
-    let mut graph = copy;
-    let outputs: Vec<Output> = graph.old.outputs.clone();
-    let mut results = Vec::new();
-    for o in outputs {
-        let value = graph.get(o.value);
+    let results = graph.outputs.iter().map(|o| {
+        let value = copy.get(o.value);
         let path = format!("{}.{}", o.name, options.interface);
-        results.push(Output { name: o.name, value: cast(&mut graph.new, value, options.interface, &path) });
-    }
-    graph.new.outputs = results;
-    let notes = if islands > 0 { vec![format!("{islands} operators run in f32 between casts")] } else { Vec::new() };
-    Rewritten { graph: graph.new, count, notes }
+        Output { name: o.name.clone(), value: cast(&mut copy.new, value, options.interface, &path) }
+    });
+    let results = results.collect();
+    let mut new = copy.new;
+    new.outputs = results;
+    let (total, wide) = (graph.run_time_nodes().count(), island.iter().filter(|&&i| i).count());
+    let notes = if wide > 0 { vec![format!("{wide} operators run in f32 between casts")] } else { Vec::new() };
+    Rewritten { graph: new, count: total - wide, notes }
 }
 
-/// Whether the operator runs in f32: the statistics whose f16 sums would lose the small terms.
-fn in_f32(op: &Op, target: &Target) -> bool {
-    match op {
-        Op::Softmax { .. } => target.softmax_f32,
-        Op::Reduce { kind: ReduceKind::Mean, .. } => target.mean_f32,
-        _ => false,
+/// Which nodes run in f32, by index.
+fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
+    let mut readers: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+    for (id, node) in graph.run_time_nodes() {
+        for v in &node.inputs {
+            readers.entry(v.node).or_default().push(id);
+        }
     }
+    let is_mean = |node: &Node| matches!(node.op, Op::Reduce { kind: ReduceKind::Mean, .. });
+    let is_square = |id: NodeId, node: &Node| {
+        node.op == Op::Binary(BinaryKind::Mul)
+            && node.inputs[0] == node.inputs[1]
+            && readers.get(&id).is_some_and(|r| r.iter().all(|&r| is_mean(graph.node(r))))
+    };
+    let squares = graph.run_time_nodes().filter(|(id, node)| target.moments_f32 && is_square(*id, node));
+    // Squares and what they are squares of.
+    let squared: HashSet<Value> = squares.flat_map(|(id, node)| [id.into(), node.inputs[0]]).collect();
+    let mut wide = vec![false; graph.len()];
+    // What is computed from means alone; a softmax stands for itself.
+    let mut statistic = vec![false; graph.len()];
+    for (id, node) in graph.run_time_nodes() {
+        let at = id.0 as usize;
+        let movable = matches!(
+            node.op,
+            Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Concat { .. }
+                | Op::Split { .. }
+                | Op::Reshape { .. }
+                | Op::Reduce { .. }
+        );
+        let from_means = node.inputs.iter().all(|&v| graph.is_constant(v) || statistic[v.node.0 as usize]);
+        let mean = is_mean(node) && (target.mean_f32 || squared.contains(&node.inputs[0]));
+        statistic[at] = mean || movable && from_means;
+        let softmax = matches!(node.op, Op::Softmax { .. }) && target.softmax_f32;
+        wide[at] = statistic[at] || softmax || squared.contains(&id.into()) && is_square(id, node);
+    }
+    wide
 }
 
-/// Copy a node with constant operands rounded to f16.
-fn half_node(copy: &mut Copier, id: NodeId) {
-    let node = copy.old.node(id);
-    let inputs: Vec<Value> = copy.inputs(id);
-    let inputs: Vec<Value> = inputs
-        .into_iter()
-        .map(|v| {
-            let float = copy.new.ty(v).dtype == DType::F32 && copy.new.is_constant(v);
-            let path = format!("{}.f16", copy.new.value_name(v));
-            if float { cast(&mut copy.new, v, DType::F16, &path) } else { v }
-        })
-        .collect();
-    let new = copy.new.push(node.op.clone(), &inputs, &node.path).unwrap_or_else(|e| panic!("{e}"));
-    for index in 0..node.types.len() as u32 {
-        copy.set(Value { node: id, index }, Value { node: new, index });
+/// The same value in two element types, each made once.
+#[derive(Default)]
+struct Casts {
+    made: HashMap<(Value, DType), Value>,
+}
+
+impl Casts {
+    /// A float value in another type; an integer as it is, and f32 constants of islands too.
+    fn to(&mut self, graph: &mut Graph, value: Value, to: DType) -> Value {
+        if !graph.ty(value).dtype.is_float() {
+            return value;
+        }
+        let path = format!("{}.{to}", graph.value_name(value));
+        *self.made.entry((value, to)).or_insert_with(|| cast(graph, value, to, &path))
     }
 }
 

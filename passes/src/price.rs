@@ -1,6 +1,6 @@
 //! The one cost model: what a form of a computation takes on a target, in microseconds.
 //!
-//! `MACs / rate + kernels × launch + bytes / bandwidth`, with the constants in the target's data. A pass that has two
+//! `MACs / rate + kernels × launch + small products × small + bytes / bandwidth`, with the constants in the target's data. A pass that has two
 //! exact forms to choose from counts the [`Work`] of both and takes the cheaper one. Bytes are results written and
 //! weights read.
 
@@ -14,6 +14,8 @@ pub(crate) struct Work {
     pub(crate) macs: usize,
     /// Kernels launched.
     pub(crate) kernels: usize,
+    /// Small products of batched products with one constant on the left: one per batch item.
+    pub(crate) small: usize,
     /// Elements of results written and of weights read.
     pub(crate) elements: usize,
 }
@@ -21,12 +23,12 @@ pub(crate) struct Work {
 impl Work {
     /// One dense convolution kernel: `weights` elements applied at each of `positions`, `outputs` channels written.
     pub(crate) fn convolution(weights: usize, outputs: usize, positions: usize) -> Work {
-        Work { macs: weights * positions, kernels: 1, elements: weights + outputs * positions }
+        Work { macs: weights * positions, kernels: 1, small: 0, elements: weights + outputs * positions }
     }
 
     /// One kernel that writes `elements` and multiplies nothing.
     pub(crate) fn movement(elements: usize) -> Work {
-        Work { macs: 0, kernels: 1, elements }
+        Work { kernels: 1, elements, ..Work::default() }
     }
 
     /// Microseconds on the target, for elements of `bytes` bytes.
@@ -34,6 +36,7 @@ impl Work {
         let cost = &target.cost;
         self.macs as f64 / cost.rate
             + self.kernels as f64 * cost.launch
+            + self.small as f64 * cost.small
             + (self.elements * bytes) as f64 / cost.bandwidth
     }
 }
@@ -42,6 +45,7 @@ impl AddAssign for Work {
     fn add_assign(&mut self, other: Work) {
         self.macs += other.macs;
         self.kernels += other.kernels;
+        self.small += other.small;
         self.elements += other.elements;
     }
 }

@@ -247,7 +247,8 @@ pub fn find(name: &str) -> Result<(&'static Family, &'static Variant), UnknownMo
 }
 
 impl Family {
-    /// The variant whose tensors agree with most of the checkpoint's, and the share that agrees (1 if every key and shape does).
+    /// The variant most of whose tensors the checkpoint holds, and that share (1 if it holds every key and shape). Of several, of which a deeper
+    /// one holds a shallower one's, the one that uses most of the checkpoint.
     pub fn closest_variant(&self, tensors: &Shapes) -> (&'static Variant, f64) {
         let share = |variant: &'static Variant| {
             let mut options = BuildOptions::new(variant);
@@ -255,7 +256,7 @@ impl Family {
             if let Some(r) = (self.table_resolution)(tensors) {
                 options.resolution = r;
             }
-            let Ok(graph) = (self.build)(&options) else { return 0.0 };
+            let Ok(graph) = (self.build)(&options) else { return (0.0, 0) };
             let (mut same, mut all) = (0usize, 0usize);
             for (key, ty) in graph.weights() {
                 let wanted: Vec<usize> = ty.shape.at(1).into_iter().filter(|&d| d != 1).collect();
@@ -263,10 +264,12 @@ impl Family {
                 same += usize::from(tensors.get(key).is_some_and(fits));
                 all += 1;
             }
-            same as f64 / all.max(1) as f64
+            (same as f64 / all.max(1) as f64, same)
         };
         let scored = self.variants.iter().map(|v| (v, share(v)));
-        scored.reduce(|best, next| if next.1 > best.1 { next } else { best }).expect("a family has variants")
+        let (variant, (share, _)) =
+            scored.reduce(|best, next| if next.1 > best.1 { next } else { best }).expect("a family has variants");
+        (variant, share)
     }
 
     /// Number of classes of the checkpoint's first head, or `None` if it has none.

@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::{DType, Dim};
-use vitc_passes::TalkingHeads;
+use vitc_passes::{Spectral, TalkingHeads};
 
 /// Export a model: checkpoint in, checked ONNX file or CoreML package out.
 ///
@@ -115,6 +115,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
     resolution: Option<[usize; 2]>,
 
+    /// How Fourier and cosine transforms become matrix products.
+    #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
+    spectral: Transform,
+
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
     #[arg(long, value_enum, default_value_t = Extent::Full, help_heading = "Check")]
     check: Extent,
@@ -145,6 +149,27 @@ pub(super) struct Args {
     /// No summary, no notices, no progress: only errors.
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
+}
+
+/// Form of spectral transforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transform {
+    /// Per map size what costs less on the target, with matrices below half of the model's weights.
+    Auto,
+    /// One product over all positions: fewest operations, largest matrices.
+    Dense,
+    /// One product per axis.
+    Separable,
+}
+
+impl From<Transform> for Spectral {
+    fn from(form: Transform) -> Self {
+        match form {
+            Transform::Auto => Spectral::Auto,
+            Transform::Dense => Spectral::Dense,
+            Transform::Separable => Spectral::Separable,
+        }
+    }
 }
 
 /// What the artifact is for.
@@ -293,6 +318,7 @@ impl Args {
             },
             kind,
             precision,
+            spectral: self.spectral.into(),
             interface: if self.io == Float::Fp16 { DType::F16 } else { DType::F32 },
             attention: match self.attention {
                 None | Some(Attention::Auto) => None,

@@ -286,8 +286,14 @@ fn token_layers(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     net.add(x, y)
 }
 
+/// A map of four channels at least: a LayerNorm over two is a sign, and no rounding leaves a sign alone.
+fn widened(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
+    if channels(net, x) < 4 { pointwise(&mut net.at("widen"), rng, x, 4) } else { x }
+}
+
 /// A token stretch between two maps.
 fn token_block(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
+    let x = widened(net, rng, x);
     let shape = net.ty(x).shape.clone();
     let ([h, w], c) = (map(net, x), channels(net, x));
     let y = net.reshape("flat", x, Shape::batched(shape.0[0], &[c, h * w]));
@@ -299,6 +305,7 @@ fn token_block(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
 
 /// Token layers inside windows, one per row of the map.
 fn window_attention(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
+    let x = widened(net, rng, x);
     let [h, w] = map(net, x);
     let window = if w % 2 == 0 { [h, w / 2] } else { [1, w] };
     let y = net.push("windows", Op::WindowPartition { window }, &[x]);
@@ -327,9 +334,12 @@ fn linear_chain(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     maybe_norm(&mut net.at("second"), rng, y)
 }
 
-/// BatchNorm behind a sum, which no convolution precedes.
+/// BatchNorm behind a sum, which no convolution precedes; or [`fused_projection`].
 fn norm_of_sum(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let c = channels(net, x);
+    if rng.chance(30) {
+        return fused_projection(net, rng, x);
+    }
     let y = conv(&mut net.at("conv"), rng, x, c, [3, 3], same([3, 3], c));
     let y = residual(net, rng, x, y);
     let y = norm(net, rng, y);
@@ -341,6 +351,21 @@ fn twins(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let kind = rng.pick(&[UnaryKind::Gelu, UnaryKind::Sigmoid]);
     let (a, b) = (net.unary("first", kind, x), net.unary("second", kind, x));
     net.mul(a, b)
+}
+
+/// A norm over channels and positions together and a projection, fused with what they were made of.
+fn fused_projection(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
+    let c = channels(net, x);
+    let affine = ["weight", "bias"].map(|k| {
+        let v = net.at("norm").weight(k, &[c]);
+        net.at("norm").along(format!("{k}.map"), v, 0, 3)
+    });
+    let y = net.push("norm", Op::LayerNorm { axes: vec![1, 2, 3], eps: 1e-5.into() }, &[x, affine[0], affine[1]]);
+    let y = if rng.chance(25) { activation(net, rng, y) } else { y };
+    let y = pointwise(&mut net.at("proj"), rng, y, c);
+    let operands = if rng.chance(50) { [x, y] } else { [y, x] };
+    let y = net.concat("concat", &operands, 1);
+    pointwise(&mut net.at("fusion"), rng, y, c)
 }
 
 /// A filter in the Fourier domain.

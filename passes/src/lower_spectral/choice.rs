@@ -1,13 +1,10 @@
 //! Which transforms are dense: one cost model, one budget.
 //!
-//! ```text
-//! cost = MACs / rate + products × launch + small products × small + bytes / bandwidth
-//! ```
-//!
-//! summed over all transforms of one size, whose bases are shared and stored once. A product from the left runs as one small product per
+//! The cost ([`crate::price`]) is summed over all transforms of one size, whose bases are shared and stored once. A product from the left runs as one small product per
 //! channel and image; without that term dense would lose at 7x7 and 8x8 on a CPU, where it is twice as fast. A symbolic batch counts as 8. In a
 //! graph all bases together stay below half of the weights: sizes become separable, largest bases first, until they do.
 
+use crate::price::Work;
 use crate::{LowerOptions, Spectral};
 use std::collections::BTreeMap;
 use vitc_ir::target::ProductForm;
@@ -34,48 +31,29 @@ pub(super) struct Site {
     pub(super) lead: Shape,
 }
 
-/// What is counted of a transform in one form, for one execution.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Work {
-    macs: f64,
-    products: f64,
-    small: f64,
-    /// Elements read and written at run time.
-    moved: f64,
-}
-
-impl Work {
-    /// A product of `n` maps: `macs` and elements `moved` per map; `left` if the constant stands on the left.
-    fn product(self, n: f64, macs: usize, moved: usize, left: bool) -> Work {
-        Work {
-            macs: self.macs + n * macs as f64,
-            products: self.products + 1.0,
-            small: self.small + if left { n } else { 0.0 },
-            moved: self.moved + n * moved as f64,
-        }
-    }
-}
-
 impl Site {
+    /// What the products take, without reading their bases.
     fn work(&self, dense: bool, target: &Target) -> Work {
-        let ([h, w], n) = (self.grid, self.lead.at(BATCH).iter().product::<usize>() as f64);
-        let none = Work::default();
+        let ([h, w], n) = (self.grid, self.lead.at(BATCH).iter().product::<usize>());
         let hw = h * w;
-        if self.kind == Kind::Cosine {
-            return if dense {
-                none.product(n, hw * hw, 2 * hw, false)
-            } else {
-                none.product(n, hw * w, 2 * hw, false).product(n, hw * h, 2 * hw, true)
-            };
-        }
+        // A product of each of the n maps with a basis on the right, or one small product per map with a basis on the left.
+        let right = |macs: usize, written: usize| Work { macs: n * macs, kernels: 1, small: 0, elements: n * written };
+        let left = |macs: usize, written: usize| Work { small: n, ..right(macs, written) };
+        let sum = |mut a: Work, b: Work| {
+            a += b;
+            a
+        };
         let columns = self.columns(dense, target);
         let bins = 2 * h * columns;
         // The products of spectra that are left apart double what enters the way back.
         let entering = if self.inverse && target.spectral.product == ProductForm::Outer { 2 * bins } else { bins };
-        if dense {
-            return none.product(n, hw * entering, hw + entering, false);
+        let written = if self.inverse { hw } else { bins };
+        match (self.kind, dense) {
+            (Kind::Cosine, true) => right(hw * hw, hw),
+            (Kind::Cosine, false) => sum(right(hw * w, hw), left(hw * h, hw)),
+            (Kind::Fourier, true) => right(hw * entering, written),
+            (Kind::Fourier, false) => sum(right(2 * hw * columns, written), left(2 * h * entering, bins)),
         }
-        none.product(n, 2 * hw * columns, hw + bins, false).product(n, 2 * h * entering, bins + entering, true)
     }
 
     /// Stored columns of the half spectrum.
@@ -108,16 +86,13 @@ struct Estimate {
 }
 
 fn estimate(sites: &[Site], dense: bool, target: &Target, options: &LowerOptions) -> Estimate {
-    let bytes = options.precision.bytes() as f64;
-    let c = &target.cost;
-    let time = |s: &Site| {
-        let work = s.work(dense, target);
-        work.macs / c.rate + work.products * c.launch + work.small * c.small + work.moved * bytes / c.bandwidth
-    };
     let direction = |inverse: bool| sites.iter().find(|s| s.inverse == inverse).map_or(0, |s| s.basis(dense, target));
     let basis = direction(false) + direction(true);
-    let microseconds = sites.iter().map(time).sum::<f64>() + basis as f64 * bytes / c.bandwidth;
-    Estimate { microseconds, basis }
+    let mut work = Work { elements: basis as usize, ..Work::default() };
+    for site in sites {
+        work += site.work(dense, target);
+    }
+    Estimate { microseconds: work.microseconds(target, options.precision.bytes()), basis }
 }
 
 /// The form of every size.
@@ -168,5 +143,86 @@ impl Forms {
     /// Whether a transform is one product over the whole map.
     pub(super) fn is_dense(&self, site: &Site) -> bool {
         self.dense[&(site.kind, site.grid)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitc_ir::parse;
+
+    const TARGETS: [fn() -> Target; 3] = [|| Target::onnx(17), || Target::tensorrt(17), || Target::coreml(15)];
+
+    /// A transform and back of every size, in a model of `weights` trained elements.
+    fn graph(batch: &str, weights: usize, sizes: &[(usize, usize)]) -> Graph {
+        let mut text = String::from("graph g  stage=deploy\n");
+        let mut outputs = Vec::new();
+        for (i, (side, channels)) in sizes.iter().enumerate() {
+            let (map, k) = (format!("f32[{batch},{channels},{side},{side}]"), side / 2 + 1);
+            let half = format!("f32[{batch},{channels},{side},{k}]");
+            text += &format!(
+                "%x{i}: {map} = input\n%z{i}, %z{i}:1: {half}, {half} = rfft2(%x{i}){{norm=ortho}}\n\
+                %y{i}: {map} = irfft2(%z{i}, %z{i}:1){{norm=ortho, width={side}}}\n"
+            );
+            outputs.push(format!("y{i}=%y{i}"));
+        }
+        let row = format!("f32[{batch},{weights}]");
+        text += &format!("%r: {row} = input\n%w: {row} = mul(%r, weight\"w\":f32[{weights}])\n");
+        text += &format!("outputs w=%w, {}", outputs.join(", "));
+        parse(&text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// AFFNet-ET's maps at 256 and 224 pixels.
+    const MAPS: [(usize, usize); 6] = [(32, 64), (28, 64), (16, 104), (14, 104), (8, 144), (7, 144)];
+
+    fn dense_sides(target: &Target, batch: &str, weights: usize) -> Vec<usize> {
+        let forms = Forms::choose(&graph(batch, weights, &MAPS), target, &LowerOptions::new(F32, F32));
+        forms.dense.iter().filter(|&(_, &d)| d).map(|(key, _)| key.1[0]).collect()
+    }
+
+    const F32: vitc_ir::DType = vitc_ir::DType::F32;
+
+    #[test]
+    fn auto_takes_the_cheaper_form_of_every_size() {
+        for target in TARGETS.map(|t| t()) {
+            for batch in ["1", "8", "B"] {
+                for map in MAPS {
+                    let graph = graph(batch, 1 << 29, &[map]);
+                    let options = LowerOptions::new(F32, F32);
+                    let sites: Vec<Site> = graph.nodes().filter_map(|(_, n)| Site::of(&graph, n)).collect();
+                    let cost = |dense| estimate(&sites, dense, &target, &options).microseconds;
+                    let forms = Forms::choose(&graph, &target, &options);
+                    assert_eq!(forms.is_dense(&sites[0]), cost(true) < cost(false), "{} {batch} {map:?}", target.name);
+                }
+            }
+        }
+    }
+
+    /// On the CPU dense was measured faster up to 8x8 and slower from 16x16, at batch 1 and 8; on TensorRT kernels count.
+    #[test]
+    fn the_choice_is_the_measured_one() {
+        for batch in ["1", "8", "B"] {
+            assert_eq!(dense_sides(&Target::onnx(17), batch, 1 << 29), [7, 8], "batch {batch}");
+        }
+        let sides = dense_sides(&Target::tensorrt(17), "1", 1 << 29);
+        assert!([7, 8, 14, 16].iter().all(|side| sides.contains(side)), "{sides:?}");
+    }
+
+    #[test]
+    fn bases_stay_below_half_of_the_weights_unless_forced() {
+        let target = Target::tensorrt(17);
+        for weights in [1 << 10, 1 << 16, 1 << 20, 1 << 24] {
+            let graph = graph("1", weights, &MAPS);
+            let total = |forms: &Forms| -> u64 {
+                let sites = graph.nodes().filter_map(|(_, n)| Site::of(&graph, n));
+                sites.map(|s| s.basis(forms.is_dense(&s), &target)).sum()
+            };
+            let separable = LowerOptions { spectral: Spectral::Separable, ..LowerOptions::new(F32, F32) };
+            let least = total(&Forms::choose(&graph, &target, &separable));
+            let auto = Forms::choose(&graph, &target, &LowerOptions::new(F32, F32));
+            assert!(total(&auto) <= least.max(weights as u64 / 2), "{weights}: {}", total(&auto));
+            let dense = LowerOptions { spectral: Spectral::Dense, ..separable };
+            assert!(Forms::choose(&graph, &target, &dense).dense.values().all(|&d| d));
+        }
     }
 }
