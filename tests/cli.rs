@@ -1,4 +1,4 @@
-//! The command line as a person and a script meet it: transcripts under `golden/cli`, and exports that go wrong.
+//! The command line as a person and a script meet it: transcripts under `golden/cli` and in README.md, and exports that go wrong.
 //!
 //! Update the transcripts with `TRYCMD=overwrite cargo test --release --test cli`.
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn transcripts() {
-    trycmd::TestCases::new().case("golden/cli/*.md");
+    trycmd::TestCases::new().case("golden/cli/*.md").case("README.md");
 }
 
 /// `vitc` with these arguments, in `dir`.
