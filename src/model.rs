@@ -113,7 +113,7 @@ pub enum WeightSource {
         /// What was recognised in it.
         found: Vec<String>,
         /// What it says about its model.
-        config: ModelConfig,
+        config: Box<ModelConfig>,
         /// The tensors.
         weights: BoundWeights,
     },

@@ -236,11 +236,11 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
             need(inputs.len() != 2, "takes scale and bias together")?;
             need(ascending(axes, rank(0)) && !axes.is_empty(), "normalises ascending axes")?;
             let sizes: Vec<Dim> = axes.iter().map(|&a| dims(0)[a]).collect();
-            let fits = |t: &&Type| {
+            let fits = |t: &Type| {
                 t.shape.rank() == sizes.len()
                     && t.shape.0.iter().zip(&sizes).all(|(d, s)| d == s || *d == Dim::Fixed(1))
             };
-            need(inputs[1..].iter().all(|t| fits(t)), "takes scale and bias shaped like the normalised axes, or 1")?;
+            need(inputs[1..].iter().copied().all(fits), "takes scale and bias shaped like the normalised axes, or 1")?;
             like(inputs[0].shape.clone())
         }
         Op::Softmax { axis } => {

@@ -552,7 +552,11 @@ fn operator(word: &str, a: &mut Attributes, shape: &Shape) -> Result<Option<Op>>
         "attention" => Op::Attention {
             heads: a.number("heads")?,
             scale: a.real("scale")?,
-            layout: a.one_of("layout", [AttentionLayout::Channels, AttentionLayout::Tokens, AttentionLayout::Heads], layout_word)?,
+            layout: a.one_of(
+                "layout",
+                [AttentionLayout::Channels, AttentionLayout::Tokens, AttentionLayout::Heads],
+                layout_word,
+            )?,
             bias: a.flag("bias")?,
             talking: a.flag("talking")?,
         },

@@ -144,7 +144,7 @@ impl Target {
             softmax_f32: true,
             mean_f32: true,
             moments_f32: true,
-            merge_siblings: 3, // two would trade a product for a split
+            merge_siblings: 3,                          // two would trade a product for a split
             joint_norm: NormForm::Full { share: 0.75 }, // three nodes in one, at equal speed
             // Padded columns cost 4 to 13 %, a block-diagonal mix 16 to 50 %; the product's forms differ by less than 5 %.
             spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Outer },

@@ -33,7 +33,7 @@ pub(crate) fn towards(graph: &Graph, left: impl Fn(usize) -> f64) -> Rewritten {
         let [q, k] = [node.inputs[0], node.inputs[1]];
         let wanted_factor = left(head_width(graph, q, heads, layout));
         let scale = Real(scale.0 / wanted_factor);
-        if scale == Real(1.0) || !(scale.0 > 0.0) {
+        if scale == Real(1.0) || scale.0.is_nan() || scale.0 <= 0.0 {
             continue;
         }
         // Shared by queries and keys: one reader is this attention, the other its keys or the pool that makes them.

@@ -255,8 +255,7 @@ impl Call {
             net.push(name, Op::MatMul { transpose_a: ta && flags, transpose_b: tb && flags }, &[a, b])
         };
         let mut results = Vec::new();
-        for h in 0..self.heads {
-            let [q, k, v] = [heads[0][h], heads[1][h], heads[2][h]];
+        for (h, ((&q, &k), &v)) in heads[0].iter().zip(&heads[1]).zip(&heads[2]).enumerate() {
             let mut scores = product(net, format!("scores{h}"), [q, k], [channels, !channels]);
             if self.scale != Real(1.0) {
                 let scale = net.scalar(self.scale.0);

@@ -155,7 +155,7 @@ fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
     let [height, width] = options.resolution;
     let fail = |why: String, advice: String| Err(ArchError::Resolution { model, height, width, why, advice });
     // Stage 3 attends at stride 2 and upsamples by 2, so its map has even sides.
-    let fits = |side: usize| side >= 32 && halved(side, 4) % 2 == 0;
+    let fits = |side: usize| side >= 32 && halved(side, 4).is_multiple_of(2);
     if !fits(height) || !fits(width) {
         let near = |side: usize| {
             let (down, up) = ((32..=side).rev().find(|&s| fits(s)), (side.max(32)..).find(|&s| fits(s)));

@@ -72,7 +72,7 @@ pub(super) fn load(request: &ModelRequest, named: Option<Named>, path: &Path) ->
             path: path.to_path_buf(),
             blake3: checkpoint.blake3(),
             found: found(&selected, table),
-            config,
+            config: Box::new(config),
             weights,
         },
         graph,

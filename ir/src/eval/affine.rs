@@ -78,7 +78,7 @@ impl Affine {
             }
             let capacity = dims[a] / step;
             if space[j] > capacity {
-                let even = dims[a] % step == 0 && space[j] % capacity == 0;
+                let even = dims[a].is_multiple_of(step) && space[j].is_multiple_of(capacity);
                 return Err(if even { Stop::Refine { axis: j, inner: capacity } } else { Stop::Opaque });
             }
             forms[a].coefs[j] = step;

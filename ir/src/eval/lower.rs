@@ -28,6 +28,9 @@ pub(super) struct Application<'a> {
 /// Says what stands for operand `.0`, over the iteration space `.1`, at position `.2` of the operand.
 pub(super) type Operands<'a> = dyn FnMut(usize, &[usize], Affine) -> Result<Expr, Stop> + 'a;
 
+/// Piece p of a value in pieces, over its part of a space, with its indices there.
+type Pieces<'a> = dyn FnMut(usize, &[usize], &[Affine]) -> Result<Expr, Stop> + 'a;
+
 impl Application<'_> {
     /// The expression of the output's elements at `at`.
     ///
@@ -136,7 +139,7 @@ fn select(
     sizes: &[usize],
     forms: &[Affine],
     space: &[usize],
-    piece: &mut dyn FnMut(usize, &[usize], &[Affine]) -> Result<Expr, Stop>,
+    piece: &mut Pieces<'_>,
 ) -> Result<Expr, Stop> {
     let form = &forms[axis];
     let mut moving = form.coefs.iter().zip(space).enumerate().filter(|(_, (c, n))| **c > 0 && **n > 1);

@@ -30,7 +30,7 @@ mod tests;
 
 pub use interpret::{run, run_observed};
 pub use memory::MemoryWeights;
-pub use stream::{ConstantStats, StreamError, StreamReport, stream};
+pub use stream::{ConstantStats, Sink, StreamError, StreamReport, stream};
 
 use crate::graph::{Graph, Value};
 use crate::ty::DType;

@@ -99,7 +99,7 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor, transpose_a: bool, transpose_b: boo
     let (m, n) = (out[rank - 2], out[rank - 1]);
     let plane = |t: &Tensor| t.dims[t.dims.len() - 2..].iter().product::<usize>();
     let (plane_a, plane_b) = (plane(a), plane(b));
-    let k = if m == 0 { 0 } else { plane_a / m };
+    let k = plane_a.checked_div(m).unwrap_or(0);
     let oriented = |data, t: &Tensor, transposed: bool| {
         let matrix = Matrix::rows(data, t.dims[t.dims.len() - 1]);
         if transposed { matrix.t() } else { matrix }

@@ -75,6 +75,9 @@ pub enum StreamError<E> {
     Sink(E),
 }
 
+/// Takes each constant: its position in the list asked for, its bytes.
+pub type Sink<'a, E> = dyn FnMut(usize, &[u8]) -> Result<(), E> + 'a;
+
 /// Compute the constants `values` and hand each to `sink` once, in order: its position in `values` and the
 /// little-endian bytes of its elements in its declared type, row-major. At most `budget` bytes of values wait for
 /// delivery, or one value.
@@ -87,7 +90,7 @@ pub fn stream<E>(
     weights: &dyn Weights,
     values: &[Value],
     budget: usize,
-    sink: &mut dyn FnMut(usize, &[u8]) -> Result<(), E>,
+    sink: &mut Sink<'_, E>,
 ) -> Result<StreamReport, StreamError<E>> {
     stream_with(graph, weights, values, budget, WIDE_LIMIT, sink)
 }
@@ -99,7 +102,7 @@ pub(super) fn stream_with<E>(
     values: &[Value],
     budget: usize,
     limit: usize,
-    sink: &mut dyn FnMut(usize, &[u8]) -> Result<(), E>,
+    sink: &mut Sink<'_, E>,
 ) -> Result<StreamReport, StreamError<E>> {
     if let Some(&v) = values.iter().find(|&&v| !graph.is_constant(v)) {
         return Err(EvalError::NotConstant { path: graph.value_name(v) }.into());

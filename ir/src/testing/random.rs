@@ -390,11 +390,22 @@ fn cosine_filter(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     residual(net, rng, x, y)
 }
 
-/// Mean, perhaps BatchNorm before or after it, and one classifier or two averaged.
+/// A map `[B,C,H,W]` to `[B,C]`.
+fn pool(net: &mut Net, kind: ReduceKind, name: &str, x: Value) -> Value {
+    net.push(name, Op::Reduce { kind, axes: vec![2, 3], keep: false }, &[x])
+}
+
+/// Mean or maximum, perhaps BatchNorm before or after it, and one classifier or two averaged.
 fn head(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
+    let map = x;
     let x = if rng.chance(40) { norm(&mut net.at("norm"), rng, x) } else { x };
     let kind = rng.pick(&[ReduceKind::Mean, ReduceKind::Mean, ReduceKind::Max]);
-    let x = net.push("pool", Op::Reduce { kind, axes: vec![2, 3], keep: false }, &[x]);
+    let mut x = pool(net, kind, "pool", x);
+    if kind == ReduceKind::Max {
+        // With negative gammas the maximum is the clipped end of the map, everywhere the same; its mean is not.
+        let mean = pool(net, ReduceKind::Mean, "mean", map);
+        x = net.concat("pooled", &[x, mean], 1);
+    }
     if rng.chance(50) {
         let x = if rng.chance(50) { norm(&mut net.at("head"), rng, x) } else { x };
         return net.at("head").linear(x, 3, true);

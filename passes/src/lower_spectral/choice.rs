@@ -125,11 +125,11 @@ impl Forms {
             forms.dense.insert(*key, chosen);
         }
         let budget = cost::parameters(graph) / 2;
-        while options.spectral == Spectral::Auto {
+        loop {
             let stored = |(key, &is_dense): (_, &bool)| if is_dense { dense[key].basis } else { separable[key].basis };
             let total: u64 = forms.dense.iter().map(stored).sum();
             let largest = forms.dense.iter().filter(|&(_, &d)| d).map(|(key, _)| *key).max_by_key(|k| dense[k].basis);
-            let Some(key) = largest.filter(|_| total > budget) else { break };
+            let Some(key) = largest.filter(|_| options.spectral == Spectral::Auto && total > budget) else { break };
             forms.dense.insert(key, false);
             let [h, w] = key.1;
             forms.notes.push(format!(

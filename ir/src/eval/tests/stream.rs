@@ -70,9 +70,9 @@ fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<V
             }
             4 => {
                 // Another factorisation of the same number of elements.
-                let divisors: Vec<usize> = (1..=count).filter(|d| count % d == 0).collect();
+                let divisors: Vec<usize> = (1..=count).filter(|d| count.is_multiple_of(*d)).collect();
                 let first = rng.pick(&divisors);
-                let rest: Vec<usize> = (1..=count / first).filter(|d| (count / first) % d == 0).collect();
+                let rest: Vec<usize> = (1..=count / first).filter(|d| (count / first).is_multiple_of(*d)).collect();
                 let second = rng.pick(&rest);
                 net.reshape(name, x, Shape::fixed(&[first, second, count / first / second]))
             }
