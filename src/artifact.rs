@@ -2,10 +2,11 @@
 
 use crate::checkpoint::Mapped;
 use crate::export::Port;
-use crate::pending::{self as coreml, InputForm};
+
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use vitc_exporters::coreml::{self, InputForm};
 use vitc_exporters::{metadata, onnx};
 
 /// What an artifact says about itself.

@@ -11,6 +11,5 @@ pub mod cli;
 pub mod export;
 pub mod model;
 pub mod nearest;
-pub mod pending;
 pub mod place;
 pub mod stages;

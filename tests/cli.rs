@@ -53,10 +53,12 @@ fn content(path: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_target_lands_under_its_default_name_with_equal_bytes() {
-    let cases: [(&str, &[&str], &str); 3] = [
+    let cases: [(&str, &[&str], &str); 5] = [
         ("onnx", &[], "efficientformerv2-s0.onnx"),
         ("tensorrt-onnx", &["--fp16"], "efficientformerv2-s0-fp16.onnx"),
         ("tensorrt-onnx", &["--batch", "dynamic", "--opset", "20"], "efficientformerv2-s0.onnx"),
+        ("coreml", &[], "efficientformerv2-s0.mlpackage"),
+        ("coreml", &["--fp32"], "efficientformerv2-s0-fp32.mlpackage"),
     ];
     for (target, more, name) in cases {
         let dir = tempfile::tempdir().unwrap();
@@ -75,22 +77,22 @@ fn every_target_lands_under_its_default_name_with_equal_bytes() {
 #[test]
 fn the_report_holds_what_the_summary_says() {
     let dir = tempfile::tempdir().unwrap();
-    let output = export(dir.path(), "onnx", &["--json", "--num-classes", "10", "-o", "a.onnx", "--fp16"]);
+    let output = export(dir.path(), "coreml", &["--json", "--num-classes", "10", "-o", "a.mlpackage"]);
     let report = json(&output);
     assert!(output.status.success(), "{report}");
     let text = |pointer: &str| report.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_string();
     assert_eq!((text("/command"), text("/model")), ("export".into(), "efficientformerv2-s0".into()));
     assert_eq!((text("/precision/compute"), text("/precision/interface")), ("fp16".into(), "fp32".into()));
-    assert_eq!(report["precision"]["default"], false);
+    assert_eq!(report["precision"]["default"], true);
     assert_eq!((text("/inputs/0/name"), text("/inputs/0/shape")), ("image".into(), "1x3x224x224".into()));
     assert_eq!((text("/outputs/0/name"), text("/outputs/0/shape")), ("logits".into(), "1x10".into()));
     assert_eq!(text("/weights/kind"), "seeded");
-    let on_disk: usize = content(&dir.path().join("a.onnx")).iter().map(|(_, b)| b.len()).sum();
+    let on_disk: usize = content(&dir.path().join("a.mlpackage")).iter().map(|(_, b)| b.len()).sum();
     assert_eq!(report["artifact"]["bytes"], on_disk);
     let ops = report["artifact"]["ops"].as_object().unwrap();
     assert_eq!(report["artifact"]["nodes"], ops.values().filter_map(Value::as_u64).sum::<u64>());
     assert!(stderr(&output).ends_with("give --weights for a real one\n"), "{}", stderr(&output));
-    assert_eq!(json(&vitc(dir.path(), &["inspect", "a.onnx", "--json"]))["nodes"], report["artifact"]["nodes"]);
+    assert_eq!(json(&vitc(dir.path(), &["inspect", "a.mlpackage", "--json"]))["nodes"], report["artifact"]["nodes"]);
 }
 
 #[test]
@@ -126,6 +128,7 @@ fn a_place_is_taken_only_by_leave() {
 #[test]
 fn a_full_disk_leaves_the_old_artifact() {
     full_disk("onnx", "a.onnx");
+    full_disk("coreml", "a.mlpackage");
 }
 
 #[cfg(unix)]
@@ -147,11 +150,11 @@ fn full_disk(target: &str, name: &str) {
 #[test]
 fn a_killed_export_leaves_the_old_artifact_and_the_next_one_cleans_up() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(export(dir.path(), "onnx", &["-o", "a.onnx"]).status.success());
-    let before = content(&dir.path().join("a.onnx"));
+    assert!(export(dir.path(), "coreml", &["-o", "a.mlpackage"]).status.success());
+    let before = content(&dir.path().join("a.mlpackage"));
     // The largest model, so that there is time to kill it while it writes.
     let mut child = Command::new(env!("CARGO_BIN_EXE_vitc"))
-        .args(["export", "efficientformerv2-l", "--target", "onnx", "--no-check", "-o", "a.onnx"])
+        .args(["export", "efficientformerv2-l", "--target", "coreml", "--no-check", "-o", "a.mlpackage"])
         .current_dir(dir.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -163,10 +166,10 @@ fn a_killed_export_leaves_the_old_artifact_and_the_next_one_cleans_up() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(content(&dir.path().join("a.onnx")), before);
+    assert_eq!(content(&dir.path().join("a.mlpackage")), before);
     assert_eq!(names(dir.path()).len(), 2, "the dead run's folder is there: {:?}", names(dir.path()));
-    assert!(export(dir.path(), "onnx", &["-o", "a.onnx"]).status.success());
-    assert_eq!(names(dir.path()), ["a.onnx"]);
+    assert!(export(dir.path(), "coreml", &["-o", "a.mlpackage"]).status.success());
+    assert_eq!(names(dir.path()), ["a.mlpackage"]);
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn classes(text: &str) -> Result<usize, String> {
 }
 
 fn ios(text: &str) -> Result<u32, String> {
-    let known = crate::pending::RELEASES.map(|r| r.ios);
+    let known = vitc_exporters::coreml::RELEASES.map(|r| r.ios);
     text.parse().ok().filter(|v| known.contains(v)).ok_or_else(|| "expected 15, 16, 17, 18 or 26".to_string())
 }
 
