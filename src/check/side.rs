@@ -5,6 +5,7 @@ use super::cut::{self, Bottleneck};
 use super::spell;
 use super::tract::{self, Model, Request, Source};
 use std::path::{Path, PathBuf};
+use vitc_exporters::coreml;
 use vitc_exporters::metadata::{Metadata, WeightSource};
 use vitc_exporters::onnx::{self, OnnxOptions};
 use vitc_ir::{Graph, Weights};
@@ -39,7 +40,13 @@ impl Side<'_> {
         if !path.is_dir() {
             return Ok(Side::File(path.to_path_buf()));
         }
-        Err(CheckError::Artifact("packages are not read yet".into()))
+        let package = coreml::read(path).map_err(|e| CheckError::Artifact(e.to_string()))?;
+        Ok(Side::Package {
+            graph: vitc_ir::expand(&package.graph),
+            weights: Box::new(package.weights),
+            image: matches!(package.interface.input, coreml::InputForm::Image),
+            classifier: package.interface.labels.is_some(),
+        })
     }
 
     fn parts(&self) -> Result<(&Graph, &dyn Weights), &Path> {
