@@ -8,8 +8,8 @@
 //! | read as | value |
 //! |---|---|
 //! | kernel or matrix | √(3/fan-in)·u, which keeps the RMS |
-//! | bias | 0.1·u |
-//! | BatchNorm mean, variance | 0.1·r·u, r²·(1 + u/2), r the RMS of what enters |
+//! | bias | 0.02·u, small so that the image decides |
+//! | BatchNorm mean, variance | 0.02·r·u, r²·(1 + u/2), r the RMS of what enters |
 //! | scale of a norm | 1 + u/4 |
 //! | factor of a branch (LayerScale) | 0.3 + 0.1·u |
 //! | anything else (position tables, …) | 0.2·u |
@@ -167,8 +167,8 @@ fn leaf_behind(graph: &Graph, value: Value) -> Value {
 fn rule(role: Role, entering: f64) -> Rule {
     let (offset, factor) = match role {
         Role::Matrix { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt()),
-        Role::Bias => (0.0, 0.1),
-        Role::Mean => (0.0, 0.1 * entering.sqrt()),
+        Role::Bias => (0.0, 0.02),
+        Role::Mean => (0.0, 0.02 * entering.sqrt()),
         Role::Variance => (entering, 0.5 * entering),
         Role::NormScale => (1.0, 0.25),
         Role::BranchFactor => (0.3, 0.1),
