@@ -51,7 +51,6 @@ fn every_variant_keeps_its_range_and_sees_the_image() {
             continue;
         }
         let (largest, change) = statistics(variant.name, small.resolution, 10, 1);
-        println!("{:28} {largest:9.1} {change:8.3}", variant.name);
         if largest >= LARGEST || change.is_nan() || change < LEAST_CHANGE {
             failures.push(format!("{}: largest {largest:.1}, change {change:.4}", variant.name));
         }

@@ -16,6 +16,7 @@ FORMS = [
 ]
 # For a second spelling or size of a model that goes through all forms already.
 FEW = [PLAIN, TENSORRT]
+FUSED = ("tensorrt-onnx", ["--fp16", "--talking-heads", "fuse"], ".onnx")
 
 # Reference data in golden/, the model's name on the command line, its forms, and the error that f16 may show as a fraction of the largest
 # logit. Spectra lose more than convolutions: their large and small coefficients meet in one sum.
@@ -26,7 +27,7 @@ GOLDEN = [
     ("affnet", "affnet_et", "affnet-et", FORMS, 1e-2),
     ("affnet", "affnet_et_224", "affnet-et", FEW, 1e-2),
     ("affnet", "affnet_et_bn", "affnet-et", FEW, 1e-2),
-    ("efficientformerv2", "efficientformerv2_s0", "efficientformerv2-s0", FORMS, 2e-3),
+    ("efficientformerv2", "efficientformerv2_s0", "efficientformerv2-s0", [*FORMS, FUSED], 2e-3),
     ("efficientformerv2", "efficientformerv2_s0_nodist", "efficientformerv2-s0", FEW, 2e-3),
     ("efficientformerv2", "efficientformerv2_s0_timm", "efficientformerv2-s0", FEW, 2e-3),
     ("fastervit", "faster_vit_0_224", "fastervit-0", FORMS, 2e-3),
