@@ -5,6 +5,8 @@ mod common;
 
 use common::golden::Golden;
 use vitc::arch::NameTable;
+use vitc_ir::{DType, Target};
+use vitc_passes::LowerOptions;
 
 fn agrees(data: &str, model: &str) {
     let golden = Golden::load(data, &NameTable::IDENTITY);
@@ -81,4 +83,21 @@ fn affnet_et_with_batch_norm() {
 #[test]
 fn dsm_t() {
     agrees("dsm/dsm_t", "dsm-t");
+}
+
+/// In half precision, every value rounded as it is stored: 1 % of the largest logit.
+#[test]
+fn spectral_families_in_half_precision() {
+    for (data, model) in
+        [("affnet/affnet_et", "affnet-et"), ("affnet/affnet_et_224", "affnet-et"), ("dsm/dsm_t", "dsm-t")]
+    {
+        let golden = Golden::load(data, &NameTable::IDENTITY);
+        let (deploy, _) = vitc_passes::deploy(&golden.paper(model, &[]));
+        for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)] {
+            let (half, _) = vitc_passes::lower(&deploy, &target, &LowerOptions::new(DType::F16, DType::F32));
+            let (error, largest) = (golden.error(&half), golden.largest());
+            println!("{data} {} {:.2e}", target.name, error / largest);
+            assert!(error <= 0.01 * largest, "{data} for {}: {error:e} of {largest}", target.name);
+        }
+    }
 }

@@ -12,7 +12,6 @@ mod cancel_movement;
 mod common_subexpressions;
 mod fold_attention_scale;
 mod fold_batch_norm;
-mod fold_into_concat;
 mod fold_norm_affine;
 mod fold_scale;
 mod fuse_linear_chains;
@@ -77,7 +76,6 @@ pub const DEPLOY: &[Pass] = &[
     ("merge_branches", merge_branches::run),
     ("merge_pool", merge_pool::run),
     ("fold_norm_affine", fold_norm_affine::run),
-    ("fold_into_concat", fold_into_concat::run),
     ("fold_attention_scale", fold_attention_scale::run),
     ("move_biases", move_biases::run),
     ("common_subexpressions", common_subexpressions::run),

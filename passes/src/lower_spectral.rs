@@ -6,6 +6,7 @@
 //! Given    dct2, idct2       the same with the orthonormal bases
 //! Given    irfft2(re, im) of what maps both parts of an rfft2 alike: f(re), f(im); complex-linear channel mixes; products of spectra
 //! Result   the same on one value that holds both parts
+//! Given    dct2(W·x + b), W a 1x1 convolution       Result   the product from the left, where the target mixes channels so
 //! ```
 //!
 //! A spectrum is one value `[…,2H,K]`, all rows of the real part in front of all rows of the imaginary one. With channels in front that is also
@@ -17,10 +18,13 @@ mod bases;
 mod choice;
 mod pairs;
 
+use crate::algebra::Linear;
 use crate::{LowerOptions, Rewritten};
 use choice::{Forms, Kind, Site};
 use pairs::{Pairs, Spectrum};
-use vitc_ir::{Copier, Dim, Graph, Net, Op, Shape, Target, Value};
+use std::collections::HashSet;
+use vitc_ir::target::MixForm;
+use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, NodeId, Op, Shape, Target, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
@@ -28,7 +32,14 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
     let mut copy = Copier::new(graph, graph.stage);
     let mut pairs = Pairs::new(target.spectral);
     let mut count = 0;
+    let projections = projections(graph, target);
     for (id, node) in graph.nodes() {
+        if projections.contains(&id) {
+            let inputs = copy.inputs(id);
+            let y = left_product(&mut Net::within(&mut copy.new, &node.path), &inputs);
+            copy.set(id.into(), y);
+            continue;
+        }
         let Some(site) = Site::of(graph, node).filter(|_| !graph.is_constant(id.into())) else {
             copy.node(id);
             continue;
@@ -63,6 +74,38 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
         count += 1;
     }
     Rewritten { graph: copy.finish(), count, notes: forms.notes }
+}
+
+/// The 1x1 convolutions that only a transform reads, where the target multiplies channels from the left: its kernel then writes the
+/// order that the transform reads.
+fn projections(graph: &Graph, target: &Target) -> HashSet<NodeId> {
+    if target.spectral.mix != MixForm::BlockDiagonal {
+        return HashSet::new();
+    }
+    let uses = graph.uses();
+    let transforms = graph.run_time_nodes().filter(|(_, n)| matches!(n.op, Op::Rfft2 { .. } | Op::Dct2));
+    let read = transforms.map(|(_, n)| n.inputs[0]).filter(|v| uses[v.node.0 as usize] == [1]);
+    let pointwise = |v: &Value| {
+        Linear::of(graph, v.node).is_some_and(|l| {
+            l.op == Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }
+                && graph.shape(l.w).0[2..] == Shape::fixed(&[1, 1]).0
+        })
+    };
+    read.filter(pointwise).map(|v| v.node).collect()
+}
+
+/// `W·x + b` of a 1x1 convolution's operands, as a product with `[B,C,HW]`.
+fn left_product(net: &mut Net, inputs: &[Value]) -> Value {
+    let (x, w) = (net.ty(inputs[0]).shape.clone(), net.ty(inputs[1]).shape.clone());
+    let (outputs, channels, positions) = (w.dim(0), w.dim(1), x.dim(2) * x.dim(3));
+    let matrix = net.reshape("matrix", inputs[1], Shape::fixed(&[outputs, channels]));
+    let flat = net.reshape("positions", inputs[0], Shape::batched(x.0[0], &[channels, positions]));
+    let mut y = net.matmul("product", matrix, flat);
+    if let Some(&bias) = inputs.get(2) {
+        let offset = net.reshape("offset", bias, Shape::fixed(&[outputs, 1]));
+        y = net.binary("biased", BinaryKind::Add, y, offset);
+    }
+    net.reshape("", y, Shape::batched(x.0[0], &[outputs, x.dim(2), x.dim(3)]))
 }
 
 /// The leading axes of a value with `tail` behind them.

@@ -12,6 +12,7 @@
 //! | BatchNorm mean, variance | 0.02·r·u, r²·(1 + u/2), r the RMS of what enters |
 //! | scale of a norm | 1 + u/4 |
 //! | factor of a branch (LayerScale) | 0.3 + 0.1·u |
+//! | stored in pieces (complex mixes of a spectrum) | 0.1·u: a mask of RMS 1 would square the spectrum's mean bin |
 //! | anything else (position tables, …) | 0.2·u |
 
 use std::borrow::Cow;
@@ -47,6 +48,7 @@ enum Role {
     Variance,
     NormScale,
     BranchFactor,
+    Filter,
     Other,
 }
 
@@ -147,7 +149,10 @@ fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
             };
             if graph.is_constant(input) && !matches!(role, Role::Other) {
                 let entering = matches!(role, Role::Mean | Role::Variance).then_some(node.inputs[0]);
-                roles.entry(leaf_behind(graph, input)).or_insert((role, entering));
+                let leaf = leaf_behind(graph, input);
+                let pieces = graph.shape(leaf).elements() > graph.shape(input).elements();
+                let role = if pieces { Role::Filter } else { role };
+                roles.entry(leaf).or_insert((role, entering));
             }
         }
     }
@@ -172,6 +177,7 @@ fn rule(role: Role, entering: f64) -> Rule {
         Role::Variance => (entering, 0.5 * entering),
         Role::NormScale => (1.0, 0.25),
         Role::BranchFactor => (0.3, 0.1),
+        Role::Filter => (0.0, 0.1),
         Role::Other => (0.0, 0.2),
     };
     Rule { offset, factor }

@@ -90,6 +90,11 @@ impl Golden {
         results[0].iter().zip(&self.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
     }
 
+    /// Largest magnitude of the reference.
+    pub(crate) fn largest(&self) -> f64 {
+        self.logits.iter().fold(0.0, |m, x| m.max(x.abs()))
+    }
+
     /// Panic unless the graph's logits are the reference's.
     pub(crate) fn assert_agrees(&self, graph: &Graph) {
         let error = self.error(graph);

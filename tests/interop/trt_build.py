@@ -19,18 +19,20 @@ class Recorder(trt.ILogger):
 
     def __init__(self):
         super().__init__()
-        self.errors, self.layers = [], []
+        self.errors, self.layers, self.origins = [], [], []
 
     def log(self, severity, message):
         if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
             self.errors.append(message)
         if message.startswith("Layers:"):
             self.layers = re.findall(r"^Name: (.*?), LayerType: (\w+)", message, re.MULTILINE)
+            # The nodes of the file that each layer was made of.
+            self.origins = re.findall(r"^Name: .*Metadata: (.*)$", message, re.MULTILINE)
 
 
-def build(path, batch=(1, 4, 8)):
-    """Counts of the built engine, or the errors."""
-    recorder = Recorder()
+def build(path, batch=(1, 4, 8), recorder=None):
+    """Counts of the built engine, or the errors; the recorder also holds its layers."""
+    recorder = recorder or Recorder()
     builder = trt.Builder(recorder)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, recorder)
