@@ -1,12 +1,14 @@
 //! `weight.bin`, blob storage version 2: the container of an ML Program's large constants.
 //!
-//! A file is a 64-byte header followed by records. Each record starts at a multiple of 64 with 64 bytes of metadata; its data follow at once.
-//! A program refers to a record by the offset of its metadata. Records form a chain without holes: system loaders walk it from
-//! offset 64, so the count in the header is exact. The file ends with the last byte of data.
+//! A file is a 64-byte header followed by records. Each record starts at a multiple of 64 with 64 bytes of metadata;
+//! its data follow at once. A program refers to a record by the offset of its metadata. Records form a chain without
+//! holes: system loaders walk it from offset 64, so the count in the header is exact. The file ends with the last byte
+//! of data.
 //!
-//! | header | record metadata |
+//! | part | fields |
 //! |---|---|
-//! | count u32, version u32 = 2, 56 zeros | sentinel u32, element type u32, size u64, data offset u64, padding bits u64, 32 zeros |
+//! | header | count u32, version u32 = 2, 56 zeros |
+//! | metadata | sentinel u32, element type u32, size u64, data offset u64, padding bits u64, 32 zeros |
 
 use std::io::{self, Write};
 

@@ -1,8 +1,8 @@
 //! The part of CoreML's protobuf schema that an ML Program needs: message definitions, nothing else.
 //!
-//! Written by hand from the published `Model.proto`, `FeatureTypes.proto` and `MIL.proto`; the numbers are the schema's field numbers. Maps are
-//! `BTreeMap`s, so that a model always encodes to the same bytes. Fields that vitc neither writes nor needs to understand are left out
-//! and skipped when a file is decoded.
+//! Written by hand from the published `Model.proto`, `FeatureTypes.proto` and `MIL.proto`; the numbers are the schema's
+//! field numbers. Maps are `BTreeMap`s, so that a model always encodes to the same bytes. Fields that vitc neither
+//! writes nor needs to understand are left out and skipped when a file is decoded.
 
 use prost::{Enumeration, Message, Oneof};
 use std::collections::BTreeMap;

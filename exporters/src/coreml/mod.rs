@@ -1,11 +1,12 @@
 //! CoreML: a target-stage graph to an ML Program `.mlpackage`, and a package back to a graph.
 //!
-//! Writing: [`write()`] spells each node in MIL ([`mod@ops`]), streams the constants into `weight.bin` ([`blob`]) and lays out the folder
-//! ([`package`]). Reading: [`read()`] decodes a package from its bytes alone. The two share the message definitions and the record format and
-//! nothing else: no name table, no helper that orders pads or axes. So a mistake in one of them shows as a difference in the check.
+//! Writing: [`write()`] spells each node in MIL ([`mod@ops`]), streams the constants into `weight.bin` ([`blob`]) and
+//! lays out the folder ([`package`]). Reading: [`read()`] decodes a package from its bytes alone. The two share the
+//! message definitions and the record format and nothing else: no name table, no helper that orders pads or axes. So a
+//! mistake in one of them shows as a difference in the check.
 //!
-//! Invariants of what is written: every input of an operation that has a default is written out; parameters are `const` operations;
-//! no value has more than five dimensions; equal graphs, weights and metadata give equal bytes.
+//! Invariants of what is written: every input of an operation that has a default is written out; parameters are `const`
+//! operations; no value has more than five dimensions; equal graphs, weights and metadata give equal bytes.
 
 pub mod blob;
 pub mod messages;
@@ -28,7 +29,8 @@ pub enum InputForm {
     /// A dense array of the graph's input type: f32, or f16 from iOS 16.
     #[default]
     Tensor,
-    /// An RGB picture of the input's size. The graph's input is f32 `[1,3,H,W]` and holds 0..255; normalising is the graph's work.
+    /// An RGB picture of the input's size. The graph's input is f32 `[1,3,H,W]` and holds 0..255; normalising is the
+    /// graph's work.
     Image,
 }
 
@@ -41,8 +43,9 @@ pub struct Interface {
     pub input_description: String,
     /// The output in prose.
     pub output_description: String,
-    /// Makes the model a classifier with these labels, in the order of the scores. The graph has one output then, scores `[1,N]`; a softmax
-    /// follows unless the graph ends in one, and the outputs are [`CLASS_LABEL`] and [`CLASS_PROBABILITIES`].
+    /// Makes the model a classifier with these labels, in the order of the scores. The graph has one output then,
+    /// scores `[1,N]`; a softmax follows unless the graph ends in one, and the outputs are [`CLASS_LABEL`] and
+    /// [`CLASS_PROBABILITIES`].
     pub labels: Option<Vec<String>>,
 }
 

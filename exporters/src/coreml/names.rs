@@ -1,7 +1,7 @@
 //! Names of values and operations: the node's path in the alphabet that CoreML allows.
 //!
-//! An identifier is `[A-Za-z_][A-Za-z0-9_]*` and not a word of MIL's text form. Two paths can become the same identifier, so names are
-//! made unique after rewriting.
+//! An identifier is `[A-Za-z_][A-Za-z0-9_]*` and not a word of MIL's text form. Two paths can become the same
+//! identifier, so names are made unique after rewriting.
 
 use std::collections::{HashMap, HashSet};
 

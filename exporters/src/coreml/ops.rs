@@ -1,7 +1,8 @@
-//! Each operator in MIL: one match, no wildcard. Nothing is written here; [`spell`] only says which operation with which parameters.
+//! Each operator in MIL: one match, no wildcard. Nothing is written here; [`spell`] only says which operation with
+//! which parameters.
 //!
-//! Invariants: one node becomes one operation wherever MIL has it. Every input with a default is listed. Floating-point parameters have the
-//! element type of the operand, which systems before iOS 17 insist on.
+//! Invariants: one node becomes one operation wherever MIL has it. Every input with a default is listed. Floating-point
+//! parameters have the element type of the operand, which systems before iOS 17 insist on.
 
 use super::Interface;
 use crate::ExportError;
@@ -24,6 +25,8 @@ pub(super) enum Param {
     Str(&'static str),
     /// A float of this element type.
     Float(DType, f64),
+    /// So many zeros of this element type.
+    Zeros(DType, usize),
 }
 
 /// What an input of an operation is bound to.
@@ -184,7 +187,8 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
             let linear = on_x("linear").value("weight", node.inputs[1]);
             match node.inputs.get(2) {
                 Some(&bias) => linear.value("bias", bias),
-                None => linear,
+                // Optional by the documentation, but older systems reject files that leave a default out.
+                None => linear.param("bias", Param::Zeros(dtype(0), shape(1).dim(0))),
             }
         }
         Op::LayerNorm { axes, eps } => {
@@ -324,7 +328,8 @@ fn expand(x: Value, from: &Type, to: &Shape) -> Result<Vec<Mil>, String> {
     Ok(steps)
 }
 
-/// Whole factors are `upsample_*`; everything else is `resize_*`. Both forms of `Bilinear` sample at half-pixel centres.
+/// Whole factors are `upsample_*`; everything else is `resize_*`. Both forms of `Bilinear` sample at half-pixel
+/// centres.
 fn resize(
     on_x: impl Fn(&'static str) -> Mil,
     mode: ResizeMode,
@@ -354,7 +359,8 @@ pub(super) fn not_lowered(node: &Node, why: String) -> ExportError {
     ExportError::NotLowered { op: node.op.word(), path: node.path.clone(), why }
 }
 
-/// Lowest iOS version that can hold a graph with this interface, and what asks for it (empty for 15, the first with ML Programs).
+/// Lowest iOS version that can hold a graph with this interface, and what asks for it (empty for 15, the first with ML
+/// Programs).
 ///
 /// # Errors
 /// If a node has no spelling in any version.

@@ -1,7 +1,7 @@
 //! The folder: `Manifest.json`, `Data/com.apple.CoreML/model.mlmodel`, `Data/com.apple.CoreML/weights/weight.bin`.
 //!
-//! The manifest lists the items under identifiers. Nothing depends on their value, so they come from a hash of the model: equal models make
-//! equal packages.
+//! The manifest lists the items under identifiers. Nothing depends on their value, so they come from a hash of the
+//! model: equal models make equal packages.
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

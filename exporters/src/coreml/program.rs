@@ -1,7 +1,8 @@
 //! The graph as a MIL program: names, constants and operations as messages.
 //!
-//! Invariants: operations are in topological order and every value has one name; a `const` stands right before its first user; block outputs
-//! are results of operations, so an input or constant that is an output goes through `identity`.
+//! Invariants: operations are in topological order and every value has one name; a `const` stands right before its
+//! first user; block outputs are results of operations, so an input or constant that is an output goes through
+//! `identity`.
 
 use super::messages::{
     Argument, Binding, Block, DataType, DictionaryType, Dimension, Function, ListType, ListValue, NamedValueType,
@@ -86,6 +87,10 @@ fn param(param: &Param) -> MilValue {
             immediate(tensor(DataType::Int32, &[i.len()]), tensor_value::Kind::Ints(ints))
         }
         Param::Str(s) => string(s),
+        Param::Zeros(dtype, n) => MilValue {
+            r#type: Some(tensor(data_type(*dtype), &[*n])),
+            kind: Some(elements(*dtype, &vec![0; n * dtype.bytes()])),
+        },
         Param::Float(dtype, x) => {
             let bytes = match dtype {
                 DType::F16 => f16::from_f64(*x).to_le_bytes().to_vec(),

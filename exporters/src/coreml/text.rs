@@ -1,4 +1,5 @@
-//! A program as text: one operation per line, its constants in place. For people and snapshots; no numbers of trained weights.
+//! A program as text: one operation per line, its constants in place. For people and snapshots; no numbers of trained
+//! weights.
 //!
 //! ```text
 //! main(image: fp32[1,3,224,224]) CoreML5

@@ -1,4 +1,5 @@
-//! Writes a package: the weight file first, constant by constant as they are computed, then the model that refers to it, then the manifest.
+//! Writes a package: the weight file first, constant by constant as they are computed, then the model that refers to
+//! it, then the manifest.
 
 use super::blob::{BlobType, BlobWriter};
 use super::messages::{
@@ -29,13 +30,15 @@ const BUDGET: usize = 64 << 20;
 /// Key by which Xcode offers to try a model on pictures.
 const PREVIEW_KEY: &str = "com.apple.coreml.model.preview.type";
 
-/// Write the package of a target-stage graph into `dir`, an existing empty folder: build it beside its place and rename it.
+/// Write the package of a target-stage graph into `dir`, an existing empty folder: build it beside its place and rename
+/// it.
 ///
-/// The number of every constant is computed from `weights` on the way, rounded once, and checked; nothing of the graph is changed.
+/// The number of every constant is computed from `weights` on the way, rounded once, and checked; nothing of the graph
+/// is changed.
 ///
 /// # Errors
-/// If a node was not lowered, the target's iOS version cannot hold the graph ([`minimum_ios`]), the interface does not fit, a
-/// weight is missing or not finite, or writing fails. What is in `dir` then is no package.
+/// If a node was not lowered, the target's iOS version cannot hold the graph ([`minimum_ios`]), the interface does not
+/// fit, a weight is missing or not finite, or writing fails. What is in `dir` then is no package.
 pub fn write(
     graph: &Graph,
     weights: &dyn Weights,

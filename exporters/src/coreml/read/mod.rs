@@ -1,11 +1,11 @@
 //! Reads a package back into a graph, from its bytes alone.
 //!
-//! Independent of the writer on purpose: it decodes names, pads, axes and masks by the format's documentation, so that the check compares
-//! two views of the file. Every parameter that changes a result must be present; nothing is guessed.
+//! Independent of the writer on purpose: it decodes names, pads, axes and masks by the format's documentation, so that
+//! the check compares two views of the file. Every parameter that changes a result must be present; nothing is guessed.
 //!
-//! The bytes are untrusted. Invariants: no panic; memory is bounded by the size of the model file (weights stay mapped); every type is
-//! checked before the graph sees it (1 to 5 dimensions, sizes that cannot overflow); what the program declares about a result must be
-//! what the shape rules say.
+//! The bytes are untrusted. Invariants: no panic; memory is bounded by the size of the model file (weights stay
+//! mapped); every type is checked before the graph sees it (1 to 5 dimensions, sizes that cannot overflow); what the
+//! program declares about a result must be what the shape rules say.
 
 mod operations;
 mod values;
@@ -202,8 +202,9 @@ fn map(path: &Path) -> Result<Option<Mmap>, ReadError> {
     if file.metadata().map_err(io)?.len() == 0 {
         return Ok(None);
     }
-    // SAFETY: the map is private to this process and only ever read as plain bytes, for which every bit pattern is valid. The one hazard
-    // left is another process truncating the file while it is read; that ends this process with a bus error and corrupts nothing.
+    // SAFETY: the map is private to this process and only ever read as plain bytes, for which every bit pattern is
+    // valid. The one hazard left is another process truncating the file while it is read; that ends this process with a
+    // bus error and corrupts nothing.
     #[allow(unsafe_code)]
     let map = unsafe { Mmap::map(&file) }.map_err(io)?;
     Ok(Some(map))

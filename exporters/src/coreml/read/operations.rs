@@ -176,7 +176,8 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
-    /// The leaf of a constant: a literal where it is small, else a weight. Weights are f32; another type is a cast behind it.
+    /// The leaf of a constant: a literal where it is small, else a weight. Weights are f32; another type is a cast
+    /// behind it.
     fn leaf(&mut self, name: &str) -> Result<Value, String> {
         let constant = match self.bound.get(name) {
             Some(Bound::Value(value)) => return Ok(*value),

@@ -167,7 +167,8 @@ impl Constant {
         Some(values)
     }
 
-    /// The elements in place in a form that a weight can be stored in. Integers go as f32, which holds indices below 2^24 exactly.
+    /// The elements in place in a form that a weight can be stored in. Integers go as f32, which holds indices below
+    /// 2^24 exactly.
     pub(super) fn stored(&self) -> Result<(Vec<u8>, StoredType), String> {
         match &self.elements {
             Elements::Floats(f) => Ok((f.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(), StoredType::F32)),
