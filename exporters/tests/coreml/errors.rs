@@ -24,7 +24,8 @@ fn operators_that_were_not_lowered_are_named() {
             net.push("blocks.3.op", op, &inputs)
         })
     };
-    let cases: Vec<(Op, &[usize], &[&[usize]])> = vec![
+    type Case<'a> = (Op, &'a [usize], &'a [&'a [usize]]);
+    let cases: Vec<Case<'_>> = vec![
         (Op::BatchNorm { eps: Real(1e-5) }, &[1, 4, 2, 2], &[&[4], &[4], &[4], &[4]]),
         (Op::Dct2, &[1, 4, 2, 2], &[]),
         (Op::WindowPartition { window: [2, 2] }, &[1, 4, 2, 2], &[]),

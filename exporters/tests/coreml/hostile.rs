@@ -65,7 +65,7 @@ fn twist(model: &[u8], at: usize, to: i64) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn damage_is_an_error_or_another_package(which: usize, file in 0usize..3, at: usize, bit in 0u8..8, cut: bool) {
