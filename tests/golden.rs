@@ -96,7 +96,6 @@ fn spectral_families_in_half_precision() {
         for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)] {
             let (half, _) = vitc_passes::lower(&deploy, &target, &LowerOptions::new(DType::F16, DType::F32));
             let (error, largest) = (golden.error(&half), golden.largest());
-            println!("{data} {} {:.2e}", target.name, error / largest);
             assert!(error <= 0.01 * largest, "{data} for {}: {error:e} of {largest}", target.name);
         }
     }

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Time and memory of an export, as ratios in one run. Needs numpy and a built vitc.
+
+    export.py target/release/vitc [MODEL]
+
+Makes a safetensors checkpoint of MODEL (efficientformerv2-l) with random numbers, then compares, minimum of ten with warm caches, an export without
+check with a copy of the file: at most 3 copies + 50 ms, and at most the checkpoint + 64 MiB of resident memory. Last, the time of a small
+export with its check: at most 3 s. Exit status 1 where a bound is missed.
+"""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+RUNS = 10
+
+
+def checkpoint(vitc, model, path):
+    """A file with every tensor of the model: those that the target graph reads, and those that passes drop, which the strict reader then names."""
+    ir = [vitc, "export", model, "--target", "onnx", "--emit", "ir"]
+    ir = subprocess.run(ir, capture_output=True, text=True, check=True).stdout
+    shapes = dict(re.findall(r'weight"([^"]+)":f32\[([\d,]*)\]', ir))
+    while True:
+        write(path, {key: [int(d) for d in shape.split(",") if d] for key, shape in shapes.items()})
+        export = [vitc, "export", model, "--weights", path, "--no-check", "--target", "onnx", "-o", path.with_suffix(".onnx"), "-q", "--force"]
+        missing = re.findall(r"^    (\S+) \[([\d, ]*)\]$", subprocess.run(export, capture_output=True, text=True).stderr, re.M)
+        if not missing:
+            return
+        shapes.update(missing)
+
+
+def write(path, shapes):
+    """Random numbers of these shapes as safetensors."""
+    rng, header, offset, parts = np.random.default_rng(0), {}, 0, []
+    for key, shape in shapes.items():
+        values = rng.standard_normal(shape, dtype=np.float32) * 0.02
+        values = np.abs(values) + 0.5 if key.endswith("running_var") else values
+        data = values.tobytes()
+        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
+        parts.append(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        f.writelines(parts)
+
+
+def run(command):
+    """Seconds and peak resident bytes of a process."""
+    start = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    error = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(map(str, command))}: {error.decode()}")
+    return time.monotonic() - start, usage.ru_maxrss * 1024
+
+
+def main():
+    vitc, model = sys.argv[1], (sys.argv[2:] or ["efficientformerv2-l"])[0]
+    missed = False
+
+    def row(what, value, bound, unit):
+        nonlocal missed
+        missed |= value > bound
+        print(f"{what:44} {value:8.1f} {unit}  at most {bound:8.1f} {unit}  {'ok' if value <= bound else 'MISSED'}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        source = folder / "weights.safetensors"
+        checkpoint(vitc, model, source)
+        copy = ["cp", str(source), str(folder / "copy")]
+        export = [vitc, "export", model, "--weights", str(source), "--no-check", "--force", "-q"]
+        copied = min(run(copy)[0] for _ in range(RUNS)) * 1e3
+        size = source.stat().st_size
+        print(f"{model}: checkpoint {size / 2**20:.1f} MiB, cp {copied:.1f} ms")
+        for target, suffix in (("onnx", "onnx"), ("tensorrt-onnx", "onnx"), ("coreml", "mlpackage")):
+            done = [run([*export, "--target", target, "-o", str(folder / f"a-{target}.{suffix}")]) for _ in range(RUNS)]
+            row(f"{target}, without check", min(s for s, _ in done) * 1e3, 3 * copied + 50, "ms")
+            row(f"{target}, peak memory", max(m for _, m in done) / 2**20, size / 2**20 + 64, "MiB")
+        small = [vitc, "export", "efficientformerv2-s0", "--target", "onnx", "--force", "-q", "-o", str(folder / "s0.onnx")]
+        row("efficientformerv2-s0, onnx, with check", min(run(small)[0] for _ in range(3)), 3.0, "s")
+    sys.exit(missed)
+
+
+if __name__ == "__main__":
+    main()
