@@ -1,9 +1,9 @@
 //! CoreML: a target-stage graph to an ML Program `.mlpackage`, and a package back to a graph.
 //!
-//! Writing: [`write()`] spells each node in MIL ([`mod@ops`]), streams the constants into `weight.bin` ([`blob`]) and
-//! lays out the folder ([`package`]). Reading: [`read()`] decodes a package from its bytes alone. The two share the
-//! message definitions and the record format and nothing else: no name table, no helper that orders pads or axes. So a
-//! mistake in one of them shows as a difference in the check.
+//! Writing: [`write()`] spells each node in MIL (`ops`), streams the constants into `weight.bin` ([`blob`]) and lays out
+//! the folder (`package`). Reading: [`read()`] decodes a package from its bytes alone. The two share the message
+//! definitions and the record format and nothing else: no name table, no helper that orders pads or axes. So a mistake
+//! in one of them shows as a difference in the check.
 //!
 //! Invariants of what is written: every input of an operation that has a default is written out; parameters are `const`
 //! operations; no value has more than five dimensions; equal graphs, weights and metadata give equal bytes.

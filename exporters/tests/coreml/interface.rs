@@ -10,7 +10,7 @@ use vitc_ir::testing::random_input;
 use vitc_ir::{DType, Graph, Net, Op, Output, Stage, Target, Type, eval};
 
 /// A picture of 6 by 4 to two scores.
-fn scores(dtype: DType, softmax: bool) -> Graph {
+pub(super) fn scores(dtype: DType, softmax: bool) -> Graph {
     more::model("scores", dtype, &[1, 3, 6, 4], |net, x, weight| {
         let x = net.mean(x, &[2, 3], false);
         let (w, b) = (weight(net, "w", &[2, 3]), weight(net, "b", &[2]));
@@ -19,7 +19,8 @@ fn scores(dtype: DType, softmax: bool) -> Graph {
     })
 }
 
-fn classifier() -> Interface {
+/// Picture in, label out.
+pub(super) fn classifier() -> Interface {
     Interface {
         input: InputForm::Image,
         input_description: "A picture".into(),

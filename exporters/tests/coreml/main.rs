@@ -328,25 +328,33 @@ fn npy(dims: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
 #[test]
 fn samples_are_written_for_foreign_readers() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("coreml");
+    let put = |stem: &str, graph: &Graph, ios: u32, interface: &Interface| {
+        let package = folder.join(format!("{stem}.mlpackage"));
+        if package.exists() {
+            std::fs::remove_dir_all(&package).expect("an older one goes");
+        }
+        std::fs::create_dir_all(&package).expect("a folder below target");
+        let metadata = metadata(graph.precision());
+        coreml::write(graph, &Hashed, &Target::coreml(ios), interface, &metadata, &package).expect("writes");
+        // The graph's own result, or the softmax that makes it a classifier's.
+        let x = random_input(3, graph, 1);
+        let mut y = eval::run(graph, &Hashed, &x, 1).expect("runs").swap_remove(0);
+        if interface.labels.is_some() {
+            y.mapv_inplace(f64::exp);
+            y /= y.sum();
+        }
+        for (suffix, array) in [("input", &x[0]), ("expect", &y)] {
+            let file = npy(array.shape(), array.iter().copied());
+            std::fs::write(folder.join(format!("{stem}.{suffix}.npy")), file).expect("written");
+        }
+    };
     for (ios, dtype) in [15, 18].into_iter().flat_map(|ios| [DType::F32, DType::F16].map(|dtype| (ios, dtype))) {
         let chains = (0..6).map(|seed| (format!("random_{seed}"), more::chain(dtype, seed)));
         for (name, graph) in more::all(dtype).into_iter().chain(chains) {
-            let stem = format!("{name}-{ios}-{dtype}");
-            let package = folder.join(format!("{stem}.mlpackage"));
-            if package.exists() {
-                std::fs::remove_dir_all(&package).expect("an older one goes");
-            }
-            std::fs::create_dir_all(&package).expect("a folder below target");
-            let metadata = metadata(dtype);
-            coreml::write(&graph, &Hashed, &Target::coreml(ios), &Interface::default(), &metadata, &package)
-                .expect("writes");
-            let x = random_input(3, &graph, 1);
-            let y = eval::run(&graph, &Hashed, &x, 1).expect("runs");
-            for (suffix, array) in [("input", &x[0]), ("expect", &y[0])] {
-                let file = npy(array.shape(), array.iter().copied());
-                std::fs::write(folder.join(format!("{stem}.{suffix}.npy")), file).expect("written");
-            }
+            put(&format!("{name}-{ios}-{dtype}"), &graph, ios, &Interface::default());
         }
+        let scores = interface::scores(dtype, false);
+        put(&format!("classifier-{ios}-{dtype}"), &scores, ios, &interface::classifier());
     }
 }
 
