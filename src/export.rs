@@ -7,8 +7,10 @@
 
 mod next;
 mod report;
+mod rounding;
 
 pub use report::{PassLine, Port, Precision, Report, WeightsLine, Written};
+pub use rounding::{Rounded, Rounding};
 
 use crate::arch::{Head, Results};
 use crate::artifact::{Artifact, written_by_vitc};

@@ -11,5 +11,6 @@ pub mod cli;
 pub mod export;
 pub mod model;
 pub mod nearest;
+mod numbers;
 pub mod place;
 pub mod stages;

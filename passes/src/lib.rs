@@ -37,8 +37,10 @@ mod row_order;
 mod spell;
 mod widen_depthwise;
 
+pub use precision::island_reason;
+
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{DType, Graph, Stage, Target};
+use vitc_ir::{DType, Graph, Node, Op, Stage, Target};
 
 /// What a pass did to a graph.
 #[derive(Debug, Clone)]
@@ -62,6 +64,8 @@ pub struct PassReport {
     pub before: usize,
     /// Run-time nodes after.
     pub after: usize,
+    /// Transposes and reshapes among them, before and after.
+    pub moves: [usize; 2],
     /// What could not be done and why.
     pub notes: Vec<String>,
 }
@@ -182,6 +186,11 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.finish(Stage::Target)
 }
 
+/// Whether a node only lays the same elements out differently.
+fn is_move(node: &Node) -> bool {
+    matches!(node.op, Op::Transpose { .. } | Op::Reshape { .. })
+}
+
 /// A graph on its way through a list of passes.
 struct Pipeline {
     graph: Graph,
@@ -195,12 +204,13 @@ impl Pipeline {
 
     /// Run a pass and return its number of rewrites. A repetition that finds nothing is not reported.
     fn apply(&mut self, pass: &'static str, run: impl FnOnce(&Graph) -> Rewritten) -> usize {
-        let before = self.graph.run_time_nodes().count();
+        let count_of = |g: &Graph| (g.run_time_nodes().count(), g.run_time_nodes().filter(|(_, n)| is_move(n)).count());
+        let (before, moves_before) = count_of(&self.graph);
         let Rewritten { graph, count, notes } = run(&self.graph);
         self.graph = graph.pruned();
-        let after = self.graph.run_time_nodes().count();
+        let (after, moves_after) = count_of(&self.graph);
         if count > 0 || self.report.iter().all(|r| r.pass != pass) {
-            self.report.push(PassReport { pass, count, before, after, notes });
+            self.report.push(PassReport { pass, count, before, after, moves: [moves_before, moves_after], notes });
         }
         count
     }

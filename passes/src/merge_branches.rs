@@ -17,6 +17,7 @@
 
 use crate::Rewritten;
 use crate::algebra::{Linear, as_vector, batch_norm_affine, regrouped};
+use std::collections::HashSet;
 use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, Op, Real, Shape, Type, Value};
 
 /// Run the pass.
@@ -25,7 +26,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     // Merged nodes that no later sum swallowed: a sum of n branches takes n − 1 rewrites and leaves one.
-    let mut results = std::collections::HashSet::new();
+    let mut results = HashSet::new();
     for (id, node) in graph.nodes() {
         if node.op == Op::Binary(BinaryKind::Add) && !graph.is_constant(id.into()) {
             let operands = [0, 1].map(|i| {
@@ -44,11 +45,17 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
         }
         copy.node(id);
     }
-    let notes = match results.len() {
-        0 => vec![],
-        n => vec![format!("{} branches into {n} linear nodes", count + n)],
-    };
+    let notes = if results.is_empty() { vec![] } else { vec![became(&copy.new, count, &results)] };
     Rewritten { graph: copy.finish(), count, notes }
+}
+
+/// What the branches of `count` sums became: `40 branches into 14 convs`.
+fn became(graph: &Graph, count: usize, results: &HashSet<Value>) -> String {
+    let convs = results.iter().filter(|&&v| matches!(graph.op(v), Op::Conv { .. })).count();
+    let kinds = [(convs, "conv"), (results.len() - convs, "matrix product")];
+    let words =
+        kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{n} {kind}{}", if *n > 1 { "s" } else { "" }));
+    format!("{} branches into {}", count + results.len(), words.collect::<Vec<_>>().join(" and "))
 }
 
 /// A linear map of the map `x` `[B,C,H,W]`.

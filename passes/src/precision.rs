@@ -56,6 +56,18 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
     Rewritten { graph: new, count: total - wide, notes }
 }
 
+/// Why a node runs in f32 where all others run in f16.
+pub fn island_reason(node: &Node) -> &'static str {
+    match &node.op {
+        Op::Softmax { .. } => "softmax: its sum of exponentials loses bits in f16",
+        Op::Reduce { kind: ReduceKind::Mean, .. } => "mean: a sum over many values loses bits in f16, or overflows",
+        Op::Binary(BinaryKind::Mul) if node.inputs[0] == node.inputs[1] => {
+            "moment: a square overflows f16 from 256 up, and what moments cancel is lost"
+        }
+        _ => "statistic: computed from means alone, which cancel",
+    }
+}
+
 /// Which nodes run in f32, by index.
 fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
     let mut readers: HashMap<NodeId, Vec<NodeId>> = HashMap::new();

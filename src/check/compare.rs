@@ -1,11 +1,13 @@
 //! Comparing two computations of the same values, in f64.
 
+use crate::numbers::{figure, worse};
 use serde::Serialize;
 
 /// How far a candidate's values are from the reference's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Largest |candidate − reference|; infinite if a value is not finite.
+    /// Largest |candidate − reference|; not finite if a value is not: NaN if one is, else infinite. In JSON the words `nan` and `inf`.
+    #[serde(serialize_with = "figure")]
     pub max_error: f64,
     /// Largest |reference|.
     pub max_reference: f64,
@@ -17,8 +19,14 @@ pub struct Comparison {
     pub classes_moved: usize,
     /// Number of rows; 0 for values that are no scores.
     pub rows: usize,
-    /// Smallest lead of the largest over the second largest reference value, over all rows.
+    /// Smallest lead of the largest over the second largest reference value, over all rows; infinite, and absent in JSON, without a second value.
+    #[serde(skip_serializing_if = "has_none")]
     pub margin: f64,
+}
+
+/// Whether a margin stands for none.
+fn has_none(margin: &f64) -> bool {
+    margin.is_infinite()
 }
 
 /// Compare values row by row; a row is one image's scores, `row` elements long. With `row` 0 the values are no scores: nothing is said of classes.
@@ -43,12 +51,17 @@ pub fn compare(reference: &[f32], candidate: &[f32], row: usize) -> Comparison {
         for (&a, &b) in r.iter().zip(c) {
             let finite = a.is_finite() && b.is_finite();
             all.finite &= finite;
-            error = if finite { error.max((f64::from(a) - f64::from(b)).abs()) } else { f64::INFINITY };
+            let found = match finite {
+                true => (f64::from(a) - f64::from(b)).abs(),
+                false if a.is_nan() || b.is_nan() => f64::NAN,
+                false => f64::INFINITY,
+            };
+            error = worse(error, found);
             if a.is_finite() {
                 all.max_reference = all.max_reference.max(f64::from(a).abs());
             }
         }
-        all.max_error = all.max_error.max(error);
+        all.max_error = worse(all.max_error, error);
         if !scores {
             continue;
         }
@@ -111,8 +124,10 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for (r, c) in [([1.0, 2.0], [1.0, bad]), ([1.0, bad], [1.0, 2.0]), ([1.0, bad], [1.0, bad])] {
                 let c = compare(&r, &c, 2);
-                assert!(!c.finite && c.max_error == f64::INFINITY);
+                assert!(!c.finite && !c.max_error.is_finite());
                 assert!(!super::super::bounds::agrees(vitc_ir::DType::F16, &c));
+                let json = serde_json::to_value(c).expect("serialises");
+                assert_eq!(json["max_error"], if bad.is_nan() { "nan" } else { "inf" });
             }
         }
     }

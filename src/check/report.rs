@@ -1,6 +1,7 @@
 //! What a check found: data for `--json` and the HTML report, and a table for people.
 
 use super::compare::Comparison;
+use crate::numbers::{figure, worse};
 use serde::Serialize;
 use std::fmt;
 
@@ -47,6 +48,7 @@ pub struct Difference {
     /// The first from which on nothing agrees.
     pub at: String,
     /// Largest error there.
+    #[serde(serialize_with = "figure")]
     pub max_error: f64,
     /// Largest reference value there.
     pub max_reference: f64,
@@ -65,7 +67,7 @@ impl CheckReport {
     /// Largest error as a fraction of the largest reference value, over all runs.
     pub fn worst_relative(&self) -> f64 {
         let relative = |c: &Comparison| if c.max_error == 0.0 { 0.0 } else { c.max_error / c.max_reference };
-        self.runs.iter().map(|r| relative(&r.comparison)).fold(0.0, f64::max)
+        self.runs.iter().map(|r| relative(&r.comparison)).fold(0.0, worse)
     }
 }
 

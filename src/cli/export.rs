@@ -25,13 +25,8 @@ Examples:
   vitc export --weights eformer_s0_450.pth --target tensorrt-onnx --fp16 --batch dynamic -o engines/
   vitc export efficientformerv2-l --target onnx          without weights: to measure latency only")]
 pub(super) struct Args {
-    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out.
-    #[arg(value_name = "MODEL")]
-    model: Option<String>,
-
-    /// What the file is for: plain ONNX, ONNX for TensorRT, or CoreML.
-    #[arg(long, value_enum, help_heading = "Artifact")]
-    target: Option<TargetName>,
+    #[command(flatten)]
+    recipe: Recipe,
 
     /// Where the file goes. A path that ends in `/`, or a folder, takes the default name: MODEL.onnx, MODEL-fp16.onnx, MODEL.mlpackage.
     #[arg(short, long, value_name = "PATH", help_heading = "Artifact")]
@@ -40,6 +35,38 @@ pub(super) struct Args {
     /// Replace what is in the way even if vitc did not write it.
     #[arg(long, help_heading = "Artifact")]
     force: bool,
+
+    /// Write the check's inputs and reference outputs to this folder, as .npy and as raw floats for `trtexec --loadInputs`.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_check", help_heading = "Check")]
+    save_io: Option<PathBuf>,
+
+    /// Leave an artifact that failed its check as PATH.failed, to look at.
+    #[arg(long, conflicts_with = "no_check", help_heading = "Check")]
+    keep_failed: bool,
+
+    /// Print the graph that would be written, as text, and write nothing.
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["out", "force", "no_check", "keep_failed"], help_heading = "Output")]
+    emit: Option<Emit>,
+
+    /// One JSON object on stdout instead of the summary, on failure too.
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+
+    /// No summary, no notices, no progress: only errors.
+    #[arg(short, long, help_heading = "Output")]
+    quiet: bool,
+}
+
+/// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
+#[derive(Debug, clap::Args)]
+pub(super) struct Recipe {
+    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out.
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+
+    /// What the file is for: plain ONNX, ONNX for TensorRT, or CoreML.
+    #[arg(long, value_enum, help_heading = "Artifact")]
+    target: Option<TargetName>,
 
     /// Opset of the ONNX file, 17 to 23 [default: 17].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(17..=23), help_heading = "Artifact")]
@@ -129,26 +156,6 @@ pub(super) struct Args {
 
     #[command(flatten)]
     expect: ExpectArgs,
-
-    /// Write the check's inputs and reference outputs to this folder, as .npy and as raw floats for `trtexec --loadInputs`.
-    #[arg(long, value_name = "DIR", conflicts_with = "no_check", help_heading = "Check")]
-    save_io: Option<PathBuf>,
-
-    /// Leave an artifact that failed its check as PATH.failed, to look at.
-    #[arg(long, conflicts_with = "no_check", help_heading = "Check")]
-    keep_failed: bool,
-
-    /// Print the graph that would be written, as text, and write nothing.
-    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["out", "force", "no_check", "keep_failed"], help_heading = "Output")]
-    emit: Option<Emit>,
-
-    /// One JSON object on stdout instead of the summary, on failure too.
-    #[arg(long, help_heading = "Output")]
-    json: bool,
-
-    /// No summary, no notices, no progress: only errors.
-    #[arg(short, long, help_heading = "Output")]
-    quiet: bool,
 }
 
 /// Form of spectral transforms.
@@ -258,9 +265,9 @@ fn ios(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|v| known.contains(v)).ok_or_else(|| "expected 15, 16, 17, 18 or 26".to_string())
 }
 
-impl Args {
-    /// The library's request; a flag that the target does not use is an error.
-    fn request(&self) -> Result<Request, Failure> {
+impl Recipe {
+    /// The library's request for an artifact under its default name; a flag that the target does not use is an error.
+    pub(super) fn request(&self) -> Result<Request, Failure> {
         let Some(target) = self.target else {
             let line = |t: &TargetName| {
                 let value = t.to_possible_value().expect("no target is hidden");
@@ -331,17 +338,17 @@ impl Args {
                 Some(Heads::Fuse) => TalkingHeads::Fuse,
                 Some(Heads::Keep) => TalkingHeads::Keep,
             },
-            output: self.out.clone(),
-            force: self.force,
+            output: None,
+            force: false,
             check: match self.check {
                 _ if self.no_check => None,
                 Extent::Full => Some(Effort::Full),
                 Extent::Quick => Some(Effort::Quick),
             },
             expect: self.expect.request(),
-            save_io: self.save_io.clone(),
+            save_io: None,
             softmax: self.softmax,
-            keep_failed: self.keep_failed,
+            keep_failed: false,
             labels: self.labels.clone(),
             author: self.author.clone(),
             license: self.license.clone(),
@@ -353,7 +360,13 @@ impl Args {
 
 /// Run the command.
 pub(super) fn run(args: Args) -> Outcome {
-    let request = args.request()?;
+    let request = Request {
+        output: args.out.clone(),
+        force: args.force,
+        save_io: args.save_io.clone(),
+        keep_failed: args.keep_failed,
+        ..args.recipe.request()?
+    };
     let progress = Progress::new(args.quiet);
     let watch = |event: Event<'_>| match event {
         Event::Step(what) => progress.step(what),

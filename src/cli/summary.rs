@@ -3,6 +3,7 @@
 use super::text::{bytes, si, table};
 use crate::check::Outside;
 use crate::export::{Port, Report, WeightsLine};
+use crate::numbers::magnitude;
 use std::fmt::Write;
 
 /// Kinds of operations that the summary names; the rest is counted together.
@@ -63,9 +64,21 @@ fn facts(report: &Report) -> String {
         "size",
         format!("{}, {} parameters, {} MACs", bytes(artifact.bytes), si(artifact.parameters), si(artifact.macs)),
     );
+    row("constants", rounding(report));
     row("nodes", format!("{}: {}", artifact.nodes, ops(report)));
     let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
     table(&rows, "  ")
+}
+
+/// `largest |w| 2.31 before rounding, 2.31 after, in head.weight; 120 elements subnormal, 3 zero`.
+fn rounding(report: &Report) -> String {
+    let r = &report.rounding;
+    let (before, after) = (magnitude(r.max_before), magnitude(r.max_after));
+    let small = match report.precision.compute {
+        "fp16" => format!("; rounded to subnormal {}, to zero {}", r.subnormal, r.zeroed),
+        _ => String::new(),
+    };
+    format!("largest |w| {before} before rounding, {after} after, in {}{small}", r.largest)
 }
 
 /// `89 Conv, 40 Add, …, 12 of 5 other kinds`.

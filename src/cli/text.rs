@@ -1,28 +1,6 @@
 //! Numbers and tables as people read them, and sizes as they write them.
 
-/// `3510000` as `3.51 M`: three significant digits, decimal prefixes.
-pub(super) fn si(n: u64) -> String {
-    let mut value = n as f64;
-    let mut prefix = "";
-    for next in [" k", " M", " G", " T"] {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1000.0;
-        prefix = next;
-    }
-    if prefix.is_empty() {
-        return n.to_string();
-    }
-    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.digits$}{prefix}")
-}
-
-/// `14100000` as `14.1 MB`.
-pub(super) fn bytes(n: u64) -> String {
-    let text = si(n);
-    if text.contains(' ') { format!("{text}B") } else { format!("{text} B") }
-}
+pub(super) use crate::numbers::{bytes, si};
 
 /// Rows with aligned columns, each line indented. A column is right-aligned if every cell below the first row starts with a digit or is a dash.
 pub(super) fn table(rows: &[Vec<String>], indent: &str) -> String {
@@ -66,24 +44,6 @@ pub(super) fn resolution(text: &str) -> Result<[usize; 2], String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_have_three_digits() {
-        let cases = [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1.00 k"),
-            (3_512_345, "3.51 M"),
-            (14_149_999, "14.1 M"),
-            (999_600, "1.00 M"),
-            (99_960, "100 k"),
-            (2_560_000_000, "2.56 G"),
-        ];
-        for (n, text) in cases {
-            assert_eq!(si(n), text);
-        }
-        assert_eq!((bytes(12), bytes(14_100_000)), ("12 B".to_string(), "14.1 MB".to_string()));
-    }
 
     #[test]
     fn tables_align() {

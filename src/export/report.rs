@@ -1,6 +1,6 @@
 //! The report of an export: what the summary prints and what `--json` holds, from one value.
 
-use super::{Lowered, Request, next};
+use super::{Lowered, Request, Rounding, next};
 use crate::check::{CheckReport, Outside};
 use crate::model::WeightSource;
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct Report {
     pub precision: Precision,
     /// The files.
     pub artifact: Written,
+    /// What rounding did to the constants.
+    pub rounding: Rounding,
     /// What each pass did, in order.
     pub passes: Vec<PassLine>,
     /// What the check found; absent if it did not run.
@@ -119,13 +121,22 @@ pub struct PassLine {
     pub before: usize,
     /// Run-time nodes after.
     pub after: usize,
+    /// Transposes and reshapes among them, before and after.
+    pub moves: [usize; 2],
     /// What could not be done and why.
     pub notes: Vec<String>,
 }
 
 impl From<&PassReport> for PassLine {
     fn from(r: &PassReport) -> Self {
-        PassLine { pass: r.pass.into(), rewrites: r.count, before: r.before, after: r.after, notes: r.notes.clone() }
+        PassLine {
+            pass: r.pass.into(),
+            rewrites: r.count,
+            before: r.before,
+            after: r.after,
+            moves: r.moves,
+            notes: r.notes.clone(),
+        }
     }
 }
 
@@ -200,6 +211,7 @@ impl Report {
                 parameters: summary.parameters,
                 macs: vitc_ir::cost::total_macs(graph),
             },
+            rounding: Rounding::of(graph, summary),
             passes: lowered.passes.iter().map(PassLine::from).collect(),
             check: None,
             expect: None,
