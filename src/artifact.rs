@@ -72,7 +72,7 @@ pub fn is_artifact(path: &Path) -> bool {
 
 /// Whether vitc wrote the artifact at `path`: its metadata say so. What cannot be read is not ours.
 pub fn written_by_vitc(path: &Path) -> bool {
-    Artifact::open(path).is_ok_and(|a| a.metadata.contains_key(metadata::VERSION_KEY))
+    Artifact::open(path).is_ok_and(|a| a.is_from_vitc())
 }
 
 impl Artifact {
@@ -82,6 +82,11 @@ impl Artifact {
     /// If it cannot be opened or is neither form.
     pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
         if path.is_dir() { Artifact::package(path) } else { Artifact::file(path) }
+    }
+
+    /// Whether vitc wrote it: its metadata say so.
+    pub fn is_from_vitc(&self) -> bool {
+        self.metadata.contains_key(metadata::VERSION_KEY)
     }
 
     fn file(path: &Path) -> Result<Artifact, ArtifactError> {

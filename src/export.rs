@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use vitc_exporters::coreml::{self, Interface};
-use vitc_exporters::onnx::{self, DataFile, OnnxOptions};
+use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
 use vitc_ir::{DType, Dim, Graph, Op, Output, Target};
@@ -384,12 +384,10 @@ impl Expectation {
 
 /// Data files of the artifact in the place that the staged one does not use: nobody needs them once it is replaced.
 fn data_files(place: &Path, staged: &Path) -> Vec<PathBuf> {
-    let of = |path: &Path| match path.is_file() && written_by_vitc(path) {
-        true => Artifact::open(path).map(|a| a.data_files).unwrap_or_default(),
-        false => Vec::new(),
-    };
-    let kept = of(staged);
-    of(place).into_iter().filter(|n| !kept.contains(n)).map(|n| place.with_file_name(n)).collect()
+    let open = |path: &Path| if path.is_file() { Artifact::open(path).ok() } else { None };
+    let Some(old) = open(place).filter(|a| a.is_from_vitc() && !a.data_files.is_empty()) else { return Vec::new() };
+    let kept = open(staged).map(|a| a.data_files).unwrap_or_default();
+    old.data_files.into_iter().filter(|n| !kept.contains(n)).map(|n| place.with_file_name(n)).collect()
 }
 
 /// The graph with probabilities for scores.
@@ -461,10 +459,9 @@ fn recipe(model: &ModelRequest) -> Vec<(String, String)> {
 /// model file never meets another export's data.
 fn write_onnx(lowered: &Lowered, metadata: &Metadata, staged: &Path) -> Result<Summary, ExportError> {
     let (graph, weights, target) = (&lowered.graph, lowered.model.weights.weights(), &lowered.target);
-    let options = OnnxOptions::default();
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(staged)?);
-    let summary = if onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
-        onnx::write(graph, weights, target, metadata, &options, &mut out)?
+    let mut out = File::create(staged)?; // the exporter buffers
+    if onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
+        onnx::write(graph, weights, target, metadata, &mut out)
     } else {
         let mut hash = blake3::Hasher::new();
         hash.update(graph.to_string().as_bytes());
@@ -475,12 +472,10 @@ fn write_onnx(lowered: &Lowered, metadata: &Metadata, staged: &Path) -> Result<S
         let location = format!("{stem}-{}.data", &hash.finalize().to_hex()[..8]);
         let mut data = BufWriter::with_capacity(1 << 20, File::create(staged.with_file_name(&location))?);
         let file = DataFile { location: &location, out: &mut data };
-        let summary = onnx::write_external(graph, weights, target, metadata, &options, &mut out, file)?;
+        let summary = onnx::write_external(graph, weights, target, metadata, &mut out, file)?;
         data.flush()?;
-        summary
-    };
-    out.flush()?;
-    Ok(summary)
+        Ok(summary)
+    }
 }
 
 /// Where the artifact of `model` goes.

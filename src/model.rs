@@ -10,6 +10,7 @@ use crate::arch::{self, ArchError, BuildOptions, Family, Head, Results, UnknownM
 use crate::checkpoint::{BoundWeights, CheckpointError, ModelConfig, SelectOptions, StrictError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use vitc_exporters::metadata::{Metadata, Preprocessing, WeightSource as Origin};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
@@ -94,6 +95,9 @@ impl ModelError {
     }
 }
 
+/// BLAKE3 of a checkpoint's bytes, in hexadecimal: asked for when the artifact is written, computed on a thread of its own meanwhile.
+pub type Digest = LazyLock<String, Box<dyn FnOnce() -> String + Send>>;
+
 /// Where a model's weights come from.
 #[derive(Debug)]
 pub enum WeightSource {
@@ -109,7 +113,7 @@ pub enum WeightSource {
         /// The file or folder.
         path: PathBuf,
         /// BLAKE3 of its bytes, in hexadecimal.
-        blake3: String,
+        blake3: Digest,
         /// What was recognised in it.
         found: Vec<String>,
         /// What it says about its model.
@@ -224,7 +228,7 @@ impl Model {
             WeightSource::Seeded { seed, .. } => Origin::Seeded { seed: *seed },
             WeightSource::Checkpoint { path, blake3, .. } => {
                 let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                Origin::Checkpoint { file, blake3: blake3.clone() }
+                Origin::Checkpoint { file, blake3: blake3.to_string() }
             }
         };
         Metadata { preprocessing: Some(self.preprocessing()), ..Metadata::new(self.variant.name, origin, precision) }

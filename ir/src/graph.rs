@@ -3,10 +3,10 @@
 //! Weights are values like any other: arithmetic on them (folding, merging, padding) is a node whose inputs are all constant. Nothing is
 //! computed until an artifact is emitted. Constant nodes are hash-consed when they are pushed, so equal constants are one node.
 
+use crate::index::{self, Index};
 use crate::infer::{ShapeError, infer};
 use crate::op::Op;
 use crate::ty::{DType, Shape, Type};
-use std::collections::HashMap;
 
 /// Index of a node in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,8 +83,10 @@ pub struct Graph {
     pub outputs: Vec<Output>,
     nodes: Vec<Node>,
     constant: Vec<bool>,
-    paths: HashMap<String, NodeId>,
-    interned: HashMap<(Op, Vec<Value>, Vec<Type>), NodeId>,
+    /// Every node, by its path.
+    paths: Index,
+    /// Constant nodes, by what they compute.
+    interned: Index,
 }
 
 impl Graph {
@@ -96,8 +98,8 @@ impl Graph {
             outputs: Vec::new(),
             nodes: Vec::new(),
             constant: Vec::new(),
-            paths: HashMap::new(),
-            interned: HashMap::new(),
+            paths: Index::default(),
+            interned: Index::default(),
         }
     }
 
@@ -158,7 +160,7 @@ impl Graph {
 
     /// The node with this path.
     pub fn find(&self, path: &str) -> Option<NodeId> {
-        self.paths.get(path).copied()
+        self.paths.find(index::hash(&path), |id| self.node(id).path == path)
     }
 
     /// Name of a value in the text form and in artifacts: the node's path, with `:i` behind it for outputs after the first.
@@ -190,17 +192,27 @@ impl Graph {
     fn insert(&mut self, op: Op, inputs: Vec<Value>, types: Vec<Type>, path: &str) -> NodeId {
         let constant =
             if inputs.is_empty() { op.is_constant_leaf() } else { inputs.iter().all(|&v| self.is_constant(v)) };
-        let id = NodeId(self.nodes.len() as u32);
-        let path = self.free_path(path);
         if constant {
-            let key = (op.clone(), inputs.clone(), types.clone());
-            match self.interned.entry(key) {
-                std::collections::hash_map::Entry::Occupied(e) => return *e.get(),
-                std::collections::hash_map::Entry::Vacant(e) => e.insert(id),
+            let equal = |id| {
+                let node = self.node(id);
+                node.op == op && node.inputs == inputs && node.types == types
             };
+            if let Some(known) = self.interned.find(content(&op, &inputs, &types), equal) {
+                return known;
+            }
         }
-        self.paths.insert(path.clone(), id);
-        self.nodes.push(Node { op, inputs, types, path });
+        let path = self.free_path(path);
+        self.append(Node { op, inputs, types, path }, constant)
+    }
+
+    /// Append a node that is not there yet, under a path that is free.
+    fn append(&mut self, node: Node, constant: bool) -> NodeId {
+        let id = NodeId(self.nodes.len() as u32);
+        if constant {
+            self.interned.insert(content(&node.op, &node.inputs, &node.types), id);
+        }
+        self.paths.insert(index::hash(&node.path.as_str()), id);
+        self.nodes.push(node);
         self.constant.push(constant);
         id
     }
@@ -214,9 +226,9 @@ impl Graph {
     /// Give a node another path and return the one it had. A path that is taken gets a suffix, as in [`Graph::push`].
     pub fn rename(&mut self, id: NodeId, path: &str) -> String {
         let old = std::mem::take(&mut self.nodes[id.0 as usize].path);
-        self.paths.remove(&old);
+        self.paths.remove(index::hash(&old.as_str()), id);
         let new = self.free_path(path);
-        self.paths.insert(new.clone(), id);
+        self.paths.insert(index::hash(&new.as_str()), id);
         self.nodes[id.0 as usize].path = new;
         old
     }
@@ -228,10 +240,10 @@ impl Graph {
     }
 
     fn free_path(&self, path: &str) -> String {
-        if !self.paths.contains_key(path) {
+        if self.find(path).is_none() {
             return path.to_string();
         }
-        (2..).map(|i| format!("{path}_{i}")).find(|p| !self.paths.contains_key(p)).expect("the naturals do not end")
+        (2..).map(|i| format!("{path}_{i}")).find(|p| self.find(p).is_none()).expect("the naturals do not end")
     }
 
     /// Number of times each node's outputs are read, by nodes or as a result of the model. Indexed by node, then output.
@@ -244,22 +256,30 @@ impl Graph {
         uses
     }
 
-    /// The same graph without nodes that no output needs. Inputs of the model stay.
-    pub fn pruned(&self) -> Graph {
+    /// The graph without nodes that no output needs. Inputs of the model stay.
+    pub fn pruned(self) -> Graph {
         let mut live = vec![false; self.nodes.len()];
-        let mut stack: Vec<NodeId> = self.outputs.iter().map(|o| o.value.node).collect();
+        let mut stack: Vec<NodeId> = self.inputs().map(|(id, _)| id).collect();
+        stack.extend(self.outputs.iter().map(|o| o.value.node));
         while let Some(id) = stack.pop() {
             if !std::mem::replace(&mut live[id.0 as usize], true) {
                 stack.extend(self.node(id).inputs.iter().map(|v| v.node));
             }
         }
-        let mut copy = Copier::new(self, self.stage);
-        for (id, node) in self.nodes() {
-            if live[id.0 as usize] || node.op == Op::Input {
-                copy.node(id);
+        if live.iter().all(|&l| l) {
+            return self;
+        }
+        let mut kept = Graph::new(self.name, self.stage);
+        let mut ids = vec![NodeId(0); live.len()];
+        let now = |ids: &[NodeId], v: Value| Value { node: ids[v.node.0 as usize], ..v };
+        for (old, (mut node, constant)) in self.nodes.into_iter().zip(self.constant).enumerate() {
+            if live[old] {
+                node.inputs.iter_mut().for_each(|v| *v = now(&ids, *v));
+                ids[old] = kept.append(node, constant);
             }
         }
-        copy.finish()
+        kept.outputs = self.outputs.into_iter().map(|o| Output { value: now(&ids, o.value), ..o }).collect();
+        kept
     }
 
     /// Weights that the graph asks for: key and type, each once, in order of first use.
@@ -277,6 +297,11 @@ impl Graph {
     }
 }
 
+/// Hash of what a node computes. The types follow from the operands, except those of leaves.
+fn content(op: &Op, inputs: &[Value], types: &[Type]) -> u64 {
+    index::hash(&(op, inputs, if inputs.is_empty() { types } else { &[] }))
+}
+
 /// Builds a new graph by walking an old one: what a pass is made of.
 ///
 /// A pass visits the old nodes in order and for each either copies it or pushes something else and declares what stands for the old outputs.
@@ -286,14 +311,25 @@ pub struct Copier<'a> {
     pub old: &'a Graph,
     /// The graph that grows.
     pub new: Graph,
-    map: Vec<Vec<Option<Value>>>,
+    /// Where the outputs of each old node begin in `map`.
+    first: Vec<usize>,
+    map: Vec<Option<Value>>,
 }
 
 impl<'a> Copier<'a> {
     /// Start with an empty new graph of the same name.
     pub fn new(old: &'a Graph, stage: Stage) -> Self {
-        let map = old.nodes.iter().map(|n| vec![None; n.types.len()]).collect();
-        Copier { old, new: Graph::new(old.name.clone(), stage), map }
+        let mut outputs = 0;
+        let mut first = Vec::with_capacity(old.len());
+        for node in &old.nodes {
+            first.push(outputs);
+            outputs += node.types.len();
+        }
+        Copier { old, new: Graph::new(old.name.clone(), stage), first, map: vec![None; outputs] }
+    }
+
+    fn place(&self, old: Value) -> usize {
+        self.first[old.node.0 as usize] + old.index as usize
     }
 
     /// What stands for an old value in the new graph.
@@ -301,12 +337,13 @@ impl<'a> Copier<'a> {
     /// # Panics
     /// If the value's node was neither copied nor replaced yet.
     pub fn get(&self, old: Value) -> Value {
-        self.map[old.node.0 as usize][old.index as usize].expect("operands are visited before their users")
+        self.map[self.place(old)].expect("operands are visited before their users")
     }
 
     /// Declare what stands for an old value.
     pub fn set(&mut self, old: Value, new: Value) {
-        self.map[old.node.0 as usize][old.index as usize] = Some(new);
+        let place = self.place(old);
+        self.map[place] = Some(new);
     }
 
     /// The new operands of an old node.
@@ -316,7 +353,7 @@ impl<'a> Copier<'a> {
 
     /// The new value of an old constant, copied with everything it is made of if it was not visited yet.
     pub fn constant(&mut self, old: Value) -> Value {
-        if self.map[old.node.0 as usize][old.index as usize].is_none() {
+        if self.map[self.place(old)].is_none() {
             assert!(self.old.is_constant(old), "only constants can be copied ahead of their turn");
             for &input in &self.old.node(old.node).inputs {
                 self.constant(input);
@@ -328,11 +365,12 @@ impl<'a> Copier<'a> {
 
     /// True if the node's outputs are declared already.
     pub fn is_done(&self, id: NodeId) -> bool {
-        self.map[id.0 as usize].iter().all(Option::is_some)
+        let first = self.place(id.into());
+        self.map[first..first + self.old.node(id).types.len()].iter().all(Option::is_some)
     }
 
     /// Copy a node with its path and declare its outputs; nothing happens if they are declared already. Result types are inferred
-    /// again from the new operands.
+    /// again where an operand's type changed.
     ///
     /// # Panics
     /// If the operator does not accept the new operands: the pass replaced a value by one of another shape.
@@ -342,7 +380,8 @@ impl<'a> Copier<'a> {
         }
         let node = self.old.node(id);
         let inputs = self.inputs(id);
-        let new = if inputs.is_empty() {
+        let unchanged = inputs.iter().zip(&node.inputs).all(|(&new, &old)| self.new.ty(new) == self.old.ty(old));
+        let new = if unchanged {
             self.new.insert(node.op.clone(), inputs, node.types.clone(), &node.path)
         } else {
             self.new.push(node.op.clone(), &inputs, &node.path).unwrap_or_else(|e| panic!("{e}"))

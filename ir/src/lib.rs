@@ -12,6 +12,7 @@ pub mod cost;
 pub mod eval;
 pub mod expand;
 pub mod graph;
+mod index;
 pub mod infer;
 pub mod net;
 pub mod op;

@@ -144,12 +144,11 @@ pub enum Spectral {
 /// The deploy form of a paper graph, and what each pass did.
 pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
     let mut pipeline = Pipeline::new(graph.clone());
-    loop {
-        let mut rewrites = 0;
-        for &(name, pass) in DEPLOY {
-            rewrites += pipeline.apply(name, pass);
-        }
-        if rewrites == 0 {
+    // How many passes in a row found nothing.
+    let mut idle = 0;
+    for &(name, pass) in DEPLOY.iter().cycle() {
+        idle = if pipeline.apply(name, pass) == 0 { idle + 1 } else { 0 };
+        if idle == DEPLOY.len() {
             break;
         }
     }
@@ -207,7 +206,9 @@ impl Pipeline {
         let count_of = |g: &Graph| (g.run_time_nodes().count(), g.run_time_nodes().filter(|(_, n)| is_move(n)).count());
         let (before, moves_before) = count_of(&self.graph);
         let Rewritten { graph, count, notes } = run(&self.graph);
-        self.graph = graph.pruned();
+        if count > 0 {
+            self.graph = graph.pruned();
+        }
         let (after, moves_after) = count_of(&self.graph);
         if count > 0 || self.report.iter().all(|r| r.pass != pass) {
             self.report.push(PassReport { pass, count, before, after, moves: [moves_before, moves_after], notes });

@@ -7,7 +7,7 @@ use super::tract::{self, Model, Request, Source};
 use std::path::{Path, PathBuf};
 use vitc_exporters::coreml;
 use vitc_exporters::metadata::{Metadata, WeightSource};
-use vitc_exporters::onnx::{self, OnnxOptions};
+use vitc_exporters::onnx;
 use vitc_ir::{Graph, Weights};
 
 /// One computation.
@@ -98,7 +98,6 @@ impl Side<'_> {
 fn encode(graph: &Graph, weights: &dyn Weights) -> Result<Vec<u8>, String> {
     let metadata = Metadata::new(&graph.name, WeightSource::Seeded { seed: 0 }, graph.precision());
     let mut bytes = Vec::new();
-    onnx::write(graph, weights, &spell::target(), &metadata, &OnnxOptions::default(), &mut bytes)
-        .map_err(|e| e.to_string())?;
+    onnx::write(graph, weights, &spell::target(), &metadata, &mut bytes).map_err(|e| e.to_string())?;
     Ok(bytes)
 }

@@ -6,7 +6,7 @@ use crate::arch::{self, BuildOptions};
 use std::fs::File;
 use tempfile::TempDir;
 use vitc_exporters::metadata::{Metadata, WeightSource};
-use vitc_exporters::onnx::{self, OnnxOptions};
+use vitc_exporters::onnx;
 use vitc_ir::eval::MemoryWeights;
 use vitc_ir::testing::{self, Rng, random_graph};
 use vitc_ir::{Stored, Target, WeightError};
@@ -40,7 +40,7 @@ impl Fixture {
         let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
         let path = self.folder.path().join("model.onnx");
         let mut file = File::create(&path).expect("creates");
-        onnx::write(&graph, weights, &target, &metadata, &OnnxOptions::default(), &mut file).expect("exports");
+        onnx::write(&graph, weights, &target, &metadata, &mut file).expect("exports");
         path
     }
 

@@ -179,7 +179,7 @@ impl Report {
         let weights = match &model.weights {
             WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
             WeightSource::Checkpoint { path, blake3, found, .. } => {
-                WeightsLine::Checkpoint { file: path.clone(), blake3: blake3.clone(), found: found.clone() }
+                WeightsLine::Checkpoint { file: path.clone(), blake3: blake3.to_string(), found: found.clone() }
             }
         };
         let single = |t: &Type| t.dtype == DType::F32;

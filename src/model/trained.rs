@@ -1,10 +1,11 @@
 //! A model from a checkpoint: recognise family, spelling and variant, decide resolution and classes, bind every tensor.
 
-use super::{Model, ModelError, ModelRequest, Named, WeightSource, choices};
+use super::{Digest, Model, ModelError, ModelRequest, Named, WeightSource, choices};
 use crate::arch::{self, BuildOptions, Family, Head, Results, Shapes};
 use crate::checkpoint::{self, Checkpoint, NameTable, Selected};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 use vitc_ir::Graph;
 
 /// The family that these names and shapes belong to, and whose spelling they are.
@@ -19,6 +20,7 @@ fn canonical(shapes: &Shapes, table: &NameTable) -> Shapes {
 
 pub(super) fn load(request: &ModelRequest, named: Option<Named>, path: &Path) -> Result<Model, ModelError> {
     let checkpoint = Checkpoint::open(path)?;
+    let blake3 = digest(checkpoint.clone());
     let selected = checkpoint.select(&|shapes| spelling(shapes).is_some(), &request.select)?;
     // A prefix that the user chose need not be recognised; then the named family must do.
     let recognised = spelling(&selected.shapes());
@@ -70,7 +72,7 @@ pub(super) fn load(request: &ModelRequest, named: Option<Named>, path: &Path) ->
         resolution,
         weights: WeightSource::Checkpoint {
             path: path.to_path_buf(),
-            blake3: checkpoint.blake3(),
+            blake3,
             found: found(&selected, table),
             config: Box::new(config),
             weights,
@@ -78,6 +80,12 @@ pub(super) fn load(request: &ModelRequest, named: Option<Named>, path: &Path) ->
         graph,
         notices,
     })
+}
+
+/// Starts hashing. Who asks before it is done waits.
+fn digest(checkpoint: Checkpoint) -> Digest {
+    let hashing = std::thread::spawn(move || checkpoint.blake3());
+    LazyLock::new(Box::new(|| hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
 }
 
 /// The variant asked for, or the one that the tensors agree with best. Both must be the same.

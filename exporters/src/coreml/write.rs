@@ -24,9 +24,6 @@ use vitc_ir::{DType, Graph, Target, Type, Value, Weights, cost};
 /// Constants of fewer elements stand in the model file, as the format's own tools do it.
 const BLOB_ELEMENTS: usize = 10;
 
-/// Bytes of constants that may wait for their turn.
-const BUDGET: usize = 64 << 20;
-
 /// Key by which Xcode offers to try a model on pictures.
 const PREVIEW_KEY: &str = "com.apple.coreml.model.preview.type";
 
@@ -79,7 +76,7 @@ pub fn write(
         kinds.insert(value, kind);
         Ok(())
     };
-    let report = eval::stream(graph, weights, &constants, BUDGET, &mut sink).map_err(|e| match e {
+    let report = eval::stream(graph, weights, &constants, &mut sink).map_err(|e| match e {
         StreamError::Eval(e) => ExportError::Constant(e),
         StreamError::Sink(e) => ExportError::Io(e),
     })?;

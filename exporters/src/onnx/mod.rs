@@ -16,4 +16,4 @@ mod write;
 pub use prost::bytes::Bytes;
 pub use read::{ENTRY_LIMIT, ITEM_LIMIT, Inspection, Port, ReadError, inspect};
 pub use text::text;
-pub use write::{DataFile, INLINE_LIMIT, OnnxOptions, size_of, write, write_external};
+pub use write::{DataFile, INLINE_LIMIT, size_of, write, write_external};

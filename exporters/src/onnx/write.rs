@@ -29,19 +29,6 @@ const GRAPH: u32 = 7;
 const INITIALIZER: u32 = 5;
 const RAW_DATA: u32 = 9;
 
-/// How to write.
-#[derive(Debug, Clone)]
-pub struct OnnxOptions {
-    /// Bytes that constants in flight may hold together: see [`vitc_ir::eval::stream`].
-    pub budget: usize,
-}
-
-impl Default for OnnxOptions {
-    fn default() -> Self {
-        OnnxOptions { budget: 64 << 20 }
-    }
-}
-
 /// A data file beside the model file.
 pub struct DataFile<'a> {
     /// Its name, relative to the model file.
@@ -60,10 +47,9 @@ pub fn write(
     weights: &dyn Weights,
     target: &Target,
     metadata: &Metadata,
-    options: &OnnxOptions,
     out: &mut dyn Write,
 ) -> Result<Summary, ExportError> {
-    emit(graph, weights, target, metadata, options, out, None)
+    emit(graph, weights, target, metadata, out, None)
 }
 
 /// Write `graph` as a model file and a data file, which holds the large constants. Readers find the data file by its
@@ -76,11 +62,10 @@ pub fn write_external(
     weights: &dyn Weights,
     target: &Target,
     metadata: &Metadata,
-    options: &OnnxOptions,
     out: &mut dyn Write,
     data: DataFile<'_>,
 ) -> Result<Summary, ExportError> {
-    emit(graph, weights, target, metadata, options, out, Some(data))
+    emit(graph, weights, target, metadata, out, Some(data))
 }
 
 /// Bytes of the file that [`write`] would make.
@@ -97,7 +82,6 @@ fn emit(
     weights: &dyn Weights,
     target: &Target,
     metadata: &Metadata,
-    options: &OnnxOptions,
     out: &mut dyn Write,
     mut data: Option<DataFile<'_>>,
 ) -> Result<Summary, ExportError> {
@@ -145,7 +129,7 @@ fn emit(
         }
         Ok(())
     };
-    let report = eval::stream(graph, weights, &values, options.budget, &mut sink).map_err(|e| match e {
+    let report = eval::stream(graph, weights, &values, &mut sink).map_err(|e| match e {
         StreamError::Eval(e) => ExportError::Constant(e),
         StreamError::Sink(e) => ExportError::Io(e),
     })?;

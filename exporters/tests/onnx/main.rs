@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use samples::{Hashed, Variant, random, samples};
 use std::collections::{BTreeMap, HashSet};
 use vitc_exporters::metadata::WeightSource;
-use vitc_exporters::onnx::{DataFile, OnnxOptions, inspect, size_of, text, write, write_external};
+use vitc_exporters::onnx::{DataFile, inspect, size_of, text, write, write_external};
 use vitc_exporters::{ExportError, Metadata};
 use vitc_ir::{DType, Dim, Graph, Op, Target};
 
@@ -30,9 +30,9 @@ fn variants() -> Vec<Variant> {
 
 fn emit(graph: &Graph, opset: u32) -> Vec<u8> {
     let mut file = Vec::new();
-    let options = OnnxOptions::default();
+
     let target = Target::onnx(opset);
-    let summary = write(graph, &Hashed, &target, &metadata(graph.precision()), &options, &mut file).expect("writes");
+    let summary = write(graph, &Hashed, &target, &metadata(graph.precision()), &mut file).expect("writes");
     assert_eq!(summary.bytes, file.len() as u64);
     assert_eq!(size_of(graph, &target, &metadata(graph.precision())).expect("sizes"), file.len() as u64);
     file
@@ -130,10 +130,9 @@ fn a_data_file_holds_what_the_model_file_says() {
     let inline = ModelProto::parse_from_bytes(&emit(&graph, 17)).expect("decodes");
     let (mut file, mut data) = (Vec::new(), Vec::new());
     let place = DataFile { location: "wide.onnx.data", out: &mut data };
-    let options = OnnxOptions::default();
+
     let target = Target::onnx(17);
-    let summary =
-        write_external(&graph, &Hashed, &target, &metadata(DType::F32), &options, &mut file, place).expect("writes");
+    let summary = write_external(&graph, &Hashed, &target, &metadata(DType::F32), &mut file, place).expect("writes");
     assert_eq!(summary.bytes, (file.len() + data.len()) as u64);
     let model = ModelProto::parse_from_bytes(&file).expect("decodes");
     let folder = folder();
@@ -209,9 +208,9 @@ fn a_constant_that_overflows_half_precision_is_named() {
     let w = net.push("fc.half", Op::Cast { to: DType::F16 }, &[w]);
     let y = net.push("fc", Op::Binary(vitc_ir::BinaryKind::Mul), &[x, w]);
     graph.outputs.push(vitc_ir::Output { name: "logits".into(), value: y });
-    let (target, options) = (Target::onnx(17), OnnxOptions::default());
+    let target = Target::onnx(17);
     let mut file = Vec::new();
-    let error = write(&graph, &Hashed, &target, &metadata(DType::F16), &options, &mut file).expect_err("1e6 > 65504");
+    let error = write(&graph, &Hashed, &target, &metadata(DType::F16), &mut file).expect_err("1e6 > 65504");
     assert!(matches!(&error, ExportError::Constant(_)) && error.to_string().contains("fc.half"), "{error}");
 }
 

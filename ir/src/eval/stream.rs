@@ -19,9 +19,17 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of values in flight that keep every core busy while a file is written; more only costs memory.
+const BUDGET: usize = 8 << 20;
 
 /// Elements that one thread computes at a time; larger constants are shared between threads.
 const PIECE: usize = 1 << 18;
+
+/// Bytes of a buffer that is kept for another value: the allocator gives memory of this size back to the system and has to fetch it anew. Larger
+/// ones are rare, and kept they would add to the peak.
+const SPARE: std::ops::Range<usize> = 64 << 10..4 << 20;
 
 /// What rounding did to one constant.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -79,7 +87,7 @@ pub enum StreamError<E> {
 pub type Sink<'a, E> = dyn FnMut(usize, &[u8]) -> Result<(), E> + 'a;
 
 /// Compute the constants `values` and hand each to `sink` once, in order: its position in `values` and the
-/// little-endian bytes of its elements in its declared type, row-major. At most `budget` bytes of values wait for
+/// little-endian bytes of its elements in its declared type, row-major. At most [`BUDGET`] bytes of values wait for
 /// delivery, or one value.
 ///
 /// # Errors
@@ -89,13 +97,12 @@ pub fn stream<E>(
     graph: &Graph,
     weights: &dyn Weights,
     values: &[Value],
-    budget: usize,
     sink: &mut Sink<'_, E>,
 ) -> Result<StreamReport, StreamError<E>> {
-    stream_with(graph, weights, values, budget, WIDE_LIMIT, sink)
+    stream_with(graph, weights, values, BUDGET, WIDE_LIMIT, sink)
 }
 
-/// [`stream`] with the size from which values are not kept in f64.
+/// [`stream`] with another budget and another size from which values are not kept in f64.
 pub(super) fn stream_with<E>(
     graph: &Graph,
     weights: &dyn Weights,
@@ -108,7 +115,7 @@ pub(super) fn stream_with<E>(
         return Err(EvalError::NotConstant { path: graph.value_name(v) }.into());
     }
     let (plan, roots) = Plan::new(graph, weights, values, limit);
-    let emission = Emission { graph, weights, plan };
+    let emission = Emission { graph, weights, plan, spare: Mutex::default() };
     let cost = |i: usize| graph.ty(values[i]).bytes() + roots[i].working_bytes;
     let cancelled = AtomicBool::new(false);
     let mut report = StreamReport::default();
@@ -135,7 +142,10 @@ pub(super) fn stream_with<E>(
             }
             let delivered = match early.remove(&i).expect("it has arrived") {
                 Ok(emitted) => match sink(i, emitted.bytes()) {
-                    Ok(()) => Ok(emitted.stats),
+                    Ok(()) => {
+                        emission.reuse(emitted.data);
+                        Ok(emitted.stats)
+                    }
                     Err(e) => Err(StreamError::Sink(e)),
                 },
                 Err(e) => Err(StreamError::Eval(e)),
@@ -194,9 +204,33 @@ struct Emission<'a> {
     graph: &'a Graph,
     weights: &'a dyn Weights,
     plan: Plan<'a>,
+    /// Buffers of values that were delivered: fresh memory costs more than what is written to it.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl<'a> Emission<'a> {
+    /// A buffer of `length` bytes, whatever they are: the smallest spare one that is large enough, else a new one.
+    fn buffer(&self, length: usize) -> Vec<u8> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = (0..spare.len()).filter(|&i| spare[i].capacity() >= length);
+        let mut buffer = match fitting.min_by_key(|&i| spare[i].capacity()) {
+            Some(i) if SPARE.contains(&length) => spare.swap_remove(i),
+            _ => Vec::with_capacity(length),
+        };
+        drop(spare);
+        buffer.resize(length, 0);
+        buffer
+    }
+
+    /// Take a delivered value's buffer back.
+    fn reuse(&self, data: Data<'_>) {
+        if let Data::Computed(buffer) = data
+            && SPARE.contains(&buffer.capacity())
+        {
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+    }
+
     fn emit(&self, value: Value, root: &Root) -> Result<Emitted<'a>, EvalError> {
         let dtype = self.graph.ty(value).dtype;
         let opened = self.plan.open(root)?;
@@ -214,7 +248,7 @@ impl<'a> Emission<'a> {
             let (held, index) = opened.cell(source);
             return Ok(Emitted { data: Data::Stored(held, index, range), stats });
         }
-        let mut bytes = vec![0; elements * dtype.bytes()];
+        let mut bytes = self.buffer(elements * dtype.bytes());
         let mut pieces = Vec::new();
         let mut rest = bytes.as_mut_slice();
         for piece in program.pieces(PIECE) {
