@@ -266,7 +266,7 @@ fn weights_that_are_stored_as_read_are_handed_on() {
     let stored = weights.weight("w", 24).unwrap();
     let address = stored.bytes.as_ptr() as usize;
     let mut seen = Vec::new();
-    let report = stream(&g, &weights, &[w, view, part], 0, &mut |_, bytes| {
+    let report = stream(&g, &weights, &[w, view, part], &mut |_, bytes| {
         seen.push((bytes.as_ptr() as usize - address, bytes.len()));
         Ok::<(), Infallible>(())
     })
@@ -283,7 +283,7 @@ fn f16_statistics() {
     let half = net.push("half", Op::Cast { to: DType::F16 }, &[w]);
     let bits = |weights: &MemoryWeights| {
         let mut result = Vec::new();
-        let report = stream(&g, weights, &[half], 0, &mut |_, bytes| {
+        let report = stream(&g, weights, &[half], &mut |_, bytes| {
             result = bytes.to_vec();
             Ok::<(), Infallible>(())
         });
@@ -313,7 +313,7 @@ fn what_is_not_finite_is_refused_with_key_and_path() {
     let root = net.unary("root", UnaryKind::Sqrt, s);
     let refuse = |w: [f32; 3], s: [f32; 3], v: Value| {
         let weights: MemoryWeights = [("w", w.to_vec()), ("s", s.to_vec())].into_iter().collect();
-        match stream(&g, &weights, &[v], 0, &mut |_, _| Ok::<(), Infallible>(())) {
+        match stream(&g, &weights, &[v], &mut |_, _| Ok::<(), Infallible>(())) {
             Err(StreamError::Eval(e)) => e,
             other => panic!("{other:?}"),
         }
@@ -355,7 +355,7 @@ fn look_ahead_stays_within_the_budget() {
     let values: Vec<Value> = (0..64).map(|i| net.weight(format!("w{i}"), &[1000])).collect();
     let alive = std::sync::Arc::new(AtomicUsize::new(0));
     let weights = Counting { alive: alive.clone(), peak: AtomicUsize::new(0) };
-    stream(&g, &weights, &values, 10_000, &mut |_, bytes| {
+    stream_with(&g, &weights, &values, 10_000, usize::MAX, &mut |_, bytes| {
         std::thread::sleep(std::time::Duration::from_millis(1));
         alive.fetch_sub(bytes.len(), Ordering::SeqCst);
         Ok::<(), Infallible>(())
@@ -369,7 +369,7 @@ fn look_ahead_stays_within_the_budget() {
 fn a_failing_receiver_ends_the_stream() {
     let (g, weights, values) = random_constants(&mut Rng::new(1), 25);
     let mut calls = 0;
-    let result = stream(&g, &weights, &values, 1 << 20, &mut |i, _| {
+    let result = stream(&g, &weights, &values, &mut |i, _| {
         calls += 1;
         if i == 3 { Err("disk full") } else { Ok(()) }
     });
