@@ -6,8 +6,11 @@ use crate::export::Port;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use vitc_exporters::coreml::{self, InputForm};
+use vitc_exporters::coreml;
 use vitc_exporters::{metadata, onnx};
+
+/// Key of the names of the classes, as a JSON list, where the format has no place for them.
+pub const LABELS_KEY: &str = "labels";
 
 /// What an artifact says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +31,9 @@ pub struct Artifact {
     pub outputs: Vec<Port>,
     /// Keys and values.
     pub metadata: BTreeMap<String, String>,
+    /// Names of the classes, in the order of the scores.
+    #[serde(skip)]
+    pub labels: Option<Vec<String>>,
     /// Names of the files beside it that hold constants.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data_files: Vec<String>,
@@ -105,6 +111,7 @@ impl Artifact {
             },
             None => Port { name: p.name, dtype: p.ty, shape: String::new() },
         };
+        let metadata: BTreeMap<String, String> = found.metadata.into_iter().collect();
         Ok(Artifact {
             format: format!("ONNX opset {}, IR {}", found.opset, found.ir_version),
             bytes,
@@ -113,17 +120,15 @@ impl Artifact {
             parameters: found.parameters,
             inputs: found.inputs.into_iter().map(port).collect(),
             outputs: found.outputs.into_iter().map(port).collect(),
-            metadata: found.metadata.into_iter().collect(),
+            labels: listed(&metadata),
+            metadata,
             data_files,
         })
     }
 
     fn package(path: &Path) -> Result<Artifact, ArtifactError> {
         let found = coreml::read(path).map_err(|source| ArtifactError::CoreMl { path: path.to_path_buf(), source })?;
-        let (mut inputs, outputs) = Port::of(&found.graph);
-        if found.interface.input == InputForm::Image {
-            inputs.iter_mut().for_each(|p| p.dtype = "image".into());
-        }
+        let (inputs, outputs) = Port::behind(&found.interface, &found.graph);
         Ok(Artifact {
             format: format!("ML Program for iOS {}", found.release.ios),
             bytes: found.bytes,
@@ -132,10 +137,16 @@ impl Artifact {
             parameters: vitc_ir::cost::parameters(&found.graph),
             inputs,
             outputs,
+            labels: found.interface.labels.or_else(|| listed(&found.metadata)),
             metadata: found.metadata,
             data_files: Vec::new(),
         })
     }
+}
+
+/// The names of the classes in an entry.
+fn listed(metadata: &BTreeMap<String, String>) -> Option<Vec<String>> {
+    serde_json::from_str(metadata.get(LABELS_KEY)?).ok()
 }
 
 /// Whether a data file's name stays in the artifact's folder.

@@ -12,19 +12,22 @@ mod rounding;
 pub use report::{PassLine, Port, Precision, Report, WeightsLine, Written};
 pub use rounding::{Rounded, Rounding};
 
-use crate::arch::{Head, Results};
-use crate::artifact::{Artifact, written_by_vitc};
+use crate::arch::Results;
+use crate::artifact::{Artifact, LABELS_KEY, written_by_vitc};
 use crate::check::{self, CheckError, Effort, Outside, npy};
+use crate::interface::{self, Around};
 use crate::model::{Model, ModelError, ModelRequest};
 use crate::place::{Form, PlaceError, Staging, advice};
+use crate::recipe;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use vitc_exporters::coreml::{self, Interface};
+use vitc_exporters::coreml::{self, CLASS_LABEL, CLASS_PROBABILITIES, InputForm, Interface};
+use vitc_exporters::metadata::Preprocessing;
 use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
-use vitc_ir::{DType, Dim, Graph, Op, Output, Target};
+use vitc_ir::{DType, Dim, Graph, Target};
 use vitc_passes::{LowerOptions, PassReport, Spectral, TalkingHeads};
 
 /// Something that happens on the road.
@@ -86,6 +89,18 @@ impl Kind {
     }
 }
 
+/// Where the names of the classes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Labels {
+    /// The checkpoint's folder, if it has some.
+    #[default]
+    Checkpoint,
+    /// A file, one name a line.
+    File(PathBuf),
+    /// Nowhere: there are none.
+    Omit,
+}
+
 /// Everything an export may be asked.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -113,12 +128,22 @@ pub struct Request {
     pub expect: Option<Expectation>,
     /// Folder for the check's inputs and reference outputs.
     pub save_io: Option<PathBuf>,
+    /// What the artifact takes: normalised values, or pixels in 0..255 (for CoreML a picture).
+    pub input: InputForm,
+    /// Name of the input; `None` for `image`.
+    pub input_name: Option<String>,
+    /// Names of the outputs; one name for several is numbered. Empty for the model's own.
+    pub output_names: Vec<String>,
+    /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
+    pub mean: Option<[f64; 3]>,
+    /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
+    pub std: Option<[f64; 3]>,
     /// Return probabilities instead of scores.
     pub softmax: bool,
     /// Leave an artifact that failed its check as `<output>.failed`.
     pub keep_failed: bool,
-    /// A file with the names of the classes, one a line; `None` for those that the checkpoint's folder has, if any.
-    pub labels: Option<PathBuf>,
+    /// Names of the classes.
+    pub labels: Labels,
     /// Who made the model.
     pub author: Option<String>,
     /// Licence of the weights.
@@ -145,9 +170,14 @@ impl Request {
             check: Some(Effort::default()),
             expect: None,
             save_io: None,
+            input: InputForm::Tensor,
+            input_name: None,
+            output_names: Vec::new(),
+            mean: None,
+            std: None,
             softmax: false,
             keep_failed: false,
-            labels: None,
+            labels: Labels::default(),
             author: None,
             license: None,
             description: None,
@@ -242,6 +272,12 @@ pub struct Lowered {
     pub target: Target,
     /// What the graph does not say about the interface.
     pub interface: Interface,
+    /// How a picture becomes the input.
+    pub preprocessing: Preprocessing,
+    /// Probabilities stand for scores.
+    pub probabilities: bool,
+    /// Names of the classes.
+    pub labels: Option<Vec<String>>,
     /// The deploy graph.
     pub deploy: Graph,
     /// The target graph.
@@ -265,28 +301,50 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
             "--batch dynamic: {why}\n  export one package per batch size: --batch 1, --batch 8"
         )));
     }
+    let package = matches!(request.kind, Kind::CoreMl { .. });
+    let names = request.input_name.iter().map(|n| ("--input-name", n));
+    for (flag, name) in names.chain(request.output_names.iter().map(|n| ("--output-name", n))) {
+        interface::check_name(name, package).map_err(|what| Error::Usage(format!("{flag}: {what}")))?;
+    }
+    let picture = package && request.input == InputForm::Image;
+    if picture && request.model.batch != Dim::Fixed(1) {
+        let why = "a CoreML image is one picture";
+        return Err(Error::Usage(format!("--input image: {why}\n  use --batch 1, or --input tensor for a batch")));
+    }
     watch(Event::Step("reading the model"));
     let model = Model::load(&request.model)?;
     let mut notices = model.notices.clone();
     let mut target = request.kind.target();
     let precision = request.precision.unwrap_or_else(|| target.default_precision());
+    let preprocessing = preprocessing(request, &model);
+    let labels = labels(request, &model)?;
+    let classifier = package && labels.is_some() && classifier(request, &mut notices)?;
 
     watch(Event::Step("running the passes"));
-    let interfaced = if request.softmax { Some(with_softmax(&model.graph)?) } else { None };
-    let (deploy, mut passes) = vitc_passes::deploy(interfaced.as_ref().unwrap_or(&model.graph));
+    let probabilities = request.softmax || classifier;
+    let around = Around {
+        pixels: preprocessing.normalised_inside.then_some(&preprocessing),
+        probabilities,
+        input_name: request.input_name.as_deref(),
+        output_names: &request.output_names,
+    };
+    let (deploy, mut passes) = vitc_passes::deploy(&interface::around(&model.graph, around).map_err(Error::Usage)?);
     let options = LowerOptions {
         attention: request.attention,
         spectral: request.spectral,
         talking_heads: request.talking_heads,
+        // Pictures are f32 in a package, and so are probabilities in front of labels.
+        input: if picture { DType::F32 } else { request.interface },
+        output: if classifier { DType::F32 } else { request.interface },
         ..LowerOptions::new(precision, request.interface)
     };
     let (graph, lowering) = vitc_passes::lower(&deploy, &target, &options);
     passes.extend(lowering);
 
-    let labels = labels(request, &model)?;
     let interface = Interface {
-        input_description: model.preprocessing().describe(),
-        labels: labels.clone(),
+        input: if picture { InputForm::Image } else { InputForm::Tensor },
+        input_description: preprocessing.describe(),
+        labels: labels.clone().filter(|_| classifier),
         ..Interface::default()
     };
     if let (Kind::CoreMl { ios }, Format::CoreMl { ios: chosen }) = (request.kind, &mut target.format) {
@@ -308,7 +366,19 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     for notice in &notices {
         watch(Event::Notice(notice));
     }
-    Ok(Lowered { model, target, interface, deploy, graph, passes, precision, notices })
+    Ok(Lowered {
+        model,
+        target,
+        interface,
+        preprocessing,
+        probabilities,
+        labels,
+        deploy,
+        graph,
+        passes,
+        precision,
+        notices,
+    })
 }
 
 /// The whole road. The artifact is in its place when this returns `Ok`.
@@ -334,7 +404,7 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
     if let Some(effort) = request.check {
         watch(Event::Step("checking the artifact"));
         let options = check::Options {
-            probabilities: request.softmax,
+            probabilities: lowered.probabilities,
             effort,
             save_io: request.save_io.clone(),
             ..check::Options::new(metadata.preprocessing.clone())
@@ -390,69 +460,82 @@ fn data_files(place: &Path, staged: &Path) -> Vec<PathBuf> {
     old.data_files.into_iter().filter(|n| !kept.contains(n)).map(|n| place.with_file_name(n)).collect()
 }
 
-/// The graph with probabilities for scores.
-fn with_softmax(graph: &Graph) -> Result<Graph, Error> {
-    let [scores] = &graph.outputs[..] else {
-        return Err(Error::Usage("--softmax: the model returns no class scores\n  leave it out".into()));
-    };
-    let (value, axis) = (scores.value, graph.shape(scores.value).rank() - 1);
-    let mut graph = graph.clone();
-    let node = graph.push(Op::Softmax { axis }, &[value], "probabilities").map_err(|e| Error::Usage(e.to_string()))?;
-    graph.outputs = vec![Output { name: "probabilities".into(), value: node.into() }];
-    Ok(graph)
+/// How a picture becomes the input: what the user says before what the model says.
+fn preprocessing(request: &Request, model: &Model) -> Preprocessing {
+    let own = model.preprocessing();
+    Preprocessing {
+        mean: request.mean.unwrap_or(own.mean),
+        std: request.std.unwrap_or(own.std),
+        normalised_inside: request.input == InputForm::Image,
+        ..own
+    }
 }
 
 /// Names of the classes: the user's, else the checkpoint's, if the model classifies.
 fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
-    if request.model.results != Results::Logits {
-        return Ok(None);
-    }
     let scores = model.graph.outputs.first().and_then(|o| model.graph.shape(o.value).0.last()?.fixed());
-    let Some(path) = &request.labels else {
-        let said = model.weights.config().and_then(|c| c.labels.clone());
-        return Ok(said.filter(|l| Some(l.len()) == scores));
+    let scores = scores.filter(|_| interface::classifies(&model.graph));
+    let path = match &request.labels {
+        Labels::Omit => return Ok(None),
+        Labels::Checkpoint => {
+            let said = model.weights.config().and_then(|c| c.labels.clone());
+            return Ok(said.filter(|l| Some(l.len()) == scores));
+        }
+        Labels::File(path) => path,
     };
     let wrong = |what: String| Error::Labels { path: path.clone(), what };
     let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
     let labels: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
     match scores {
-        Some(n) if n != labels.len() => Err(wrong(format!(
+        Some(n) if n == labels.len() => Ok(Some(labels)),
+        Some(n) => Err(wrong(format!(
             "has {} names, and the model has {n} classes\n  give one name a line, in the order of the scores",
             labels.len()
         ))),
-        _ => Ok(Some(labels)),
+        None => Err(Error::Usage("--labels: the model returns no class scores\n  leave it out".into())),
     }
 }
 
-/// What the artifact says about itself. A package holds its labels where the system looks for them, an ONNX file in an entry.
+/// Whether a package with labels answers with a label: for one picture, and where the user names no other output.
+fn classifier(request: &Request, notices: &mut Vec<String>) -> Result<bool, Error> {
+    let out = "leave the labels out with --no-labels";
+    if !request.output_names.is_empty() {
+        let why = format!("a package with labels answers with {CLASS_LABEL} and {CLASS_PROBABILITIES}");
+        return Err(Error::Usage(format!("--output-name: {why}\n  leave it out, or {out}")));
+    }
+    let alone = request.model.batch == Dim::Fixed(1);
+    match &request.labels {
+        Labels::File(_) if !alone => {
+            let why = "a package that answers with a label takes one picture";
+            Err(Error::Usage(format!("--labels: {why}\n  use --batch 1, or leave --labels out")))
+        }
+        _ => {
+            if !alone {
+                notices.push("the package returns scores for its batch; its labels are in the metadata only".into());
+            }
+            Ok(alone)
+        }
+    }
+}
+
+/// What the artifact says about itself. A classifier holds its labels where the system looks for them, anything else in an entry.
 fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     let mut metadata = lowered.model.metadata(lowered.precision);
+    metadata.preprocessing = Some(lowered.preprocessing.clone());
     metadata.author = request.author.clone();
     metadata.license = request.license.clone();
     metadata.description = request.description.clone();
-    metadata.extra = recipe(&request.model);
-    metadata.extra.extend(request.extra.iter().cloned());
-    if let (Form::File, Some(labels)) = (request.kind.form(), &lowered.interface.labels) {
-        metadata.extra.push(("labels".into(), serde_json::json!(labels).to_string()));
-    }
-    metadata
-}
-
-/// Key of the classifier that the artifact was made with, if not all of them.
-pub const HEAD_KEY: &str = "vitc.head";
-
-/// In front of the name of a choice, the key of its value.
-pub const CHOICE_KEY: &str = "vitc.choice.";
-
-/// What of the request a later check must know to build the same model.
-fn recipe(model: &ModelRequest) -> Vec<(String, String)> {
-    let head = match model.head {
-        Head::Average => None,
-        Head::Class => Some("head"),
-        Head::Distillation => Some("dist_head"),
+    // A checkpoint without a classifier gives features where scores were asked for.
+    let results = match request.model.results {
+        Results::Logits if !interface::classifies(&lowered.model.graph) => Results::Features,
+        results => results,
     };
-    let head = head.map(|h| (HEAD_KEY.to_string(), h.to_string()));
-    head.into_iter().chain(model.choices.iter().map(|(k, v)| (format!("{CHOICE_KEY}{k}"), v.clone()))).collect()
+    metadata.extra = recipe::entries(&request.model, results, lowered.probabilities);
+    if let (None, Some(labels)) = (&lowered.interface.labels, &lowered.labels) {
+        metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
+    }
+    metadata.extra.extend(request.extra.iter().cloned());
+    metadata
 }
 
 /// Write an ONNX file, and above the format's limit a data file beside it. Its name carries a hash of what decides its content, so that a

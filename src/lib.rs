@@ -9,8 +9,12 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod export;
+pub mod interface;
 pub mod model;
 pub mod nearest;
 mod numbers;
+#[cfg(feature = "run")]
+pub mod picture;
 pub mod place;
+pub mod recipe;
 pub mod stages;

@@ -215,14 +215,14 @@ impl Model {
         let said = self.weights.config().cloned().unwrap_or_default();
         Preprocessing {
             mean: said.mean.unwrap_or(p.mean),
-            std: said.std.unwrap_or(p.std),
+            std: said.std.filter(|s| s.iter().all(|x| *x > 0.0)).unwrap_or(p.std),
             crop: said.crop_pct.unwrap_or(p.crop),
             interpolation: said.interpolation.unwrap_or_else(|| p.interpolation.into()),
             normalised_inside: false,
         }
     }
 
-    /// What the artifact says about itself.
+    /// What the artifact says about the model and its weights.
     pub fn metadata(&self, precision: DType) -> Metadata {
         let origin = match &self.weights {
             WeightSource::Seeded { seed, .. } => Origin::Seeded { seed: *seed },
@@ -231,7 +231,7 @@ impl Model {
                 Origin::Checkpoint { file, blake3: blake3.to_string() }
             }
         };
-        Metadata { preprocessing: Some(self.preprocessing()), ..Metadata::new(self.variant.name, origin, precision) }
+        Metadata::new(self.variant.name, origin, precision)
     }
 }
 

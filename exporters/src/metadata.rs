@@ -4,6 +4,7 @@
 //! Invariant: the text depends on nothing but the fields, so equal exports give equal bytes (no date, no host, no
 //! path).
 
+use std::collections::BTreeMap;
 use vitc_ir::DType;
 
 /// Version of vitc that this crate belongs to.
@@ -11,6 +12,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Key whose presence tells that vitc wrote the artifact.
 pub const VERSION_KEY: &str = "vitc.version";
+
+/// In front of the keys of [`Preprocessing`].
+const ENTRY: &str = "preprocessing.";
+
+/// Who normalises.
+const INSIDE: &str = "inside the model";
+const OUTSIDE: &str = "by the caller";
 
 /// Where the weights come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +48,8 @@ pub struct Preprocessing {
     pub crop: f64,
     /// Interpolation of the resize: `bicubic`, `bilinear`.
     pub interpolation: String,
-    /// The artifact subtracts and divides itself, so it takes pixels in 0..1; else the caller does.
+    /// The artifact subtracts and divides itself, so it takes pixels in 0..255; else the caller scales them to 0..1, subtracts
+    /// and divides.
     pub normalised_inside: bool,
 }
 
@@ -48,10 +57,30 @@ impl Preprocessing {
     /// Smallest and largest value that a channel of the input can take.
     pub fn input_range(&self) -> [f64; 2] {
         if self.normalised_inside {
-            return [0.0, 1.0];
+            return [0.0, 255.0];
         }
         let bound = |pixel: f64| (0..3).map(move |c| (pixel - self.mean[c]) / self.std[c]);
         [bound(0.0).fold(f64::INFINITY, f64::min), bound(1.0).fold(f64::NEG_INFINITY, f64::max)]
+    }
+
+    /// What the entries of an artifact say, if they say it all.
+    pub fn read(entries: &BTreeMap<String, String>) -> Option<Preprocessing> {
+        let entry = |key: &str| entries.get(&format!("{ENTRY}{key}")).map(String::as_str);
+        let triple = |key: &str| {
+            let numbers: Option<Vec<f64>> = entry(key)?.split(',').map(|x| x.parse().ok()).collect();
+            numbers?.try_into().ok().filter(|v: &[f64; 3]| v.iter().all(|x| x.is_finite()))
+        };
+        Some(Preprocessing {
+            mean: triple("mean")?,
+            std: triple("std").filter(|s| s.iter().all(|x| *x > 0.0))?,
+            crop: entry("crop")?.parse().ok().filter(|c| *c > 0.0 && *c <= 1.0)?,
+            interpolation: entry("interpolation")?.to_string(),
+            normalised_inside: match entry("normalisation")? {
+                INSIDE => true,
+                OUTSIDE => false,
+                _ => return None,
+            },
+        })
     }
 
     /// One sentence for a person: what the input holds.
@@ -59,7 +88,7 @@ impl Preprocessing {
         let Preprocessing { crop, interpolation, .. } = self;
         let frame = format!("RGB, {interpolation} resize, centre crop {crop}");
         if self.normalised_inside {
-            format!("{frame}, pixels scaled to 0..1; the model normalises them")
+            format!("{frame}, pixels in 0..255; the model normalises them")
         } else {
             format!("{frame}, pixels scaled to 0..1, minus mean [{}], over std [{}]", list(&self.mean), list(&self.std))
         }
@@ -129,14 +158,14 @@ impl Metadata {
         }
         put("vitc.precision", self.precision.to_string());
         if let Some(p) = &self.preprocessing {
-            put("preprocessing.mean", list(&p.mean));
-            put("preprocessing.std", list(&p.std));
-            put("preprocessing.crop", p.crop.to_string());
-            put("preprocessing.interpolation", p.interpolation.clone());
-            let place = if p.normalised_inside { "inside the model" } else { "by the caller" };
-            put("preprocessing.normalisation", place.into());
+            let mut put = |key: &str, value: String| put(&format!("{ENTRY}{key}"), value);
+            put("mean", list(&p.mean));
+            put("std", list(&p.std));
+            put("crop", p.crop.to_string());
+            put("interpolation", p.interpolation.clone());
+            put("normalisation", if p.normalised_inside { INSIDE } else { OUTSIDE }.into());
             let [lo, hi] = p.input_range();
-            put("preprocessing.input_range", format!("{lo:.4},{hi:.4}"));
+            put("input_range", format!("{lo:.4},{hi:.4}"));
         }
         for (i, decision) in self.decisions.iter().enumerate() {
             put(&format!("vitc.decision.{}", i + 1), decision.clone());
@@ -206,11 +235,28 @@ mod tests {
     }
 
     #[test]
+    fn preprocessing_is_read_back() {
+        for inside in [false, true] {
+            let mut metadata = sample();
+            metadata.preprocessing.as_mut().expect("sample has preprocessing").normalised_inside = inside;
+            let entries: BTreeMap<String, String> = metadata.entries().into_iter().collect();
+            assert_eq!(Preprocessing::read(&entries), metadata.preprocessing);
+            for (key, bad) in
+                [("mean", "1,2"), ("mean", "1,2,NaN"), ("std", "1,0,1"), ("crop", "2"), ("normalisation", "?")]
+            {
+                let mut entries = entries.clone();
+                entries.insert(format!("preprocessing.{key}"), bad.into());
+                assert_eq!(Preprocessing::read(&entries), None, "{key} {bad}");
+            }
+        }
+    }
+
+    #[test]
     fn input_range_follows_the_normalisation() {
         let mut p = sample().preprocessing.expect("sample has preprocessing");
         let [lo, hi] = p.input_range();
         assert!((lo + 2.117_904).abs() < 1e-5 && (hi - 2.64).abs() < 1e-5);
         p.normalised_inside = true;
-        assert_eq!(p.input_range(), [0.0, 1.0]);
+        assert_eq!(p.input_range(), [0.0, 255.0]);
     }
 }

@@ -75,12 +75,14 @@ impl Linear {
         Linear { b: Some(b), ..self }
     }
 
-    /// `W·(s∘x) + b`: the factor `s`, one element per input channel, moved into the weights. Exact with any padding.
+    /// `W·(s∘x) + b`: the factor `s`, one element per input channel or one in all, moved into the weights. Exact with any padding.
     pub(crate) fn with_scaled_inputs(self, graph: &mut Graph, s: Value) -> Linear {
         let shape = graph.shape(self.w).as_fixed().expect("weights are fixed");
         let (outputs, groups) = (shape[0], self.groups());
         let mut net = Net::within(graph, &self.path);
-        let s = if groups == 1 {
+        let s = if net.ty(s).shape.rank() == 0 {
+            s
+        } else if groups == 1 {
             net.along("s_columns", s, 1, shape.len())
         } else {
             // Row o reads the input channels of its group.
@@ -148,15 +150,19 @@ pub(crate) fn batch_norm_affine(graph: &mut Graph, path: &str, eps: Real, [g, b,
     (s, t)
 }
 
+/// Whether broadcasting makes the constant `c` a vector along `axis` of a value of shape `shape`, or a scalar.
+pub(crate) fn is_vector(graph: &Graph, c: Value, shape: &Shape, axis: usize) -> bool {
+    let Some(dims) = graph.shape(c).as_fixed() else { return false };
+    let Some(offset) = shape.rank().checked_sub(dims.len()) else { return false };
+    graph.is_constant(c) && dims.iter().enumerate().all(|(i, &d)| d == 1 || i + offset == axis)
+}
+
 /// The constant `c` as a vector along `axis` of a value of shape `shape`, or as a scalar, if broadcasting makes it that.
 pub(crate) fn as_vector(graph: &mut Graph, c: Value, shape: &Shape, axis: usize) -> Option<Value> {
-    let dims = graph.shape(c).as_fixed()?;
-    let offset = shape.rank().checked_sub(dims.len())?;
-    let vector = dims.iter().enumerate().all(|(i, &d)| d == 1 || i + offset == axis);
-    if !vector || !graph.is_constant(c) {
+    if !is_vector(graph, c, shape, axis) {
         return None;
     }
-    let n: usize = dims.iter().product();
+    let n = graph.shape(c).elements();
     let path = graph.producer(c).path.clone();
     let mut net = Net::within(graph, path);
     if n == 1 {

@@ -93,8 +93,10 @@ pub const FINISH: Pass = ("batch_norm_affine", batch_norm_affine::run);
 pub struct LowerOptions {
     /// Element type of the computation.
     pub precision: DType,
-    /// Element type of inputs and outputs.
-    pub interface: DType,
+    /// Element type of inputs.
+    pub input: DType,
+    /// Element type of outputs.
+    pub output: DType,
     /// Form of spectral transforms.
     pub spectral: Spectral,
     /// How attention is spelled; `None` as the target's data says. Talking heads keep their products in every form but the fused one.
@@ -117,11 +119,12 @@ pub enum TalkingHeads {
 }
 
 impl LowerOptions {
-    /// These element types, and everything else left to the cost model.
+    /// These element types, inputs and outputs alike, and everything else left to the cost model.
     pub fn new(precision: DType, interface: DType) -> Self {
         LowerOptions {
             precision,
-            interface,
+            input: interface,
+            output: interface,
             spectral: Spectral::Auto,
             attention: None,
             talking_heads: TalkingHeads::Auto,

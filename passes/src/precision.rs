@@ -1,8 +1,8 @@
-//! Type the graph in f16, with the f32 islands that the target wants.
+//! Give values their element types: f16 with the f32 islands that the target wants, inputs and outputs as asked.
 //!
 //! ```text
 //! Given    a graph in f32
-//! Result   every run-time float value f16, every constant rounded once; inputs and outputs as the interface says, with one cast behind each
+//! Result   every run-time float value f16, every constant rounded once; inputs and outputs as the options say, with one cast behind each
 //!          input and one in front of each output; softmax and means over positions between casts in f32 where the target's data says so
 //! ```
 //!
@@ -10,7 +10,9 @@
 //! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
 //! each value that crosses.
 //!
-//! Not exact: each value is rounded to 11 bits. The check measures the error against the f32 paper graph and bounds it.
+//! A graph that computes in f32 gets the casts at its inputs and outputs only.
+//!
+//! Not exact: each f16 value is rounded to 11 bits. The check measures the error against the f32 paper graph and bounds it.
 
 use crate::{LowerOptions, Rewritten};
 use std::collections::{HashMap, HashSet};
@@ -19,18 +21,21 @@ use vitc_ir::{BinaryKind, Copier, DType, Graph, Node, NodeId, Op, Output, Target
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
-    if options.precision != DType::F16 {
+    if [options.precision, options.input, options.output] == [DType::F32; 3] {
         return Rewritten { graph: graph.clone(), count: 0, notes: Vec::new() };
     }
-    let island = islands(graph, target);
+    let island = match options.precision {
+        DType::F16 => islands(graph, target),
+        DType::F32 | DType::I32 => vec![true; graph.len()],
+    };
     let mut copy = Copier::new(graph, graph.stage);
     let mut casts = Casts::default();
     for (id, node) in graph.nodes() {
         if node.op == Op::Input {
-            let ty = Type::new(options.interface, node.types[0].shape.clone());
+            let ty = Type::new(options.input, node.types[0].shape.clone());
             let input = copy.new.push_leaf(Op::Input, ty, &node.path).unwrap_or_else(|e| panic!("{e}"));
             copy.set(id.into(), input);
-            casts.to(&mut copy.new, input, DType::F16);
+            casts.to(&mut copy.new, input, options.precision);
         } else if graph.is_constant(id.into()) {
             copy.node(id);
         } else {
@@ -45,14 +50,18 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
     }
     let results = graph.outputs.iter().map(|o| {
         let value = copy.get(o.value);
-        let path = format!("{}.{}", o.name, options.interface);
-        Output { name: o.name.clone(), value: cast(&mut copy.new, value, options.interface, &path) }
+        let path = format!("{}.{}", o.name, options.output);
+        Output { name: o.name.clone(), value: cast(&mut copy.new, value, options.output, &path) }
     });
     let results = results.collect();
     let mut new = copy.new;
     new.outputs = results;
     let (total, wide) = (graph.run_time_nodes().count(), island.iter().filter(|&&i| i).count());
-    let notes = if wide > 0 { vec![format!("{wide} operators run in f32 between casts")] } else { Vec::new() };
+    let notes = if wide > 0 && options.precision == DType::F16 {
+        vec![format!("{wide} operators run in f32 between casts")]
+    } else {
+        Vec::new()
+    };
     Rewritten { graph: new, count: total - wide, notes }
 }
 

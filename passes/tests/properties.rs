@@ -1,8 +1,8 @@
 //! Every pass preserves the function, on random graphs with random weights, and finds nothing to do in its own result.
 
-use vitc_ir::testing::{Options, assert_same_function, random_graph};
+use vitc_ir::testing::{Options, Rng, assert_same_function, random_graph};
 use vitc_ir::valid::validate;
-use vitc_ir::{DType, Dim, Graph, Target};
+use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Target};
 use vitc_passes::{DEPLOY, LowerOptions, deploy, lower};
 
 const SEEDS: u64 = 150;
@@ -76,5 +76,61 @@ fn half_precision_types_every_value_and_keeps_the_interface() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn inputs_and_outputs_have_their_own_element_types() {
+    let target = Target::coreml(16);
+    for precision in [DType::F32, DType::F16] {
+        for (input, output) in [(DType::F32, DType::F16), (DType::F16, DType::F32), (DType::F16, DType::F16)] {
+            for (seed, paper) in graphs().take(20) {
+                let options = LowerOptions { input, output, ..LowerOptions::new(precision, DType::F32) };
+                let (typed, _) = lower(&deploy(&paper).0, &target, &options);
+                validate(&typed, Some(&target)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                assert!(typed.inputs().all(|(_, n)| n.types[0].dtype == input));
+                assert!(typed.outputs.iter().all(|o| typed.ty(o.value).dtype == output));
+                let inner = typed.run_time_nodes().filter(|(_, n)| !matches!(n.op, Op::Cast { .. } | Op::Input));
+                assert!(inner.flat_map(|(_, n)| &n.types).all(|t| t.dtype == precision || !t.dtype.is_float()));
+            }
+        }
+    }
+}
+
+/// Pixels minus their mean, over their deviation, in front of kernels that pad: the factor goes into every kernel, the mean stays.
+#[test]
+fn a_factor_on_the_input_goes_into_padded_kernels() {
+    let graph = |rng: &mut Rng, extra: &str| {
+        let (stride, pad) = (rng.range(1, 2), rng.range(0, 2));
+        let scale = rng.pick(&[
+            "mul(%m, weight\"s\":f32[1,4,1,1])",
+            "div(%m, literal[3]:f32[])",
+            "mul(weight\"s\":f32[4,1,1], %m)",
+        ]);
+        let kernel = |name: &str, groups: usize, pad: usize| {
+            let (w, side) = (4 / groups, 2 * pad + 1);
+            format!(
+                "%{name}: f32[B,6,H,W] = conv(%s, weight\"{name}.w\":f32[6,{w},{side},{side}], weight\"{name}.b\":f32[6]){{stride={stride}, pad={pad}, groups={groups}}}\n"
+            )
+        };
+        let out = |n: usize| (n - 1) / stride + 1;
+        let convs = kernel("a", 1, pad) + &kernel("b", 2, 1) + &kernel("c", 1, 0);
+        let convs = convs.replace("H,W", &format!("{},{}", out(7), out(5)));
+        let text = format!(
+            "graph g  stage=paper\n%x: f32[B,4,7,5] = input\n%m: f32[B,4,7,5] = sub(%x, literal[1,2,3,4]:f32[4,1,1])\n\
+             %s: f32[B,4,7,5] = {scale}\n{convs}outputs a=%a, b=%b, c=%c{extra}"
+        );
+        vitc_ir::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    };
+    let count = |graph: &Graph, wanted: fn(&Op) -> bool| graph.run_time_nodes().filter(|(_, n)| wanted(&n.op)).count();
+    let factors = |g: &Graph| count(g, |op| matches!(op, Op::Binary(BinaryKind::Mul | BinaryKind::Div)));
+    for seed in 0..SEEDS {
+        let paper = graph(&mut Rng::new(seed), "");
+        let (after, _) = deploy(&paper);
+        assert_same_function(&paper, &after, seed, EXACT);
+        assert_eq!((factors(&after), count(&after, |op| *op == Op::Binary(BinaryKind::Sub))), (0, 1), "{after}");
+        // Something else wants the scaled pixels: nothing is gained by a second copy of the kernels.
+        let (after, _) = deploy(&graph(&mut Rng::new(seed), ", s=%s"));
+        assert_eq!(factors(&after), 1, "{after}");
     }
 }

@@ -75,10 +75,8 @@ pub enum Effort {
 /// What a check is asked.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How the model wants its pixels; `None` for pixels in 0..1 as they are.
+    /// How the model wants its pixels, and whether the artifact makes them so itself; `None` for pixels in 0..1 as they are.
     pub preprocessing: Option<Preprocessing>,
-    /// The artifact takes pixels in 0 to this and normalises them itself. Packages that take pictures say so themselves.
-    pub pixels: Option<f32>,
     /// The artifact answers with probabilities. Packages that classify say so themselves.
     pub probabilities: bool,
     /// An input of the user, as the artifact takes it, beside the synthetic ones.
@@ -92,17 +90,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// A full check of an artifact that takes normalised pixels and answers with scores.
+    /// A full check of an artifact that answers with scores.
     pub fn new(preprocessing: Option<Preprocessing>) -> Self {
-        Options {
-            preprocessing,
-            pixels: None,
-            probabilities: false,
-            input: None,
-            effort: Effort::Full,
-            save_io: None,
-            memory: None,
-        }
+        Options { preprocessing, probabilities: false, input: None, effort: Effort::Full, save_io: None, memory: None }
     }
 }
 
@@ -135,7 +125,11 @@ pub fn check(
     let candidate = Side::artifact(artifact)?;
     let mut options = options.clone();
     if let Side::Package { image, classifier, .. } = candidate {
-        options.pixels = if image { Some(255.0) } else { options.pixels };
+        let inside = options.preprocessing.as_ref().is_some_and(|p| p.normalised_inside);
+        if image != inside {
+            let what = if image { "takes a picture" } else { "takes an array, not a picture" };
+            return Err(CheckError::Interface(format!("it {what}, and its metadata say otherwise")));
+        }
         options.probabilities |= classifier;
     }
     let Some((_, input)) = paper.inputs().next() else {
@@ -215,31 +209,34 @@ struct Found {
     failed: Option<(usize, Vec<f32>, Vec<f32>)>,
 }
 
-/// The inputs for one batch.
+/// Largest value of a pixel that an artifact normalises itself; pixels are whole numbers then.
+const WHITE: f32 = 255.0;
+
+/// The inputs for one batch. The reference always gets normalised values: normalising is part of what is checked.
 fn cases(options: &Options, shape: &[usize], batch: usize) -> Vec<Case> {
-    let make = |name: String, synthetic, pixels: Vec<f32>| {
-        let normal = inputs::normalise(&pixels, shape, options.preprocessing.as_ref());
-        let candidate = match options.pixels {
-            Some(max) => pixels.iter().map(|p| p * max).collect(),
-            None => normal.clone(),
+    let preprocessing = options.preprocessing.as_ref();
+    let inside = preprocessing.is_some_and(|p| p.normalised_inside);
+    let make = |name: String, synthetic, given: Vec<f32>| {
+        let reference = match inside {
+            true => inputs::normalise(&given.iter().map(|p| p / WHITE).collect::<Vec<_>>(), shape, preprocessing),
+            false => given.clone(),
         };
-        Case { name, synthetic, batch, reference: normal, candidate }
+        Case { name, synthetic, batch, reference, candidate: given }
     };
-    let mut all: Vec<Case> = Synthetic::ALL.iter().map(|s| make(s.name(), true, s.pixels(shape))).collect();
-    if let Some(user) = options.input.as_ref().filter(|u| u.shape == shape) {
-        let case = match options.pixels {
-            Some(max) => make("given".into(), false, user.data.iter().map(|v| v / max).collect()),
-            None => Case {
-                name: "given".into(),
-                synthetic: false,
-                batch,
-                reference: user.data.clone(),
-                candidate: user.data.clone(),
+    let synthetic = |s: &Synthetic| {
+        let pixels = s.pixels(shape);
+        make(
+            s.name(),
+            true,
+            match inside {
+                true => pixels.iter().map(|p| (p * WHITE).round()).collect(),
+                false => inputs::normalise(&pixels, shape, preprocessing),
             },
-        };
-        all.push(case);
-    }
-    all
+        )
+    };
+    let given = options.input.as_ref().filter(|u| u.shape == shape);
+    let given = given.map(|user| make("given".into(), false, user.data.clone()));
+    Synthetic::ALL.iter().map(synthetic).chain(given).collect()
 }
 
 /// Run both sides as they are.
@@ -275,10 +272,11 @@ fn whole(
     let ((_, shape, wanted), (half, _, got)) = (first?, second?);
     found.half |= half;
     for (case, (wanted, got)) in cases.iter().zip(wanted.iter().zip(&got)) {
+        let wanted = &as_answered(wanted, options.probabilities);
         if let Some(folder) = &options.save_io {
-            save(folder, case, &shape, wanted)?;
+            save(folder, case, &shape, wanted, got)?;
         }
-        let passed = outcome(case, wanted, got, half, options.probabilities, false, &mut found.runs)?;
+        let passed = outcome(case, wanted, got, half, false, &mut found.runs)?;
         if !passed && found.failed.is_none() {
             found.failed = Some((batch, case.reference.clone(), case.candidate.clone()));
         }
@@ -295,13 +293,21 @@ fn row_of(value: &Named) -> usize {
     if value.shape.len() == 2 { value.shape[1] } else { 0 }
 }
 
+/// What the artifact should answer, from what the model returns.
+fn as_answered(scores: &[Named], probabilities: bool) -> Vec<Named> {
+    let answer = |v: &Named| match probabilities {
+        true => Named { data: softmax(&v.data, row_of(v)), ..v.clone() },
+        false => v.clone(),
+    };
+    scores.iter().map(answer).collect()
+}
+
 /// Compare the outputs of one run; `inner` values are not the model's.
 fn outcome(
     case: &Case,
     wanted: &[Named],
     got: &[Named],
     half: bool,
-    probabilities: bool,
     inner: bool,
     runs: &mut Vec<Run>,
 ) -> Result<bool, CheckError> {
@@ -316,8 +322,7 @@ fn outcome(
             return Err(CheckError::Interface(what));
         }
         let row = if inner { 0 } else { row_of(w) };
-        let scores = if probabilities { softmax(&w.data, row) } else { w.data.clone() };
-        let comparison = compare(&scores, &g.data, row);
+        let comparison = compare(&w.data, &g.data, row);
         let agrees = bounds::agrees(precision, &comparison);
         passed &= agrees;
         runs.push(Run {
@@ -390,8 +395,8 @@ fn pieces(
             let input = if i == 0 { &case.candidate } else { state };
             let got = run(candidate, &model, input)?;
             let inner = end.is_some();
-            let probabilities = options.probabilities && !inner;
-            outcome(case, wanted, &got, model.is_half(), probabilities, inner, &mut found.runs)?;
+            let wanted = as_answered(wanted, options.probabilities && !inner);
+            outcome(case, &wanted, &got, model.is_half(), inner, &mut found.runs)?;
         }
         if let Some(value) = wanted.first().and_then(|w| w.first()) {
             from = Some(value.shape.clone());
@@ -464,38 +469,72 @@ pub struct Outside {
     pub comparison: compare::Comparison,
 }
 
+/// An artifact that is ready to run.
+pub struct Runner {
+    side: Side<'static>,
+    model: Model,
+}
+
+impl Runner {
+    /// The artifact at `path`, for a batch of `batch` where it leaves that open.
+    ///
+    /// # Errors
+    /// If it cannot be read, or tract cannot run it.
+    pub fn open(path: &Path, batch: usize) -> Result<Runner, CheckError> {
+        let side = Side::artifact(path)?;
+        let model = side.load(Request::outputs(batch))?;
+        Ok(Runner { side, model })
+    }
+
+    /// Dimensions of the input.
+    pub fn input_shape(&self) -> &[usize] {
+        self.model.input_shape()
+    }
+
+    /// The outputs for one input of [`Runner::input_shape`]; at least one.
+    ///
+    /// # Errors
+    /// If the number of elements differs, an operator fails, or there is no output.
+    pub fn run(&self, input: &[f32]) -> Result<Vec<Named>, CheckError> {
+        let values = run(&self.side, &self.model, input)?;
+        if values.is_empty() {
+            return Err(CheckError::Interface("it has no output".into()));
+        }
+        Ok(values)
+    }
+}
+
 /// Run an artifact on an input and compare its first output with expected values, element by element: |got − expected| ≤ atol + rtol·|expected|.
 ///
 /// # Errors
 /// If the artifact cannot be read or run, or the arrays do not fit it.
 pub fn against(artifact: &Path, input: &Array, expected: &Array, atol: f64, rtol: f64) -> Result<Outside, CheckError> {
-    let side = Side::artifact(artifact)?;
-    let model = side.load(Request::outputs(input.shape.first().copied().unwrap_or(1)))?;
-    if model.input_shape() != input.shape {
-        let what = format!("the input has shape {:?}, the artifact takes {:?}", input.shape, model.input_shape());
+    let runner = Runner::open(artifact, input.shape.first().copied().unwrap_or(1))?;
+    if runner.input_shape() != input.shape {
+        let what = format!("the input has shape {:?}, the artifact takes {:?}", input.shape, runner.input_shape());
         return Err(CheckError::Input(what));
     }
-    let values = run(&side, &model, &input.data)?;
-    let Some(got) = values.first() else { return Err(CheckError::Interface("it has no output".into())) };
+    let got = runner.run(&input.data)?.swap_remove(0);
     if got.data.len() != expected.data.len() {
         let what = format!("the expected values have shape {:?}, the artifact answers {:?}", expected.shape, got.shape);
         return Err(CheckError::Input(what));
     }
-    let comparison = compare(&expected.data, &got.data, row_of(got));
+    let comparison = compare(&expected.data, &got.data, row_of(&got));
     let within = |(&e, &g): (&f32, &f32)| (f64::from(g) - f64::from(e)).abs() <= atol + rtol * f64::from(e).abs();
     let outside = expected.data.iter().zip(&got.data).filter(|&pair| !within(pair)).count();
     Ok(Outside { passed: outside == 0, outside, comparison })
 }
 
-/// Write one case's input and reference outputs.
-fn save(folder: &Path, case: &Case, shape: &[usize], outputs: &[Named]) -> Result<(), CheckError> {
+/// Write one case's input and reference outputs, these under the names that the artifact gives them.
+fn save(folder: &Path, case: &Case, shape: &[usize], outputs: &[Named], answers: &[Named]) -> Result<(), CheckError> {
     let io = |path: &Path, source| NpyError::Io { path: path.display().to_string(), source };
     std::fs::create_dir_all(folder).map_err(|e| io(folder, e))?;
     let words: Vec<&str> = case.name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     let stem = format!("{}-b{}", words.join("-"), case.batch);
     let input = Named { name: "input".into(), shape: shape.to_vec(), data: case.candidate.clone() };
-    for value in std::iter::once(&input).chain(outputs) {
-        let path = folder.join(format!("{stem}.{}.npy", value.name));
+    let names = std::iter::once(&input).chain(answers).map(|v| &v.name);
+    for (value, name) in std::iter::once(&input).chain(outputs).zip(names) {
+        let path = folder.join(format!("{stem}.{name}.npy"));
         npy::write(&path, &value.shape, &value.data)?;
         let raw = path.with_extension("raw");
         let bytes: Vec<u8> = value.data.iter().flat_map(|v| v.to_le_bytes()).collect();

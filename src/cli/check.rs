@@ -7,11 +7,11 @@ use super::{Answer, Exit, Failure, Outcome, summary};
 use crate::arch::{Head, Results};
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
-use crate::export::{CHOICE_KEY, Expectation, HEAD_KEY};
+use crate::export::Expectation;
 use crate::model::{Model, ModelRequest};
+use crate::recipe::Recipe;
 use clap::Parser;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use vitc_ir::{DType, Dim};
 
@@ -36,6 +36,10 @@ pub(super) struct Args {
     #[command(flatten)]
     model_args: ModelArgs,
 
+    /// An input for the artifact, as PyTorch saw it: a .npy file of floats.
+    #[arg(long, value_name = "FILE.npy", help_heading = "Check")]
+    input: Option<PathBuf>,
+
     #[command(flatten)]
     expect: ExpectArgs,
 
@@ -55,11 +59,7 @@ pub(super) struct Args {
 /// Values from outside.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExpectArgs {
-    /// An input for the artifact, as PyTorch saw it: a .npy file of floats.
-    #[arg(long, value_name = "FILE.npy", requires = "expect", help_heading = "Check")]
-    input: Option<PathBuf>,
-
-    /// What PyTorch answered to it: a .npy file of floats.
+    /// What PyTorch answered to the --input: a .npy file of floats.
     #[arg(long, value_name = "FILE.npy", requires = "input", help_heading = "Check")]
     expect: Option<PathBuf>,
 
@@ -74,9 +74,16 @@ pub(super) struct ExpectArgs {
 
 impl ExpectArgs {
     /// The library's request, if there is one.
-    pub(super) fn request(&self) -> Option<Expectation> {
-        let (input, expected) = (self.input.clone()?, self.expect.clone()?);
-        Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) })
+    pub(super) fn request(&self, input: Option<&PathBuf>) -> Result<Option<Expectation>, Failure> {
+        let (input, expected) = match (input, &self.expect) {
+            (Some(input), Some(expected)) => (input.clone(), expected.clone()),
+            (None, None) => return Ok(None),
+            (Some(_), None) => {
+                return Err(Failure::usage("--input names values, and --expect is missing: what should it answer?"));
+            }
+            (None, Some(_)) => return Err(Failure::usage("--expect is missing its --input FILE.npy")),
+        };
+        Ok(Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) }))
     }
 }
 
@@ -106,19 +113,21 @@ pub(super) fn run(args: Args) -> Outcome {
         _ => DType::F32,
     };
     progress.step("checking the artifact");
-    let expect = match args.expect.request() {
+    let expect = match args.expect.request(args.input.as_ref())? {
         Some(e) => Some(e.compare(&args.artifact, precision).map_err(uncheckable)?),
         None => None,
     };
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
     let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
     if !alone {
-        let model = Model::load(&request(&args, &artifact)?)?;
+        let recipe = Recipe::read(&artifact.metadata);
+        let model = Model::load(&request(&args, &artifact, &recipe)?)?;
+        let preprocessing = recipe.preprocessing.unwrap_or_else(|| model.preprocessing());
         let options = check::Options {
-            probabilities: artifact.outputs.first().is_some_and(|o| o.name == "probabilities"),
+            probabilities: recipe.probabilities,
             effort: if args.check == Extent::Quick { Effort::Quick } else { Effort::Full },
             save_io: args.save_io.clone(),
-            ..check::Options::new(Some(model.preprocessing()))
+            ..check::Options::new(Some(preprocessing))
         };
         let weights = model.weights.weights();
         found.check = Some(check::check(&model.graph, weights, &args.artifact, &options).map_err(uncheckable)?);
@@ -129,7 +138,7 @@ pub(super) fn run(args: Args) -> Outcome {
 }
 
 /// The model that the artifact was made from, as its metadata and interface tell.
-fn request(args: &Args, artifact: &Artifact) -> Result<ModelRequest, Failure> {
+fn request(args: &Args, artifact: &Artifact, recipe: &Recipe) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
@@ -143,29 +152,18 @@ fn request(args: &Args, artifact: &Artifact) -> Result<ModelRequest, Failure> {
     let base = args.model_args.request(name.map(str::to_string));
     let dims: Vec<&str> = artifact.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
     let size = |i: usize| dims.get(i).and_then(|d| d.parse::<usize>().ok());
-    let pyramid = artifact.outputs.len() > 1 && artifact.outputs.iter().all(|o| o.name.starts_with("stage"));
-    let features = artifact.outputs.first().is_some_and(|o| o.name == "features");
-    let classes = artifact.outputs.first().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
-    let head = match said(HEAD_KEY) {
-        Some("head") if base.head == Head::Average => Head::Class,
-        Some("dist_head") if base.head == Head::Average => Head::Distillation,
-        _ => base.head,
-    };
-    let recorded = artifact.metadata.iter().filter_map(|(k, v)| Some((k.strip_prefix(CHOICE_KEY)?, v)));
-    let mut choices: BTreeMap<String, String> = recorded.map(|(k, v)| (k.to_string(), v.clone())).collect();
+    // A label stands before the probabilities.
+    let classes = artifact.outputs.last().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
+    let mut choices = recipe.choices.clone();
     choices.extend(base.choices.clone());
     Ok(ModelRequest {
-        head,
+        head: if base.head == Head::Average { recipe.head } else { base.head },
         choices,
         seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
         batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),
         resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
-        classes: classes.filter(|_| !pyramid && !features),
-        results: match (pyramid, features) {
-            (true, _) => Results::Pyramid,
-            (_, true) => Results::Features,
-            _ => Results::Logits,
-        },
+        classes: classes.filter(|_| recipe.results == Results::Logits),
+        results: recipe.results,
         ..base
     })
 }

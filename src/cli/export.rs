@@ -6,10 +6,11 @@ use super::progress::Progress;
 use super::{Answer, Exit, Failure, Outcome, summary, text};
 use crate::arch::Results;
 use crate::check::Effort;
-use crate::export::{self, Error, Event, Kind, Request};
+use crate::export::{self, Error, Event, Kind, Labels, Request};
 use crate::model::ModelRequest;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
+use vitc_exporters::coreml::InputForm;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::{DType, Dim};
 use vitc_passes::{Spectral, TalkingHeads};
@@ -83,18 +84,44 @@ pub(super) struct Recipe {
     #[arg(long, value_name = "N", value_parser = classes, help_heading = "Weights")]
     num_classes: Option<usize>,
 
+    /// What goes in: `tensor`, values that the caller normalises (the default), or `image`, pixels in 0..255 that the file normalises itself (on
+    /// CoreML a picture). With --expect also an input as PyTorch saw it: a .npy file of floats.
+    #[arg(long, value_name = "tensor|image|FILE.npy", value_parser = input, help_heading = "Interface")]
+    input: Vec<Input>,
+
+    /// Name of the input [default: image].
+    #[arg(long, value_name = "NAME", help_heading = "Interface")]
+    input_name: Option<String>,
+
+    /// Mean of red, green and blue for pixels in 0..1 [default: the checkpoint's, else the published one].
+    #[arg(long, value_name = "R,G,B", value_parser = text::mean, allow_hyphen_values = true, help_heading = "Interface")]
+    mean: Option<[f64; 3]>,
+
+    /// Standard deviation of red, green and blue for pixels in 0..1 [default: as for --mean].
+    #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
+    std: Option<[f64; 3]>,
+
     /// What the model returns.
     #[arg(long, value_enum, default_value_t = Returns::Logits, help_heading = "Interface")]
     output: Returns,
+
+    /// Names of the outputs, with commas between them [default: logits, probabilities, features, or stage1 to stage4 with --output pyramid].
+    /// One name for several outputs is numbered.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Interface")]
+    output_name: Vec<String>,
 
     /// Return probabilities instead of scores.
     #[arg(long, help_heading = "Interface")]
     softmax: bool,
 
     /// Names of the classes, one a line. CoreML becomes a classifier that answers with a label; ONNX keeps its scores and carries the names in
-    /// its metadata.
+    /// its metadata. Without this flag they are those in the config.json of the --weights folder, if it has some.
     #[arg(long, value_name = "FILE", help_heading = "Interface")]
     labels: Option<PathBuf>,
+
+    /// No names of classes, even if the --weights folder has some: a CoreML package then returns scores.
+    #[arg(long, conflicts_with = "labels", help_heading = "Interface")]
+    no_labels: bool,
 
     /// Who made the model.
     #[arg(long, value_name = "TEXT", help_heading = "Metadata")]
@@ -234,6 +261,22 @@ enum Returns {
     Pyramid,
 }
 
+/// What goes in, or an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Input {
+    Form(InputForm),
+    Values(PathBuf),
+}
+
+fn input(text: &str) -> Result<Input, String> {
+    match text {
+        "tensor" => Ok(Input::Form(InputForm::Tensor)),
+        "image" => Ok(Input::Form(InputForm::Image)),
+        path if path.ends_with(".npy") => Ok(Input::Values(path.into())),
+        _ => Err("expected tensor, image, or with --expect a .npy file".into()),
+    }
+}
+
 /// A graph on the road.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Emit {
@@ -301,10 +344,19 @@ impl Recipe {
             }
         };
         if self.output != Returns::Logits {
-            for (flag, given) in [("--softmax", self.softmax), ("--labels", self.labels.is_some())] {
+            for (flag, given) in
+                [("--softmax", self.softmax), ("--labels", self.labels.is_some()), ("--no-labels", self.no_labels)]
+            {
                 unused(flag, given, "models that return class scores")?;
             }
             unused("--head", self.model_args.head != Classifier::Average, "models that return class scores")?;
+        }
+        let forms: Vec<InputForm> =
+            self.input.iter().filter_map(|i| if let Input::Form(f) = i { Some(*f) } else { None }).collect();
+        let values: Vec<&PathBuf> =
+            self.input.iter().filter_map(|i| if let Input::Values(p) = i { Some(p) } else { None }).collect();
+        if forms.len() > 1 || values.len() > 1 {
+            return Err(Failure::usage("--input: give one form, tensor or image, and at most one .npy file"));
         }
         let precision = match (self.fp16, self.fp32) {
             (true, _) => Some(DType::F16),
@@ -345,11 +397,20 @@ impl Recipe {
                 Extent::Full => Some(Effort::Full),
                 Extent::Quick => Some(Effort::Quick),
             },
-            expect: self.expect.request(),
+            expect: self.expect.request(values.first().copied())?,
             save_io: None,
+            input: forms.first().copied().unwrap_or_default(),
+            input_name: self.input_name.clone(),
+            output_names: self.output_name.clone(),
+            mean: self.mean,
+            std: self.std,
             softmax: self.softmax,
             keep_failed: false,
-            labels: self.labels.clone(),
+            labels: match &self.labels {
+                Some(path) => Labels::File(path.clone()),
+                None if self.no_labels => Labels::Omit,
+                None => Labels::Checkpoint,
+            },
             author: self.author.clone(),
             license: self.license.clone(),
             description: self.description.clone(),

@@ -10,6 +10,8 @@ mod inspect;
 mod list;
 mod model_args;
 mod progress;
+#[cfg(feature = "run")]
+mod run;
 mod summary;
 mod text;
 
@@ -43,6 +45,8 @@ enum Command {
     Export(Box<export::Args>),
 
     Check(Box<check::Args>),
+    #[cfg(feature = "run")]
+    Run(run::Args),
     Inspect(inspect::Args),
     List(list::Args),
 }
@@ -120,6 +124,8 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             Command::Export(args) => ("export".into(), export::run(*args)),
 
             Command::Check(args) => ("check".into(), check::run(*args)),
+            #[cfg(feature = "run")]
+            Command::Run(args) => ("run".into(), run::run(args)),
             Command::Inspect(args) => ("inspect".into(), inspect::run(args)),
             Command::List(args) => ("list".into(), list::run(args)),
         },

@@ -55,6 +55,7 @@ fn facts(report: &Report) -> String {
         ports.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     row("input", ports(&report.inputs));
+    row("", report.preprocessing.clone());
     row("output", ports(&report.outputs));
     let p = &report.precision;
     let origin = if p.default { "the default of this target" } else { "as asked" };

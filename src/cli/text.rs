@@ -41,6 +41,31 @@ pub(super) fn resolution(text: &str) -> Result<[usize; 2], String> {
     }
 }
 
+/// Mean of red, green and blue.
+pub(super) fn mean(text: &str) -> Result<[f64; 3], String> {
+    let what = "three numbers from 0 to 1, such as 0.485,0.456,0.406";
+    colours(text, what, |x| (0.0..=1.0).contains(&x))
+}
+
+/// Standard deviation of red, green and blue.
+pub(super) fn std(text: &str) -> Result<[f64; 3], String> {
+    let what = "three numbers above 0 and up to 1, such as 0.229,0.224,0.225";
+    colours(text, what, |x| x > 0.0 && x <= 1.0)
+}
+
+/// Three numbers with commas between them, each fitting pixels in 0..1.
+fn colours(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<[f64; 3], String> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|x| x.trim().parse().ok()).collect();
+    let three: Option<[f64; 3]> = numbers.and_then(|n| n.try_into().ok());
+    match three {
+        Some(three) if three.iter().all(|x| fits(*x)) => Ok(three),
+        Some(three) if three.iter().all(|x| x.is_finite() && fits(x / 255.0)) => {
+            Err(format!("expected {what}\n  these are for pixels in 0..255: divide them by 255"))
+        }
+        _ => Err(format!("expected {what}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +74,17 @@ mod tests {
     fn tables_align() {
         let rows = [["name", "n"], ["a", "10"], ["long", "5"]].map(|r| r.map(String::from).to_vec());
         assert_eq!(table(&rows, "  "), "  name   n\n  a     10\n  long   5\n");
+    }
+
+    #[test]
+    fn means_and_deviations_are_for_pixels_in_0_to_1() {
+        assert_eq!(mean("0.485,0.456,0.406"), Ok([0.485, 0.456, 0.406]));
+        assert_eq!((mean("0,0,0"), std("1,1,1")), (Ok([0.0; 3]), Ok([1.0; 3])));
+        for wrong in ["", "0.5", "0.5,0.5", "0.5,0.5,0.5,0.5", "0.5,NaN,0.5", "0.5,-0.1,0.5", "0.5,inf,0.5", "a,b,c"] {
+            assert!(mean(wrong).is_err() && std(wrong).is_err(), "{wrong}");
+        }
+        assert!(std("0.2,0,0.2").is_err());
+        assert!(mean("123.675,116.28,103.53").is_err_and(|e| e.contains("divide them by 255")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitc_exporters::Summary;
+use vitc_exporters::coreml::{CLASS_LABEL, CLASS_PROBABILITIES, InputForm, Interface};
 use vitc_ir::target::Format;
 use vitc_ir::{DType, Dim, Graph, Type};
 use vitc_passes::PassReport;
@@ -28,6 +29,8 @@ pub struct Report {
     pub batch: String,
     /// What goes in.
     pub inputs: Vec<Port>,
+    /// How a picture becomes the input.
+    pub preprocessing: String,
     /// What comes out.
     pub outputs: Vec<Port>,
     /// Element types.
@@ -166,12 +169,25 @@ impl Port {
         let outputs = graph.outputs.iter().map(|o| Port::new(&o.name, graph.ty(o.value))).collect();
         (inputs, outputs)
     }
+
+    /// Inputs and outputs of a graph behind this interface: a picture for the input, a label before the probabilities.
+    pub fn behind(interface: &Interface, graph: &Graph) -> (Vec<Port>, Vec<Port>) {
+        let (mut inputs, mut outputs) = Port::of(graph);
+        if interface.input == InputForm::Image {
+            inputs.iter_mut().for_each(|p| p.dtype = "image".into());
+        }
+        if interface.labels.is_some() {
+            outputs.iter_mut().for_each(|p| p.name = CLASS_PROBABILITIES.into());
+            outputs.insert(0, Port { name: CLASS_LABEL.into(), dtype: "string".into(), shape: "1".into() });
+        }
+        (inputs, outputs)
+    }
 }
 
 impl Report {
     pub(super) fn new(request: &Request, lowered: &Lowered, summary: &Summary, place: &Path) -> Report {
         let Lowered { model, graph, .. } = lowered;
-        let (inputs, outputs) = Port::of(graph);
+        let (inputs, outputs) = Port::behind(&lowered.interface, graph);
         let format = match lowered.target.format {
             Format::Onnx { opset } => format!("ONNX opset {opset}"),
             Format::CoreMl { ios } => format!("ML Program for iOS {ios}"),
@@ -196,6 +212,7 @@ impl Report {
             resolution: model.resolution,
             batch: model.batch.fixed().map_or("dynamic".into(), |n| n.to_string()),
             inputs,
+            preprocessing: lowered.preprocessing.describe(),
             outputs,
             precision: Precision {
                 compute: dtype(lowered.precision),

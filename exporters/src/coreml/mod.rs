@@ -18,6 +18,7 @@ mod read;
 mod text;
 mod write;
 
+pub use names::is_identifier;
 pub use ops::minimum_ios;
 pub use read::{Package, PackageWeights, ReadError, read};
 pub use text::{print, text};
@@ -44,8 +45,7 @@ pub struct Interface {
     /// The output in prose.
     pub output_description: String,
     /// Makes the model a classifier with these labels, in the order of the scores. The graph has one output then,
-    /// scores `[1,N]`; a softmax follows unless the graph ends in one, and the outputs are [`CLASS_LABEL`] and
-    /// [`CLASS_PROBABILITIES`].
+    /// probabilities f32 `[1,N]`; the package's outputs are [`CLASS_LABEL`] and [`CLASS_PROBABILITIES`].
     pub labels: Option<Vec<String>>,
 }
 

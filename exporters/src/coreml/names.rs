@@ -22,8 +22,9 @@ pub(super) fn identifier(path: &str) -> String {
     name
 }
 
-/// True if a name needs no rewriting.
-pub(super) fn is_identifier(name: &str) -> bool {
+/// True if a package can have an input or output of this name: letters, digits and `_`, no digit first, no word of MIL's
+/// text form.
+pub fn is_identifier(name: &str) -> bool {
     identifier(name) == name
 }
 

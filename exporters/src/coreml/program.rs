@@ -10,7 +10,7 @@ use super::messages::{
 };
 use super::messages::{binding, dimension, tensor_value, value, value_type};
 use super::names::{Unique, is_identifier};
-use super::ops::{Mil, Operand, Param, dtype_word, not_lowered, spell};
+use super::ops::{Mil, Operand, Param, not_lowered, spell};
 use super::{CLASS_LABEL, CLASS_PROBABILITIES, Interface, Release};
 use crate::ExportError;
 use half::f16;
@@ -254,32 +254,14 @@ pub(super) fn interface_error(what: String) -> ExportError {
     ExportError::Target { name: "coreml", what }
 }
 
-/// Softmax unless the graph ends in one, then `classify`, which takes fp32 and the labels in place.
+/// `classify` on the graph's probabilities, with the labels in place.
 fn classifier(b: &mut Builder<'_>, labels: &[String]) -> Result<(), ExportError> {
     let [output] = b.graph.outputs.as_slice() else {
         return Err(interface_error(format!("a classifier has one output, found {}", b.graph.outputs.len())));
     };
-    let ty = b.graph.ty(output.value).clone();
-    let dims = ty.shape.at(1);
-    if dims != [1, labels.len()] || !ty.dtype.is_float() {
-        return Err(interface_error(format!("{} labels need scores [1,{}], found {ty}", labels.len(), labels.len())));
-    }
-    let mut scores = output.name.clone();
-    let mut apply = |b: &mut Builder<'_>, op: &'static str, parameter: &'static str, with: Param, ty: &Type| {
-        let operation = b.operations.fresh(&format!("{}.{op}", output.name));
-        let inputs = [("x", binding(&scores))];
-        let parameter_name = b.constant(&format!("{operation}_{parameter}_0"), param(&with));
-        let bound = inputs.into_iter().chain([(parameter, binding(&parameter_name))]);
-        let inputs = bound.map(|(name, b)| (name.to_string(), Argument { arguments: vec![b] })).collect();
-        scores = b.values.fresh(&format!("{}.{op}", output.name));
-        b.operation(op, &operation, inputs, vec![named(&scores, value_type(ty))]);
-    };
-    if *b.graph.op(output.value) != (Op::Softmax { axis: 1 }) {
-        apply(b, "softmax", "axis", Param::Int(1), &ty);
-    }
-    if ty.dtype != DType::F32 {
-        let single = Type::new(DType::F32, ty.shape);
-        apply(b, "cast", "dtype", Param::Str(dtype_word(DType::F32)), &single);
+    let (ty, n) = (b.graph.ty(output.value), labels.len());
+    if *ty != Type::f32(&[1, n]) {
+        return Err(interface_error(format!("{n} labels need probabilities f32[1,{n}], found {ty}")));
     }
     let text = || tensor(DataType::String, &[]);
     let size = dimension::Kind::Constant(dimension::Constant { size: labels.len() as u64 });
@@ -291,10 +273,11 @@ fn classifier(b: &mut Builder<'_>, labels: &[String]) -> Result<(), ExportError>
     };
     let dictionary = DictionaryType { key_type: Some(text()), value_type: Some(tensor(DataType::Float64, &[])) };
     let dictionary = ValueType { kind: Some(value_type::Kind::Dictionary(Box::new(dictionary))) };
-    let inputs = [("probabilities", binding::Kind::Name(scores)), ("classes", binding::Kind::Value(classes))]
-        .into_iter()
-        .map(|(name, kind)| (name.to_string(), Argument { arguments: vec![Binding { kind: Some(kind) }] }))
-        .collect();
+    let inputs =
+        [("probabilities", binding::Kind::Name(output.name.clone())), ("classes", binding::Kind::Value(classes))]
+            .into_iter()
+            .map(|(name, kind)| (name.to_string(), Argument { arguments: vec![Binding { kind: Some(kind) }] }))
+            .collect();
     let operation = b.operations.fresh("classify");
     b.operation(
         "classify",

@@ -336,13 +336,8 @@ fn samples_are_written_for_foreign_readers() {
         std::fs::create_dir_all(&package).expect("a folder below target");
         let metadata = metadata(graph.precision());
         coreml::write(graph, &Hashed, &Target::coreml(ios), interface, &metadata, &package).expect("writes");
-        // The graph's own result, or the softmax that makes it a classifier's.
         let x = random_input(3, graph, 1);
-        let mut y = eval::run(graph, &Hashed, &x, 1).expect("runs").swap_remove(0);
-        if interface.labels.is_some() {
-            y.mapv_inplace(f64::exp);
-            y /= y.sum();
-        }
+        let y = eval::run(graph, &Hashed, &x, 1).expect("runs").swap_remove(0);
         for (suffix, array) in [("input", &x[0]), ("expect", &y)] {
             let file = npy(array.shape(), array.iter().copied());
             std::fs::write(folder.join(format!("{stem}.{suffix}.npy")), file).expect("written");
@@ -353,7 +348,7 @@ fn samples_are_written_for_foreign_readers() {
         for (name, graph) in more::all(dtype).into_iter().chain(chains) {
             put(&format!("{name}-{ios}-{dtype}"), &graph, ios, &Interface::default());
         }
-        let scores = interface::scores(dtype, false);
+        let scores = interface::scores(dtype, true);
         put(&format!("classifier-{ios}-{dtype}"), &scores, ios, &interface::classifier());
     }
 }

@@ -1,0 +1,157 @@
+//! `vitc run`: what an artifact says about pictures.
+
+use super::progress::Progress;
+use super::text::table;
+use super::{Answer, Failure, Outcome};
+use crate::arch::Results;
+use crate::artifact::Artifact;
+use crate::check::{self, Runner};
+use crate::picture;
+use crate::recipe::Recipe;
+use clap::Parser;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use vitc_exporters::metadata::{Preprocessing, VERSION_KEY};
+
+/// Classes shown per picture.
+const SHOWN: usize = 5;
+
+/// Run an artifact on pictures and print the most probable classes.
+///
+/// A picture is resized and cropped as the artifact's metadata say, normalised unless the artifact does that itself, and run in tract on this
+/// machine's processor. It shows what the file answers, not how fast a device does.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  vitc run efficientformerv2-s0.onnx cat.jpg dog.png
+  vitc run efficientformerv2-s0.mlpackage cat.jpg --json")]
+pub(super) struct Args {
+    /// The .onnx file or .mlpackage, as vitc wrote it.
+    #[arg(value_name = "ARTIFACT")]
+    artifact: PathBuf,
+
+    /// PNG or JPEG files.
+    #[arg(value_name = "IMAGE", required = true)]
+    pictures: Vec<PathBuf>,
+
+    /// One JSON object on stdout instead of the tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found, for `--json`.
+#[derive(Debug, Serialize)]
+struct Found {
+    artifact: PathBuf,
+    model: String,
+    pictures: Vec<Seen>,
+}
+
+/// One picture.
+#[derive(Debug, Serialize)]
+struct Seen {
+    file: PathBuf,
+    /// The most probable classes, best first.
+    top: Vec<Class>,
+}
+
+/// One class.
+#[derive(Debug, Serialize)]
+struct Class {
+    class: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+    probability: f32,
+}
+
+/// Run the command.
+pub(super) fn run(args: Args) -> Outcome {
+    let path = &args.artifact;
+    let artifact = Artifact::open(path)?;
+    let progress = Progress::new(args.json);
+    let (recipe, preprocessing) = usable(path, &artifact)?;
+    progress.step("loading the artifact");
+    let failed = |e: check::CheckError| Failure::failed(format!("{}: {e}", path.display()));
+    let runner = Runner::open(path, 1).map_err(failed)?;
+    let &[_, _, height, width] = runner.input_shape() else {
+        return Err(Failure::failed(format!("{}: its input is no picture", path.display())));
+    };
+    let mut pictures = Vec::new();
+    for file in &args.pictures {
+        progress.step(&format!("running on {}", file.display()));
+        let fitted = picture::fit(&picture::read(file).map_err(Failure::failed)?, [height, width], &preprocessing);
+        let input = picture::input(&fitted.map_err(Failure::failed)?, &preprocessing);
+        let scores = runner.run(&input).map_err(failed)?.swap_remove(0).data;
+        let top = top(&scores, recipe.probabilities, artifact.labels.as_deref());
+        pictures.push(Seen { file: file.clone(), top });
+    }
+    drop(progress);
+    let model = artifact.metadata.get("vitc.architecture").cloned().unwrap_or_default();
+    let found = Found { artifact: path.clone(), model, pictures };
+    Ok(Answer { text: text(&found), json: serde_json::to_value(&found).map_err(Failure::failed)?, warning: None })
+}
+
+/// How the artifact was made, if pictures can be shown to it one by one.
+fn usable(path: &Path, artifact: &Artifact) -> Result<(Recipe, Preprocessing), Failure> {
+    let fail = |what: &str| Err(Failure::failed(format!("{}: {what}", path.display())));
+    let mut recipe = Recipe::read(&artifact.metadata);
+    let ours = artifact.metadata.contains_key(VERSION_KEY);
+    let Some(preprocessing) = recipe.preprocessing.take().filter(|_| ours) else {
+        return fail(
+            "was not written by vitc, so it does not say how a picture becomes its input\n  vitc run takes what vitc export wrote",
+        );
+    };
+    if recipe.results != Results::Logits {
+        return fail(
+            "returns features, not class scores, so there are no classes to show\n  export it with --output logits",
+        );
+    }
+    let batch = artifact.inputs.first().and_then(|i| i.shape.split('x').next()).unwrap_or_default();
+    match batch.parse::<usize>() {
+        Ok(1) | Err(_) => Ok((recipe, preprocessing)),
+        Ok(n) => fail(&format!(
+            "takes {n} pictures at once, and vitc run shows it one at a time\n  export it with --batch 1 or --batch dynamic"
+        )),
+    }
+}
+
+/// The most probable classes, best first.
+fn top(scores: &[f32], probabilities: bool, labels: Option<&[String]>) -> Vec<Class> {
+    let all = if probabilities { scores.to_vec() } else { check::compare::softmax(scores, scores.len()) };
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by(|&a, &b| all[b].total_cmp(&all[a]));
+    let class = |&c: &usize| Class { class: c, label: labels.and_then(|l| l.get(c).cloned()), probability: all[c] };
+    order.iter().take(SHOWN).map(class).collect()
+}
+
+fn text(found: &Found) -> String {
+    let mut out = String::new();
+    for (i, seen) in found.pictures.iter().enumerate() {
+        let mut rows = vec![["class", "probability", "label"].map(String::from).to_vec()];
+        let row =
+            |c: &Class| vec![c.class.to_string(), format!("{:.4}", c.probability), c.label.clone().unwrap_or_default()];
+        rows.extend(seen.top.iter().map(row));
+        if seen.top.iter().all(|c| c.label.is_none()) {
+            rows.iter_mut().for_each(|r| r.truncate(2));
+        }
+        let gap = if i > 0 { "\n" } else { "" };
+        out.push_str(&format!("{gap}{}\n{}", seen.file.display(), table(&rows, "  ")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_classes_come_first() {
+        let labels: Vec<String> = ["a", "b", "c"].map(String::from).to_vec();
+        let best = top(&[0.0, 2.0, 1.0], false, Some(&labels));
+        let order: Vec<(usize, Option<&str>)> = best.iter().map(|c| (c.class, c.label.as_deref())).collect();
+        assert_eq!(order, [(1, Some("b")), (2, Some("c")), (0, Some("a"))]);
+        assert!((best.iter().map(|c| c.probability).sum::<f32>() - 1.0).abs() < 1e-6);
+        assert_eq!(top(&[0.1, 0.7, 0.2], true, None)[0].probability, 0.7);
+        assert_eq!(top(&[f32::NAN; 9], false, None).len(), SHOWN);
+    }
+}

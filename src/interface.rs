@@ -1,0 +1,176 @@
+//! The interface around a model: pixels in place of normalised values, probabilities in place of scores, names of inputs and outputs.
+//!
+//! All of it is part of the graph before any pass runs. Pixels p in 0..255 become (p − 255·mean)·1/(255·std) per channel. The passes carry the
+//! factor into the stem; the difference stays, because the stem pads with zeros, which must stand for the mean.
+
+use vitc_exporters::coreml;
+use vitc_exporters::metadata::Preprocessing;
+use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
+
+/// What is put around a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Take pixels in 0..255 and normalise them by this; `None` for input that is normalised already.
+    pub pixels: Option<&'a Preprocessing>,
+    /// Return probabilities for the scores.
+    pub probabilities: bool,
+    /// Name of the input; `None` for the model's own.
+    pub input_name: Option<&'a str>,
+    /// Names of the outputs; one name for several outputs is numbered from 1. Empty for the model's own.
+    pub output_names: &'a [String],
+}
+
+/// Whether a model returns class scores.
+pub fn classifies(paper: &Graph) -> bool {
+    matches!(&paper.outputs[..], [one] if one.name == "logits")
+}
+
+/// The paper graph with this around it.
+///
+/// # Errors
+/// In words for the command line, if the model has no scores to make probabilities of, or a name is given twice or to nothing.
+pub fn around(paper: &Graph, ends: Around<'_>) -> Result<Graph, String> {
+    let mut copy = Copier::new(paper, paper.stage);
+    for (id, node) in paper.nodes() {
+        if node.op != Op::Input {
+            copy.node(id);
+            continue;
+        }
+        let name = ends.input_name.unwrap_or(&node.path);
+        let input = copy.new.push_leaf(Op::Input, node.types[0].clone(), name).map_err(|e| e.to_string())?;
+        let value = ends.pixels.map_or(input, |p| normalised(&mut copy.new, input, p));
+        copy.set(id.into(), value);
+    }
+    let mut graph = copy.finish();
+    if ends.probabilities {
+        if !classifies(&graph) {
+            return Err("--softmax: the model returns no class scores\n  leave it out".into());
+        }
+        let scores = graph.outputs[0].value;
+        let axis = graph.shape(scores).rank() - 1;
+        let node = graph.push(Op::Softmax { axis }, &[scores], "probabilities").map_err(|e| e.to_string())?;
+        graph.outputs[0] = vitc_ir::Output { name: "probabilities".into(), value: node.into() };
+    }
+    rename_outputs(&mut graph, ends.output_names)?;
+    let names = || graph.inputs().map(|(_, n)| &n.path).chain(graph.outputs.iter().map(|o| &o.name));
+    if let Some((_, twice)) = names().enumerate().find(|&(i, name)| names().take(i).any(|n| n == name)) {
+        return Err(format!("two inputs or outputs are named {twice}\n  give another --input-name or --output-name"));
+    }
+    Ok(graph)
+}
+
+/// `(x − 255·mean)·1/(255·std)`, without the parts that change nothing.
+fn normalised(graph: &mut Graph, x: Value, p: &Preprocessing) -> Value {
+    let path = graph.producer(x).path.clone();
+    let mut net = Net::within(graph, path);
+    let mut y = x;
+    if p.mean != [0.0; 3] {
+        let mean = net.literal("mean", &[1, 3, 1, 1], &p.mean.map(|m| 255.0 * m));
+        y = net.binary("centred", BinaryKind::Sub, y, mean);
+    }
+    let scale = net.literal("scale", &[1, 3, 1, 1], &p.std.map(|s| 1.0 / (255.0 * s)));
+    net.binary("scaled", BinaryKind::Mul, y, scale)
+}
+
+fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), String> {
+    let count = graph.outputs.len();
+    let names: Vec<String> = match names {
+        [] => return Ok(()),
+        [one] if count > 1 => (1..=count).map(|i| format!("{one}{i}")).collect(),
+        names if names.len() == count => names.to_vec(),
+        _ => {
+            let own: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
+            let todo = if count > 1 { format!(", which is numbered, or {count}") } else { String::new() };
+            return Err(format!("--output-name: {} names for {}\n  give one name{todo}", names.len(), own.join(", ")));
+        }
+    };
+    graph.outputs.iter_mut().zip(names).for_each(|(output, name)| output.name = name);
+    Ok(())
+}
+
+/// Whether an ONNX file (or a CoreML package, which knows fewer) can have an input or output of this name.
+///
+/// # Errors
+/// In words for the command line, if not.
+pub fn check_name(name: &str, package: bool) -> Result<(), String> {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let holds = |more: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || more.contains(c));
+    let (letters, more) = if package { ("and _", "") } else { (", _ . and -", ".-") };
+    if !begins || !holds(more) {
+        return Err(format!("{name:?} is no name: use letters, digits {letters}, no digit first"));
+    }
+    if package && !coreml::is_identifier(name) {
+        return Err(format!("{name:?} is a word of CoreML's own language\n  use another, such as {name}_0"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitc_ir::parse;
+
+    fn plain() -> Around<'static> {
+        Around { pixels: None, probabilities: false, input_name: None, output_names: &[] }
+    }
+
+    fn scores() -> Graph {
+        let text = "graph g  stage=paper\n%image: f32[B,3,2,2] = input\n%pool: f32[B,3] = reduce_mean(%image){axes=[2,3]}\noutputs logits=%pool";
+        parse(text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn preprocessing(mean: [f64; 3], std: [f64; 3]) -> Preprocessing {
+        Preprocessing { mean, std, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
+    }
+
+    #[test]
+    fn a_mean_of_zero_is_not_subtracted() {
+        let ops = |p: &Preprocessing| {
+            let graph = around(&scores(), Around { pixels: Some(p), ..plain() }).unwrap();
+            graph.run_time_nodes().map(|(_, n)| n.op.word()).collect::<Vec<_>>()
+        };
+        let with = ops(&preprocessing([0.5, 0.0, 0.0], [1.0; 3]));
+        let without = ops(&preprocessing([0.0; 3], [1.0; 3]));
+        assert_eq!((with.contains(&"sub"), without.contains(&"sub")), (true, false));
+        assert!(with.contains(&"mul") && without.contains(&"mul"), "pixels are in 0..255");
+    }
+
+    #[test]
+    fn names_go_to_inputs_and_outputs() {
+        let named = |names: &[&str], graph: &Graph| {
+            let output_names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+            let graph = around(graph, Around { input_name: Some("x"), output_names: &output_names, ..plain() })?;
+            assert_eq!(graph.inputs().next().unwrap().1.path, "x");
+            Ok::<_, String>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
+        };
+        let one = scores();
+        let mut two = scores();
+        two.outputs.push(vitc_ir::Output { name: "more".into(), value: two.outputs[0].value });
+        assert_eq!(named(&[], &one).unwrap(), ["logits"]);
+        assert_eq!(named(&["y"], &one).unwrap(), ["y"]);
+        assert_eq!(named(&["y"], &two).unwrap(), ["y1", "y2"]);
+        assert_eq!(named(&["y", "z"], &two).unwrap(), ["y", "z"]);
+        for (names, graph) in
+            [(vec!["y", "z"], &one), (vec!["a", "b", "c"], &two), (vec!["x"], &one), (vec!["y", "y"], &two)]
+        {
+            assert!(named(&names, graph).is_err(), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn formats_differ_in_the_names_they_take() {
+        for (name, onnx, package) in [
+            ("image", true, true),
+            ("_x9", true, true),
+            ("input.1", true, false),
+            ("fp16", true, false),
+            ("", false, false),
+            ("9x", false, false),
+            ("a b", false, false),
+            ("a:b", false, false),
+            ("größe", false, false),
+        ] {
+            assert_eq!((check_name(name, false).is_ok(), check_name(name, true).is_ok()), (onnx, package), "{name}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What an artifact's metadata say of how it was made, so that a later check builds the same model and feeds it alike: written by an export,
+//! read by `vitc check` and `vitc run`. Input form and normalisation are entries of [`Preprocessing`], sizes and names are in the interface.
+
+use crate::arch::{Head, Results};
+use crate::model::ModelRequest;
+use std::collections::BTreeMap;
+use vitc_exporters::metadata::Preprocessing;
+
+/// Key of what the artifact returns.
+const OUTPUT_KEY: &str = "vitc.output";
+
+/// Key of the classifier that the artifact was made with, if not all of them.
+const HEAD_KEY: &str = "vitc.head";
+
+/// In front of the name of a choice, the key of its value.
+const CHOICE_KEY: &str = "vitc.choice.";
+
+/// What an artifact returns, with probabilities for scores or not, and its word.
+const OUTPUTS: [(&str, Results, bool); 4] = [
+    ("logits", Results::Logits, false),
+    ("probabilities", Results::Logits, true),
+    ("features", Results::Features, false),
+    ("pyramid", Results::Pyramid, false),
+];
+
+/// A classifier and its word.
+const HEADS: [(&str, Head); 2] = [("head", Head::Class), ("dist_head", Head::Distillation)];
+
+/// How an artifact was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// What the model returns.
+    pub results: Results,
+    /// Probabilities stand for scores.
+    pub probabilities: bool,
+    /// Which of several classifier heads.
+    pub head: Head,
+    /// Values of the family's choices.
+    pub choices: BTreeMap<String, String>,
+    /// How a picture becomes the input; `None` if the artifact does not say.
+    pub preprocessing: Option<Preprocessing>,
+}
+
+/// The entries of an export that returns `results`, [`Preprocessing`]'s apart.
+pub fn entries(model: &ModelRequest, results: Results, probabilities: bool) -> Vec<(String, String)> {
+    let output = OUTPUTS.iter().find(|(_, r, p)| *r == results && *p == probabilities);
+    let head = HEADS.iter().find(|(_, h)| *h == model.head);
+    let fixed = [(OUTPUT_KEY, output.map(|o| o.0)), (HEAD_KEY, head.map(|h| h.0))];
+    let fixed = fixed.into_iter().filter_map(|(key, word)| Some((key.to_string(), word?.to_string())));
+    fixed.chain(model.choices.iter().map(|(name, value)| (format!("{CHOICE_KEY}{name}"), value.clone()))).collect()
+}
+
+impl Recipe {
+    /// What these metadata say; scores of all heads where they say nothing.
+    pub fn read(metadata: &BTreeMap<String, String>) -> Recipe {
+        let said = |key: &str| metadata.get(key).map(String::as_str);
+        let output = OUTPUTS.iter().find(|o| said(OUTPUT_KEY) == Some(o.0)).unwrap_or(&OUTPUTS[0]);
+        let choices = metadata.iter().filter_map(|(k, v)| Some((k.strip_prefix(CHOICE_KEY)?.to_string(), v.clone())));
+        Recipe {
+            results: output.1,
+            probabilities: output.2,
+            head: HEADS.iter().find(|h| said(HEAD_KEY) == Some(h.0)).map_or(Head::Average, |h| h.1),
+            choices: choices.collect(),
+            preprocessing: Preprocessing::read(metadata),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (_, results, probabilities) in OUTPUTS {
+            for head in [Head::Average, Head::Class, Head::Distillation] {
+                let choices = BTreeMap::from([("norm".to_string(), "batch".to_string())]);
+                let model = ModelRequest { head, choices: choices.clone(), ..ModelRequest::named("m") };
+                let metadata = entries(&model, results, probabilities).into_iter().collect();
+                let expected = Recipe { results, probabilities, head, choices, preprocessing: None };
+                assert_eq!(Recipe::read(&metadata), expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Interface forms: pixels, labels, names, features. Each passes its check, and a later check builds the same from the file's metadata alone.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use vitc::arch;
+use vitc::check::{self, Runner, bounds, compare::softmax};
+use vitc::export::{self, Kind, Labels, Lowered, Request};
+use vitc::model::ModelRequest;
+use vitc_exporters::coreml::InputForm;
+use vitc_ir::{BinaryKind, DType, Op, testing::Rng};
+
+fn vitc(dir: &Path, line: &str) -> Output {
+    let words = line.split(' ');
+    Command::new(env!("CARGO_BIN_EXE_vitc")).args(words).current_dir(dir).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Ten class names.
+fn labels(dir: &Path) {
+    let names: Vec<String> = (0..10).map(|i| format!("class {i}\n")).collect();
+    std::fs::write(dir.join("labels.txt"), names.concat()).unwrap();
+}
+
+#[test]
+fn every_form_passes_its_check_and_a_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    labels(d);
+    let s0 = "efficientformerv2-s0 --resolution 96 --num-classes 10";
+    let et = "affnet-et --resolution 128 --num-classes 10";
+    let forms = [
+        ("onnx", s0, "--input image"),
+        ("onnx", s0, "--input image --fp16 --softmax"),
+        ("onnx", s0, "--input image --fp16 --io fp16 --batch dynamic"),
+        ("onnx", s0, "--io fp16 --head dist_head --output-name scores"),
+        ("onnx", s0, "--input image --mean 0.5,0.4,0.3 --std 0.2,0.25,0.3 --head head --labels labels.txt"),
+        ("onnx", s0, "--mean 0.5,0.4,0.3 --std 0.2,0.25,0.3"),
+        ("onnx", s0, "--input image --output features --input-name pixels.1 --output-name vector"),
+        ("onnx", s0, "--input image --output pyramid --output-name map"),
+        ("onnx", et, "--input image --check quick"),
+        ("tensorrt-onnx", s0, "--input image --fp16 --batch dynamic --input-name x"),
+        ("coreml", s0, "--input image --labels labels.txt"),
+        ("coreml", s0, "--input image --labels labels.txt --io fp16 --head dist_head"),
+        ("coreml", s0, "--input image --fp32 --io fp16 --input-name picture --output-name scores"),
+        ("coreml", s0, "--labels labels.txt --no-check"),
+        ("coreml", s0, "--input image --output pyramid --output-name a,b,c,d"),
+        ("coreml", et, "--input image --labels labels.txt --check quick"),
+    ];
+    for (target, model, form) in forms {
+        let name = if target == "coreml" { "a.mlpackage" } else { "a.onnx" };
+        let line = format!("export {model} --target {target} {form} --force -q -o {name}");
+        let exported = vitc(d, &line);
+        assert!(exported.status.success(), "{line}: {}", stderr(&exported));
+        let quick = if model == et { " --check quick" } else { "" };
+        let checked = vitc(d, &format!("check {name}{quick}"));
+        assert!(checked.status.success(), "{line}: {}", stderr(&checked));
+    }
+}
+
+fn lowered(model: &str, kind: Kind, with: impl FnOnce(Request) -> Request) -> Lowered {
+    let request = with(Request::new(ModelRequest::named(model), kind, Path::new("unused")));
+    export::lower(&request, &|_| {}).unwrap_or_else(|e| panic!("{model}: {e}"))
+}
+
+/// One subtraction where there is a mean, no factor anywhere, in every family: 1/std and 1/255 are in the stem.
+#[test]
+fn the_stem_takes_the_deviation() {
+    let kinds = [Kind::Onnx { opset: 17 }, Kind::TensorRt { opset: 17 }, Kind::CoreMl { ios: None }];
+    for variant in arch::FAMILIES.iter().map(|f| &f.variants[0]) {
+        for kind in kinds {
+            let form = |input| lowered(variant.name, kind, |r| Request { input, ..r });
+            let (plain, image) = (form(InputForm::Tensor), form(InputForm::Image));
+            let count = |l: &Lowered, kind| l.graph.run_time_nodes().filter(|(_, n)| n.op == Op::Binary(kind)).count();
+            let wanted = usize::from(variant.preprocessing.mean != [0.0; 3]);
+            let more = |kind| count(&image, kind) - count(&plain, kind);
+            assert_eq!((more(BinaryKind::Sub), more(BinaryKind::Mul)), (wanted, 0), "{} {kind:?}", variant.name);
+            assert_eq!(image.graph.run_time_nodes().count(), plain.graph.run_time_nodes().count() + wanted);
+            assert!(image.preprocessing.normalised_inside);
+        }
+    }
+    let means: Vec<bool> = arch::FAMILIES.iter().map(|f| f.variants[0].preprocessing.mean == [0.0; 3]).collect();
+    assert!(means.contains(&true) && means.contains(&false), "both cases are met");
+}
+
+/// The figure that the interface must reach: half-precision picture forms answer as the tensor form does to normalised pixels, borders included.
+#[test]
+fn pixels_answer_as_normalised_values_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..1000).map(|i| format!("class {i}\n")).collect();
+    let labels = dir.path().join("labels.txt");
+    std::fs::write(&labels, names.concat()).unwrap();
+    let write = |name: &str, kind: Kind, with: &dyn Fn(Request) -> Request| {
+        let path = dir.path().join(name);
+        let request = Request::new(ModelRequest::named("efficientformerv2-s0"), kind, &path);
+        export::export(&with(Request { check: None, ..request }), &|_| {}).unwrap_or_else(|e| panic!("{name}: {e}"));
+        Runner::open(&path, 1).unwrap_or_else(|e| panic!("{name}: {e}"))
+    };
+    let onnx = Kind::Onnx { opset: 17 };
+    let picture = |r: Request| Request {
+        input: InputForm::Image,
+        precision: Some(DType::F16),
+        labels: Labels::File(labels.clone()),
+        ..r
+    };
+    let tensor = write("tensor.onnx", onnx, &|r| r);
+    let (file, package) = (write("a.onnx", onnx, &picture), write("a.mlpackage", Kind::CoreMl { ios: None }, &picture));
+
+    let model = arch::find("efficientformerv2-s0").unwrap().1;
+    let side = model.resolution[0];
+    let mut rng = Rng::new(7);
+    let mut noise = || rng.below(256) as f32;
+    let plane = |pixel: &mut dyn FnMut(usize, usize) -> f32| -> Vec<f32> {
+        (0..3 * side * side).map(|i| pixel(i / side % side, i % side)).collect()
+    };
+    let edge = |y: usize, x: usize| y.min(x) == 0 || y.max(x) == side - 1;
+    // Everything; a bright frame on black, and a dark one on white: what the padding stands for decides these.
+    let pictures = [
+        plane(&mut |_, _| noise()),
+        plane(&mut |y, x| if edge(y, x) { 255.0 } else { 0.0 }),
+        plane(&mut |y, x| if edge(y, x) { 0.0 } else { 255.0 }),
+    ];
+    for pixels in pictures {
+        let p = &model.preprocessing;
+        let channel = |i: usize| i / (side * side);
+        let normal = |(i, v): (usize, &f32)| ((f64::from(*v) / 255.0 - p.mean[channel(i)]) / p.std[channel(i)]) as f32;
+        let normalised: Vec<f32> = pixels.iter().enumerate().map(normal).collect();
+        let answer = |runner: &Runner, x: &[f32]| runner.run(x).unwrap().swap_remove(0).data;
+        let wanted = answer(&tensor, &normalised);
+        for (got, wanted) in
+            [(answer(&file, &pixels), wanted.clone()), (answer(&package, &pixels), softmax(&wanted, wanted.len()))]
+        {
+            let c = check::compare::compare(&wanted, &got, wanted.len());
+            assert!(bounds::agrees(DType::F16, &c), "{c:?}");
+        }
+    }
+}
+
+#[test]
+fn wrong_interfaces_are_usage_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    labels(d);
+    std::fs::write(d.join("few.txt"), "a\nb\n").unwrap();
+    let cases = [
+        ("onnx --input picture", 2, "expected tensor, image"),
+        ("onnx --input tensor --input image", 2, "give one form"),
+        ("onnx --input x.npy", 2, "--expect is missing"),
+        ("onnx --std 0.2,0,0.2", 2, "three numbers above 0"),
+        ("onnx --mean 0.5,0.5", 2, "three numbers"),
+        ("onnx --mean NaN,0,0", 2, "three numbers"),
+        ("onnx --mean 123.7,116.3,103.5", 2, "divide them by 255"),
+        ("onnx --input-name 9x", 2, "no digit first"),
+        ("onnx --input-name a:b", 2, "is no name"),
+        ("onnx --input-name=", 2, "is no name"),
+        ("onnx --output-name a,b", 2, "2 names for logits"),
+        ("onnx --output-name a,", 2, "is no name"),
+        ("onnx --output-name image", 2, "two inputs or outputs are named image"),
+        ("onnx --output pyramid --output-name a,b", 2, "give one name, which is numbered, or 4"),
+        ("onnx --output pyramid --input-name m1 --output-name m", 2, "are named m1"),
+        ("coreml --input-name input.1", 2, "is no name"),
+        ("coreml --input-name fp16", 2, "CoreML's own language"),
+        ("coreml --labels labels.txt --output-name y", 2, "--no-labels"),
+        ("coreml --labels labels.txt --batch 2", 2, "takes one picture"),
+        ("coreml --input image --batch 2", 2, "--input image"),
+        ("onnx --labels labels.txt --no-labels", 2, "cannot be used with"),
+        ("onnx --output features --labels labels.txt", 2, "--labels"),
+        ("onnx --labels few.txt", 1, "has 2 names, and the model has 10 classes"),
+    ];
+    for (form, exit, said) in cases {
+        let line = format!("export efficientformerv2-s0 --num-classes 10 --no-check --target {form}");
+        let output = vitc(d, &line);
+        assert_eq!(output.status.code(), Some(exit), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{line}: {}", stderr(&output));
+    }
+}
