@@ -318,7 +318,10 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     let precision = request.precision.unwrap_or_else(|| target.default_precision());
     let preprocessing = preprocessing(request, &model);
     let labels = labels(request, &model)?;
-    let classifier = package && labels.is_some() && classifier(request, &mut notices)?;
+    let classifier = match &labels {
+        Some(labels) if package => classifier(request, labels, &mut notices)?,
+        _ => false,
+    };
 
     watch(Event::Step("running the passes"));
     let probabilities = request.softmax || classifier;
@@ -496,24 +499,30 @@ fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error
     }
 }
 
-/// Whether a package with labels answers with a label: for one picture, and where the user names no other output.
-fn classifier(request: &Request, notices: &mut Vec<String>) -> Result<bool, Error> {
-    let out = "leave the labels out with --no-labels";
+/// Whether a package with these labels answers with a label. Labels that the user did not give stay in the metadata where they cannot.
+fn classifier(request: &Request, labels: &[String], notices: &mut Vec<String>) -> Result<bool, Error> {
     if !request.output_names.is_empty() {
         let why = format!("a package with labels answers with {CLASS_LABEL} and {CLASS_PROBABILITIES}");
-        return Err(Error::Usage(format!("--output-name: {why}\n  leave it out, or {out}")));
+        let todo = "leave it out, or leave the labels out with --no-labels";
+        return Err(Error::Usage(format!("--output-name: {why}\n  {todo}")));
     }
-    let alone = request.model.batch == Dim::Fixed(1);
+    let twice = labels.iter().enumerate().find_map(|(i, l)| Some((labels[..i].iter().position(|o| o == l)?, i)));
+    let (why, todo) = match twice {
+        _ if request.model.batch != Dim::Fixed(1) => (
+            "a package that answers with a label takes one picture".to_string(),
+            "use --batch 1, or leave --labels out",
+        ),
+        Some((a, b)) => (
+            format!("classes {a} and {b} are both named {}, and a package keeps probabilities by name", labels[a]),
+            "give every class a name of its own",
+        ),
+        None => return Ok(true),
+    };
     match &request.labels {
-        Labels::File(_) if !alone => {
-            let why = "a package that answers with a label takes one picture";
-            Err(Error::Usage(format!("--labels: {why}\n  use --batch 1, or leave --labels out")))
-        }
+        Labels::File(_) => Err(Error::Usage(format!("--labels: {why}\n  {todo}"))),
         _ => {
-            if !alone {
-                notices.push("the package returns scores for its batch; its labels are in the metadata only".into());
-            }
-            Ok(alone)
+            notices.push(format!("the package returns scores, and its labels are in the metadata only: {why}"));
+            Ok(false)
         }
     }
 }

@@ -95,9 +95,9 @@ fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), String> {
 pub fn check_name(name: &str, package: bool) -> Result<(), String> {
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let holds = |more: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || more.contains(c));
-    let (letters, more) = if package { ("and _", "") } else { (", _ . and -", ".-") };
+    let (letters, more) = if package { (" and _", "") } else { (", _ . and -", ".-") };
     if !begins || !holds(more) {
-        return Err(format!("{name:?} is no name: use letters, digits {letters}, no digit first"));
+        return Err(format!("{name:?} is no name: use letters, digits{letters}, no digit first"));
     }
     if package && !coreml::is_identifier(name) {
         return Err(format!("{name:?} is a word of CoreML's own language\n  use another, such as {name}_0"));

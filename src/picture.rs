@@ -8,6 +8,7 @@ mod resample;
 
 use image::imageops;
 use image::{DynamicImage, ImageError, ImageReader, RgbImage};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use vitc_exporters::metadata::Preprocessing;
 
@@ -43,7 +44,9 @@ pub enum PictureError {
 /// If the file cannot be opened, or is neither PNG nor JPEG. The decoder's own limit on memory holds.
 pub fn read(path: &Path) -> Result<DynamicImage, PictureError> {
     let io = |source| PictureError::Io { path: path.into(), source };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(io)?;
+    // The bytes decide what it is, not the name.
+    let bytes = std::fs::read(path).map_err(io)?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(io)?;
     reader.decode().map_err(|source| PictureError::Decode { path: path.into(), source })
 }
 
@@ -144,7 +147,6 @@ mod tests {
             assert!(matches!(read(&path), Err(PictureError::Decode { .. })), "{}", path.display());
         }
         assert!(matches!(read(&dir.path().join("absent.png")), Err(PictureError::Io { .. })));
-        // The bytes decide, not the name.
         assert!(read(&put("a.jpg", &png)).is_ok());
         let picture = read(&put("b.png", &png)).unwrap();
         assert!(matches!(fit(&picture, [4, 4], &preprocessing(1.0, "random")), Err(PictureError::Interpolation(_))));

@@ -139,11 +139,35 @@ fn pixels_answer_as_normalised_values_do() {
 }
 
 #[test]
+fn a_run_is_one_object_for_a_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    labels(d);
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pictures/wide.png"), d.join("a.png")).unwrap();
+    let line =
+        "export efficientformerv2-s0 --resolution 96 --num-classes 10 --no-check -q -o a.mlpackage --target coreml";
+    let exported = vitc(d, &format!("{line} --input image --labels labels.txt"));
+    assert!(exported.status.success(), "{}", stderr(&exported));
+    let output = vitc(d, "run a.mlpackage a.png a.png --json");
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&object["ok"], &object["command"]), (&true.into(), &"run".into()));
+    for picture in object["pictures"].as_array().unwrap() {
+        assert_eq!(picture["file"], "a.png");
+        let top = picture["top"].as_array().unwrap();
+        let chances: Vec<f64> = top.iter().map(|c| c["probability"].as_f64().unwrap()).collect();
+        assert!(chances.len() == 5 && chances.is_sorted_by(|a, b| a >= b) && chances.iter().sum::<f64>() <= 1.001);
+        assert!(top.iter().all(|c| c["label"] == format!("class {}", c["class"])));
+    }
+    assert_eq!(object["pictures"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn wrong_interfaces_are_usage_errors() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     labels(d);
     std::fs::write(d.join("few.txt"), "a\nb\n").unwrap();
+    std::fs::write(d.join("twice.txt"), "a\ncrane\nb\nc\ncrane\nd\ne\nf\ng\nh\n").unwrap();
     let cases = [
         ("onnx --input picture", 2, "expected tensor, image"),
         ("onnx --input tensor --input image", 2, "give one form"),
@@ -164,6 +188,7 @@ fn wrong_interfaces_are_usage_errors() {
         ("coreml --input-name fp16", 2, "CoreML's own language"),
         ("coreml --labels labels.txt --output-name y", 2, "--no-labels"),
         ("coreml --labels labels.txt --batch 2", 2, "takes one picture"),
+        ("coreml --labels twice.txt", 2, "classes 1 and 4 are both named crane"),
         ("coreml --input image --batch 2", 2, "--input image"),
         ("onnx --labels labels.txt --no-labels", 2, "cannot be used with"),
         ("onnx --output features --labels labels.txt", 2, "--labels"),

@@ -351,10 +351,13 @@ impl Recipe {
             }
             unused("--head", self.model_args.head != Classifier::Average, "models that return class scores")?;
         }
-        let forms: Vec<InputForm> =
-            self.input.iter().filter_map(|i| if let Input::Form(f) = i { Some(*f) } else { None }).collect();
-        let values: Vec<&PathBuf> =
-            self.input.iter().filter_map(|i| if let Input::Values(p) = i { Some(p) } else { None }).collect();
+        let (mut forms, mut values) = (Vec::new(), Vec::new());
+        for given in &self.input {
+            match given {
+                Input::Form(form) => forms.push(*form),
+                Input::Values(path) => values.push(path),
+            }
+        }
         if forms.len() > 1 || values.len() > 1 {
             return Err(Failure::usage("--input: give one form, tensor or image, and at most one .npy file"));
         }

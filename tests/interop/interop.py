@@ -89,6 +89,38 @@ def golden(rows, vitc, folder):
             rows.row(label, lambda: export(vitc, model, target, given, path, weights) or read(path, image, expect, atol))
 
 
+def pictures(rows, vitc, folder):
+    """Files that take pixels and name classes, against the authors' logits: pixels that the file's normalisation makes the golden input."""
+    mean, std = table.PIXELS
+    normalisation = ["--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std))]
+    for family, name, model, forms, half in table.PICTURES:
+        weights, image = folder / f"{name}.safetensors", folder / f"{name}.pixels.npy"
+        manifest = json.loads((GOLDEN / family / f"{name}.json").read_text())
+        seeded.write_safetensors(manifest, weights)
+        channels = lambda v: np.array(v).reshape(1, 3, 1, 1)
+        pixels = 255 * (seeded.image(manifest["input"]["shape"]).astype(np.float64) * channels(std) + channels(mean))
+        assert pixels.min() >= 0 and pixels.max() <= 255
+        np.save(image, pixels.astype(np.float32))
+        logits = np.load(GOLDEN / family / f"{name}.logits.npy")
+        odds = np.exp(logits - logits.max())
+        labels, expected = folder / "labels.txt", folder / f"{name}.probabilities.npy"
+        labels.write_text("".join(f"class {i}\n" for i in range(logits.shape[-1])))
+        np.save(expected, odds / odds.sum())
+        for target, options, suffix in forms:
+            label = f"{name} pixels {target} {' '.join(options)}"
+            path = folder / (label.replace(" ", "_").replace("--", "") + suffix)
+            error = half * float(np.abs(logits).max()) if "--fp16" in options else table.F32
+            given = [*options, *normalisation, "--input", "image", "--no-check"]
+            answers = GOLDEN / family / f"{name}.logits.npy"
+            if "--labels" in options:
+                given.insert(given.index("--labels") + 1, str(labels))
+                if target == "coreml":  # a probability moves by at most twice its share of what the logits move
+                    answers, error = expected, 2 * error * float((odds / odds.sum()).max())
+            compiled = (lambda: engine(path)) if target == "tensorrt-onnx" else (lambda: [])
+            check = lambda: export(vitc, model, target, given, path, weights) or read(path, image, answers, error) or compiled()
+            rows.row(label, check)
+
+
 def engines(rows, vitc, folder):
     for model, options, *bounds in table.ENGINES:
         path = folder / f"{model}.engine.onnx"
@@ -104,6 +136,7 @@ def main():
     a.folder.mkdir(parents=True, exist_ok=True)
     rows = Rows()
     golden(rows, a.vitc, a.folder)
+    pictures(rows, a.vitc, a.folder)
     engines(rows, a.vitc, a.folder)
     print(f"interop: {rows.passed} passed, {rows.failed} failed")
     sys.exit(1 if rows.failed else 0)

@@ -271,16 +271,28 @@ def execute(spec, program, feeds, half):
     return {var.name: values[var.name] for var in main.outputs}
 
 
+def pictures(spec, program):
+    """The inputs that are pictures. A picture is RGB of the size that the program's f32 input has."""
+    found = set()
+    for feature in spec.description.input:
+        if feature.type.WhichOneof("Type") == "imageType":
+            image, var = feature.type.imageType, program.functions["main"].inputs[feature.name]
+            if image.colorSpace != image.RGB or tuple(var.shape) != (1, 3, image.height, image.width):
+                raise ValueError(f"{feature.name} is no RGB picture of {var.shape}")
+            found.add(feature.name)
+    return found
+
+
 def findings(package, given=None, expect=None, atol=None, half=True):
     """What is wrong with a package."""
     try:
         with tempfile.TemporaryDirectory() as scratch:
             spec, program = load(package, scratch)
             noise = np.random.default_rng(0)
-            feeds = {}
+            feeds, coloured = {}, pictures(spec, program)
             for name, var in program.functions["main"].inputs.items():
-                feeds[name] = np.load(given) if given and not feeds else noise.standard_normal(var.shape)
-                feeds[name] = feeds[name].astype(np.float32)
+                synthetic = noise.integers(0, 256, var.shape) if name in coloured else noise.standard_normal(var.shape)
+                feeds[name] = (np.load(given) if given and not feeds else synthetic).astype(np.float32)
             results = execute(spec, program, feeds, half)
     except Exception as error:  # every kind of refusal is a finding
         return [str(error).strip() or type(error).__name__]

@@ -42,6 +42,21 @@ GOLDEN = [
     ("dsm", "dsm_t", "dsm-t", FORMS, 2e-3),
 ]
 
+# Mean and deviation per channel that map the golden input, which lies in [-1, 1), into pixels of 0..255.
+PIXELS = (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)
+
+# Models that take pixels; the same columns as in GOLDEN.
+PICTURES = [
+    ("efficientformerv2", "efficientformerv2_s0", "efficientformerv2-s0", [
+        ("onnx", ["--fp32"], ".onnx"),
+        ("onnx", ["--fp16", "--labels"], ".onnx"),
+        ("tensorrt-onnx", ["--fp16"], ".onnx"),
+        ("coreml", ["--fp32"], ".mlpackage"),
+        ("coreml", ["--fp16"], ".mlpackage"),
+        ("coreml", ["--fp16", "--labels"], ".mlpackage"),
+    ], 2e-3),
+]
+
 # TensorRT engines of the seeded model: most kernels, fused attentions, most synchronisation entries. `None` is not asked.
 ENGINES = [
     # (model, options, kernels, fused, sync)
