@@ -139,3 +139,33 @@ fn wrong_options_say_what_would_do() {
     );
     assert!(said("fastervit-0", None, &[("windows", "7,7,5,7")]).contains("5x5 windows"));
 }
+
+/// A check in pieces starts them from values of the reference: tokens whose axes and position sums the passes have moved.
+#[test]
+fn pieces_of_windows_and_carriers_are_checked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (target, file) in [("onnx", "a.onnx"), ("tensorrt-onnx", "b.onnx"), ("coreml", "c.mlpackage")] {
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_vitc"))
+            .args([
+                "export",
+                "fastervit-0-any-res",
+                "--resolution",
+                "256x320",
+                "--target",
+                target,
+                "--check",
+                "quick",
+                "-o",
+                file,
+            ])
+            .current_dir(folder.path())
+            .output()
+            .expect("runs");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "{target}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            said.contains("pieces") && said.contains("levels.2.blocks.0") || target == "coreml",
+            "{target}: {said}"
+        );
+    }
+}

@@ -1,59 +1,118 @@
 //! Seeded weights suit any variant, resolution and number of classes: nothing leaves the f16 range, and the image matters.
 
 use ndarray::{ArrayD, IxDyn};
-use vitc::arch::{self, BuildOptions, seeded};
-use vitc_ir::{cost, eval};
+use vitc::arch::{self, BuildOptions, Family, Variant, seeded};
+use vitc_ir::testing::Rng;
+use vitc_ir::{Dim, Graph, Weights, cost, eval};
 
 /// Half of the half of what f16 holds, so that another checkpoint of that size has room too.
 const LARGEST: f64 = 4096.0;
 /// Least change of the logits by another image, in standard deviations of the logits.
 const LEAST_CHANGE: f64 = 0.05;
 
-/// Parameters of the largest model that this test evaluates.
-const LARGEST_MODEL: u64 = 100_000_000;
+/// Parameters of the largest model that every run of the tests evaluates.
+const LARGE: u64 = 100_000_000;
 
-fn image(seed: u64, dims: &[usize]) -> ArrayD<f64> {
-    let noise = seeded::noise("image", seed, dims.iter().product());
-    ArrayD::from_shape_vec(IxDyn(dims), noise.into_iter().map(f64::from).collect()).expect("an element per position")
+/// Sides of small square images, the smallest first.
+const SIDES: [usize; 5] = [64, 96, 128, 192, 224];
+
+fn variants() -> impl Iterator<Item = (&'static Family, &'static Variant)> {
+    arch::FAMILIES.iter().flat_map(|&f| f.variants.iter().map(move |v| (f, v)))
 }
 
-/// Largest activation, and the change of the logits by another image relative to their spread.
-fn statistics(model: &str, resolution: [usize; 2], classes: usize, seed: u64) -> (f64, f64) {
-    let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
-    let options = BuildOptions { resolution, classes, ..BuildOptions::new(variant) };
-    let graph = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
-    let weights = seeded::SeededWeights::new(&graph, seed);
+/// The paper graph for two images.
+fn build(family: &Family, variant: &'static Variant, resolution: [usize; 2], classes: usize) -> Option<Graph> {
+    let options = BuildOptions { resolution, classes, batch: Dim::Fixed(2), ..BuildOptions::new(variant) };
+    (family.build)(&options).ok()
+}
+
+/// The variant on the smallest images that it takes.
+fn smallest(family: &Family, variant: &'static Variant) -> Graph {
+    let sides = SIDES.iter().map(|&side| [side; 2]).chain([variant.resolution]);
+    sides.filter_map(|r| build(family, variant, r, 10)).next().unwrap_or_else(|| panic!("{}", variant.name))
+}
+
+/// What is wrong with a model's activations on two images of noise, if anything is.
+fn fault(graph: &Graph, seed: u64) -> Option<String> {
+    let weights = seeded::SeededWeights::new(graph, seed);
+    let shape = graph.inputs().next().expect("a model has an input").1.types[0].shape.at(1);
+    let noise = seeded::noise("image", seed, shape.iter().product());
+    let images =
+        ArrayD::from_shape_vec(IxDyn(&shape), noise.into_iter().map(f64::from).collect()).expect("noise fills it");
     let mut largest: f64 = 0.0;
-    let mut logits = Vec::new();
-    for image_seed in 0..2 {
-        let input = image(image_seed, &[1, 3, resolution[0], resolution[1]]);
-        let results =
-            eval::run_observed(&graph, &weights, &[input], 1, &mut |_, value: ndarray::ArrayViewD<'_, f64>| {
-                largest = value.iter().fold(largest, |m, x| m.max(x.abs()));
-            });
-        logits.push(results.unwrap_or_else(|e| panic!("{model}: {e}"))[0].clone());
-    }
-    let n = logits[0].len() as f64;
-    let mean = logits[0].sum() / n;
-    let spread = (logits[0].mapv(|x| (x - mean).powi(2)).sum() / n).sqrt();
-    let change = ((&logits[1] - &logits[0]).mapv(|x| x * x).sum() / n).sqrt();
-    (largest, change / spread)
+    let results = eval::run_observed(graph, &weights, &[images], 1, &mut |_, value: ndarray::ArrayViewD<'_, f64>| {
+        largest = value.iter().fold(largest, |m, x| m.max(x.abs()));
+    });
+    let logits = results.unwrap_or_else(|e| panic!("{}: {e}", graph.name)).swap_remove(0);
+    let logits: Vec<f64> = logits.iter().copied().collect();
+    let (first, second) = logits.split_at(logits.len() / 2);
+    let n = first.len() as f64;
+    let mean = first.iter().sum::<f64>() / n;
+    let spread = (first.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let change = (first.iter().zip(second).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / n).sqrt() / spread;
+    // A single class has no spread.
+    let sees = n == 1.0 && first != second || change >= LEAST_CHANGE;
+    (largest.is_nan() || largest >= LARGEST || !sees)
+        .then(|| format!("{} on {shape:?}, seed {seed}: largest {largest:.1}, change {change:.4}", graph.name))
+}
+
+fn assert_none(faults: Vec<String>) {
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]
 fn every_variant_keeps_its_range_and_sees_the_image() {
-    let mut failures = Vec::new();
-    for (family, variant) in arch::FAMILIES.iter().flat_map(|f| f.variants.iter().map(move |v| (f, v))) {
-        // Small maps where the architecture takes them; the largest variants repeat smaller ones in more and wider blocks.
-        let small = BuildOptions { resolution: [64, 64], ..BuildOptions::new(variant) };
-        let Ok(graph) = (family.build)(&small) else { continue };
-        if cost::trained_parameters(&graph) > LARGEST_MODEL {
-            continue;
+    let graphs = variants().map(|(f, v)| smallest(f, v)).filter(|g| cost::trained_parameters(g) <= LARGE);
+    assert_none(graphs.filter_map(|g| fault(&g, 1)).collect());
+}
+
+/// Minutes: `tests/full` asks for it.
+#[test]
+#[ignore = "takes minutes"]
+fn the_largest_variants_too() {
+    let graphs = variants().map(|(f, v)| smallest(f, v)).filter(|g| cost::trained_parameters(g) > LARGE);
+    assert_none(graphs.filter_map(|g| fault(&g, 1)).collect());
+}
+
+#[test]
+fn any_resolution_classes_and_seed_will_do() {
+    let rng = &mut Rng::new(5);
+    let mut faults = Vec::new();
+    for &family in arch::FAMILIES {
+        let smallest_variants: Vec<_> =
+            family.variants.iter().filter(|v| cost::trained_parameters(&smallest(family, v)) <= LARGE / 2).collect();
+        let mut checked = 0;
+        for _ in 0..60 {
+            let variant = rng.pick(&smallest_variants);
+            // Sizes that fit a pyramid, and any.
+            let side = |rng: &mut Rng| if rng.chance(70) { 32 * rng.range(1, 7) } else { rng.range(33, 160) };
+            let resolution = [side(rng), side(rng)];
+            let classes = rng.pick(&[1, 2, 37, 1000]);
+            if let Some(graph) = build(family, variant, resolution, classes) {
+                faults.extend(fault(&graph, rng.bits()));
+                checked += 1;
+            }
+            if checked == 4 {
+                break;
+            }
         }
-        let (largest, change) = statistics(variant.name, small.resolution, 10, 1);
-        if largest >= LARGEST || change.is_nan() || change < LEAST_CHANGE {
-            failures.push(format!("{}: largest {largest:.1}, change {change:.4}", variant.name));
+        assert!(checked > 0, "{}: no size fits", family.id);
+    }
+    assert_none(faults);
+}
+
+#[test]
+fn a_seed_decides_every_byte() {
+    for &family in arch::FAMILIES {
+        let graph = smallest(family, &family.variants[0]);
+        let [first, same, other] = [3, 3, 4].map(|seed| seeded::SeededWeights::new(&graph, seed));
+        for (key, ty) in graph.weights() {
+            let elements = ty.shape.elements();
+            let bytes = |w: &seeded::SeededWeights| {
+                w.weight(key, elements).unwrap_or_else(|e| panic!("{e}")).bytes.into_owned()
+            };
+            assert_eq!(bytes(&first), bytes(&same), "{key}");
+            assert_ne!(bytes(&first), bytes(&other), "{key}");
         }
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

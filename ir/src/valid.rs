@@ -209,7 +209,31 @@ fn legal(graph: &Graph, node: &Node, target: Option<&Target>) -> Result<(), Vali
         | Op::Idct2
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => graph.stage != Stage::Target,
-        _ => true,
+        Op::Input
+        | Op::Weight { .. }
+        | Op::Literal { .. }
+        | Op::Generate(_)
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Clip { .. }
+        | Op::Prelu
+        | Op::Cast { .. }
+        | Op::Conv { .. }
+        | Op::MatMul { .. }
+        | Op::Linear
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::Reduce { .. }
+        | Op::AvgPool { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize { .. } => true,
     };
     if !stage {
         let (path, op, stage) = (node.path.clone(), node.op.word(), graph.stage.word());

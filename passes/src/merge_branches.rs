@@ -11,42 +11,90 @@
 //!          therefore agree on what lies under each offset u − p, borders included, whatever their kernel sizes, so kernels add
 //!          offset by offset. An average pool is such a branch only without padding, because it does not count what it pads.
 //!          A branch with g groups is one with fewer groups G | g whose kernel is zero between the old groups.
+//!          Sums associate: where A + B does not merge, (A + B) + C merges C with the one that it fits.
 //!
 //! Done only if the merged kernel has no more elements than the branches together, so that multiply-accumulates never rise. A branch that
 //! something else reads stays, and the report says so.
 
 use crate::Rewritten;
 use crate::algebra::{Linear, as_vector, batch_norm_affine, regrouped};
-use std::collections::HashSet;
-use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, Op, Real, Shape, Type, Value};
+use std::collections::{HashMap, HashSet};
+use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, NodeId, Op, Real, Shape, Type, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
     let uses = graph.uses();
     let mut copy = Copier::new(graph, graph.stage);
-    let mut count = 0;
-    // Merged nodes that no later sum swallowed: a sum of n branches takes n − 1 rewrites and leaves one.
-    let mut results = HashSet::new();
+    let mut sums = Sums::default();
     for (id, node) in graph.nodes() {
         if node.op == Op::Binary(BinaryKind::Add) && !graph.is_constant(id.into()) {
-            let operands = [0, 1].map(|i| {
+            let terms = [0, 1].map(|i| {
                 let old = node.inputs[i];
                 (copy.get(old), uses[old.node.0 as usize][old.index as usize] == 1)
             });
-            if let Some(y) = merge(&mut copy.new, operands) {
+            if let Some(y) = sums.merged(&mut copy.new, Place::New(&node.path), terms) {
                 copy.set(id.into(), y);
-                count += 1;
-                operands.iter().for_each(|(v, _)| {
-                    results.remove(v);
-                });
-                results.insert(y);
                 continue;
             }
+            copy.node(id);
+            sums.terms.insert(copy.get(id.into()), terms);
+            continue;
         }
         copy.node(id);
     }
-    let notes = if results.is_empty() { vec![] } else { vec![became(&copy.new, count, &results)] };
-    Rewritten { graph: copy.finish(), count, notes }
+    let notes = if sums.results.is_empty() { vec![] } else { vec![became(&copy.new, sums.count, &sums.results)] };
+    Rewritten { graph: copy.finish(), count: sums.count, notes }
+}
+
+/// A value, and whether one node alone reads it.
+type Term = (Value, bool);
+
+/// Whose path a sum of the remaining terms bears.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// A sum that is not in the graph yet.
+    New(&'a str),
+    /// One that it replaces.
+    Old(NodeId),
+}
+
+/// The sums of a graph so far.
+#[derive(Default)]
+struct Sums {
+    /// Terms of the sums that stand.
+    terms: HashMap<Value, [Term; 2]>,
+    /// Merged nodes that no later sum swallowed: a sum of n branches takes n − 1 rewrites and leaves one.
+    results: HashSet<Value>,
+    count: usize,
+}
+
+impl Sums {
+    /// The sum of two terms, if they merge, or one merges with a term of the other.
+    fn merged(&mut self, graph: &mut Graph, place: Place<'_>, terms: [Term; 2]) -> Option<Value> {
+        if let Some(y) = merge(graph, terms) {
+            self.count += 1;
+            terms.iter().for_each(|(v, _)| {
+                self.results.remove(v);
+            });
+            self.results.insert(y);
+            return Some(y);
+        }
+        for [other, (inner, once)] in [terms, [terms[1], terms[0]]] {
+            let Some(inner_terms) = self.terms.get(&inner).copied().filter(|_| once) else { continue };
+            for [into, rest] in [inner_terms, [inner_terms[1], inner_terms[0]]] {
+                if let Some(y) = self.merged(graph, Place::Old(inner.node), [into, other]) {
+                    let path = match place {
+                        Place::New(path) => path.to_string(),
+                        Place::Old(id) => graph.release_path(id),
+                    };
+                    let sum = Net::within(graph, path).binary("", BinaryKind::Add, y, rest.0);
+                    self.terms.insert(sum, [(y, true), rest]);
+                    return Some(sum);
+                }
+            }
+        }
+        None
+    }
 }
 
 /// What the branches of `count` sums became: `40 branches into 14 convs`.
@@ -70,7 +118,8 @@ struct Branch {
     path: String,
 }
 
-fn merge(graph: &mut Graph, operands: [(Value, bool); 2]) -> Option<Value> {
+/// Two terms as one linear node.
+fn merge(graph: &mut Graph, operands: [Term; 2]) -> Option<Value> {
     let [(a, _), (b, _)] = operands;
     if graph.ty(a) != graph.ty(b) || a == b {
         return None;

@@ -7,7 +7,8 @@
 //!
 //! with a, c constant: the bias of the last linear layer of a block, and the next block's position embedding.
 //!
-//! Exact    sums associate; the padding of c adds 0 to the other parts. Nothing else may read what changes.
+//! Exact    sums associate; the padding of c adds 0 to the other parts. Nothing else may read what changes. The sum in front takes the name of the
+//!          sum that it now is; where it is one of parts, it gives up its own.
 
 use crate::Rewritten;
 use std::collections::HashMap;
@@ -68,7 +69,14 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
             let y = net.binary("", BinaryKind::Add, m, all);
             copy.set(id.into(), y);
         } else if let Some(&x) = gone.get(&id) {
-            let x = copy.get(x);
+            let split = matches!(graph.op(x), Op::Split { .. });
+            let sum = if split { graph.producer(x).inputs[0] } else { x };
+            let (x, sum) = (copy.get(x), copy.get(sum).node);
+            if split {
+                copy.new.release_path(sum);
+            } else {
+                copy.new.rename(sum, &node.path);
+            }
             copy.set(id.into(), x);
         } else {
             copy.node(id);

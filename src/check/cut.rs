@@ -14,6 +14,8 @@ use vitc_ir::{BinaryKind, Copier, Graph, Op, Output, Type, Value};
 pub(super) struct Bottleneck {
     /// Its name.
     pub(super) name: String,
+    /// Its dimensions; `None` for one that depends on the batch.
+    pub(super) dims: Vec<Option<usize>>,
     /// Largest number of bytes of f32 values alive at once before it, for a batch of one; 0 where the file does not tell.
     pub(super) peak: usize,
 }
@@ -24,8 +26,8 @@ struct Step {
     outputs: Vec<(String, usize)>,
     /// Operands that depend on the input.
     inputs: Vec<String>,
-    /// The result may be a bottleneck.
-    sum: bool,
+    /// Dimensions of the result if it may be a bottleneck.
+    sum: Option<Vec<Option<usize>>>,
 }
 
 /// Bottlenecks in order; the last entry, without a name, carries the peak of what follows.
@@ -41,12 +43,15 @@ fn search(steps: &[Step], input: (String, usize), results: &[String]) -> Vec<Bot
         alive.extend(step.outputs.iter().map(|(name, bytes)| (name.as_str(), *bytes)));
         peak = peak.max(alive.values().sum());
         alive.retain(|name, _| last_use.get(name).is_some_and(|&last| last > i));
-        if step.sum && alive.len() == 1 && alive.contains_key(step.outputs[0].0.as_str()) {
-            found.push(Bottleneck { name: step.outputs[0].0.clone(), peak });
+        if let Some(dims) = &step.sum
+            && alive.len() == 1
+            && alive.contains_key(step.outputs[0].0.as_str())
+        {
+            found.push(Bottleneck { name: step.outputs[0].0.clone(), dims: dims.clone(), peak });
             peak = 0;
         }
     }
-    found.push(Bottleneck { name: String::new(), peak });
+    found.push(Bottleneck { name: String::new(), dims: Vec::new(), peak });
     found
 }
 
@@ -57,7 +62,8 @@ pub(super) fn of_graph(graph: &Graph) -> Vec<Bottleneck> {
             .map(|index| (graph.value_name(Value { node: id, index }), node.types[index as usize].shape.elements() * 4))
             .collect(),
         inputs: node.inputs.iter().filter(|&&v| !graph.is_constant(v)).map(|&v| graph.value_name(v)).collect(),
-        sum: node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(|&v| !graph.is_constant(v)),
+        sum: (node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(|&v| !graph.is_constant(v)))
+            .then(|| node.types[0].shape.0.iter().map(|d| d.fixed()).collect()),
     });
     let steps: Vec<Step> = steps.collect();
     let input = graph.inputs().next().map(|(_, n)| (n.path.clone(), n.types[0].shape.elements() * 4));
@@ -68,7 +74,7 @@ pub(super) fn of_graph(graph: &Graph) -> Vec<Bottleneck> {
 /// Bottlenecks of a file whose types are known.
 pub(super) fn of_file(graph: &pb::GraphProto) -> Vec<Bottleneck> {
     let mut runs: HashSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
-    let typed: HashSet<&str> = graph.value_info.iter().map(|i| i.name.as_str()).collect();
+    let typed: HashMap<&str, _> = graph.value_info.iter().map(|i| (i.name.as_str(), dims(i))).collect();
     let mut steps = Vec::new();
     for node in &graph.node {
         let inputs: Vec<String> = node.input.iter().filter(|i| runs.contains(i.as_str())).cloned().collect();
@@ -76,12 +82,26 @@ pub(super) fn of_file(graph: &pb::GraphProto) -> Vec<Bottleneck> {
             continue;
         }
         runs.extend(node.output.iter().map(String::as_str));
-        let sum = node.op_type == "Add" && inputs.len() == 2 && typed.contains(node.output[0].as_str());
+        let sum = (node.op_type == "Add" && inputs.len() == 2).then(|| typed.get(node.output[0].as_str()).cloned());
+        let sum = sum.flatten();
         steps.push(Step { outputs: node.output.iter().map(|o| (o.clone(), 0)).collect(), inputs, sum });
     }
     let input = graph.input.first().map(|i| (i.name.clone(), 0));
     let results: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
     search(&steps, input.unwrap_or_default(), &results)
+}
+
+/// Dimensions that a file declares.
+fn dims(info: &pb::ValueInfoProto) -> Vec<Option<usize>> {
+    use pb::tensor_shape_proto::dimension::Value::DimValue;
+    let Some(pb::type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Vec::new();
+    };
+    let dim = |d: &pb::tensor_shape_proto::Dimension| match d.value {
+        Some(DimValue(n)) => usize::try_from(n).ok(),
+        _ => None,
+    };
+    tensor.shape.iter().flat_map(|s| &s.dim).map(dim).collect()
 }
 
 /// The part of a graph that computes `piece`; constants included, the start an input.

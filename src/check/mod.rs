@@ -15,6 +15,7 @@ pub mod compare;
 mod cut;
 mod half;
 pub mod inputs;
+mod layout;
 mod locate;
 mod memory;
 pub mod npy;
@@ -30,6 +31,7 @@ pub use report::{CheckReport, Difference, Run, ValueRange};
 
 use compare::{compare, softmax};
 use cut::Bottleneck;
+use layout::Layout;
 use npy::{Array, NpyError};
 use side::Side;
 use std::path::Path;
@@ -166,7 +168,7 @@ pub fn check(
     for &batch in &batches {
         let cases = cases(&options, &shape_at(batch), batch);
         if options.effort == Effort::Quick || need > available {
-            let pairs = common(&cuts, &candidate.bottlenecks()?);
+            let pairs = common(&reference, &cuts, &candidate.bottlenecks()?, batch)?;
             if pairs.is_empty() && options.effort == Effort::Full {
                 return Err(CheckError::Run {
                     side: "reference",
@@ -338,19 +340,39 @@ fn outcome(
     Ok(passed)
 }
 
-/// Bottlenecks that both sides have under one name, in order: the reference's and the candidate's spelling.
-fn common(reference: &[Bottleneck], candidate: &[Bottleneck]) -> Vec<(String, String)> {
-    let spelled: std::collections::HashMap<String, &str> =
-        candidate.iter().filter(|b| !b.name.is_empty()).map(|b| (locate::key(&b.name), b.name.as_str())).collect();
-    let pair = |b: &Bottleneck| Some((b.name.clone(), spelled.get(&locate::key(&b.name))?.to_string()));
-    reference.iter().filter(|b| !b.name.is_empty()).filter_map(pair).collect()
+/// A place where both sides are cut.
+struct Cut {
+    /// The reference's name.
+    reference: String,
+    /// The candidate's.
+    candidate: String,
+    layout: Layout,
+}
+
+/// Bottlenecks that both sides have under one name, in a layout that can be told, in order.
+fn common(
+    reference: &Side<'_>,
+    cuts: &[Bottleneck],
+    candidate: &[Bottleneck],
+    batch: usize,
+) -> Result<Vec<Cut>, CheckError> {
+    let spelled: std::collections::HashMap<String, &Bottleneck> =
+        candidate.iter().filter(|b| !b.name.is_empty()).map(|b| (locate::key(&b.name), b)).collect();
+    let mut found = Vec::new();
+    for cut in cuts.iter().filter(|b| !b.name.is_empty()) {
+        let Some(other) = spelled.get(&locate::key(&cut.name)) else { continue };
+        if let Some(layout) = Layout::between(&shape_of(reference, &cut.name, batch)?, &other.dims) {
+            found.push(Cut { reference: cut.name.clone(), candidate: other.name.clone(), layout });
+        }
+    }
+    Ok(found)
 }
 
 /// Run both sides piece by piece. In a full check each piece reads what the reference computed; in a quick one, noise.
 fn pieces(
     reference: &Side<'_>,
     candidate: &Side<'_>,
-    cuts: &[(String, String)],
+    cuts: &[Cut],
     batch: usize,
     cases: &[Case],
     options: &Options,
@@ -364,26 +386,22 @@ fn pieces(
     }
     // What each piece starts from, per case: the reference's own values.
     let mut states: Vec<Vec<f32>> = cases.iter().map(|c| c.reference.clone()).collect();
-    let mut from: Option<Vec<usize>> = None;
     for i in chosen {
         let start = (i > 0).then(|| &cuts[i - 1]);
         let end = cuts.get(i);
-        let shape = match (&from, start) {
-            (Some(shape), Some(_)) if !quick => Some(shape.clone()),
-            (_, Some((name, _))) => Some(shape_of(reference, name, batch)?),
-            (_, None) => None,
-        };
-        if quick && let Some(shape) = &shape {
+        if quick && let Some(start) = start {
             // Uniform noise of unit variance: what a residual stream looks like to its next block.
-            let spread = 12f32.sqrt();
-            states =
-                vec![Synthetic::Noise { seed: i as u64 }.pixels(shape).iter().map(|p| (p - 0.5) * spread).collect()];
+            let noise = Synthetic::Noise { seed: i as u64 }.pixels(&start.layout.reference);
+            states = vec![noise.iter().map(|p| (p - 0.5) * 12f32.sqrt()).collect()];
         }
-        let piece = |name: fn(&(String, String)) -> &String| Piece {
-            from: start.zip(shape.clone()).map(|(cut, shape)| (name(cut).clone(), shape)),
-            to: end.map(|cut| name(cut).clone()),
+        let of_reference = Piece {
+            from: start.map(|c| (c.reference.clone(), c.layout.reference.clone())),
+            to: end.map(|c| c.reference.clone()),
         };
-        let (of_reference, of_candidate) = (piece(|c| &c.0), piece(|c| &c.1));
+        let of_candidate = Piece {
+            from: start.map(|c| (c.candidate.clone(), c.layout.candidate.clone())),
+            to: end.map(|c| c.candidate.clone()),
+        };
         let request = |piece| Request { batch, values: Values::Outputs, piece: Some(piece) };
         let wanted: Vec<Vec<Named>> = {
             let model = reference.load(request(&of_reference))?;
@@ -392,14 +410,18 @@ fn pieces(
         let model = candidate.load(request(&of_candidate))?;
         found.half |= model.is_half();
         for ((case, state), wanted) in cases.iter().zip(&states).zip(&wanted) {
-            let input = if i == 0 { &case.candidate } else { state };
-            let got = run(candidate, &model, input)?;
+            let mut got = match start {
+                Some(start) => run(candidate, &model, &start.layout.to_candidate(state))?,
+                None => run(candidate, &model, &case.candidate)?,
+            };
+            if let (Some(end), [value]) = (end, &mut got[..])
+                && value.shape == end.layout.candidate
+            {
+                value.data = end.layout.to_reference(&value.data);
+            }
             let inner = end.is_some();
             let wanted = as_answered(wanted, options.probabilities && !inner);
             outcome(case, &wanted, &got, model.is_half(), inner, &mut found.runs)?;
-        }
-        if let Some(value) = wanted.first().and_then(|w| w.first()) {
-            from = Some(value.shape.clone());
         }
         if end.is_some() {
             states = wanted.into_iter().map(|mut values| values.swap_remove(0).data).collect();
@@ -409,8 +431,8 @@ fn pieces(
 }
 
 /// The pieces of a quick check: the first and last of each stage, with stem and head.
-fn chosen(cuts: &[(String, String)]) -> Vec<usize> {
-    let stage = |i: usize| cuts.get(i).map(|(name, _)| name.split('.').take(2).collect::<Vec<_>>().join("."));
+fn chosen(cuts: &[Cut]) -> Vec<usize> {
+    let stage = |i: usize| cuts.get(i).map(|c| c.reference.split('.').take(2).collect::<Vec<_>>().join("."));
     let last = cuts.len();
     (0..=last).filter(|&i| i == 0 || i == last || stage(i) != stage(i - 1) || stage(i) != stage(i + 1)).collect()
 }

@@ -82,10 +82,15 @@ impl Golden {
 
     /// Largest difference of the graph's first output from the reference.
     pub(crate) fn error(&self, graph: &Graph) -> f64 {
+        self.error_with(graph, self)
+    }
+
+    /// The same with other weights than the manifest's.
+    pub(crate) fn error_with(&self, graph: &Graph, weights: &dyn Weights) -> f64 {
         let image = seeded::noise("input", 0, self.input.iter().product());
         let image: Vec<f64> = image.into_iter().map(f64::from).collect();
         let image = ArrayD::from_shape_vec(IxDyn(&self.input), image).expect("an element per position");
-        let results = eval::run(graph, self, &[image], self.input[0]).unwrap_or_else(|e| panic!("{e}"));
+        let results = eval::run(graph, weights, &[image], self.input[0]).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(results[0].len(), self.logits.len(), "{}: number of logits", graph.name);
         results[0].iter().zip(&self.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
     }

@@ -105,8 +105,9 @@ fn maybe_norm(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     if rng.chance(80) { norm(net, rng, x) } else { x }
 }
 
+/// An activation, or none. One that clips comes with what it clips: channels that all lie beyond the clip would be the same for every image.
 fn activation(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
-    match rng.below(6) {
+    let y = match rng.below(6) {
         0 => net.gelu(x),
         1 => net.relu(x),
         2 => net.unary("act", UnaryKind::Silu, x),
@@ -116,10 +117,11 @@ fn activation(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
         }
         4 => {
             let slope = net.weight("slope", &[channels(net, x)]);
-            net.push("act", Op::Prelu, &[x, slope])
+            return net.push("act", Op::Prelu, &[x, slope]);
         }
-        _ => x,
-    }
+        _ => return x,
+    };
+    net.at("unclipped").add(x, y)
 }
 
 /// x + γ·y, with γ per channel of a map, or without.
@@ -313,7 +315,7 @@ fn window_attention(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     net.push("map", Op::WindowMerge { window, map: [h, w] }, &[y])
 }
 
-/// Channel weights from the mean of the map.
+/// Channel weights from the mean of the map, beside the map itself: gates that are closed leave nothing.
 fn squeeze_excite(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let c = channels(net, x);
     let y = net.mean(x, &[2, 3], true);
@@ -321,7 +323,8 @@ fn squeeze_excite(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let y = net.relu(y);
     let y = pointwise(&mut net.at("expand"), rng, y, c);
     let y = net.unary("gate", UnaryKind::Sigmoid, y);
-    net.mul(x, y)
+    let y = net.at("gated").mul(x, y);
+    residual(net, rng, x, y)
 }
 
 /// Linear layers with nothing between.
@@ -346,11 +349,12 @@ fn norm_of_sum(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     activation(net, rng, y)
 }
 
-/// The same expression twice.
+/// The same expression twice. A product of unbounded twins in every block would leave every range.
 fn twins(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let kind = rng.pick(&[UnaryKind::Gelu, UnaryKind::Sigmoid]);
     let (a, b) = (net.unary("first", kind, x), net.unary("second", kind, x));
-    net.mul(a, b)
+    let y = if kind == UnaryKind::Sigmoid { net.mul(a, b) } else { net.at("twins").add(a, b) };
+    residual(net, rng, x, y)
 }
 
 /// A norm over channels and positions together and a projection, fused with what they were made of.
