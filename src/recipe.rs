@@ -2,6 +2,7 @@
 //! read by `vitc check` and `vitc run`. Input form and normalisation are entries of [`Preprocessing`], sizes and names are in the interface.
 
 use crate::arch::{Head, Results};
+use crate::checkpoint::SelectOptions;
 use crate::model::ModelRequest;
 use std::collections::BTreeMap;
 use vitc_exporters::metadata::Preprocessing;
@@ -14,6 +15,9 @@ const HEAD_KEY: &str = "vitc.head";
 
 /// In front of the name of a choice, the key of its value.
 const CHOICE_KEY: &str = "vitc.choice.";
+
+/// Key of the say in which tensors of the checkpoint are taken, as JSON, if there was one.
+const SELECT_KEY: &str = "vitc.select";
 
 /// What an artifact returns, with probabilities for scores or not, and its word.
 const OUTPUTS: [(&str, Results, bool); 4] = [
@@ -37,6 +41,8 @@ pub struct Recipe {
     pub head: Head,
     /// Values of the family's choices.
     pub choices: BTreeMap<String, String>,
+    /// Which tensors of the checkpoint.
+    pub select: SelectOptions,
     /// How a picture becomes the input; `None` if the artifact does not say.
     pub preprocessing: Option<Preprocessing>,
 }
@@ -45,8 +51,10 @@ pub struct Recipe {
 pub fn entries(model: &ModelRequest, results: Results, probabilities: bool) -> Vec<(String, String)> {
     let output = OUTPUTS.iter().find(|(_, r, p)| *r == results && *p == probabilities);
     let head = HEADS.iter().find(|(_, h)| *h == model.head);
-    let fixed = [(OUTPUT_KEY, output.map(|o| o.0)), (HEAD_KEY, head.map(|h| h.0))];
-    let fixed = fixed.into_iter().filter_map(|(key, word)| Some((key.to_string(), word?.to_string())));
+    let select = (model.select != SelectOptions::default()).then(|| serde_json::json!(model.select).to_string());
+    let word = |word: &str| word.to_string();
+    let fixed = [(OUTPUT_KEY, output.map(|o| word(o.0))), (HEAD_KEY, head.map(|h| word(h.0))), (SELECT_KEY, select)];
+    let fixed = fixed.into_iter().filter_map(|(key, said)| Some((key.to_string(), said?)));
     fixed.chain(model.choices.iter().map(|(name, value)| (format!("{CHOICE_KEY}{name}"), value.clone()))).collect()
 }
 
@@ -61,6 +69,7 @@ impl Recipe {
             probabilities: output.2,
             head: HEADS.iter().find(|h| said(HEAD_KEY) == Some(h.0)).map_or(Head::Average, |h| h.1),
             choices: choices.collect(),
+            select: said(SELECT_KEY).and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default(),
             preprocessing: Preprocessing::read(metadata),
         }
     }
@@ -75,9 +84,12 @@ mod tests {
         for (_, results, probabilities) in OUTPUTS {
             for head in [Head::Average, Head::Class, Head::Distillation] {
                 let choices = BTreeMap::from([("norm".to_string(), "batch".to_string())]);
-                let model = ModelRequest { head, choices: choices.clone(), ..ModelRequest::named("m") };
+                let rename = vec![("a".to_string(), "b.c".to_string())];
+                let select = SelectOptions { ema: Some(true), rename, ..SelectOptions::default() };
+                let model = ModelRequest { head, choices, select, ..ModelRequest::named("m") };
                 let metadata = entries(&model, results, probabilities).into_iter().collect();
-                let expected = Recipe { results, probabilities, head, choices, preprocessing: None };
+                let ModelRequest { choices, select, .. } = model;
+                let expected = Recipe { results, probabilities, head, choices, select, preprocessing: None };
                 assert_eq!(Recipe::read(&metadata), expected);
             }
         }

@@ -1,13 +1,14 @@
 //! Interface forms: pixels, labels, names, features. Each passes its check, and a later check builds the same from the file's metadata alone.
 
+use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use vitc::arch;
+use vitc::arch::{self, BuildOptions, seeded::SeededWeights};
 use vitc::check::{self, Runner, bounds, compare::softmax};
 use vitc::export::{self, Kind, Labels, Lowered, Request};
 use vitc::model::ModelRequest;
 use vitc_exporters::coreml::InputForm;
-use vitc_ir::{BinaryKind, DType, Op, testing::Rng};
+use vitc_ir::{BinaryKind, DType, Op, Weights, testing::Rng};
 
 fn vitc(dir: &Path, line: &str) -> Output {
     let words = line.split(' ');
@@ -58,6 +59,70 @@ fn every_form_passes_its_check_and_a_later_one() {
         let checked = vitc(d, &format!("check {name}{quick}"));
         assert!(checked.status.success(), "{line}: {}", stderr(&checked));
     }
+}
+
+/// A folder as Hugging Face lays it out, raw weights and an EMA copy in one file: labels, mean and deviation come from its config.json, and a later
+/// check takes the same copy without being told.
+#[test]
+fn a_folder_becomes_a_classifier() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let variant = arch::find("efficientformerv2-s0").unwrap();
+    let options = BuildOptions { resolution: [96, 96], classes: 10, ..BuildOptions::new(variant.1) };
+    let graph = (variant.0.build)(&options).unwrap();
+    let mut tensors = Vec::new();
+    for (prefix, seed) in [("model", 1), ("model_ema", 2)] {
+        let weights = SeededWeights::new(&graph, seed);
+        for (key, ty) in graph.weights() {
+            let stored = weights.weight(key, ty.shape.elements()).unwrap();
+            tensors.push((format!("{prefix}.{key}"), ty.shape.at(1), stored.bytes.into_owned()));
+        }
+    }
+    let config = |labels: &[&str]| {
+        serde_json::json!({
+            "architecture": "efficientformerv2_s0", "num_classes": 10, "label_names": labels,
+            "pretrained_cfg": { "mean": [0.1, 0.2, 0.3], "std": [0.2, 0.3, 0.4], "crop_pct": 0.75, "interpolation": "bilinear" }
+        })
+    };
+    std::fs::create_dir(d.join("hub")).unwrap();
+    let view = |shape: &Vec<usize>, bytes| TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+    let views = tensors.iter().map(|(key, shape, bytes)| (key, view(shape, bytes)));
+    safetensors::serialize_to_file(views, None, &d.join("hub/model.safetensors")).unwrap();
+    let names = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"];
+    std::fs::write(d.join("hub/config.json"), config(&names).to_string()).unwrap();
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pictures/wide.png"), d.join("a.png")).unwrap();
+
+    for (target, name) in [("coreml", "a.mlpackage"), ("onnx", "a.onnx")] {
+        let line = format!("export --weights hub --ema --target {target} --input image --force -o {name} --json");
+        let exported = vitc(d, &line);
+        assert!(exported.status.success(), "{}", stderr(&exported));
+        let report: serde_json::Value = serde_json::from_slice(&exported.stdout).unwrap();
+        let first = report.pointer("/outputs/0/name").unwrap();
+        assert_eq!(first, if target == "coreml" { "classLabel" } else { "logits" });
+        assert_eq!(
+            report["preprocessing"],
+            "RGB, bilinear resize, centre crop 0.75, pixels in 0..255; the model normalises them"
+        );
+        assert!(vitc(d, &format!("check {name} --weights hub")).status.success());
+        assert_eq!(vitc(d, &format!("check {name} --weights hub --no-ema")).status.code(), Some(3));
+        let seen: serde_json::Value =
+            serde_json::from_slice(&vitc(d, &format!("run {name} a.png --json")).stdout).unwrap();
+        let best = seen.pointer("/pictures/0/top/0").unwrap();
+        assert_eq!(best["label"], names[best["class"].as_u64().unwrap() as usize]);
+    }
+    let plain = "export --weights hub --target coreml --no-check --force -o a.mlpackage --json";
+    let outputs = |line: &str| {
+        let output = vitc(d, line);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report["outputs"][0]["name"].as_str().map(str::to_string), stderr(&output))
+    };
+    assert_eq!(outputs(&format!("{plain} --no-labels")).0.as_deref(), Some("logits"));
+    // Labels that nobody asked for never stand in the way.
+    assert_eq!(outputs(&format!("{plain} --batch 2")).0.as_deref(), Some("logits"));
+    std::fs::write(d.join("hub/config.json"), config(&["crane"; 10]).to_string()).unwrap();
+    let (name, said) = outputs(plain);
+    assert_eq!(name.as_deref(), Some("logits"));
+    assert!(said.contains("classes 0 and 1 are both named crane"), "{said}");
 }
 
 fn lowered(model: &str, kind: Kind, with: impl FnOnce(Request) -> Request) -> Lowered {

@@ -12,6 +12,7 @@ use super::names::{NameTable, replaced};
 use super::recognise_foreign;
 use super::tensor::TensorInfo;
 use super::{Checkpoint, MAX_KEY, Shapes};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ const MAX_PREFIX: usize = 16;
 const SMALLEST: usize = 4;
 
 /// The user's say in the choice.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SelectOptions {
     /// `Some(true)` takes the EMA copy, `Some(false)` the raw weights; `None` takes the raw ones if there are any.
     pub ema: Option<bool>,

@@ -7,6 +7,7 @@ use super::{Answer, Exit, Failure, Outcome, summary};
 use crate::arch::{Head, Results};
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
+use crate::checkpoint::SelectOptions;
 use crate::export::Expectation;
 use crate::model::{Model, ModelRequest};
 use crate::recipe::Recipe;
@@ -164,6 +165,7 @@ fn request(args: &Args, artifact: &Artifact, recipe: &Recipe) -> Result<ModelReq
         resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
         classes: classes.filter(|_| recipe.results == Results::Logits),
         results: recipe.results,
+        select: if base.select == SelectOptions::default() { recipe.select.clone() } else { base.select },
         ..base
     })
 }

@@ -2,7 +2,7 @@
 
 use super::text::{bytes, si, table};
 use super::{Answer, Failure, Outcome};
-use crate::artifact::{Artifact, is_artifact};
+use crate::artifact::{Artifact, LABELS_KEY, is_artifact};
 use crate::export::Port;
 use crate::model::{Model, ModelRequest};
 use crate::stages::{Stage, stages};
@@ -94,7 +94,8 @@ fn artifact(path: &Path) -> Outcome {
     ops.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
     text.push_str(&operations(found.nodes, &ops));
     if !found.metadata.is_empty() {
-        let entries = found.metadata.iter().map(|(k, v)| [k.clone(), v.replace('\n', " ")]);
+        let told = found.metadata.iter().filter(|(k, _)| *k != LABELS_KEY);
+        let entries = told.map(|(k, v)| [k.clone(), v.replace('\n', " ")]);
         let _ = write!(text, "\nmetadata\n{}", pairs(entries.collect()));
     }
     let mut json = serde_json::json!({ "kind": "artifact", "path": path });
