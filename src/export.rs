@@ -323,6 +323,12 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         _ => false,
     };
 
+    let transforms =
+        model.graph.nodes().any(|(_, n)| matches!(n.op, Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2));
+    if request.spectral != Spectral::Auto && !transforms {
+        notices.push("--spectral changes nothing: this model has no Fourier or cosine transforms".into());
+    }
+
     watch(Event::Step("running the passes"));
     let probabilities = request.softmax || classifier;
     let around = Around {

@@ -52,6 +52,7 @@ pub fn macs(graph: &Graph, node: &Node) -> u64 {
         | Op::Generate(_)
         | Op::Unary(_)
         | Op::Binary(_)
+        | Op::Sum
         | Op::Clip { .. }
         | Op::Prelu
         | Op::Cast { .. }

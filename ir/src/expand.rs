@@ -31,6 +31,7 @@ pub fn expand(graph: &Graph) -> Graph {
             | Op::Generate(_)
             | Op::Unary(_)
             | Op::Binary(_)
+            | Op::Sum
             | Op::Clip { .. }
             | Op::Prelu
             | Op::Cast { .. }

@@ -159,6 +159,13 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
                 None => Err(format!("shapes do not broadcast: {} and {}", inputs[0], inputs[1])),
             }
         }
+        Op::Sum => {
+            arity(2, usize::MAX)?;
+            same_dtype()?;
+            need(inputs[0].dtype.is_float(), "takes floats")?;
+            need(inputs.iter().all(|t| t.shape == inputs[0].shape), "adds values of one shape")?;
+            like(inputs[0].shape.clone())
+        }
         Op::Prelu => {
             arity(2, 2)?;
             same_dtype()?;

@@ -203,6 +203,8 @@ pub enum Op {
     Unary(UnaryKind),
     /// f(a, b), broadcast.
     Binary(BinaryKind),
+    /// Sum of two or more values of one shape, first to last.
+    Sum,
     /// min(max(x, lo), hi).
     Clip {
         /// Lower bound.
@@ -424,6 +426,7 @@ impl Op {
                 BinaryKind::Max => "max",
                 BinaryKind::Min => "min",
             },
+            Op::Sum => "sum",
             Op::Clip { .. } => "clip",
             Op::Prelu => "prelu",
             Op::Cast { .. } => "cast",

@@ -519,6 +519,7 @@ fn operator(word: &str, a: &mut Attributes, shape: &Shape) -> Result<Option<Op>>
         "band_mask" => Op::Generate(Generator::BandMask { grid: a.sides("grid")? }),
         "log_coords" => Op::Generate(Generator::LogCoords { window: a.sides("window")? }),
         "grid_coords" => Op::Generate(Generator::GridCoords { side: a.number("side")? }),
+        "sum" => Op::Sum,
         "clip" => Op::Clip { lo: a.real("lo")?, hi: a.real("hi")? },
         "prelu" => Op::Prelu,
         "cast" => Op::Cast { to: a.one_of("to", [DType::F32, DType::F16, DType::I32], DType::word)? },

@@ -221,6 +221,7 @@ fn attributes(op: &Op) -> Vec<String> {
         | Op::Literal { .. }
         | Op::Unary(_)
         | Op::Binary(_)
+        | Op::Sum
         | Op::Prelu
         | Op::Linear
         | Op::Reshape { .. }

@@ -12,6 +12,10 @@
 //! A spectrum is one value `[…,2H,K]`, all rows of the real part in front of all rows of the imaginary one. With channels in front that is also
 //! `[B,2C,H,K]` with channel 2c + part, so a complex channel mix is one real one, and nothing is ever transposed ([`bases`], [`pairs`]).
 //!
+//! All products are orthonormal. What another normalisation differs by is a factor that its spectrum bears ([`pairs`]): biases and thresholds on
+//! the way are divided by it, and what forward and back leave of each other multiplies the result. So f16 never holds a spectrum that
+//! grows with the map, unless the model computes something of its elements that is not proportional to them.
+//!
 //! Exact    by the definition of the transforms; the bases are rounded once. [`choice`] picks the form.
 
 mod bases;
@@ -53,16 +57,22 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
                 let columns = (site.grid[1] / 2 + 1).next_multiple_of(multiple);
                 let mut net = Net::within(&mut copy.new, &node.path);
                 let spectrum = forward(&mut net, inputs[0], &site, columns, dense);
-                let spectrum = bases::normalised(&mut net, spectrum, &site, norm, false);
-                let parts = pairs.register(&mut net, spectrum, &site);
+                let parts = pairs.register(&mut net, spectrum, &site, bases::factor(&site, norm, false));
                 copy.set(Value { node: id, index: 0 }, parts[0]);
                 copy.set(Value { node: id, index: 1 }, parts[1]);
             }
             Op::Irfft2 { norm, .. } => {
-                let spectrum = pairs.joined(&mut copy.new, [inputs[0], inputs[1]]);
+                let mut spectrum = pairs.joined(&mut copy.new, [inputs[0], inputs[1]]);
                 let mut net = Net::within(&mut copy.new, &node.path);
-                let y = backward(&mut net, spectrum, &site, dense, result);
-                let y = bases::normalised(&mut net, y, &site, norm, true);
+                // What is left of both normalisations stands where it makes the smaller values.
+                let factor = spectrum.factor * bases::factor(&site, norm, true);
+                if factor < 1.0 {
+                    spectrum.value = scaled(&mut net, spectrum.value, factor);
+                }
+                let mut y = backward(&mut net, spectrum, &site, dense, result);
+                if factor > 1.0 {
+                    y = scaled(&mut net, y, factor);
+                }
                 copy.set(id.into(), y);
             }
             _ => {
@@ -113,6 +123,12 @@ fn with_tail(shape: &Shape, kept: usize, tail: &[usize]) -> Shape {
     let mut dims = shape.0[..kept].to_vec();
     dims.extend(tail.iter().map(|&d| Dim::Fixed(d)));
     Shape(dims)
+}
+
+/// `x` times a number.
+fn scaled(net: &mut Net, x: Value, factor: f64) -> Value {
+    let factor = net.scalar(factor);
+    net.binary("norm", BinaryKind::Mul, x, factor)
 }
 
 /// The leading axes with one of `n` elements behind them, a matrix at least: rows of a dense product.

@@ -1,6 +1,7 @@
 //! Every form of every spectral transform against the evaluator, whose transforms are tested against rustfft.
 
-use vitc_ir::testing::assert_same_function;
+use vitc_ir::eval::{MemoryWeights, run_observed};
+use vitc_ir::testing::{assert_same_function, random_input};
 use vitc_ir::{DType, Graph, Target, parse, validate};
 use vitc_passes::{LowerOptions, Spectral, deploy, lower};
 
@@ -8,7 +9,8 @@ use vitc_passes::{LowerOptions, Spectral, deploy, lower};
 const TOLERANCE: f64 = 1e-5;
 
 /// Odd and even, H ≠ W, one row, one column.
-const GRIDS: [[usize; 2]; 10] = [[1, 1], [1, 4], [5, 1], [2, 2], [4, 4], [7, 7], [5, 9], [6, 7], [8, 6], [3, 10]];
+const GRIDS: [[usize; 2]; 12] =
+    [[1, 1], [1, 4], [5, 1], [2, 2], [4, 4], [7, 7], [5, 9], [6, 7], [8, 6], [3, 10], [14, 13], [9, 16]];
 
 fn targets() -> [Target; 3] {
     [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)]
@@ -56,7 +58,18 @@ fn transforms() {
 
 /// An adaptive filter as AFFNet has it: two complex mixes in two groups of channels, activation and soft-shrink of each part, product with the
 /// spectrum. `swap` exchanges operands of commutative operators.
-fn filter([h, w]: [usize; 2], batch: &str, swap: bool) -> String {
+fn filter(grid: [usize; 2], batch: &str, swap: bool) -> String {
+    normalised_filter(grid, batch, swap, ["ortho", "ortho"], "silu")
+}
+
+/// The same with this normalisation forward and back and this activation.
+fn normalised_filter(
+    [h, w]: [usize; 2],
+    batch: &str,
+    swap: bool,
+    [forth, back]: [&str; 2],
+    activation: &str,
+) -> String {
     let k = w / 2 + 1;
     let (map, half) = (format!("f32[{batch},4,{h},{w}]"), format!("f32[{batch},4,{h},{k}]"));
     let two = |a: &str, b: &str| if swap { format!("{b}, {a}") } else { format!("{a}, {b}") };
@@ -65,7 +78,7 @@ fn filter([h, w]: [usize; 2], batch: &str, swap: bool) -> String {
         format!("%{name}: {half} = conv(%{x}, weight\"{w}\":f32[4,2,1,1]{bias}){{stride=1, pad=0, groups=2}}\n")
     };
     let mut text = format!(
-        "graph g  stage=paper\n%x: {map} = input\n%f.fft, %f.fft:1: {half}, {half} = rfft2(%x){{norm=ortho}}\n"
+        "graph g  stage=paper\n%x: {map} = input\n%f.fft, %f.fft:1: {half}, {half} = rfft2(%x){{norm={forth}}}\n"
     );
     for (i, (re, im)) in [("f.fft", "f.fft:1"), ("f.act_re", "f.act_im")].into_iter().enumerate() {
         let name = |part: &str| format!("f.mix{i}.{part}");
@@ -76,7 +89,9 @@ fn filter([h, w]: [usize; 2], batch: &str, swap: bool) -> String {
         text += &format!("%f.mix{i}.re: {half} = sub(%f.mix{i}.rr, %f.mix{i}.ii)\n");
         text += &format!("%f.mix{i}.im: {half} = add({})\n", two(&format!("%f.mix{i}.ri"), &format!("%f.mix{i}.ir")));
         if i == 0 {
-            text += &format!("%f.act_re: {half} = silu(%f.mix0.re)\n%f.act_im: {half} = silu(%f.mix0.im)\n");
+            for part in ["re", "im"] {
+                text += &format!("%f.act_{part}: {half} = {activation}(%f.mix0.{part})\n");
+            }
         }
     }
     for part in ["re", "im"] {
@@ -92,7 +107,7 @@ fn filter([h, w]: [usize; 2], batch: &str, swap: bool) -> String {
         text += &format!("%f.{name}: {half} = mul({})\n", two(&format!("%{a}"), &format!("%{b}")));
     }
     text += &format!("%f.re: {half} = sub(%f.rr, %f.ii)\n%f.im: {half} = add({})\n", two("%f.ri", "%f.ir"));
-    text + &format!("%y: {map} = irfft2(%f.re, %f.im){{norm=ortho, width={w}}}\noutputs y=%y")
+    text + &format!("%y: {map} = irfft2(%f.re, %f.im){{norm={back}, width={w}}}\noutputs y=%y")
 }
 
 #[test]
@@ -102,6 +117,78 @@ fn filters() {
             for swap in [false, true] {
                 check(&filter(grid, batch, swap), seed as u64);
             }
+        }
+    }
+}
+
+const NORMS: [[&str; 2]; 4] =
+    [["backward", "backward"], ["backward", "ortho"], ["ortho", "backward"], ["ortho", "ortho"]];
+
+#[test]
+fn filters_of_any_normalisation() {
+    for (seed, grid) in GRIDS.into_iter().enumerate() {
+        for norms in NORMS {
+            for activation in ["silu", "relu", "gelu"] {
+                check(&normalised_filter(grid, "B", false, norms, activation), seed as u64);
+            }
+        }
+    }
+}
+
+/// Biases, thresholds and weights take the factor. What is proportional to two spectra has it once too often, and one product puts that right.
+#[test]
+fn a_normalisation_is_no_node_of_its_own() {
+    for (activation, more) in [("silu", 0), ("relu", 1)] {
+        let nodes = |norms, target: &Target, spectral| {
+            let paper = parse(&normalised_filter([6, 7], "B", false, norms, activation)).unwrap();
+            lowered(&paper, target, spectral).run_time_nodes().count()
+        };
+        for target in targets() {
+            for spectral in [Spectral::Dense, Spectral::Separable] {
+                let [ortho, backward] = [NORMS[3], NORMS[0]].map(|n| nodes(n, &target, spectral));
+                assert_eq!(backward, ortho + more, "{} {spectral:?} {activation}", target.name);
+            }
+        }
+    }
+}
+
+/// Largest magnitude among all run-time values but the result, for an image with a large mean.
+fn largest(graph: &Graph, weights: &MemoryWeights) -> f64 {
+    let input = &random_input(3, graph, 1)[0] * 0.1 + 4.0;
+    let mut largest: f64 = 0.0;
+    run_observed(graph, weights, &[input], 1, &mut |value, elements| {
+        if value != graph.outputs[0].value {
+            largest = elements.iter().fold(largest, |m, v| m.max(v.abs()));
+        }
+    })
+    .unwrap();
+    largest
+}
+
+/// No value of a lowered filter grows with the map because of its normalisation: neither the spectrum, nor what is computed in proportion to it.
+#[test]
+fn no_value_is_an_unnormalised_spectrum() {
+    let grid = [16, 15];
+    let [ortho, backward] =
+        [NORMS[3], NORMS[0]].map(|n| parse(&normalised_filter(grid, "1", false, n, "relu")).unwrap());
+    // Weights without biases, so that both filters compute the same up to the threshold.
+    let weights: MemoryWeights = ortho
+        .weights()
+        .map(|(key, ty)| {
+            let bias = ty.shape.rank() == 1;
+            let value = |i: usize| if bias { 0.0 } else { [0.5, -0.25, 0.75][(i + key.len()) % 3] };
+            (key.to_string(), (0..ty.shape.elements()).map(value).collect::<Vec<f32>>())
+        })
+        .collect();
+    for target in targets() {
+        for spectral in [Spectral::Dense, Spectral::Separable] {
+            let [small, same] = [&ortho, &backward].map(|g| largest(&lowered(g, &target, spectral), &weights));
+            assert!(same <= 1.01 * small, "{} {spectral:?}: {same} instead of {small}", target.name);
+            let unnormalised = largest(&backward, &weights);
+            assert!(
+                unnormalised > 10.0 * small,
+                "the paper's own values reach {unnormalised}, so this test says little"
+            );
         }
     }
 }

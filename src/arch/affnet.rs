@@ -242,7 +242,13 @@ fn filter(net: &mut Net, options: &BuildOptions, z: Value) -> Value {
     let spectrum = [Value { node: spectrum, index: 0 }, Value { node: spectrum, index: 1 }];
 
     let hidden = complex_mix(&mut net.at("mix1"), spectrum, ["w1", "b1"]);
-    let hidden = [("act_re", hidden[0]), ("act_im", hidden[1])].map(|(n, x)| net.unary(n, activation(options), x));
+    let hidden = [("act_re", "act.weight", hidden[0]), ("act_im", "act2.weight", hidden[1])].map(|(name, slope, x)| {
+        if options.holds(&net.path(slope), false) {
+            let slope = net.weight(slope, &[1]);
+            return net.push(name, Op::Prelu, &[x, slope]);
+        }
+        net.unary(name, activation(options), x)
+    });
     let mask = complex_mix(&mut net.at("mix2"), hidden, ["w2", "b2"]);
     let [mr, mi] = [("shrink_re", mask[0]), ("shrink_im", mask[1])].map(|(n, x)| soft_shrink(&mut net.at(n), x));
 

@@ -212,6 +212,7 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
             BinaryKind::Div => x(0) / x(1),
             BinaryKind::Max | BinaryKind::Min => x(0).max(x(1)),
         },
+        Op::Sum => node.inputs.iter().map(|&v| square(v)).sum(),
         Op::Clip { lo, hi } => x(0).min(lo.0.abs().max(hi.0.abs()).powi(2)),
         Op::Prelu => x(0) / 2.0 * (1.0 + x(1)),
         Op::Conv { .. } => {

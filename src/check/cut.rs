@@ -82,8 +82,8 @@ pub(super) fn of_file(graph: &pb::GraphProto) -> Vec<Bottleneck> {
             continue;
         }
         runs.extend(node.output.iter().map(String::as_str));
-        let sum = (node.op_type == "Add" && inputs.len() == 2).then(|| typed.get(node.output[0].as_str()).cloned());
-        let sum = sum.flatten();
+        let residual = matches!(node.op_type.as_str(), "Add" | "Sum") && inputs.len() == node.input.len();
+        let sum = residual.then(|| typed.get(node.output[0].as_str()).cloned()).flatten();
         steps.push(Step { outputs: node.output.iter().map(|o| (o.clone(), 0)).collect(), inputs, sum });
     }
     let input = graph.input.first().map(|i| (i.name.clone(), 0));

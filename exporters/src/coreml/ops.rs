@@ -282,7 +282,8 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
         }
-        Op::BatchNorm { .. }
+        Op::Sum
+        | Op::BatchNorm { .. }
         | Op::Attention { .. }
         | Op::Rfft2 { .. }
         | Op::Irfft2 { .. }

@@ -157,6 +157,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             Ok(Spelling::new("Reshape", inputs))
         }
         Op::Transpose { perm } => Ok(Spelling::new("Transpose", b.read_all(&node.inputs)).ints("perm", perm)),
+        Op::Sum => Ok(Spelling::new("Sum", b.read_all(&node.inputs))),
         Op::Concat { axis } => Ok(Spelling::new("Concat", b.read_all(&node.inputs)).int("axis", *axis as i64)),
         Op::Split { axis, sizes } => {
             let inputs = vec![b.read(node.inputs[0]), b.ints(sizes.iter().copied())];

@@ -169,6 +169,10 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
         let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[y]);
         s.push(Op::Transpose { perm: vec![1, 0, 2, 3] }, &[y])
     });
+    add("sum", &map, &|s, x| {
+        let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[x]);
+        s.push(Op::Sum, &[x, y, x])
+    });
     add("concat", &map, &|s, x| {
         let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[x]);
         s.push(Op::Concat { axis: 1 }, &[x, y, x])

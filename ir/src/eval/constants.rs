@@ -349,6 +349,7 @@ fn is_fusable(op: &Op) -> bool {
         | Op::Weight { .. }
         | Op::Literal { .. }
         | Op::Generate(_)
+        | Op::Sum
         | Op::Prelu
         | Op::Conv { .. }
         | Op::MatMul { .. }

@@ -93,6 +93,7 @@ impl Application<'_> {
             | Op::Weight { .. }
             | Op::Literal { .. }
             | Op::Generate(_)
+            | Op::Sum
             | Op::Prelu
             | Op::Conv { .. }
             | Op::MatMul { .. }

@@ -129,14 +129,14 @@ pub(super) fn idft_dense(net: &mut Net, [h, w]: [usize; 2], columns: usize, oute
     net.concat("dense.basis", &[parts[0], parts[1], parts[1], minus], 0)
 }
 
-/// `x` times what the normalisation differs by from the orthonormal one.
-pub(super) fn normalised(net: &mut Net, x: Value, site: &Site, norm: SpectralNorm, inverse: bool) -> Value {
-    if norm == SpectralNorm::Ortho {
-        return x;
-    }
+/// What the normalisation differs by from the orthonormal one.
+pub(super) fn factor(site: &Site, norm: SpectralNorm, inverse: bool) -> f64 {
     let root = ((site.grid[0] * site.grid[1]) as f64).sqrt();
-    let factor = net.scalar(if inverse { root.recip() } else { root });
-    net.binary("norm", BinaryKind::Mul, x, factor)
+    match (norm, inverse) {
+        (SpectralNorm::Ortho, _) => 1.0,
+        (SpectralNorm::Backward, false) => root,
+        (SpectralNorm::Backward, true) => 1.0 / root,
+    }
 }
 
 /// `D`, or its transpose, of length n.

@@ -10,10 +10,13 @@
 //! re₁·re₂ − im₁·im₂, re₁·im₂ + im₁·re₂       the product of two pairs, split into parts or as all four real products
 //! ```
 //!
+//! A spectrum that is not normalised orthonormally is an orthonormal pair and a factor. Mixes, sums, ReLU, clips and products of pairs carry it on:
+//! f(r·z) = r·f'(z) with biases and thresholds over r. Any other elementwise operator gets r·z, from weights times r where a mix made z.
+//!
 //! What is not recognised stands as it is and is joined in front of the inverse transform.
 
 use super::choice::Site;
-use super::{view, with_tail};
+use super::{scaled, view, with_tail};
 use crate::algebra::{Linear, regrouped};
 use std::collections::HashMap;
 use vitc_ir::target::{MixForm, ProductForm, SpectralForms};
@@ -27,6 +30,8 @@ pub(super) struct Spectrum {
     pub(super) columns: usize,
     /// Four real products rr, ri, ir, ii instead of two parts.
     pub(super) outer: bool,
+    /// The paper's spectrum is this times the value.
+    pub(super) factor: f64,
 }
 
 /// What is known about pairs of values of the new graph.
@@ -40,8 +45,10 @@ pub(super) struct Pairs {
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     value: Value,
-    /// Its place in [`Pairs`]: rows and stored columns.
+    /// Rows and stored columns.
     grid: [usize; 2],
+    /// The paper's parts are this times the value's.
+    factor: f64,
 }
 
 /// A linear node with the sign of its part in a sum.
@@ -52,15 +59,18 @@ impl Pairs {
         Pairs { forms, known: HashMap::new() }
     }
 
-    /// Remember a spectrum `[…,2H,K]` and return its two parts `[…,H,W/2+1]`, for readers that are not understood.
-    pub(super) fn register(&mut self, net: &mut Net, spectrum: Value, site: &Site) -> [Value; 2] {
+    /// Remember an orthonormal spectrum `[…,2H,K]` whose paper's is `factor` times it, and return the paper's two parts `[…,H,W/2+1]`, for readers that are not understood.
+    pub(super) fn register(&mut self, net: &mut Net, spectrum: Value, site: &Site, factor: f64) -> [Value; 2] {
         let shape = net.ty(spectrum).shape.clone();
         let (rank, h, kept) = (shape.rank(), site.grid[0], site.grid[1] / 2 + 1);
         let columns = shape.dim(rank - 1);
         let parts = net.split("split", spectrum, rank - 2, &[h, h]);
-        let mut cut = |v| if columns == kept { v } else { net.slice("kept", v, rank - 1, 0..kept) };
+        let mut cut = |v| {
+            let v = if columns == kept { v } else { net.slice("kept", v, rank - 1, 0..kept) };
+            if factor == 1.0 { v } else { scaled(net, v, factor) }
+        };
         let parts = [cut(parts[0]), cut(parts[1])];
-        self.known.insert(parts, Some(Pair { value: spectrum, grid: [h, columns] }));
+        self.known.insert(parts, Some(Pair { value: spectrum, grid: [h, columns], factor }));
         parts
     }
 
@@ -71,12 +81,12 @@ impl Pairs {
         }
         let shape = graph.shape(parts[0]).clone();
         if let Some(pair) = self.pair(graph, parts) {
-            return Spectrum { value: pair.value, columns: pair.grid[1], outer: false };
+            return Spectrum { value: pair.value, columns: pair.grid[1], outer: false, factor: pair.factor };
         }
         let path = paired_path(graph, parts);
         let rank = shape.rank();
         let value = Net::within(graph, path).concat("joined", &parts, rank - 2);
-        Spectrum { value, columns: shape.dim(rank - 1), outer: false }
+        Spectrum { value, columns: shape.dim(rank - 1), outer: false, factor: 1.0 }
     }
 
     /// The pair of two values, if they are the parts of one.
@@ -96,8 +106,9 @@ impl Pairs {
         let nodes = parts.map(|v| graph.producer(v).clone());
         if let Some(factors) = self.product(graph, parts) {
             let grid = factors[0].grid;
+            let factor = factors[0].factor * factors[1].factor;
             let value = self.split_product(graph, parts, factors);
-            return Some(Pair { value, grid });
+            return Some(Pair { value, grid, factor });
         }
         if let Some(pair) = self.mixed(graph, parts) {
             return Some(pair);
@@ -107,9 +118,17 @@ impl Pairs {
         }
         match nodes[0].op {
             Op::Unary(_) | Op::Clip { .. } => {
-                let x = self.pair(graph, [nodes[0].inputs[0], nodes[1].inputs[0]])?;
+                let mut x = self.pair(graph, [nodes[0].inputs[0], nodes[1].inputs[0]])?;
+                let op = match nodes[0].op {
+                    Op::Clip { lo, hi } => Op::Clip { lo: (lo.0 / x.factor).into(), hi: (hi.0 / x.factor).into() },
+                    Op::Unary(UnaryKind::Relu | UnaryKind::Abs | UnaryKind::Neg) => nodes[0].op.clone(),
+                    _ => {
+                        x = multiplied_out(graph, x);
+                        nodes[0].op.clone()
+                    }
+                };
                 let path = paired_path(graph, parts);
-                let value = Net::within(graph, path).push("", nodes[0].op.clone(), &[x.value]);
+                let value = Net::within(graph, path).push("", op, &[x.value]);
                 Some(Pair { value, ..x })
             }
             Op::Binary(kind) => {
@@ -117,23 +136,38 @@ impl Pairs {
                     let v = nodes[0].inputs[i];
                     (v == nodes[1].inputs[i] && graph.is_constant(v) && graph.shape(v).elements() == 1).then_some(v)
                 };
+                let scalars = [scalar(graph, 0), scalar(graph, 1)];
+                let mut pairs = [None; 2];
+                for i in (0..2).filter(|&i| scalars[i].is_none()) {
+                    pairs[i] = Some(self.pair(graph, [nodes[0].inputs[i], nodes[1].inputs[i]])?);
+                }
+                let first = pairs.iter().flatten().next().copied()?;
+                // A product has the product of both factors; what is added or compared needs one.
+                let factors = pairs.map(|p| p.map_or(1.0, |p| p.factor));
+                let common = match kind {
+                    BinaryKind::Mul => factors[0] * factors[1],
+                    BinaryKind::Div => factors[0] / factors[1],
+                    _ => first.factor,
+                };
+                let additive = !matches!(kind, BinaryKind::Mul | BinaryKind::Div);
                 let mut operands = Vec::new();
-                let mut pair = None;
                 for i in 0..2 {
-                    match scalar(graph, i) {
-                        Some(c) => operands.push(c),
-                        None => {
-                            let x = self.pair(graph, [nodes[0].inputs[i], nodes[1].inputs[i]])?;
-                            let shape = pair.map(|p: Pair| graph.shape(p.value).clone());
-                            let mut net = Net::within(graph, &nodes[0].path);
-                            operands.push(shape.map_or(x.value, |s| view(&mut net, "like", x.value, s)));
-                            pair = pair.or(Some(x));
+                    let mut net = Net::within(graph, &nodes[0].path);
+                    operands.push(match (scalars[i], pairs[i]) {
+                        (Some(c), _) if additive && common != 1.0 => scaled(&mut net, c, 1.0 / common),
+                        (Some(c), _) => c,
+                        (None, pair) => {
+                            let pair = pair.expect("found above");
+                            let shape = net.ty(first.value).shape.clone();
+                            let value = view(&mut net, "like", pair.value, shape);
+                            let differs = additive && pair.factor != common;
+                            if differs { scaled(&mut net, value, pair.factor / common) } else { value }
                         }
-                    }
+                    });
                 }
                 let path = paired_path(graph, parts);
                 let value = Net::within(graph, path).binary("", kind, operands[0], operands[1]);
-                pair.map(|p| Pair { value, ..p })
+                Some(Pair { value, factor: common, ..first })
             }
             _ => None,
         }
@@ -193,7 +227,8 @@ impl Pairs {
                 net.reshape("b_part", b, Shape::fixed(&[outputs, 1]))
             });
             let b = net.concat("b_parts", &parts, 1);
-            net.reshape("b", b, Shape::fixed(&[2 * outputs]))
+            let b = net.reshape("b", b, Shape::fixed(&[2 * outputs]));
+            if x.factor == 1.0 { b } else { scaled(&mut net, b, 1.0 / x.factor) }
         });
         let [h, columns] = x.grid;
         let channels = 2 * inner * groups;
@@ -218,7 +253,7 @@ impl Pairs {
                 }
             }
         };
-        Some(Pair { value, grid: x.grid })
+        Some(Pair { value, ..x })
     }
 
     /// The pairs (a, b) with re = a_re·b_re − a_im·b_im and im = a_re·b_im + a_im·b_re.
@@ -252,9 +287,9 @@ impl Pairs {
     }
 
     fn multiplied(&mut self, graph: &mut Graph, parts: [Value; 2], [a, b]: [Pair; 2]) -> Spectrum {
-        let columns = a.grid[1];
+        let (columns, factor) = (a.grid[1], a.factor * b.factor);
         if self.forms.product == ProductForm::Split {
-            return Spectrum { value: self.split_product(graph, parts, [a, b]), columns, outer: false };
+            return Spectrum { value: self.split_product(graph, parts, [a, b]), columns, outer: false, factor };
         }
         let shape = graph.shape(parts[0]).clone();
         let (lead, bins) = (shape.rank() - 2, a.grid[0] * columns);
@@ -263,7 +298,7 @@ impl Pairs {
         let left = view(&mut net, "left", a.value, with_tail(&shape, lead, &[2, 1, bins]));
         let right = view(&mut net, "right", b.value, with_tail(&shape, lead, &[1, 2, bins]));
         let value = net.binary("products", BinaryKind::Mul, left, right);
-        Spectrum { value, columns, outer: true }
+        Spectrum { value, columns, outer: true, factor }
     }
 
     /// The product of two pairs as `[…,2,bins]`.
@@ -285,6 +320,38 @@ impl Pairs {
         let re = net.binary("re", BinaryKind::Sub, rr, ii);
         let im = net.binary("im", BinaryKind::Add, ri, ir);
         net.concat("product", &[re, im], lead)
+    }
+}
+
+/// The pair whose elements are the paper's: constants times the factor where a mix made it, else a product.
+fn multiplied_out(graph: &mut Graph, x: Pair) -> Pair {
+    if x.factor == 1.0 {
+        return x;
+    }
+    let path = format!("{}.normalised", graph.producer(x.value).path);
+    let value = times(&mut Net::within(graph, path), x.value, x.factor);
+    Pair { value, factor: 1.0, ..x }
+}
+
+/// `x` times a number, taken into the constants of the mix that made it.
+fn times(net: &mut Net, x: Value, factor: f64) -> Value {
+    let node = net.graph().producer(x).clone();
+    let constant: Vec<bool> = node.inputs.iter().map(|&v| net.graph().is_constant(v)).collect();
+    match (&node.op, &constant[..]) {
+        (Op::Conv { .. }, [false, true, ..]) => {
+            let weights: Vec<Value> = node.inputs[1..].iter().map(|&w| scaled(net, w, factor)).collect();
+            let inputs: Vec<Value> = [node.inputs[0]].into_iter().chain(weights).collect();
+            net.push("", node.op.clone(), &inputs)
+        }
+        (Op::MatMul { .. }, [true, false]) => {
+            let matrix = scaled(net, node.inputs[0], factor);
+            net.push("product", node.op.clone(), &[matrix, node.inputs[1]])
+        }
+        (Op::Binary(BinaryKind::Add), [false, true]) => {
+            let (x, c) = (times(net, node.inputs[0], factor), scaled(net, node.inputs[1], factor));
+            net.push("", node.op.clone(), &[x, c])
+        }
+        _ => scaled(net, x, factor),
     }
 }
 

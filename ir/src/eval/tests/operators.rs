@@ -80,6 +80,16 @@ fn binary_broadcasts_as_numpy_does() {
 }
 
 #[test]
+fn sums() {
+    let mut rng = Rng::new(5);
+    let all = [(); 4].map(|()| random(&mut rng, &[2, 3, 4]));
+    for n in 2..=4 {
+        let values: Vec<&ArrayD<f64>> = all[..n].iter().collect();
+        assert_eq!(apply1(Op::Sum, &values), all[1..n].iter().fold(all[0].clone(), |sum, x| sum + x));
+    }
+}
+
+#[test]
 fn clip_prelu() {
     let mut rng = Rng::new(3);
     let x = random(&mut rng, &[2, 3, 4]);

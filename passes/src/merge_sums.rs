@@ -1,0 +1,67 @@
+//! Say a sum of sums as one sum.
+//!
+//! ```text
+//! Given    (a + b) + c            one shape; nothing else reads a + b
+//! Result   sum(a, b, c)
+//! ```
+//!
+//! Exact    sums associate. Only where the target has a sum of several values.
+//!
+//! A sum with a convolution that nothing else reads stays, because runtimes add in the convolution; so does one in front of a norm over the
+//! last axis, which they fuse with the sum.
+
+use crate::Rewritten;
+use std::collections::{HashMap, HashSet};
+use vitc_ir::{BinaryKind, Copier, Graph, NodeId, Op, Target, Value};
+
+/// Run the pass.
+pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
+    if !target.sum {
+        return Rewritten { graph: graph.clone(), count: 0, notes: Vec::new() };
+    }
+    let uses = graph.uses();
+    let once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
+    let mut normalised: HashSet<Value> = HashSet::new();
+    for (_, node) in graph.run_time_nodes() {
+        if let Op::LayerNorm { axes, .. } = &node.op
+            && axes[..] == [graph.shape(node.inputs[0]).rank() - 1]
+        {
+            normalised.insert(node.inputs[0]);
+        }
+    }
+    let plain = |id: NodeId| {
+        let node = graph.node(id);
+        let operand = |&v: &Value| {
+            let rides = matches!(graph.op(v), Op::Conv { .. }) && once(v);
+            !graph.is_constant(v) && graph.ty(v) == &node.types[0] && !rides
+        };
+        node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(operand) && !normalised.contains(&id.into())
+    };
+    // Operands of each sum, those of sums that it alone reads in their place.
+    let mut operands: HashMap<NodeId, Vec<Value>> = HashMap::new();
+    for (id, node) in graph.run_time_nodes().filter(|(id, _)| plain(*id)) {
+        let parts = node.inputs.iter().flat_map(|&v| match operands.get(&v.node) {
+            Some(inner) if once(v) => inner.clone(),
+            _ => vec![v],
+        });
+        let parts: Vec<Value> = parts.collect();
+        operands.insert(id, parts);
+    }
+    let mut copy = Copier::new(graph, graph.stage);
+    let mut count = 0;
+    for (id, node) in graph.nodes() {
+        match operands.get(&id).filter(|parts| parts.len() > 2) {
+            Some(parts) => {
+                let parts: Vec<Value> = parts.iter().map(|&v| copy.get(v)).collect();
+                let sum = copy.new.push(Op::Sum, &parts, &node.path).unwrap_or_else(|e| panic!("{e}"));
+                copy.set(id.into(), sum.into());
+                count += 1;
+            }
+            None => {
+                copy.node(id);
+            }
+        }
+    }
+    // Inner sums that the outer ones replace are dead, and left to the caller's pruning.
+    Rewritten { graph: copy.finish(), count, notes: Vec::new() }
+}
