@@ -1,4 +1,4 @@
-//! The road of every export: model → deploy passes → target lowering → exporter → staged file → check → place → report.
+//! The road of every export: model → deploy passes → target lowering → exporter → staged file → check → page → place → report.
 //!
 //! There is one road. The command line and the tests walk it through [`export`]; [`lower`] is its first half, up to the target graph.
 //!
@@ -120,6 +120,8 @@ pub struct Request {
     pub talking_heads: TalkingHeads,
     /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
     pub output: Option<PathBuf>,
+    /// A page about the export; `None` for none.
+    pub page: Option<PageRequest>,
     /// Replace what vitc did not write.
     pub force: bool,
     /// How much is checked before the artifact takes its place; `None` for nothing.
@@ -154,6 +156,15 @@ pub struct Request {
     pub extra: Vec<(String, String)>,
 }
 
+/// A page about an export: one HTML file.
+#[derive(Debug, Clone, Default)]
+pub struct PageRequest {
+    /// Where it goes: a file, a folder for the default name, or `None` for the default name in the working folder.
+    pub place: Option<PathBuf>,
+    /// The page is all that is wanted: the artifact is written and checked, and then removed.
+    pub only: bool,
+}
+
 impl Request {
     /// An export with every default; the artifact goes to `output`.
     pub fn new(model: ModelRequest, kind: Kind, output: &Path) -> Request {
@@ -166,6 +177,7 @@ impl Request {
             attention: None,
             talking_heads: TalkingHeads::Auto,
             output: Some(output.into()),
+            page: None,
             force: false,
             check: Some(Effort::default()),
             expect: None,
@@ -226,7 +238,8 @@ pub enum Error {
 
 /// The message of a failed check.
 fn failed(report: &Report, kept: Option<&Path>) -> String {
-    let mut text = String::from("the artifact failed its check; what was in the place before is untouched\n");
+    let mut text = String::from("the artifact failed its check");
+    text.push_str(if report.artifact.kept { "; what was in the place before is untouched\n" } else { "\n" });
     if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
         check.to_string().lines().for_each(|line| text.push_str(&format!("  {line}\n")));
     }
@@ -237,9 +250,13 @@ fn failed(report: &Report, kept: Option<&Path>) -> String {
             line.outside, c.max_error, c.max_reference
         ));
     }
+    if let Some(page) = &report.page {
+        text.push_str(&format!("  the report {} shows where\n", page.display()));
+    }
     match kept {
         Some(kept) => text.push_str(&format!("  the failed artifact is {}", kept.display())),
-        None => text.push_str("  --keep-failed leaves it for inspection"),
+        None if report.artifact.kept => text.push_str("  --keep-failed leaves it for inspection"),
+        None => text.truncate(text.trim_end().len()),
     }
     text
 }
@@ -390,18 +407,43 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     })
 }
 
-/// The whole road. The artifact is in its place when this returns `Ok`.
+/// Where an artifact stands until it has passed its check.
+enum Room {
+    /// Beside its place, which it takes then.
+    Place(Staging),
+    /// Where it is removed from: only a page about it is wanted.
+    Scratch(PathBuf),
+}
+
+/// The whole road. The artifact is in its place when this returns `Ok`, and so is the page about it.
 ///
 /// # Errors
-/// See [`Error`]. What was in the place before is there still.
+/// See [`Error`]. What was in the artifact's place before is there still; a page about an artifact that failed its check is in its place, because it
+/// shows where.
 pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
     let lowered = lower(request, watch)?;
-    let place = place(request, lowered.model.variant.name)?;
-    let staging = Staging::begin(&place, request.kind.form(), request.force, written_by_vitc)?;
+    let name = lowered.model.variant.name;
+    let place = place(request, name)?;
+    let page = match &request.page {
+        Some(page) => {
+            let place = resolve(page.place.as_deref(), &format!("{name}-report.html"), ".html", "a report")?;
+            Some(Staging::begin(&place, Form::File, request.force, crate::report::written_by_vitc)?)
+        }
+        None => None,
+    };
+    let room = match &page {
+        Some(page) if request.page.as_ref().is_some_and(|p| p.only) => {
+            Room::Scratch(page.scratch()?.join(place.file_name().unwrap_or_default()))
+        }
+        _ => Room::Place(Staging::begin(&place, request.kind.form(), request.force, written_by_vitc)?),
+    };
     watch(Event::Step("writing the artifact"));
     let metadata = metadata(request, &lowered);
     let (graph, weights, target) = (&lowered.graph, lowered.model.weights.weights(), &lowered.target);
-    let staged = staging.artifact();
+    let staged = match &room {
+        Room::Place(staging) => staging.artifact(),
+        Room::Scratch(path) => path.clone(),
+    };
     let summary = match request.kind.form() {
         Form::File => write_onnx(&lowered, &metadata, &staged)?,
         Form::Package => {
@@ -415,6 +457,7 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
         let options = check::Options {
             probabilities: lowered.probabilities,
             effort,
+            layers: request.page.is_some(),
             save_io: request.save_io.clone(),
             ..check::Options::new(metadata.preprocessing.clone())
         };
@@ -423,16 +466,28 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
     if let Some(expect) = &request.expect {
         report.expect = Some(expect.compare(&staged, lowered.precision)?);
     }
-    if report.check.as_ref().is_some_and(|c| !c.passed) || report.expect.as_ref().is_some_and(|e| !e.passed) {
-        let kept = if request.keep_failed { Some(staging.keep_failed()?) } else { None };
-        return Err(Error::Check { report: Box::new(report), kept });
+    if let Some(page) = &page {
+        watch(Event::Step("writing the report"));
+        report.page = Some(page.place().to_path_buf());
+        page.write(crate::report::page(&report, &lowered).as_bytes())?;
     }
-    let outdated = data_files(&place, &staged);
-    staging.commit()?;
-    for path in outdated {
-        let _ = std::fs::remove_file(path); // left behind, it only takes space
+    let passed = report.check.as_ref().is_none_or(|c| c.passed) && report.expect.as_ref().is_none_or(|e| e.passed);
+    let mut kept = None;
+    if let Room::Place(staging) = room {
+        if passed {
+            let outdated = data_files(&place, &staged);
+            staging.commit()?;
+            for path in outdated {
+                let _ = std::fs::remove_file(path); // left behind, it only takes space
+            }
+        } else if request.keep_failed {
+            kept = Some(staging.keep_failed()?);
+        }
     }
-    Ok(report)
+    if let Some(page) = page {
+        page.commit()?;
+    }
+    if passed { Ok(report) } else { Err(Error::Check { report: Box::new(report), kept }) }
 }
 
 /// Values from outside vitc: what another implementation answers to an input.
@@ -585,8 +640,13 @@ fn place(request: &Request, model: &str) -> Result<PathBuf, Error> {
         Some(_) => "-fp32",
         None => "",
     };
-    let name = format!("{model}{precision}{suffix}");
-    let Some(output) = &request.output else { return Ok(PathBuf::from(name)) };
+    let what = format!("an artifact of target {}", request.kind.target().name);
+    resolve(request.output.as_deref(), &format!("{model}{precision}{suffix}"), suffix, &what)
+}
+
+/// Where a file goes: the place asked for, or its default name, there or in a folder that is asked for. `what` the file is ends in `suffix`.
+fn resolve(output: Option<&Path>, name: &str, suffix: &str, what: &str) -> Result<PathBuf, Error> {
+    let Some(output) = output else { return Ok(PathBuf::from(name)) };
     let text = output.to_string_lossy();
     let fits = text.ends_with(suffix);
     if text.ends_with(['/', '\\']) && !text.trim_end_matches(['/', '\\']).ends_with(suffix) || output.is_dir() && !fits
@@ -594,11 +654,10 @@ fn place(request: &Request, model: &str) -> Result<PathBuf, Error> {
         return Ok(output.join(name));
     }
     if !fits {
-        let name = request.kind.target().name;
         return Err(Error::Usage(format!(
-            "-o {text}: an artifact of target {name} ends in {suffix}\n  use -o {}, or -o {text}/ to put the default name inside a folder",
+            "{text}: {what} ends in {suffix}\n  use {}, or {text}/ to put the default name inside a folder",
             Path::new(&*text).with_extension(&suffix[1..]).display()
         )));
     }
-    Ok(output.clone())
+    Ok(output.to_path_buf())
 }

@@ -17,4 +17,5 @@ mod numbers;
 pub mod picture;
 pub mod place;
 pub mod recipe;
+pub mod report;
 pub mod stages;

@@ -40,6 +40,11 @@ pub(crate) fn magnitude(x: f64) -> String {
     }
 }
 
+/// `1 operator`, `2 operators`.
+pub(crate) fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// For serde: a number, or the word `inf`, `-inf` or `nan`, for which JSON has no number.
 pub(crate) fn figure<S: Serializer>(x: &f64, to: S) -> Result<S::Ok, S::Error> {
     if x.is_finite() { to.serialize_f64(*x) } else { to.serialize_str(&magnitude(*x)) }

@@ -159,6 +159,25 @@ impl Staging {
         self.folder.join("new").join(self.place.file_name().expect("checked in begin"))
     }
 
+    /// Write the artifact, if it is one file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), PlaceError> {
+        let path = self.artifact();
+        fs::write(&path, bytes).map_err(io_error("write the file", &path))
+    }
+
+    /// A folder inside for what is needed on the way and does not stay.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn scratch(&self) -> Result<PathBuf, PlaceError> {
+        let scratch = self.folder.join("scratch");
+        fs::create_dir_all(&scratch).map_err(io_error("create a folder here", &scratch))?;
+        Ok(scratch)
+    }
+
     /// Where the artifact will be.
     pub fn place(&self) -> &Path {
         &self.place

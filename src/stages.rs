@@ -17,12 +17,14 @@ pub struct Stage {
     pub parameters: u64,
     /// Multiply-accumulates for one image.
     pub macs: u64,
+    /// Bytes of the constants that its nodes read, each where it is read first.
+    pub bytes: u64,
     /// Run-time nodes.
     pub nodes: usize,
 }
 
 /// The stage of a node's path.
-fn stage_of(path: &str) -> &str {
+pub(crate) fn stage_of(path: &str) -> &str {
     let mut dots = path.match_indices('.').map(|(i, _)| i);
     match (dots.next(), dots.next()) {
         (Some(first), Some(second)) if path[first + 1..second].bytes().all(|b| b.is_ascii_digit()) => &path[..second],
@@ -43,7 +45,7 @@ pub fn stages(graph: &Graph) -> Vec<Stage> {
     let mut stage = |path: &str| {
         let name = stage_of(path).to_string();
         *at.entry(name.clone()).or_insert_with(|| {
-            stages.push(Stage { name, output: String::new(), parameters: 0, macs: 0, nodes: 0 });
+            stages.push(Stage { name, output: String::new(), parameters: 0, macs: 0, bytes: 0, nodes: 0 });
             stages.len() - 1
         })
     };
@@ -57,12 +59,16 @@ pub fn stages(graph: &Graph) -> Vec<Stage> {
         for (key, ty) in graph.weights().filter(|(key, _)| cost::is_trained(key)) {
             parameters.push((stage(layer_of(key)), ty.shape.elements() as u64));
         }
-    } else {
-        let mut seen = std::collections::HashSet::new();
-        for (_, node) in graph.run_time_nodes() {
-            for &v in node.inputs.iter().filter(|&&v| graph.is_constant(v) && graph.ty(v).dtype.is_float()) {
-                if seen.insert(v) {
-                    parameters.push((stage(&node.path), graph.shape(v).elements() as u64));
+    }
+    let mut bytes: Vec<(usize, u64)> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for (_, node) in graph.run_time_nodes() {
+        for &v in node.inputs.iter().filter(|&&v| graph.is_constant(v)) {
+            if seen.insert(v) {
+                let at = stage(&node.path);
+                bytes.push((at, graph.ty(v).bytes() as u64));
+                if !trained && graph.ty(v).dtype.is_float() {
+                    parameters.push((at, graph.shape(v).elements() as u64));
                 }
             }
         }
@@ -79,6 +85,9 @@ pub fn stages(graph: &Graph) -> Vec<Stage> {
     }
     for (i, n) in parameters {
         stages[i].parameters += n;
+    }
+    for (i, n) in bytes {
+        stages[i].bytes += n;
     }
     stages
 }

@@ -107,7 +107,7 @@ fn a_place_is_taken_only_by_leave() {
         (&["-o", "missing/"], 1, "does not exist"),
         (&["-o", "theirs.onnx"], 1, "was not written by vitc"),
         (&["-o", "a.mlpackage"], 2, "ends in .onnx"),
-        (&["-o", "a"], 2, "-o a.onnx"),
+        (&["-o", "a"], 2, "use a.onnx"),
         (&["-o", "folder.onnx"], 1, "is a folder"),
         (&["-o", "folder"], 0, ""),
     ];
@@ -190,6 +190,55 @@ fn wrong_artifacts_are_refused_by_name() {
 }
 
 #[test]
+fn a_report_is_one_page_and_an_export_can_have_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("theirs.html"), "<html>").unwrap();
+    let run = |args: &str| vitc(d, &args.split(' ').collect::<Vec<_>>());
+    let model = "efficientformerv2-s0 --target coreml --resolution 64";
+    let first = run(&format!("report {model}"));
+    assert!(first.status.success(), "{}", stderr(&first));
+    assert_eq!(names(d), ["efficientformerv2-s0-report.html", "theirs.html"]);
+    let page = content(&d.join("efficientformerv2-s0-report.html"));
+    let again = json(&run(&format!("report {model} --json")));
+    assert_eq!(
+        (again["page"].as_str(), &again["artifact"]["kept"]),
+        (Some("efficientformerv2-s0-report.html"), &Value::Bool(false))
+    );
+    assert!(again["check"]["layers"]["values"].as_array().is_some_and(|v| v.len() > 100));
+    assert_eq!(content(&d.join("efficientformerv2-s0-report.html")), page, "ours is replaced, by the same bytes");
+
+    let foreign = run(&format!("report {model} -o theirs.html"));
+    assert_eq!(foreign.status.code(), Some(1), "{}", stderr(&foreign));
+    let wrong = run(&format!("report {model} -o page.txt"));
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("use page.html"), "{}", stderr(&wrong));
+    let both = run(&format!("export {model} --no-check --report page.html -o a.mlpackage"));
+    assert!(both.status.success(), "{}", stderr(&both));
+    assert_eq!(names(d), ["a.mlpackage", "efficientformerv2-s0-report.html", "page.html", "theirs.html"]);
+    assert!(std::fs::read_to_string(d.join("page.html")).unwrap().contains("not checked"));
+}
+
+#[test]
+fn completions_and_manual_know_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = String::from_utf8(vitc(dir.path(), &["completions", shell]).stdout).unwrap();
+        for word in ["export", "report", "target", "tensorrt-onnx", "keep-failed"] {
+            assert!(script.contains(word), "{shell} {word}");
+        }
+    }
+    let page = String::from_utf8(vitc(dir.path(), &["man"]).stdout).unwrap();
+    let pages = ["export", "report", "check", "inspect", "list"];
+    for command in pages {
+        assert!(page.contains(&format!("vitc\\-{command}")), "{command}: {page}");
+        let page = String::from_utf8(vitc(dir.path(), &["man", command]).stdout).unwrap();
+        assert!(page.starts_with(".ie") && page.contains(&format!(".TH vitc-{command}")), "{command}: {page}");
+    }
+    assert_eq!(vitc(dir.path(), &["man", "nothing"]).status.code(), Some(2));
+}
+
+#[test]
 fn values_from_outside_decide_like_the_check() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
@@ -209,7 +258,12 @@ fn values_from_outside_decide_like_the_check() {
 
     let before = content(&d.join("a.onnx"));
     let failing = format!("{base} --fp16 --input {input} --expect {wrong}");
-    assert_eq!(run(&failing).status.code(), Some(3));
+    let failed = run(&format!("{failing} --report why.html"));
+    assert_eq!(failed.status.code(), Some(3));
+    assert!(stderr(&failed).contains("the report why.html shows where"), "{}", stderr(&failed));
+    let page = std::fs::read_to_string(d.join("why.html")).unwrap();
+    assert!(page.contains("differs from the expected values"));
+    std::fs::remove_file(d.join("why.html")).unwrap();
     assert_eq!(content(&d.join("a.onnx")), before);
     let kept = run(&format!("{failing} --keep-failed"));
     assert_eq!(kept.status.code(), Some(3));

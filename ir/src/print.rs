@@ -159,7 +159,13 @@ pub(crate) fn norm_word(norm: SpectralNorm) -> &'static str {
     }
 }
 
-/// `key=value` and flags of an operator, without what the word or the declared type says.
+impl Op {
+    /// `key=value` and flags, without what the word or the declared type says: `stride=2`, `pad=1`, `groups=48`.
+    pub fn attributes(&self) -> Vec<String> {
+        attributes(self)
+    }
+}
+
 fn attributes(op: &Op) -> Vec<String> {
     match op {
         Op::Generate(generator) => match generator {

@@ -58,7 +58,7 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
     new.outputs = results;
     let (total, wide) = (graph.run_time_nodes().count(), island.iter().filter(|&&i| i).count());
     let notes = if wide > 0 && options.precision == DType::F16 {
-        vec![format!("{wide} operators run in f32 between casts")]
+        vec![format!("{wide} operator{} in f32 between casts", if wide == 1 { "" } else { "s" })]
     } else {
         Vec::new()
     };

@@ -18,6 +18,15 @@ pub(super) fn weights(graph: &Graph) -> u64 {
     graph.weights().map(|(_, ty)| bytes(ty)).sum()
 }
 
+/// Copies of a value while every one is kept: the reference's, and the artifact's with its form in f16.
+const KEPT: u64 = 4;
+
+/// Bytes of every value of a run of one image, as f32, on both sides.
+pub(super) fn values(graph: &Graph) -> u64 {
+    let elements = |n: &vitc_ir::Node| n.types.iter().map(|t| t.shape.elements() as u64).sum::<u64>();
+    KEPT * 4 * graph.run_time_nodes().map(|(_, n)| elements(n)).sum::<u64>()
+}
+
 /// Bytes that one side needs, given its weights and largest set of live activations.
 pub(super) fn one_side(weights: u64, activations: u64) -> u64 {
     COPIES * weights + activations

@@ -15,8 +15,8 @@ pub mod compare;
 mod cut;
 mod half;
 pub mod inputs;
+pub(crate) mod layers;
 mod layout;
-mod locate;
 mod memory;
 pub mod npy;
 pub mod report;
@@ -27,10 +27,11 @@ mod tests;
 pub mod tract;
 
 pub use inputs::Synthetic;
-pub use report::{CheckReport, Difference, Run, ValueRange};
+pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
 use compare::{compare, softmax};
 use cut::Bottleneck;
+use layers::Pair;
 use layout::Layout;
 use npy::{Array, NpyError};
 use side::Side;
@@ -85,6 +86,8 @@ pub struct Options {
     pub input: Option<Array>,
     /// How much is checked.
     pub effort: Effort,
+    /// Look at every value inside the model too: its size, and its distance from the reference's.
+    pub layers: bool,
     /// Folder for inputs and reference outputs, as `.npy` and raw f32.
     pub save_io: Option<std::path::PathBuf>,
     /// Bytes that the check may use; `None` asks the system.
@@ -94,7 +97,15 @@ pub struct Options {
 impl Options {
     /// A full check of an artifact that answers with scores.
     pub fn new(preprocessing: Option<Preprocessing>) -> Self {
-        Options { preprocessing, probabilities: false, input: None, effort: Effort::Full, save_io: None, memory: None }
+        Options {
+            preprocessing,
+            probabilities: false,
+            input: None,
+            effort: Effort::Full,
+            layers: false,
+            save_io: None,
+            memory: None,
+        }
     }
 }
 
@@ -191,14 +202,27 @@ pub fn check(
         notes.insert(0, format!("checked in pieces, each on the reference's own values, because {why}"));
     }
     let passed = runs.iter().all(|r| r.passed);
+    let every = memory::one_side(held, memory::values(paper));
+    let together = held < LARGE && every.saturating_mul(2) < available;
     let mut first_difference = None;
     if let Some((batch, input, target)) = failed
-        && memory::one_side(held, cuts.iter().map(|c| c.peak as u64).sum::<u64>()) < available
+        && every < available
     {
-        first_difference = locate::first_difference(&reference, &candidate, batch, [&input, &target])?;
+        let pair = Pair::new(&reference, &candidate, batch, together)?;
+        first_difference = pair.first_difference([&input, &target])?;
+    }
+    let mut layers = None;
+    if options.layers && options.effort == Effort::Full {
+        if every < available {
+            let pair = Pair::new(&reference, &candidate, batches[0], together)?;
+            layers = Some(pair.layers(&cases(&options, &shape_at(batches[0]), batches[0]))?);
+        } else {
+            let [need, free] = [every, available].map(|bytes| bytes >> 20);
+            notes.push(format!("no figures per layer: they need {need} MiB, and {free} are free"));
+        }
     }
     let precision = if half { "f16" } else { "f32" };
-    Ok(CheckReport { passed, precision, runs, first_difference, notes })
+    Ok(CheckReport { passed, precision, runs, first_difference, layers, notes })
 }
 
 /// What the runs found.
@@ -357,10 +381,10 @@ fn common(
     batch: usize,
 ) -> Result<Vec<Cut>, CheckError> {
     let spelled: std::collections::HashMap<String, &Bottleneck> =
-        candidate.iter().filter(|b| !b.name.is_empty()).map(|b| (locate::key(&b.name), b)).collect();
+        candidate.iter().filter(|b| !b.name.is_empty()).map(|b| (layers::key(&b.name), b)).collect();
     let mut found = Vec::new();
     for cut in cuts.iter().filter(|b| !b.name.is_empty()) {
-        let Some(other) = spelled.get(&locate::key(&cut.name)) else { continue };
+        let Some(other) = spelled.get(&layers::key(&cut.name)) else { continue };
         if let Some(layout) = Layout::between(&shape_of(reference, &cut.name, batch)?, &other.dims) {
             found.push(Cut { reference: cut.name.clone(), candidate: other.name.clone(), layout });
         }
@@ -442,41 +466,6 @@ fn shape_of(side: &Side<'_>, name: &str, batch: usize) -> Result<Vec<usize>, Che
     let Side::Graph { graph, .. } = side else { unreachable!("the reference is a graph") };
     let id = graph.find(name).unwrap_or_else(|| unreachable!("cuts are named by their nodes"));
     Ok(graph.node(id).types[0].shape.at(batch))
-}
-
-/// Largest magnitude of every value of the model, over the synthetic inputs: what decides which values f16 can hold.
-///
-/// # Errors
-/// If the model cannot be run.
-pub fn ranges(
-    paper: &Graph,
-    weights: &dyn Weights,
-    preprocessing: Option<&Preprocessing>,
-) -> Result<Vec<ValueRange>, CheckError> {
-    let reference = Side::Graph { graph: vitc_ir::expand::expand(paper), weights };
-    let model = reference.load(Request { batch: 1, values: Values::All, piece: None })?;
-    let mut ranges: Vec<ValueRange> = Vec::new();
-    for input in Synthetic::ALL {
-        let shape = model.input_shape();
-        let values = run(&reference, &model, &inputs::normalise(&input.pixels(shape), shape, preprocessing))?;
-        let max = |v: &Named| {
-            v.data.iter().fold(0f64, |m, &x| if x.is_nan() { f64::INFINITY } else { m.max(f64::from(x).abs()) })
-        };
-        if ranges.is_empty() {
-            ranges = values.iter().map(|v| ValueRange { path: v.name.clone(), max: 0.0 }).collect();
-        }
-        for (range, value) in ranges.iter_mut().zip(&values) {
-            range.max = range.max.max(max(value));
-        }
-    }
-    ranges.retain(|r| !r.path.contains(".spelled."));
-    // A file names a result of the model by its interface; the report follows paths.
-    for output in &paper.outputs {
-        if let Some(range) = ranges.iter_mut().find(|r| r.path == output.name) {
-            range.path = paper.value_name(output.value);
-        }
-    }
-    Ok(ranges)
 }
 
 /// A comparison with values from outside vitc.

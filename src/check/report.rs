@@ -16,6 +16,9 @@ pub struct CheckReport {
     pub runs: Vec<Run>,
     /// Where the difference appears, if something failed and it could be found.
     pub first_difference: Option<Difference>,
+    /// Every value inside, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Layers>,
     /// What the reader should know about how the check ran.
     pub notes: Vec<String>,
 }
@@ -54,13 +57,40 @@ pub struct Difference {
     pub max_reference: f64,
 }
 
-/// Largest magnitude of one value of the reference, over the inputs that were run.
+/// What a model holds inside while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ValueRange {
-    /// The value's path.
-    pub path: String,
-    /// Largest |x|.
+pub struct Layers {
+    /// Names of the inputs that were run.
+    pub inputs: Vec<String>,
+    /// Every float value of the artifact, in order.
+    pub values: Vec<Layer>,
+}
+
+/// One value of the artifact, over all inputs that were run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    /// Its name in the artifact.
+    pub name: String,
+    /// Largest |x|; not finite if an element is not.
+    #[serde(serialize_with = "figure")]
     pub max: f64,
+    /// How far it is from the reference's value of that name, if both mean the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<LayerError>,
+    /// The reference's value of that name means something else: a pass moved a factor, a bias or a branch across it. It differs by more than the
+    /// bound while values behind it agree.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
+}
+
+/// Distance of one value from the reference's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct LayerError {
+    /// Largest error.
+    #[serde(serialize_with = "figure")]
+    pub max_error: f64,
+    /// Largest reference value.
+    pub max_reference: f64,
 }
 
 impl CheckReport {

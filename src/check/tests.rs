@@ -159,20 +159,56 @@ fn values_from_outside_decide() {
 }
 
 #[test]
-fn ranges_name_values_of_the_model() {
+fn every_value_has_its_size_and_its_distance() {
     let model = Fixture::small();
-    let ranges = ranges(&model.paper, &model.weights, None).expect("runs");
-    assert!(ranges.len() > 100);
-    for range in ranges {
-        assert!(range.max.is_finite() && model_has(&model.paper, &range.path), "{range:?}");
-    }
-}
+    let layers = |weights: &dyn Weights, precision| {
+        let artifact = model.export(weights, precision);
+        let report = model.check(&artifact, &Options { layers: true, ..Options::new(None) });
+        (report.passed, report.layers.expect("was asked for"))
+    };
+    let (_, right) = layers(&model.weights, DType::F32);
+    assert_eq!(right.inputs.len(), 3);
+    let compared =
+        |layers: &Layers| layers.values.iter().filter_map(|l| Some((l.name.clone(), l.error?))).collect::<Vec<_>>();
+    assert!(compared(&right).len() > 20, "{}", compared(&right).len());
+    assert!(compared(&right).iter().all(|(_, e)| e.max_error <= 1e-5 * e.max_reference.max(1.0)), "{right:?}");
 
-fn model_has(paper: &Graph, path: &str) -> bool {
-    // Expansions put their parts below the node that they expand.
-    paper.nodes().any(|(_, n)| {
-        path == n.path || path.starts_with(&format!("{}.", n.path)) || path.starts_with(&format!("{}:", n.path))
-    })
+    // The evaluator, which shares nothing with tract, finds the same sizes on the same inputs.
+    let (deploy, _) = vitc_passes::deploy(&model.paper);
+    let options = LowerOptions::new(DType::F32, DType::F32);
+    let (graph, _) = vitc_passes::lower(&deploy, &Target::onnx(17), &options);
+    let mut sizes: std::collections::HashMap<String, f64> = Default::default();
+    for input in Synthetic::ALL {
+        let pixels: Vec<f64> = input.pixels(&[1, 3, 64, 64]).into_iter().map(f64::from).collect();
+        let image = ndarray::ArrayD::from_shape_vec(vec![1, 3, 64, 64], pixels).expect("fits");
+        let mut observe = |v, values: ndarray::ArrayViewD<'_, f64>| {
+            let size = sizes.entry(graph.value_name(v)).or_insert(0.0);
+            *size = values.iter().fold(*size, |m, x| m.max(x.abs()));
+        };
+        vitc_ir::eval::run_observed(&graph, &model.weights, &[image], 1, &mut observe).expect("evaluates");
+    }
+    let seen = right.values.iter().filter_map(|l| Some((l, sizes.get(&l.name)?)));
+    let seen: Vec<_> = seen.collect();
+    assert!(seen.len() > 150, "{}", seen.len());
+    assert!(seen.iter().all(|(l, size)| (l.max - **size).abs() <= 1e-4 * size.max(1.0)));
+
+    // A fault shows from its layer on; an overflow is named as such.
+    let key = model
+        .paper
+        .weights()
+        .map(|(k, _)| k.to_string())
+        .find(|k| k.contains("network.4") && k.ends_with("fc1.weight"));
+    let key: &'static str = Box::leak(key.expect("an MLP").into_boxed_str());
+    let (passed, wrong) = layers(&Wrong { right: &model.weights, key, factor: 1.5 }, DType::F32);
+    let block = key.split('.').take(3).collect::<Vec<_>>().join(".");
+    let errors = compared(&wrong);
+    let first = errors.iter().position(|(name, _)| name.starts_with(&block)).expect("is compared");
+    let bad = |e: &LayerError| e.max_error > 1e-4 * e.max_reference.max(1.0);
+    assert!(!passed && !errors[..first].iter().any(|(_, e)| bad(e)) && errors.last().is_some_and(|(_, e)| bad(e)));
+    let (passed, huge) = layers(&Wrong { right: &model.weights, key, factor: 60_000.0 }, DType::F16);
+    assert!(!passed && huge.values.iter().any(|l| !l.max.is_finite()));
+    let json = serde_json::to_value(&huge).expect("serialises").to_string();
+    assert!(json.contains("\"max\":\"inf\"") && !json.contains("null"), "{json}");
 }
 
 #[test]

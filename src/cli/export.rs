@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::{Answer, Exit, Failure, Outcome, summary, text};
 use crate::arch::Results;
 use crate::check::Effort;
-use crate::export::{self, Error, Event, Kind, Labels, Request};
+use crate::export::{self, Error, Event, Kind, Labels, PageRequest, Request};
 use crate::model::ModelRequest;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -41,12 +41,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "no_check", help_heading = "Check")]
     save_io: Option<PathBuf>,
 
+    /// Write a page about the export to this file too: what `vitc report` writes. It is written also if the check fails, and shows where.
+    #[arg(long, value_name = "FILE.html", help_heading = "Artifact")]
+    report: Option<PathBuf>,
+
     /// Leave an artifact that failed its check as PATH.failed, to look at.
     #[arg(long, conflicts_with = "no_check", help_heading = "Check")]
     keep_failed: bool,
 
     /// Print the graph that would be written, as text, and write nothing.
-    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["out", "force", "no_check", "keep_failed"], help_heading = "Output")]
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["out", "report", "force", "no_check", "keep_failed"], help_heading = "Output")]
     emit: Option<Emit>,
 
     /// One JSON object on stdout instead of the summary, on failure too.
@@ -394,6 +398,7 @@ impl Recipe {
                 Some(Heads::Keep) => TalkingHeads::Keep,
             },
             output: None,
+            page: None,
             force: false,
             check: match self.check {
                 _ if self.no_check => None,
@@ -426,17 +431,14 @@ impl Recipe {
 pub(super) fn run(args: Args) -> Outcome {
     let request = Request {
         output: args.out.clone(),
+        page: args.report.clone().map(|place| PageRequest { place: Some(place), only: false }),
         force: args.force,
         save_io: args.save_io.clone(),
         keep_failed: args.keep_failed,
         ..args.recipe.request()?
     };
     let progress = Progress::new(args.quiet);
-    let watch = |event: Event<'_>| match event {
-        Event::Step(what) => progress.step(what),
-        Event::Notice(text) if !args.quiet => progress.notice(text),
-        Event::Notice(_) => {}
-    };
+    let watch = |event: Event<'_>| progress.watch(event);
     if let Some(emit) = args.emit {
         let lowered = export::lower(&request, &watch)?;
         let graph = match emit {

@@ -10,8 +10,10 @@ mod inspect;
 mod list;
 mod model_args;
 mod progress;
+mod report;
 #[cfg(feature = "run")]
 mod run;
+mod shell;
 mod summary;
 mod text;
 
@@ -49,6 +51,9 @@ enum Command {
     Run(run::Args),
     Inspect(inspect::Args),
     List(list::Args),
+    Report(Box<report::Args>),
+    Completions(shell::CompletionArgs),
+    Man(shell::ManArgs),
 }
 
 /// What a command has to say when it is done.
@@ -128,6 +133,9 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             Command::Run(args) => ("run".into(), run::run(args)),
             Command::Inspect(args) => ("inspect".into(), inspect::run(args)),
             Command::List(args) => ("list".into(), list::run(args)),
+            Command::Report(args) => ("report".into(), report::run(*args)),
+            Command::Completions(args) => ("completions".into(), shell::completions(args)),
+            Command::Man(args) => ("man".into(), shell::man(args)),
         },
     };
     finish(&name, outcome, json, out, err)

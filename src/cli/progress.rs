@@ -1,5 +1,6 @@
 //! What the program is doing, for a person who waits: a line on stderr, on a terminal only, and only once a second has passed.
 
+use crate::export::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -9,6 +10,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
+    quiet: bool,
     /// Closing this channel stops the timer.
     _running: Option<Sender<()>>,
 }
@@ -18,7 +20,7 @@ impl Progress {
     pub(super) fn new(quiet: bool) -> Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if quiet || !std::io::stderr().is_terminal() {
-            return Progress { bar, _running: None };
+            return Progress { bar, quiet, _running: None };
         }
         bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is valid"));
         let (running, stopped) = channel::<()>();
@@ -29,7 +31,16 @@ impl Progress {
                 shown.enable_steady_tick(Duration::from_millis(120));
             }
         });
-        Progress { bar, _running: Some(running) }
+        Progress { bar, quiet, _running: Some(running) }
+    }
+
+    /// What happens on the road of an export.
+    pub(super) fn watch(&self, event: Event<'_>) {
+        match event {
+            Event::Step(what) => self.step(what),
+            Event::Notice(text) if !self.quiet => self.notice(text),
+            Event::Notice(_) => {}
+        }
     }
 
     /// What is being done now.

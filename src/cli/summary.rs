@@ -15,6 +15,9 @@ pub(super) fn text(report: &Report) -> String {
     out.push_str(&facts(report));
     out.push_str(&passes(report));
     out.push_str(&check(report));
+    if let Some(page) = &report.page {
+        let _ = writeln!(out, "\nreport\n  {}", page.display());
+    }
     if !report.next.is_empty() {
         out.push_str("\nnext\n");
         for line in &report.next {

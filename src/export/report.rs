@@ -46,6 +46,9 @@ pub struct Report {
     /// How the artifact compares with values from outside; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Outside>,
+    /// The page about the export; absent if none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<PathBuf>,
     /// What the user should know.
     pub notices: Vec<String>,
     /// Commands to run next, with comments (`# …`) between them.
@@ -99,8 +102,10 @@ pub struct Precision {
 /// The files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Written {
-    /// Where it is.
+    /// Where it is, or would be.
     pub path: PathBuf,
+    /// Whether it stays: not if only a page about it was wanted.
+    pub kept: bool,
     /// Bytes of all its files.
     pub bytes: u64,
     /// Operations, constants not counted.
@@ -222,6 +227,7 @@ impl Report {
             },
             artifact: Written {
                 path: place.to_path_buf(),
+                kept: request.page.as_ref().is_none_or(|p| !p.only),
                 bytes: summary.bytes,
                 nodes: summary.nodes,
                 ops: summary.op_counts.iter().cloned().collect(),
@@ -232,6 +238,7 @@ impl Report {
             passes: lowered.passes.iter().map(PassLine::from).collect(),
             check: None,
             expect: None,
+            page: None,
             notices: lowered.notices.clone(),
             next: Vec::new(),
         };

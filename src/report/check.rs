@@ -1,0 +1,69 @@
+//! What the check found.
+
+use super::Page;
+use super::html::{Element, cell, el, table, text};
+use crate::check::Run;
+use crate::numbers::magnitude;
+
+/// The check's table, or that nothing was checked.
+pub(super) fn section(page: &Page<'_>) -> Element {
+    let section = el("section").attr("id", "check").add(text("h2", "Check"));
+    let Some(check) = &page.report.check else {
+        return section.add(text("p", "The file was not run (--no-check).")).all(expected(page));
+    };
+    let note = "The file, read back and run, against the paper's graph with no pass applied. This proves passes and exporter, not the architecture.";
+    let row = |r: &Run| {
+        let c = &r.comparison;
+        let classes = match (c.rows, c.classes_moved) {
+            (0, _) => String::new(),
+            (n, 0) => format!("{}/{n} same", c.classes_kept),
+            (n, moved) => format!("{moved}/{n} moved"),
+        };
+        let input = if r.synthetic { r.input.clone() } else { format!("{} (given)", r.input) };
+        let (class, verdict) = match (r.passed, c.finite) {
+            (true, _) => ("good", "agrees"),
+            (false, true) => ("bad", "differs"),
+            (false, false) => ("bad", "not finite"),
+        };
+        vec![
+            cell(input),
+            cell(r.batch),
+            cell(&r.output),
+            cell(magnitude(c.max_error)),
+            cell(magnitude(r.allowed)),
+            cell(magnitude(c.max_reference)),
+            cell(classes),
+            text("span", verdict).class(class),
+        ]
+    };
+    let columns = [
+        ("input", "keep"),
+        ("batch", "n"),
+        ("value", "path"),
+        ("largest error", "n"),
+        ("allowed", "n"),
+        ("largest reference", "n"),
+        ("class", "keep"),
+        ("", ""),
+    ];
+    let mut section = section.add(text("p", note)).add(table(&columns, check.runs.iter().map(row)));
+    if let Some(d) = &check.first_difference {
+        let after = d.after.as_deref().unwrap_or("the input");
+        let error = format!("error {} of {}", magnitude(d.max_error), magnitude(d.max_reference));
+        section = section.add(
+            text("p", format!("The difference appears between {after}, which agrees, and {} ({error}).", d.at))
+                .class("warning"),
+        );
+    }
+    section.all(check.notes.iter().map(|n| text("p", n))).all(expected(page))
+}
+
+/// How the file compares with values from outside.
+fn expected(page: &Page<'_>) -> Option<Element> {
+    page.report.expect.as_ref().map(|outside| {
+        let c = &outside.comparison;
+        let (class, verdict) = if outside.passed { ("good", "agrees with") } else { ("bad", "differs from") };
+        let figures = format!("largest error {} of {}", magnitude(c.max_error), magnitude(c.max_reference));
+        text("p", format!("The file {verdict} the expected values: {figures}.")).class(class)
+    })
+}
