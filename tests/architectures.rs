@@ -111,8 +111,8 @@ fn tensors_tell_the_family_and_the_variant() {
         for tensors in [merged(&training), training] {
             let families: Vec<&str> = FAMILIES.iter().filter(|f| (f.signature)(&tensors)).map(|f| f.id).collect();
             assert_eq!(families, [family.id], "{}", c.variant);
-            let (found, share) = family.closest_variant(&tensors);
-            assert_eq!((found.name, share), (variant.name, 1.0));
+            let (found, whole) = family.closest_variant(&tensors);
+            assert_eq!((found.name, whole), (variant.name, true));
         }
     }
 }

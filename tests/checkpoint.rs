@@ -19,7 +19,7 @@ const NET: [(&str, &[usize]); 8] = [
     ("head.weight", &[5, 4]),
     ("head.bias", &[5]),
 ];
-const MODEL: Model<'_> = Model { name: "net", heads: &[Head { key: "head", features: 4 }] };
+const MODEL: Model<'_> = Model { name: "net", nearest: false, heads: &[Head { key: "head", features: 4 }] };
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/checkpoints").join(name)

@@ -47,7 +47,7 @@ fn message_for(net: &[(&str, &[usize])], name: &str, files: &[(&str, &[u8])], op
     }
     let recognised = |shapes: &Shapes| shapes.contains_key("patch_embed.0.weight");
     let required = net.iter().map(|(key, shape)| (*key, shape.to_vec()));
-    let model = Model { name: "net-s", heads: &[Head { key: "head", features: 4 }] };
+    let model = Model { name: "net-s", nearest: false, heads: &[Head { key: "head", features: 4 }] };
     let error = match Checkpoint::open(&folder.path().join(name)).and_then(|c| c.select(&recognised, options)) {
         Err(error) => error.to_string(),
         Ok(selected) => match bind(&selected, &NameTable::IDENTITY, required, &|_| false, &model) {

@@ -17,7 +17,7 @@ fn load(bytes: &[u8]) -> Result<usize, CheckpointError> {
     let selected = checkpoint.select(&|shapes| shapes.contains_key("head.weight"), &SelectOptions::default())?;
     let floats = selected.tensors.iter().filter(|(_, t)| matches!(t.dtype, ElementType::Float(_)));
     let required = floats.map(|(key, tensor)| (key.as_str(), tensor.shape.clone()));
-    let model = Model { name: "net", heads: &[] };
+    let model = Model { name: "net", nearest: false, heads: &[] };
     let mut elements = 0;
     match bind(&selected, &NameTable::IDENTITY, required, &|_| true, &model) {
         Err(error) => assert!(error.to_string().len() < 100_000),

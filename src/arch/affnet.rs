@@ -93,7 +93,7 @@ pub(super) static FAMILY: Family = Family {
     heads: &["classifier.fc"],
     choices: &[&ACTIVATION, &INNER_NORM],
     signature: |t| t.contains_key("conv_1.block.conv.weight") && t.contains_key("layer_3.1.global_rep.0.filter.w1"),
-    table_resolution: |_| None,
+    table_resolutions: |_| Vec::new(),
     leftover: |_| false,
     build,
 };

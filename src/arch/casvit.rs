@@ -62,7 +62,7 @@ pub(super) static FAMILY: Family = Family {
     heads: &["head", "dist_head"],
     choices: &[],
     signature: |t| t.contains_key("network.0.0.local_perception.network.0.weight"),
-    table_resolution: |_| None,
+    table_resolutions: |_| Vec::new(),
     leftover: |_| false,
     build,
 };

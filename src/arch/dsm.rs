@@ -65,7 +65,7 @@ pub(super) static FAMILY: Family = Family {
     heads: &["head"],
     choices: &[],
     signature: |t| t.contains_key("down.0.weight") && t.contains_key("stages.0.0.mixer.weight_gen.fc1.weight"),
-    table_resolution: |_| None,
+    table_resolutions: |_| Vec::new(),
     leftover: |_| false,
     build,
 };

@@ -82,7 +82,7 @@ pub(super) static FAMILY: Family = Family {
     heads: &["head", "dist_head"],
     choices: &[],
     signature: |t| t.contains_key("network.0.0.mlp.mid.weight") && t.contains_key("network.5.attn.attention_biases"),
-    table_resolution,
+    table_resolutions,
     leftover: |key| key.ends_with("attention_bias_idxs") || key.ends_with("token_mixer.ab") || key.ends_with("attn.ab"),
     build,
 };
@@ -134,15 +134,16 @@ const TIMM: NameTable = NameTable {
     ],
 };
 
-/// Tables hold one entry per position of the stage-4 map, which is a thirty-second of a square image.
-fn table_resolution(tensors: &Shapes) -> Option<[usize; 2]> {
-    let positions = *tensors
-        .iter()
-        .find(|(k, _)| k.starts_with("network.6.") && k.ends_with("token_mixer.attention_biases"))?
-        .1
-        .last()?;
-    let side = positions.isqrt();
-    (side * side == positions).then_some([side * 32; 2])
+/// Tables hold one entry per position of the stage-4 map, which is a thirty-second of the image; the authors' are square, timm's need not be.
+fn table_resolutions(tensors: &Shapes) -> Vec<[usize; 2]> {
+    let table =
+        |(key, _): &(&String, _)| key.starts_with("network.6.") && key.ends_with("token_mixer.attention_biases");
+    let positions = tensors.iter().find(table).and_then(|(_, shape)| shape.last().copied()).unwrap_or(0);
+    // Sides up to a ratio of 4.
+    let sides = (1..=2 * positions.isqrt()).filter(|h| positions.is_multiple_of(*h) && positions / h <= 4 * h);
+    let mut maps: Vec<[usize; 2]> = sides.map(|h| [h, positions / h]).filter(|[h, w]| *h <= 4 * w).collect();
+    maps.sort_by_key(|[h, w]| h.abs_diff(*w));
+    maps.into_iter().map(|map| map.map(|side| side * 32)).collect()
 }
 
 /// Side of a map after `n` halvings by a 3x3 convolution of stride 2.
@@ -167,13 +168,6 @@ fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
             halved(width, 4)
         );
         return fail(why, format!("heights that fit: {}; widths: {}", near(height), near(width)));
-    }
-    if let Some([h, w]) = options.tensors.and_then(table_resolution) {
-        let positions = |h, w| halved(h, 5) * halved(w, 5);
-        if positions(h, w) != positions(height, width) {
-            let why = format!("the checkpoint's position tables are for a {}x{} map", halved(h, 5), halved(w, 5));
-            return fail(why, format!("use --resolution {h}x{w}, or train at the new size"));
-        }
     }
     Ok(())
 }

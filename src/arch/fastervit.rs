@@ -138,7 +138,7 @@ pub(super) static FAMILY: Family = Family {
     signature: |t| {
         t.contains_key("patch_embed.conv_down.0.weight") && t.contains_key("levels.2.blocks.0.attn.qkv.weight")
     },
-    table_resolution: |_| None,
+    table_resolutions: |_| Vec::new(),
     leftover,
     build,
 };

@@ -72,7 +72,7 @@ pub(super) static FAMILY: Family = Family {
     heads: &["head"],
     choices: &[],
     signature: |t| t.contains_key("stages.0.0.token_mixer.0.main.conv1.weight"),
-    table_resolution: |_| None,
+    table_resolutions: |_| Vec::new(),
     leftover: |_| false,
     build,
 };

@@ -123,7 +123,7 @@ pub(super) static FAMILY: Family = Family {
     heads: &["head"],
     choices: &[],
     signature,
-    table_resolution: |_| None,
+    table_resolutions: |_| Vec::new(),
     leftover: |_| false,
     build,
 };

@@ -13,7 +13,7 @@ mod ffnet;
 mod fmvit;
 pub mod seeded;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vitc_ir::{Dim, Graph, Net, Output, Shape, Type, Value};
 
 pub use crate::checkpoint::{NameTable, Shapes};
@@ -50,8 +50,8 @@ pub struct Family {
     pub choices: &'static [&'static Choice],
     /// Whether these keys look like this family's.
     pub signature: fn(&Shapes) -> bool,
-    /// The resolution for which position tables in the checkpoint were made, if it has any.
-    pub table_resolution: fn(&Shapes) -> Option<[usize; 2]>,
+    /// Sizes, multiples of 32, for which position tables in the checkpoint may have been made, the likeliest first; none if it has no tables.
+    pub table_resolutions: fn(&Shapes) -> Vec<[usize; 2]>,
     /// Keys that a checkpoint may hold and the model does not need (caches, buffers, aliases).
     pub leftover: fn(&str) -> bool,
     /// The paper graph.
@@ -247,34 +247,61 @@ pub fn find(name: &str) -> Result<(&'static Family, &'static Variant), UnknownMo
 }
 
 impl Family {
-    /// The variant most of whose tensors the checkpoint holds, and that share (1 if it holds every key and shape). Of several, of which a deeper
-    /// one holds a shallower one's, the one that uses most of the checkpoint.
-    pub fn closest_variant(&self, tensors: &Shapes) -> (&'static Variant, f64) {
-        let share = |variant: &'static Variant| {
+    /// The variant nearest to the checkpoint, and whether the checkpoint holds every key and shape of it. See [`Nearness`].
+    pub fn closest_variant(&self, tensors: &Shapes) -> (&'static Variant, bool) {
+        let nearness = |variant: &'static Variant| {
             let mut options = BuildOptions::new(variant);
             options.tensors = Some(tensors);
-            if let Some(r) = (self.table_resolution)(tensors) {
-                options.resolution = r;
+            if let Some(&likeliest) = (self.table_resolutions)(tensors).first() {
+                options.resolution = likeliest;
             }
-            let Ok(graph) = (self.build)(&options) else { return (0.0, 0) };
-            let (mut same, mut all) = (0usize, 0usize);
-            for (key, ty) in graph.weights() {
-                let wanted: Vec<usize> = ty.shape.at(1).into_iter().filter(|&d| d != 1).collect();
-                let fits = |s: &Vec<usize>| s.iter().copied().filter(|&d| d != 1).eq(wanted.iter().copied());
-                same += usize::from(tensors.get(key).is_some_and(fits));
-                all += 1;
-            }
-            (same as f64 / all.max(1) as f64, same)
+            (self.build)(&options).map_or(Nearness::FARTHEST, |graph| Nearness::of(&graph, tensors))
         };
-        let scored = self.variants.iter().map(|v| (v, share(v)));
-        let (variant, (share, _)) =
+        let scored = self.variants.iter().map(|v| (v, nearness(v)));
+        let (variant, nearness) =
             scored.reduce(|best, next| if next.1 > best.1 { next } else { best }).expect("a family has variants");
-        (variant, share)
+        (variant, nearness.whole)
+    }
+
+    /// Keys that any variant asks for, without a checkpoint.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let graphs = self.variants.iter().filter_map(|v| (self.build)(&BuildOptions::new(v)).ok());
+        graphs.flat_map(|g| g.weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>()).collect()
     }
 
     /// Number of classes of the checkpoint's first head, or `None` if it has none.
     pub fn classes(&self, tensors: &Shapes) -> Option<usize> {
         self.heads.iter().find_map(|h| tensors.get(&format!("{h}.weight"))?.first().copied())
+    }
+}
+
+/// How near a variant is to a checkpoint; of several that are stored whole, a deeper one holds a shallower one's tensors and is more alike.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+struct Nearness {
+    /// Every key is stored in its shape.
+    whole: bool,
+    /// Common keys over all keys of both, each weighted by its widths: stored over asked for, and the eighth power of the inverse where the
+    /// stored width is the larger, since pruning only takes away.
+    likeness: f64,
+}
+
+impl Nearness {
+    const FARTHEST: Nearness = Nearness { whole: false, likeness: 0.0 };
+
+    fn of(graph: &Graph, tensors: &Shapes) -> Nearness {
+        let (mut asked, mut common, mut same, mut likeness) = (0usize, 0usize, 0usize, 0.0);
+        for (key, ty) in graph.weights() {
+            asked += 1;
+            let Some(stored) = tensors.get(key) else { continue };
+            let units = |shape: &[usize]| shape.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
+            let (wanted, stored) = (units(&ty.shape.at(1)), units(stored));
+            common += 1;
+            same += usize::from(wanted == stored);
+            let ratios = stored.iter().zip(&wanted).map(|(&s, &w)| s as f64 / w.max(1) as f64);
+            likeness += ratios.map(|r| if r > 1.0 { r.powi(-8) } else { r }).product::<f64>();
+        }
+        let union = (asked + tensors.len() - common).max(1) as f64;
+        Nearness { whole: same == asked, likeness: likeness / union }
     }
 }
 

@@ -28,6 +28,8 @@ const MAX_SEGMENTS: usize = 16;
 pub struct Model<'a> {
     /// Name of the variant (`efficientformerv2-s0`).
     pub name: &'a str,
+    /// True if nobody named the variant: it is the one nearest to the tensors.
+    pub nearest: bool,
     /// Its classifiers, so that a renamed one is found even where its absence is allowed.
     pub heads: &'a [Head<'a>],
 }
@@ -85,7 +87,7 @@ pub struct Mismatch {
 /// A checkpoint does not fit a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct StrictError {
-    /// Name of the variant.
+    /// Name of the variant, and how it was chosen.
     pub model: String,
     /// File and prefix.
     pub place: String,
@@ -171,7 +173,7 @@ pub fn bind<'r>(
     let mut used: BTreeSet<&str> = BTreeSet::new();
     let mut missing: Vec<(&str, Vec<usize>)> = Vec::new();
     let mut misshaped = Vec::new();
-    let mut narrower = true;
+    let mut differences = Vec::new();
     for (key, shape) in required {
         let Some(upstream) = stored.remove(key) else {
             if !bound.contains_key(key) {
@@ -183,8 +185,9 @@ pub fn bind<'r>(
         let tensor = &selected.tensors[upstream];
         let float = matches!(tensor.dtype, ElementType::Float(_));
         if !float || !same_but_units(&tensor.shape, &shape) {
-            narrower &=
-                float && tensor.shape.len() == shape.len() && tensor.shape.iter().zip(&shape).all(|(a, b)| a <= b);
+            if float {
+                differences.push((tensor.shape.as_slice(), shape.clone()));
+            }
             let note = if float {
                 format!("the model has {}", Dims(&shape))
             } else {
@@ -205,20 +208,18 @@ pub fn bind<'r>(
     if missing.is_empty() && unexpected.is_empty() && misshaped.is_empty() {
         return Ok(BoundWeights { files: selected.files.clone(), tensors: bound });
     }
-    let search = Search { selected, table, used: &used, unexpected: &unexpected, model };
+    // A kernel says more than a bias or a BatchNorm.
+    misshaped.sort_by_key(|m: &Mismatch| without_units(&selected.tensors[&m.key].shape).count() < 2);
+    let search = Search { selected, table, used: &used, bound: &bound, unexpected: &unexpected, model };
     let missing: Vec<Mismatch> =
         missing.iter().enumerate().map(|(i, (key, shape))| search.missing(key, shape, i < 64)).collect();
     let renames: BTreeSet<&String> = missing.iter().filter_map(|m| m.flag.as_ref()).collect();
     let unexpected: Vec<Mismatch> =
         unexpected.iter().map(|(upstream, _)| search.unexpected(upstream, &missing)).collect();
-    let todo = if !misshaped.is_empty() && narrower {
-        format!(
-            "the stored tensors are narrower than {}'s, as after channel pruning, or MODEL names a larger variant: name the \
-                 variant that was trained; a pruned width has no variant",
-            model.name
-        )
+    let todo = if !differences.is_empty() {
+        reshaped(&differences, model)
     } else if !misshaped.is_empty() {
-        "name the variant, the number of classes and the resolution that were trained, or leave MODEL out to have them read off".into()
+        "save these tensors in a floating-point type: integers are what a quantized model stores".into()
     } else if !renames.is_empty()
         || unexpected.iter().any(|u| u.flag.as_ref().is_some_and(|f| f.starts_with("--rename")))
     {
@@ -229,12 +230,57 @@ pub fn bind<'r>(
         "check that the checkpoint is complete and of this model; vitc inspect lists what it holds".into()
     };
     let place = selected.place.clone();
-    Err(Box::new(StrictError { model: model.name.to_string(), place, missing, unexpected, misshaped, todo }))
+    let nearest = if model.nearest { ", the nearest variant" } else { "" };
+    Err(Box::new(StrictError {
+        model: format!("{}{nearest}", model.name),
+        place,
+        missing,
+        unexpected,
+        misshaped,
+        todo,
+    }))
+}
+
+/// What to do about tensors of other shapes, given as (stored, asked for).
+fn reshaped(differences: &[(&[usize], Vec<usize>)], model: &Model<'_>) -> String {
+    if let [(stored, asked)] = differences
+        && let ([_, channels, _, _], [_, 3, _, _]) = (*stored, asked.as_slice())
+        && *channels != 3
+    {
+        return format!(
+            "the model was trained on images of {}; vitc builds the published ones, for 3 (RGB): train the first convolution on RGB images",
+            count(*channels, "channel")
+        );
+    }
+    let narrower = |(stored, asked): &(&[usize], Vec<usize>)| {
+        let (stored, asked) = (without_units(stored), without_units(asked));
+        stored.clone().count() <= asked.clone().count() && stored.zip(asked).all(|(a, b)| a <= b)
+    };
+    match (differences.iter().all(narrower), model.nearest) {
+        (true, true) => format!(
+            "channels were pruned: these tensors are narrower than {}'s. vitc builds published widths only: prune by masks \
+             (torch.nn.utils.prune), which keep the shapes, or train a smaller variant",
+            model.name
+        ),
+        (true, false) => format!(
+            "the stored tensors are narrower than {}'s: leave MODEL out to have the variant recognised; channels that were pruned \
+             have no variant",
+            model.name
+        ),
+        (false, true) => "give a checkpoint of a published variant: vitc list shows them".into(),
+        (false, false) => {
+            "name the variant, the number of classes and the resolution that were trained, or leave MODEL out to have them read off".into()
+        }
+    }
+}
+
+fn without_units(shape: &[usize]) -> impl Iterator<Item = usize> + Clone {
+    shape.iter().copied().filter(|&d| d != 1)
 }
 
 /// True if the shapes are equal up to axes of size 1.
 fn same_but_units(a: &[usize], b: &[usize]) -> bool {
-    a.iter().filter(|&&d| d != 1).eq(b.iter().filter(|&&d| d != 1))
+    without_units(a).eq(without_units(b))
 }
 
 /// The search for what might have been meant.
@@ -242,6 +288,7 @@ struct Search<'s> {
     selected: &'s Selected,
     table: &'s NameTable,
     used: &'s BTreeSet<&'s str>,
+    bound: &'s BTreeMap<String, TensorInfo>,
     unexpected: &'s [(&'s str, String)],
     model: &'s Model<'s>,
 }
@@ -266,7 +313,7 @@ impl Search<'_> {
         let tensor = &self.selected.tensors[upstream];
         let layer = upstream.rsplit_once('.').map_or("", |k| k.0);
         let head = self.model.heads.iter().find(|head| {
-            let bound = self.selected.tensors.contains_key(&format!("{}.weight", head.key));
+            let bound = self.bound.contains_key(&format!("{}.weight", head.key));
             let columns = self.selected.tensors.get(&format!("{layer}.weight")).map(|t| t.shape.as_slice());
             !bound && !layer.is_empty() && matches!(columns, Some(&[_, features]) if features == head.features)
         });

@@ -133,8 +133,8 @@ fn read(file: &Mapped, number: usize) -> Result<Contents, CheckpointError> {
     if zip::looks_like(bytes) {
         let members = zip::members(bytes)?;
         recognise_foreign::by_members(&members)?;
-        let root = torch::archive_root(&members).ok_or_else(|| recognise_foreign::unknown_archive(&members))?;
-        return torch::read_zip(bytes, &members, root, number);
+        let object = torch::saved_object(&members).ok_or_else(|| recognise_foreign::unknown_archive(&members))?;
+        return torch::read_zip(bytes, &members, object, number);
     }
     if torch::is_legacy(bytes) {
         return torch::read_legacy(bytes, number);

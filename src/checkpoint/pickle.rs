@@ -137,7 +137,7 @@ type Step<T> = Result<T, String>;
 impl<'a> Machine<'a> {
     /// One instruction; the result at the end of the stream.
     fn step(&mut self) -> Step<Option<Id>> {
-        let code = self.take(1)?[0];
+        let [code] = self.array()?;
         match code {
             // Frames and protocol.
             0x80 => self.protocol()?,
@@ -159,7 +159,7 @@ impl<'a> Machine<'a> {
                 self.long(n)?;
             }
             b'G' => {
-                let bits = self.take(8)?.try_into().expect("eight bytes were taken");
+                let bits = self.array()?;
                 self.push(Value::Float(f64::from_be_bytes(bits)))?;
             }
             // Text and bytes.
@@ -266,18 +266,24 @@ impl<'a> Machine<'a> {
     }
 
     fn protocol(&mut self) -> Step<()> {
-        match self.take(1)?[0] {
-            2..=5 => Ok(()),
-            n => Err(format!("protocol {n}; torch.save writes 2 to 5")),
+        match self.array()? {
+            [2..=5] => Ok(()),
+            [n] => Err(format!("protocol {n}; torch.save writes 2 to 5")),
         }
     }
 
     fn take(&mut self, n: usize) -> Step<&'a [u8]> {
-        let stop = self.at.checked_add(n).filter(|&stop| stop <= self.bytes.len());
-        let stop = stop.ok_or_else(|| format!("it ends where {n} more bytes should follow"))?;
-        let taken = &self.bytes[self.at..stop];
-        self.at = stop;
+        let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..n));
+        let taken = taken.ok_or_else(|| format!("it ends where {n} more bytes should follow"))?;
+        self.at += n;
         Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
+        let taken = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk());
+        let taken = taken.ok_or_else(|| format!("it ends where {N} more bytes should follow"))?;
+        self.at += N;
+        Ok(*taken)
     }
 
     /// A length of `n` bytes, little-endian, that does not exceed what is left of the stream.
@@ -345,18 +351,14 @@ impl<'a> Machine<'a> {
     }
 
     fn pop(&mut self) -> Step<Id> {
-        if self.stack.len() <= self.floor() {
-            return Err("the stack is empty".into());
-        }
-        Ok(self.stack.pop().expect("the stack is higher than its floor"))
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
     }
 
     fn top(&self) -> Step<Id> {
-        self.stack
-            .last()
-            .copied()
-            .filter(|_| self.stack.len() > self.floor())
-            .ok_or_else(|| "the stack is empty".into())
+        let own = self.stack.get(self.floor()..).and_then(<[Id]>::last);
+        own.copied().ok_or_else(|| "the stack is empty".into())
     }
 
     fn pop_to_mark(&mut self) -> Step<Vec<Id>> {

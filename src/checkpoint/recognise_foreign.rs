@@ -251,6 +251,37 @@ pub(super) fn without_model(contents: &Contents, tensors: &BTreeMap<String, &Ten
     })
 }
 
+/// LoRA adapters among these names.
+pub(super) fn adapters<'k>(mut keys: impl Iterator<Item = &'k String>) -> Option<CheckpointError> {
+    let adapter = keys.find(|key| key.split('.').any(|segment| segment.starts_with("lora_")))?;
+    Some(lora(&format!("the checkpoint holds {}", shortened(adapter))))
+}
+
+/// Tensors, by name and kind, that cannot be read.
+pub(super) fn unread(skipped: &[&(String, String)]) -> Option<CheckpointError> {
+    let (first, kind) = skipped.first()?;
+    if kind.contains("DTensor") || kind.contains("Sharded") {
+        return Some(distributed());
+    }
+    let names: Vec<&str> = skipped.iter().map(|(name, _)| name.as_str()).collect();
+    let why =
+        format!("{} of kind {}: {}", count(names.len(), "tensor"), shortened(kind), some_of(names.into_iter(), 4));
+    if kind == "_rebuild_qtensor" {
+        let todo =
+            "give --weights the checkpoint from before quantization; --fp16 on the ONNX targets halves a file's size";
+        return Some(foreign("this model is quantized", why, todo));
+    }
+    Some(foreign(
+        "the checkpoint holds tensors of a kind that vitc does not read",
+        why,
+        &format!(
+            "save dense floating-point tensors: torch.save({{k: torch.as_tensor(v).float() for k, v in weights.items()}}, 'weights.pth'); \
+             if the model does not need them: --ignore {}",
+            shortened(first)
+        ),
+    ))
+}
+
 /// What the objects and names in a checkpoint say it is.
 fn special(contents: &Contents, tensors: &BTreeMap<String, &TensorInfo>) -> Option<CheckpointError> {
     if let Some((path, class)) = contents.modules.first() {
@@ -270,24 +301,11 @@ fn special(contents: &Contents, tensors: &BTreeMap<String, &TensorInfo>) -> Opti
             ),
         ));
     }
-    if let Some(key) = tensors.keys().find(|key| key.split('.').any(|s| s.starts_with("lora_"))) {
-        return Some(lora(&format!("the checkpoint holds {}", shortened(key))));
+    if let Some(error) = adapters(tensors.keys()) {
+        return Some(error);
     }
-    if let Some((_, kind)) = contents.skipped.first() {
-        let (n, names) = (contents.skipped.len(), contents.skipped.iter().map(|(name, _)| name.as_str()));
-        if kind.contains("DTensor") || kind.contains("Sharded") {
-            return Some(distributed());
-        }
-        return Some(foreign(
-            "the checkpoint holds tensors of a kind that vitc does not read",
-            format!(
-                "{} of kind {}: {}",
-                count(n, "tensor"),
-                shortened(kind),
-                some_of(names.collect::<Vec<_>>().into_iter(), 4)
-            ),
-            "save dense floating-point tensors: torch.save({k: torch.as_tensor(v).float() for k, v in weights.items()}, 'weights.pth')",
-        ));
+    if let Some(error) = unread(&contents.skipped.iter().collect::<Vec<_>>()) {
+        return Some(error);
     }
     if contents.top.iter().any(|name| name == "ds_config" || name == "ds_version")
         && !tensors.values().any(|t| t.elements() > 0)

@@ -16,8 +16,10 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
 
 /// The tensors of file number `file`.
 pub(super) fn read(bytes: &[u8], file: usize) -> Result<Contents, CheckpointError> {
-    let length = u64::from_le_bytes(bytes[..8].try_into().expect("callers asked looks_like"));
-    let room = bytes.len() as u64 - 8;
+    let Some((length, behind)) = bytes.split_first_chunk() else {
+        return Err(CheckpointError::damaged("safetensors header", "the file ends before it"));
+    };
+    let (length, room) = (u64::from_le_bytes(*length), behind.len() as u64);
     if length > MAX_HEADER || length > room {
         let why = format!("the header claims {length} bytes, the file has {room} behind its first 8");
         return Err(CheckpointError::damaged("safetensors header", why));

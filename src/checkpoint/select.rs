@@ -46,6 +46,8 @@ pub struct Selected {
     pub ema: bool,
     /// The tensors, by upstream's key without the prefix.
     pub tensors: BTreeMap<String, TensorInfo>,
+    /// Names and shapes of the tensors outside the prefix.
+    pub beside: Shapes,
     /// What the user should know about the choice, a sentence each.
     pub notices: Vec<String>,
     pub(super) place: String,
@@ -113,15 +115,23 @@ impl Checkpoint {
                 notices.push(format!("--ignore {}: the model has no tensor of this name", shortened(name)));
             }
         }
-        let outside = outside(&renamed, &chosen.prefix);
+        let beside = renamed.iter().filter(|(key, _)| !lies_under(key, &chosen.prefix));
+        let beside: Shapes = beside.map(|(key, tensor)| (key.clone(), tensor.shape.clone())).collect();
         if !chosen.prefix.is_empty() {
-            let left = if outside.is_empty() { String::new() } else { format!("; not used: {outside}") };
+            let left = if beside.is_empty() {
+                String::new()
+            } else {
+                format!("; not used: {}", outline(&beside, &chosen.prefix))
+            };
             let tensors = count(chosen.tensors.len(), "tensor");
             notices.push(format!("took the {tensors} under {}{left}", shortened(&chosen.prefix)));
         }
-        let skipped = self.contents.skipped.iter().filter(|(key, _)| lies_under(key, &chosen.prefix));
-        for (key, kind) in skipped.take(8) {
-            notices.push(format!("{}: not read, because it is stored as {}", shortened(key), shortened(kind)));
+        let ignored = |key: &str| options.ignore.iter().any(|name| lies_under(key, name));
+        let skipped = self.contents.skipped.iter().filter(|(key, _)| lies_under(key, &chosen.prefix) && !ignored(key));
+        let unfit = recognise_foreign::adapters(chosen.tensors.keys())
+            .or_else(|| recognise_foreign::unread(&skipped.collect::<Vec<_>>()));
+        if let Some(error) = unfit {
+            return Err(error.within(&self.place));
         }
         let ema = chosen.is_ema();
         let tensors = chosen.tensors.into_iter().map(|(key, tensor)| (key, tensor.clone())).collect();
@@ -130,7 +140,7 @@ impl Checkpoint {
             "" => self.place.clone(),
             prefix => format!("{}, under {}", self.place, shortened(prefix)),
         };
-        Ok(Selected { prefix: chosen.prefix, ema, tensors, notices, place, files: self.files.clone() })
+        Ok(Selected { prefix: chosen.prefix, ema, tensors, beside, notices, place, files: self.files.clone() })
     }
 
     /// All tensors, by their names after `--rename`.
@@ -274,15 +284,17 @@ fn subset<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, prefix: &str) -> BTree
     range.map(|(key, tensor)| (key[start.len()..].to_string(), *tensor)).collect()
 }
 
-/// Tensors outside the prefix, counted by the first segment of their names.
-fn outside(tensors: &BTreeMap<String, &TensorInfo>, prefix: &str) -> String {
+/// Tensors outside the prefix, counted by their names up to the first segment in which they differ from it.
+fn outline(beside: &Shapes, prefix: &str) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for key in tensors.keys().filter(|key| !lies_under(key, prefix)) {
-        *counts.entry(key.split_once('.').map_or(key.as_str(), |k| k.0)).or_default() += 1;
+    for key in beside.keys() {
+        let common = key.split('.').zip(prefix.split('.')).take_while(|(a, b)| a == b).count();
+        let end = key.match_indices('.').nth(common).map_or(key.len(), |(dot, _)| dot);
+        *counts.entry(&key[..end]).or_default() += 1;
     }
     let parts: Vec<String> =
         counts.iter().map(|(name, n)| format!("{} ({})", shortened(name), count(*n, "tensor"))).collect();
-    if parts.is_empty() { String::new() } else { some_of(parts.iter().map(String::as_str), 4) }
+    some_of(parts.iter().map(String::as_str), 4)
 }
 
 /// True if `key` is `name` or lies under it; everything lies under the empty name.

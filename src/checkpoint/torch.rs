@@ -8,7 +8,7 @@ use super::config::ModelConfig;
 use super::error::{CheckpointError, shortened};
 use super::pickle::{self, Id, Object, Pickle, Value};
 use super::tensor::{ElementType, TensorInfo};
-use super::zip::Members;
+use super::zip::{Member, Members};
 use super::{Contents, MAX_KEY, MAX_TENSORS};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -26,16 +26,17 @@ pub(super) fn is_legacy(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x80) && bytes[..bytes.len().min(32)].windows(LEGACY_MAGIC.len()).any(|w| w == LEGACY_MAGIC)
 }
 
-/// The folder of the archive that holds the pickled object.
-pub(super) fn archive_root<'a>(members: &Members<'a>) -> Option<&'a str> {
-    members.keys().find_map(|name| name.strip_suffix("data.pkl")).filter(|root| root.is_empty() || root.ends_with('/'))
+/// The folder of the archive that holds the pickled object, and the object.
+pub(super) fn saved_object<'m, 'a>(members: &'m Members<'a>) -> Option<(&'a str, &'m Member)> {
+    let roots = members.iter().filter_map(|(name, member)| Some((name.strip_suffix("data.pkl")?, member)));
+    roots.into_iter().find(|(root, _)| root.is_empty() || root.ends_with('/'))
 }
 
-/// The tensors of the archive whose pickled object lies under `root`; the file has the number `file`.
+/// The tensors of the archive whose pickled `object` lies under `root`; the file has the number `file`.
 pub(super) fn read_zip(
     bytes: &[u8],
     members: &Members<'_>,
-    root: &str,
+    (root, object): (&str, &Member),
     file: usize,
 ) -> Result<Contents, CheckpointError> {
     let member = |name: &str| members.get(format!("{root}{name}").as_str());
@@ -52,7 +53,6 @@ pub(super) fn read_zip(
             "unpack it and pack it without compression (zip -0 -r), or torch.load and torch.save it again",
         ));
     }
-    let object = member("data.pkl").expect("the root was found by this member");
     let pickle = pickle::decode(&bytes[object.range.clone()]).map_err(|e| e.within(&format!("{root}data.pkl")))?;
     let storage = |key: &str| member(&format!("data/{key}")).map(|m| m.range.clone());
     Reader { pickle: &pickle, file, storage: &storage, found: Contents::default(), seen: HashSet::new() }.read()

@@ -1,5 +1,7 @@
 //! Writes what `torch.save` writes, for tests: the zip archive and the legacy stream, around any nesting of dicts.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use std::collections::BTreeMap;
 
 /// Something to be saved.
@@ -11,6 +13,9 @@ pub(crate) enum Item {
     Dict(Vec<(String, Item)>),
     /// An `argparse.Namespace`.
     Namespace(Vec<(String, Item)>),
+    Tuple(Vec<Item>),
+    /// A call without arguments of a function of `torch._utils`.
+    Call(&'static str),
 }
 
 /// A dense tensor.
@@ -78,6 +83,12 @@ impl<'t> Pickler<'t> {
                 self.entries(items);
                 self.put(b"b");
             }
+            Item::Tuple(items) => {
+                self.put(b"(");
+                items.iter().for_each(|item| self.item(item));
+                self.put(b"t");
+            }
+            Item::Call(function) => self.put(format!("ctorch._utils\n{function}\n)R").as_bytes()),
             Item::Tensor(tensor) => {
                 self.put(b"ctorch._utils\n_rebuild_tensor_v2\n((");
                 self.text("storage");
@@ -198,11 +209,29 @@ pub(crate) fn zip_as<'m>(members: impl IntoIterator<Item = (&'m str, &'m [u8])>,
 
 /// A `.safetensors` file of f32 tensors.
 pub(crate) fn safetensors(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
-    for (key, shape, values) in tensors {
+    let tensor = |(key, shape, values): &(String, Vec<usize>, Vec<f32>)| match Item::f32(shape, values.iter().copied())
+    {
+        Item::Tensor(tensor) => (key.clone(), tensor),
+        other => panic!("{other:?} is no tensor"),
+    };
+    safetensors_file(&tensors.iter().map(tensor).collect::<Vec<_>>())
+}
+
+/// A `.safetensors` file.
+pub(crate) fn safetensors_file(tensors: &[(String, Tensor)]) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::<u8>::new());
+    for (key, tensor) in tensors {
         let start = data.len();
-        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]});
+        data.extend(&tensor.data);
+        let dtype = match tensor.class {
+            "FloatStorage" => "F32",
+            "HalfStorage" => "F16",
+            "BFloat16Storage" => "BF16",
+            "DoubleStorage" => "F64",
+            "LongStorage" => "I64",
+            other => panic!("{other} has no counterpart"),
+        };
+        let entry = serde_json::json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [start, data.len()]});
         header.insert(key.clone(), entry);
     }
     let header = serde_json::to_string(&header).unwrap();
