@@ -42,32 +42,19 @@ const GROUPS: usize = 8;
 const LAMBDA: f64 = 0.01;
 const EPS: f64 = 1e-5;
 
-const fn variant(
-    name: &'static str,
-    published_parameters: &'static str,
-    published_macs: &'static str,
-    top1: &'static str,
-    checkpoints: bool,
-) -> Variant {
-    let preprocessing = Preprocessing { mean: [0.0; 3], std: [1.0; 3], crop: 256.0 / 288.0, interpolation: "bilinear" };
-    Variant {
-        name,
-        aliases: &[],
-        resolution: [256, 256],
-        published_parameters,
-        published_macs,
-        top1,
-        classes: 1000,
-        checkpoints,
-        preprocessing,
-    }
+/// No mean and no standard deviation: the recipes only scale to 0..1.
+const PIXELS: Preprocessing =
+    Preprocessing { mean: [0.0; 3], std: [1.0; 3], crop: 256.0 / 288.0, interpolation: "bilinear" };
+
+const fn variant(name: &'static str, figures: [&'static str; 3]) -> Variant {
+    Variant { preprocessing: PIXELS, ..Variant::new(name, 256, figures, 1.0) }
 }
 
 static VARIANTS: [Variant; 4] = [
-    variant("affnet-et", "1.4M", "0.4G", "73.0", true),
-    variant("affnet-t", "2.6M", "0.8G", "77.0", true),
-    variant("affnet", "5.5M", "1.5G", "79.8", true),
-    variant("affnet-base", "17.2M", "-", "-", false),
+    variant("affnet-et", ["1.4M", "0.4G", "73.0"]),
+    variant("affnet-t", ["2.6M", "0.8G", "77.0"]),
+    variant("affnet", ["5.5M", "1.5G", "79.8"]),
+    variant("affnet-base", ["17.2M", "-", "-"]).without_weights(),
 ];
 
 static ACTIVATION: Choice = Choice {
@@ -99,16 +86,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    let [height, width] = options.resolution;
-    if height < 32 || width < 32 {
-        return Err(ArchError::Resolution {
-            model: options.variant.name,
-            height,
-            width,
-            why: "the last map would have less than one position".into(),
-            advice: "use 32x32 or more".into(),
-        });
-    }
+    options.check_smallest()?;
     let config = &CONFIGS[options.index(&FAMILY)];
     let mut graph = paper(options.variant.name);
     let mut net = Net::new(&mut graph);

@@ -12,7 +12,8 @@
 //! | M | 64 96 192 384 | 3 3 6 3 | 12.42M | 1.89G | 82.8 / 83.0 |
 //! | T | 96 128 256 512 | 3 3 6 3 | 21.76M | 3.60G | 83.9 / 84.1 |
 
-use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish, imagenet};
+use super::layers::{BN_EPS, conv_bn, stem};
+use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish};
 use vitc_ir::net::paper;
 use vitc_ir::{ConvSpec, Graph, Net, UnaryKind, Value};
 
@@ -29,27 +30,6 @@ const CONFIGS: [Config; 4] = [
 ];
 
 const MLP_RATIO: usize = 4;
-const BN_EPS: f64 = 1e-5;
-
-const fn variant(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    published_parameters: &'static str,
-    published_macs: &'static str,
-    top1: &'static str,
-) -> Variant {
-    Variant {
-        name,
-        aliases,
-        resolution: [224, 224],
-        published_parameters,
-        published_macs,
-        top1,
-        classes: 1000,
-        checkpoints: true,
-        preprocessing: imagenet(0.875),
-    }
-}
 
 /// The family.
 pub(super) static FAMILY: Family = Family {
@@ -68,10 +48,10 @@ pub(super) static FAMILY: Family = Family {
 };
 
 static VARIANTS: [Variant; 4] = [
-    variant("cas-vit-xs", &["rcvit_xs"], "3.20M", "0.56G", "78.3 (384: 78.7)"),
-    variant("cas-vit-s", &["rcvit_s"], "5.76M", "0.93G", "80.9 (384: 81.1)"),
-    variant("cas-vit-m", &["rcvit_m"], "12.42M", "1.89G", "82.8 (384: 83.0)"),
-    variant("cas-vit-t", &["rcvit_t"], "21.76M", "3.60G", "83.9 (384: 84.1)"),
+    Variant::new("cas-vit-xs", 224, ["3.20M", "0.56G", "78.3 (384: 78.7)"], 0.875).also(&["rcvit_xs"]),
+    Variant::new("cas-vit-s", 224, ["5.76M", "0.93G", "80.9 (384: 81.1)"], 0.875).also(&["rcvit_s"]),
+    Variant::new("cas-vit-m", 224, ["12.42M", "1.89G", "82.8 (384: 83.0)"], 0.875).also(&["rcvit_m"]),
+    Variant::new("cas-vit-t", 224, ["21.76M", "3.60G", "83.9 (384: 84.1)"], 0.875).also(&["rcvit_t"]),
 ];
 
 fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
@@ -80,7 +60,7 @@ fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
     let mut net = Net::new(&mut graph);
 
     let image = options.image(&mut net);
-    let mut x = stem(&mut net.at("patch_embed"), image, config.widths[0]);
+    let mut x = stem(&mut net.at("patch_embed"), image, config.widths[0], UnaryKind::Relu);
     let mut stages = Vec::new();
     for (i, (&width, depth)) in config.widths.iter().zip(config.depths).enumerate() {
         if i > 0 {
@@ -97,14 +77,6 @@ fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
         net.at("pool").mean(x, &[2, 3], false)
     });
     Ok(graph)
-}
-
-/// Two strided convolutions: a quarter of the resolution.
-fn stem(net: &mut Net, x: Value, width: usize) -> Value {
-    let x = conv_bn(net, x, ["0", "1"], ConvSpec::new(width / 2, 3).stride(2));
-    let x = net.unary("2", UnaryKind::Relu, x);
-    let x = conv_bn(net, x, ["3", "4"], ConvSpec::new(width, 3).stride(2));
-    net.unary("5", UnaryKind::Relu, x)
 }
 
 /// One block: local perception, additive attention, MLP (Fig. 3).
@@ -169,10 +141,4 @@ fn mlp(net: &mut Net, x: Value) -> Value {
     let x = net.at("fc1").conv(x, ConvSpec::new(MLP_RATIO * c, 1));
     let x = net.gelu(x);
     net.at("fc2").conv(x, ConvSpec::new(c, 1))
-}
-
-/// A convolution with bias and its BatchNorm.
-fn conv_bn(net: &mut Net, x: Value, [conv, norm]: [&str; 2], spec: ConvSpec) -> Value {
-    let x = net.at(conv).conv(x, spec);
-    net.at(norm).batch_norm(x, BN_EPS)
 }

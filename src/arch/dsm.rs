@@ -10,7 +10,7 @@
 //! | M | 64 128 320 512 | 3 4 18 3 | 30,412,600 | 5.377G |
 //! | B | 96 192 384 768 | 2 2 18 2 | 44,758,840 | 7.620G |
 
-use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish, imagenet};
+use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish};
 use vitc_ir::net::paper;
 use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Graph, Net, Op, Shape, Type, UnaryKind, Value};
 
@@ -33,18 +33,8 @@ const BANDS: usize = 8;
 const MLP_RATIO: usize = 4;
 const LN_EPS: f64 = 1e-6;
 
-const fn variant(name: &'static str, published_parameters: &'static str, published_macs: &'static str) -> Variant {
-    Variant {
-        name,
-        aliases: &[],
-        resolution: [224, 224],
-        published_parameters,
-        published_macs,
-        top1: "-",
-        classes: 1000,
-        checkpoints: false,
-        preprocessing: imagenet(0.875),
-    }
+const fn variant(name: &'static str, parameters: &'static str, macs: &'static str) -> Variant {
+    Variant::new(name, 224, [parameters, macs, "-"], 0.875).without_weights()
 }
 
 static VARIANTS: [Variant; 4] = [
@@ -71,16 +61,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    let [height, width] = options.resolution;
-    if height < 32 || width < 32 {
-        return Err(ArchError::Resolution {
-            model: options.variant.name,
-            height,
-            width,
-            why: "the last map would have less than one position".into(),
-            advice: "use 32x32 or more".into(),
-        });
-    }
+    options.check_smallest()?;
     let config = &CONFIGS[options.index(&FAMILY)];
     let mut graph = paper(options.variant.name);
     let mut net = Net::new(&mut graph);

@@ -10,7 +10,8 @@
 //! | S2 | 32 64 144 288 | 4 4 12 8 | 4 | 12.6M | 1.25G | 81.6 / 82.0 |
 //! | L | 40 80 192 384 | 5 5 15 10 | 6 | 26.1M | 2.56G | 83.3 / 83.5 |
 
-use super::{ArchError, BuildOptions, Family, NameTable, Shapes, Variant, finish, imagenet};
+use super::layers::{BN_EPS, conv_bn, stem};
+use super::{ArchError, BuildOptions, Family, NameTable, Shapes, Variant, finish};
 use vitc_ir::net::paper;
 use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode};
 use vitc_ir::{ConvSpec, DType, Generator, Graph, Net, Op, Real, Shape, Type, UnaryKind, Value};
@@ -43,7 +44,6 @@ const CONFIGS: [Config; 4] = [
 ];
 
 const HEADS: usize = 8;
-const BN_EPS: f64 = 1e-5;
 
 /// Attention inside a stage: key and value channels per head.
 const KEY: usize = 32;
@@ -51,25 +51,6 @@ const VALUE: usize = 128;
 /// The same in the attention between stages 3 and 4.
 const DOWN_KEY: usize = 16;
 const DOWN_VALUE: usize = 64;
-
-const fn variant(
-    name: &'static str,
-    published_parameters: &'static str,
-    published_macs: &'static str,
-    top1: &'static str,
-) -> Variant {
-    Variant {
-        name,
-        aliases: &[],
-        resolution: [224, 224],
-        published_parameters,
-        published_macs,
-        top1,
-        classes: 1000,
-        checkpoints: true,
-        preprocessing: imagenet(0.875),
-    }
-}
 
 /// The family.
 pub(super) static FAMILY: Family = Family {
@@ -88,10 +69,10 @@ pub(super) static FAMILY: Family = Family {
 };
 
 static VARIANTS: [Variant; 4] = [
-    variant("efficientformerv2-s0", "3.5M", "0.40G", "76.2"),
-    variant("efficientformerv2-s1", "6.1M", "0.65G", "79.7"),
-    variant("efficientformerv2-s2", "12.6M", "1.25G", "82.0"),
-    variant("efficientformerv2-l", "26.1M", "2.56G", "83.5"),
+    Variant::new("efficientformerv2-s0", 224, ["3.5M", "0.40G", "76.2"], 0.875),
+    Variant::new("efficientformerv2-s1", 224, ["6.1M", "0.65G", "79.7"], 0.875),
+    Variant::new("efficientformerv2-s2", 224, ["12.6M", "1.25G", "82.0"], 0.875),
+    Variant::new("efficientformerv2-l", 224, ["26.1M", "2.56G", "83.5"], 0.875),
 ];
 
 /// timm's spelling of the same state dict.
@@ -152,9 +133,7 @@ fn halved(side: usize, n: u32) -> usize {
 }
 
 fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
-    let model = options.variant.name;
     let [height, width] = options.resolution;
-    let fail = |why: String, advice: String| Err(ArchError::Resolution { model, height, width, why, advice });
     // Stage 3 attends at stride 2 and upsamples by 2, so its map has even sides.
     let fits = |side: usize| side >= 32 && halved(side, 4).is_multiple_of(2);
     if !fits(height) || !fits(width) {
@@ -167,7 +146,7 @@ fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
             halved(height, 4),
             halved(width, 4)
         );
-        return fail(why, format!("heights that fit: {}; widths: {}", near(height), near(width)));
+        return Err(options.misfit(why, format!("heights that fit: {}; widths: {}", near(height), near(width))));
     }
     Ok(())
 }
@@ -179,7 +158,7 @@ fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
     let mut net = Net::new(&mut graph);
 
     let image = options.image(&mut net);
-    let mut x = stem(&mut net.at("patch_embed"), image, config.widths[0]);
+    let mut x = stem(&mut net.at("patch_embed"), image, config.widths[0], UnaryKind::Gelu);
     let mut stages = Vec::new();
     for (i, (&width, ratios)) in config.widths.iter().zip(config.ratios).enumerate() {
         x = match i {
@@ -198,14 +177,6 @@ fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
         net.at("pool").mean(x, &[2, 3], false)
     });
     Ok(graph)
-}
-
-/// Two strided convolutions: a quarter of the resolution.
-fn stem(net: &mut Net, x: Value, width: usize) -> Value {
-    let x = conv_bn(net, x, ["0", "1"], ConvSpec::new(width / 2, 3).stride(2));
-    let x = net.unary("2", UnaryKind::Gelu, x);
-    let x = conv_bn(net, x, ["3", "4"], ConvSpec::new(width, 3).stride(2));
-    net.unary("5", UnaryKind::Gelu, x)
 }
 
 fn downsample(net: &mut Net, x: Value, width: usize) -> Value {
@@ -308,10 +279,4 @@ fn position_bias(net: &mut Net, query: [usize; 2], key: [usize; 2]) -> Value {
     let generator = Generator::RelativeIndex { query, key, step, order: OffsetOrder::Absolute };
     let index = net.generate("bias_index", generator, Type::new(DType::I32, Shape::fixed(&[nq, nk])));
     net.push("bias", Op::Gather { axis: 1 }, &[table, index])
-}
-
-/// A convolution and its BatchNorm.
-fn conv_bn(net: &mut Net, x: Value, [conv, norm]: [&str; 2], spec: ConvSpec) -> Value {
-    let x = net.at(conv).conv(x, spec);
-    net.at(norm).batch_norm(x, BN_EPS)
 }

@@ -77,17 +77,7 @@ const fn variant(
     figures: [&'static str; 3],
     preprocessing: Preprocessing,
 ) -> Variant {
-    Variant {
-        name,
-        aliases,
-        resolution,
-        published_parameters: figures[0],
-        published_macs: figures[1],
-        top1: figures[2],
-        classes: 1000,
-        checkpoints: true,
-        preprocessing,
-    }
+    Variant { resolution, preprocessing, ..Variant::new(name, 224, figures, 1.0).also(aliases) }
 }
 
 /// The variants of [`CONFIGS`], then their any-resolution twins in the same order.
@@ -204,20 +194,15 @@ impl Plan<'_> {
     }
 
     fn check_resolution(&self) -> Result<(), ArchError> {
-        let model = self.options.variant.name;
-        let [height, width] = self.options.resolution;
-        let fail = |why: String, advice: String| Err(ArchError::Resolution { model, height, width, why, advice });
-        if height < 32 || width < 32 {
-            return fail("the last map would have less than one position".into(), "use 32x32 or more".into());
-        }
+        self.options.check_smallest()?;
         for level in 2..4 {
             let (map, window) = (self.map(level), self.windows[level]);
             if !self.any_res && map.iter().any(|s| s % window != 0) {
                 let step = 32 * self.windows[3].max(self.windows[2].div_ceil(2));
-                return fail(
+                return Err(self.options.misfit(
                     format!("level {level} cuts its {}x{} map into {window}x{window} windows", map[0], map[1]),
                     format!("use a multiple of {step}, or `{}-any-res`, which pads", self.options.variant.name),
-                );
+                ));
             }
         }
         Ok(())

@@ -14,7 +14,7 @@
 //! A checkpoint after the authors' `fuse` holds one convolution in the place of each branch and BatchNorm; both forms
 //! are built.
 
-use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish, imagenet};
+use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish};
 use vitc_ir::net::paper;
 use vitc_ir::{ConvSpec, Graph, Net, UnaryKind, Value};
 
@@ -40,27 +40,6 @@ const STEM: usize = 64;
 const MLP_RATIO: usize = 3;
 const BN_EPS: f64 = 1e-5;
 
-const fn variant(
-    name: &'static str,
-    resolution: usize,
-    published_parameters: &'static str,
-    published_macs: &'static str,
-    top1: &'static str,
-    crop: f64,
-) -> Variant {
-    Variant {
-        name,
-        aliases: &[],
-        resolution: [resolution; 2],
-        published_parameters,
-        published_macs,
-        top1,
-        classes: 1000,
-        checkpoints: true,
-        preprocessing: imagenet(crop),
-    }
-}
-
 /// The family.
 pub(super) static FAMILY: Family = Family {
     id: "ffnet",
@@ -78,10 +57,10 @@ pub(super) static FAMILY: Family = Family {
 };
 
 static VARIANTS: [Variant; 4] = [
-    variant("ffnet-1", 256, "13.7M", "2.9G", "82.1", 0.9),
-    variant("ffnet-2", 256, "26.9M", "6.0G", "83.7", 0.9),
-    variant("ffnet-3", 256, "48.3M", "10.1G", "84.5", 0.95),
-    variant("ffnet-4", 384, "79.2M", "43.1G", "85.3", 0.95),
+    Variant::new("ffnet-1", 256, ["13.7M", "2.9G", "82.1"], 0.9),
+    Variant::new("ffnet-2", 256, ["26.9M", "6.0G", "83.7"], 0.9),
+    Variant::new("ffnet-3", 256, ["48.3M", "10.1G", "84.5"], 0.95),
+    Variant::new("ffnet-4", 384, ["79.2M", "43.1G", "85.3"], 0.95),
 ];
 
 fn build(options: &BuildOptions) -> Result<Graph, ArchError> {

@@ -23,7 +23,7 @@
 //! A deploy-form checkpoint holds `reparam.weight` and `reparam.bias` in the place of each group of branches; each
 //! place is built in the form it is stored in.
 
-use super::{ArchError, BuildOptions, Family, NameTable, Shapes, Variant, finish, imagenet};
+use super::{ArchError, BuildOptions, Family, NameTable, Shapes, Variant, finish};
 use vitc_ir::net::paper;
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::{ConvSpec, Graph, Net, Op, UnaryKind, Value};
@@ -90,23 +90,8 @@ const R1: Design = Design {
     bn_eps: 1e-5,
 };
 
-const fn variant(
-    name: &'static str,
-    published_parameters: &'static str,
-    published_macs: &'static str,
-    top1: &'static str,
-) -> Variant {
-    Variant {
-        name,
-        aliases: &[],
-        resolution: [224, 224],
-        published_parameters,
-        published_macs,
-        top1,
-        classes: 1000,
-        checkpoints: false,
-        preprocessing: imagenet(0.875),
-    }
+const fn variant(name: &'static str, figures: [&'static str; 3]) -> Variant {
+    Variant::new(name, 224, figures, 0.875).without_weights()
 }
 
 /// The family.
@@ -129,11 +114,11 @@ pub(super) static FAMILY: Family = Family {
 };
 
 static VARIANTS: [Variant; 5] = [
-    variant("fmvit-t", "2.0M", "0.3G", "72.9"),
-    variant("fmvit-s", "6.4M", "0.8G", "78.5"),
-    variant("fmvit-m", "12.8M", "2.0G", "80.3"),
-    variant("fmvit-b", "24.3M", "4.2G", "82.4"),
-    variant("fmvit-l", "35.3M", "7.1G", "83.3"),
+    variant("fmvit-t", ["2.0M", "0.3G", "72.9"]),
+    variant("fmvit-s", ["6.4M", "0.8G", "78.5"]),
+    variant("fmvit-m", ["12.8M", "2.0G", "80.3"]),
+    variant("fmvit-b", ["24.3M", "4.2G", "82.4"]),
+    variant("fmvit-l", ["35.3M", "7.1G", "83.3"]),
 ];
 
 fn signature(tensors: &Shapes) -> bool {

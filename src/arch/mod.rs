@@ -11,6 +11,7 @@ mod efficientformerv2;
 mod fastervit;
 mod ffnet;
 mod fmvit;
+mod layers;
 pub mod seeded;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +80,34 @@ pub struct Variant {
     pub checkpoints: bool,
     /// How its evaluation prepares pixels.
     pub preprocessing: Preprocessing,
+}
+
+impl Variant {
+    /// A variant with published weights of ImageNet's 1000 classes, for square images of this side, prepared as usual with this crop.
+    /// `figures` are parameters, multiply-accumulates and top-1.
+    const fn new(name: &'static str, side: usize, figures: [&'static str; 3], crop: f64) -> Variant {
+        Variant {
+            name,
+            aliases: &[],
+            resolution: [side; 2],
+            published_parameters: figures[0],
+            published_macs: figures[1],
+            top1: figures[2],
+            classes: 1000,
+            checkpoints: true,
+            preprocessing: imagenet(crop),
+        }
+    }
+
+    /// The same under other names too.
+    const fn also(self, aliases: &'static [&'static str]) -> Variant {
+        Variant { aliases, ..self }
+    }
+
+    /// The same without published weights.
+    const fn without_weights(self) -> Variant {
+        Variant { checkpoints: false, ..self }
+    }
 }
 
 /// An option that keys and shapes do not reveal, with its documented default.
@@ -183,6 +212,20 @@ impl BuildOptions<'_> {
     /// The position of the variant in its family's list.
     pub fn index(&self, family: &Family) -> usize {
         family.variants.iter().position(|v| std::ptr::eq(v, self.variant)).expect("the variant is the family's")
+    }
+
+    /// The error of an input size that does not fit.
+    fn misfit(&self, why: impl Into<String>, advice: impl Into<String>) -> ArchError {
+        let [height, width] = self.resolution;
+        ArchError::Resolution { model: self.variant.name, height, width, why: why.into(), advice: advice.into() }
+    }
+
+    /// Refuses images whose last map, a thirty-second of them, would be empty.
+    fn check_smallest(&self) -> Result<(), ArchError> {
+        match self.resolution.into_iter().all(|side| side >= 32) {
+            true => Ok(()),
+            false => Err(self.misfit("the last map would have less than one position", "use 32x32 or more")),
+        }
     }
 
     /// The image input `[B,3,H,W]`.
