@@ -215,6 +215,7 @@ fn legal(graph: &Graph, node: &Node, target: Option<&Target>) -> Result<(), Vali
         | Op::Generate(_)
         | Op::Unary(_)
         | Op::Binary(_)
+        | Op::Sum
         | Op::Clip { .. }
         | Op::Prelu
         | Op::Cast { .. }
