@@ -216,7 +216,6 @@ fn legal(graph: &Graph, node: &Node, target: Option<&Target>) -> Result<(), Vali
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::Sum
-        | Op::Sum
         | Op::Clip { .. }
         | Op::Prelu
         | Op::Cast { .. }
