@@ -43,7 +43,8 @@ def row(vitc, model, family, macs, form, folder, largest):
     check = result.get("check")
     if not check:
         return [json.dumps(result.get("error", result))], f"{seconds:6.1f} s"
-    runs = [r for r in check["runs"] if r["max_reference"]]
+    # Figures that are not finite are words.
+    runs = [{k: float(r[k]) for k in ("max_error", "max_reference", "allowed")} for r in check["runs"] if r["max_reference"]]
     error = max(r["max_error"] / r["max_reference"] for r in runs)
     share = max(r["max_error"] / r["allowed"] for r in runs)
     if effort == "full":
