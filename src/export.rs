@@ -27,7 +27,7 @@ use vitc_exporters::metadata::Preprocessing;
 use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
-use vitc_ir::{DType, Dim, Graph, Target};
+use vitc_ir::{DType, Dim, Graph, Op, Target};
 use vitc_passes::{LowerOptions, PassReport, Spectral, TalkingHeads};
 
 /// Something that happens on the road.
