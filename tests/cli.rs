@@ -272,3 +272,17 @@ fn values_from_outside_decide_like_the_check() {
     assert_eq!(names(d), ["a.onnx", "a.onnx.failed", "io"]);
     assert_eq!(run("check a.onnx").status.code(), Some(0), "the model and its seed are in the metadata");
 }
+
+#[test]
+fn the_tensors_of_any_checkpoint_are_listed() {
+    let checkpoints = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/checkpoints");
+    // A small network of no family.
+    let listed = vitc(&checkpoints, &["inspect", "plain.pth", "--tensors"]);
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.status.success() && text.contains("head.weight") && text.contains("f32[5,4]"), "{text}");
+    let object = json(&vitc(&checkpoints, &["inspect", "plain.pth", "--tensors", "--json"]));
+    let head = object["tensors"].as_array().unwrap().iter().find(|t| t["name"] == "head.weight").unwrap();
+    assert_eq!((&head["type"], &head["shape"]), (&"f32".into(), &serde_json::json!([5, 4])));
+    // What is no checkpoint stays an error.
+    assert_eq!(vitc(&checkpoints, &["inspect", "make.py", "--tensors"]).status.code(), Some(1));
+}

@@ -227,7 +227,8 @@ pub fn bind<'r>(
     } else if missing.is_empty() {
         "if the model does not need these tensors, leave them out with the flags printed behind them".into()
     } else {
-        "check that the checkpoint is complete and of this model; vitc inspect lists what it holds".into()
+        "check that the checkpoint is complete and of this model; vitc inspect FILE --tensors lists what it holds"
+            .into()
     };
     let place = selected.place.clone();
     let nearest = if model.nearest { ", the nearest variant" } else { "" };

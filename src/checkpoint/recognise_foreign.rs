@@ -246,7 +246,7 @@ pub(super) fn without_model(contents: &Contents, tensors: &BTreeMap<String, &Ten
         foreign(
             "no known model is in the checkpoint",
             format!("the names of its {} fit no family: {names}", count(tensors.len(), "tensor")),
-            "vitc list shows the families and vitc inspect the tensors; where only names differ, use --rename OLD=NEW",
+            "vitc list shows the families and vitc inspect FILE --tensors the tensors; where only names differ, use --rename OLD=NEW",
         )
     })
 }

@@ -190,7 +190,7 @@ impl Checkpoint {
             format!("--strip-prefix {}: no tensor's name begins so", shortened(prefix)),
             self.place.clone(),
             format!("names begin with {}", some_of(heads.into_iter().collect::<Vec<_>>().into_iter(), 8)),
-            "vitc inspect lists the tensors; leave the flag out to have the prefix found",
+            "vitc inspect FILE --tensors lists the tensors; leave the flag out to have the prefix found",
         ))
     }
 

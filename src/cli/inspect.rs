@@ -3,6 +3,7 @@
 use super::text::{bytes, si, table};
 use super::{Answer, Failure, Outcome};
 use crate::artifact::{Artifact, LABELS_KEY, is_artifact};
+use crate::checkpoint::Checkpoint;
 use crate::export::Port;
 use crate::model::{Model, ModelRequest};
 use crate::stages::{Stage, stages};
@@ -18,6 +19,7 @@ use vitc_ir::cost;
 Examples:
   vitc inspect efficientformerv2-s0            a model, as its paper has it
   vitc inspect eformer_s0_450.pth              a checkpoint: which model it is, what is in it
+  vitc inspect eformer_s0_450.pth --tensors    every tensor in it
   vitc inspect efficientformerv2-s0.onnx       an artifact, as it lies on disk")]
 pub(super) struct Args {
     /// A model's name, an .onnx file or .mlpackage, or a checkpoint.
@@ -27,6 +29,10 @@ pub(super) struct Args {
     /// Input size for a model: a side, or HEIGHTxWIDTH.
     #[arg(long, value_name = "N|HxW", value_parser = super::text::resolution)]
     resolution: Option<[usize; 2]>,
+
+    /// List every tensor of a checkpoint with its type and shape, whether or not it is a known model.
+    #[arg(long, conflicts_with = "resolution")]
+    tensors: bool,
 
     /// One JSON object on stdout instead of the tables.
     #[arg(long)]
@@ -67,6 +73,9 @@ struct Deploy {
 /// Run the command.
 pub(super) fn run(args: Args) -> Outcome {
     let path = Path::new(&args.what);
+    if args.tensors {
+        return tensors(path);
+    }
     if is_artifact(path) {
         if args.resolution.is_some() {
             return Err(Failure::usage("--resolution is for models: an artifact has the size it was exported with"));
@@ -78,6 +87,20 @@ pub(super) fn run(args: Args) -> Outcome {
     let model = Model::load(&ModelRequest { resolution: args.resolution, ..request })?;
     let report = report(&model, looks_like_path.then(|| path.to_path_buf()));
     Ok(Answer { text: text(&report), json: serde_json::to_value(&report).map_err(Failure::failed)?, warning: None })
+}
+
+/// The tensors of a checkpoint, as they are stored.
+fn tensors(path: &Path) -> Outcome {
+    let checkpoint = Checkpoint::open(path).map_err(Failure::failed)?;
+    let printable = |name: &str| name.replace(char::is_control, "\u{fffd}");
+    let rows = checkpoint.tensors().iter().map(|(name, tensor)| [printable(name), tensor.to_string()]);
+    let list: Vec<serde_json::Value> = checkpoint
+        .tensors()
+        .iter()
+        .map(|(name, t)| serde_json::json!({ "name": name, "type": t.dtype.to_string(), "shape": t.shape }))
+        .collect();
+    let json = serde_json::json!({ "kind": "checkpoint", "path": path, "tensors": list });
+    Ok(Answer { text: format!("{}\n\n{}", path.display(), pairs(rows.collect())), json, warning: None })
 }
 
 fn artifact(path: &Path) -> Outcome {
