@@ -19,6 +19,7 @@ use crate::interface::{self, Around};
 use crate::model::{Model, ModelError, ModelRequest};
 use crate::place::{Form, PlaceError, Staging, advice};
 use crate::recipe;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -567,7 +568,8 @@ fn classifier(request: &Request, labels: &[String], notices: &mut Vec<String>) -
         let todo = "leave it out, or leave the labels out with --no-labels";
         return Err(Error::Usage(format!("--output-name: {why}\n  {todo}")));
     }
-    let twice = labels.iter().enumerate().find_map(|(i, l)| Some((labels[..i].iter().position(|o| o == l)?, i)));
+    let mut seen = HashMap::new();
+    let twice = labels.iter().enumerate().find_map(|(i, label)| Some((seen.insert(label, i)?, i)));
     let (why, todo) = match twice {
         _ if request.model.batch != Dim::Fixed(1) => (
             "a package that answers with a label takes one picture".to_string(),

@@ -181,7 +181,8 @@ fn pixels_answer_as_normalised_values_do() {
         (0..3 * side * side).map(|i| pixel(i / side % side, i % side)).collect()
     };
     let edge = |y: usize, x: usize| y.min(x) == 0 || y.max(x) == side - 1;
-    // Everything; a bright frame on black, and a dark one on white: what the padding stands for decides these.
+    // Noise; a bright frame on black, and a dark one on white: padding that stood for black and not for the mean (a mean folded into the stem's
+    // bias) would move these by 2.1 % and 3.2 % of the largest logit, more than half precision may.
     let pictures = [
         plane(&mut |_, _| noise()),
         plane(&mut |y, x| if edge(y, x) { 255.0 } else { 0.0 }),

@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[command(flatten)]
     model_args: ModelArgs,
 
-    /// An input for the artifact, as PyTorch saw it: a .npy file of floats.
+    /// An input as the artifact takes it: a .npy file of floats.
     #[arg(long, value_name = "FILE.npy", help_heading = "Check")]
     input: Option<PathBuf>,
 

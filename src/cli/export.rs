@@ -22,7 +22,7 @@ use vitc_passes::{Spectral, TalkingHeads};
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
-  vitc export --weights eformer_s0_450.pth --target coreml
+  vitc export --weights eformer_s0_450.pth --target coreml --input image --labels labels.txt
   vitc export --weights eformer_s0_450.pth --target tensorrt-onnx --fp16 --batch dynamic -o engines/
   vitc export efficientformerv2-l --target onnx          without weights: to measure latency only")]
 pub(super) struct Args {
@@ -89,7 +89,7 @@ pub(super) struct Recipe {
     num_classes: Option<usize>,
 
     /// What goes in: `tensor`, values that the caller normalises (the default), or `image`, pixels in 0..255 that the file normalises itself (on
-    /// CoreML a picture). With --expect also an input as PyTorch saw it: a .npy file of floats.
+    /// CoreML a picture). With --expect also an input as the file takes it: a .npy file of floats.
     #[arg(long, value_name = "tensor|image|FILE.npy", value_parser = input, help_heading = "Interface")]
     input: Vec<Input>,
 
