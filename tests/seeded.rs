@@ -13,6 +13,9 @@ const LEAST_CHANGE: f64 = 0.05;
 /// Parameters of the largest model that every run of the tests evaluates.
 const LARGE: u64 = 100_000_000;
 
+/// Multiply-accumulates beyond which a model is left to its twin for any resolution, which has the same blocks and takes smaller images.
+const WORK: u64 = 50_000_000_000;
+
 /// Sides of small square images, the smallest first.
 const SIDES: [usize; 5] = [64, 96, 128, 192, 224];
 
@@ -71,7 +74,9 @@ fn every_variant_keeps_its_range_and_sees_the_image() {
 #[ignore = "takes minutes"]
 fn the_largest_variants_too() {
     let graphs = variants().map(|(f, v)| smallest(f, v)).filter(|g| cost::trained_parameters(g) > LARGE);
-    assert_none(graphs.filter_map(|g| fault(&g, 1)).collect());
+    let graphs: Vec<Graph> = graphs.filter(|g| cost::total_macs(g) <= WORK).collect();
+    assert!(graphs.iter().any(|g| g.name == "fastervit-6-any-res"));
+    assert_none(graphs.iter().filter_map(|g| fault(g, 1)).collect());
 }
 
 #[test]
