@@ -13,7 +13,7 @@ use super::affine::{Affine, Stop};
 use super::expr::{Expr, Program};
 use super::generate::generate;
 use super::kernels;
-use super::lower::Application;
+use super::lower::{Application, is_fusable};
 use super::tensor::{Source, Tensor};
 use super::{EvalError, fixed};
 use crate::graph::{Graph, NodeId, Value};
@@ -328,46 +328,6 @@ impl Lowering<'_, '_> {
         let (index, dtype) = (value.index as usize, graph.ty(value).dtype);
         let application = Application { op: &node.op, index, inputs: &inputs, output: &output, dtype, round: false };
         application.lower(space, at, &mut |i, space, at| self.operand(node.inputs[i], space, at))
-    }
-}
-
-/// True for operators that become part of a program.
-fn is_fusable(op: &Op) -> bool {
-    match op {
-        Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Clip { .. }
-        | Op::Cast { .. }
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::Expand { .. } => true,
-        Op::Input
-        | Op::Weight { .. }
-        | Op::Literal { .. }
-        | Op::Generate(_)
-        | Op::Sum
-        | Op::Prelu
-        | Op::Conv { .. }
-        | Op::MatMul { .. }
-        | Op::Linear
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Reduce { .. }
-        | Op::AvgPool { .. }
-        | Op::Gather { .. }
-        | Op::Resize { .. }
-        | Op::Attention { .. }
-        | Op::Rfft2 { .. }
-        | Op::Irfft2 { .. }
-        | Op::Dct2
-        | Op::Idct2
-        | Op::WindowPartition { .. }
-        | Op::WindowMerge { .. } => false,
     }
 }
 

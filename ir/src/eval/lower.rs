@@ -9,6 +9,46 @@ use super::scalar::Map;
 use crate::op::{BinaryKind, Op};
 use crate::ty::DType;
 
+/// True for operators that [`Application::lower`] writes as expressions; the others need whole operands.
+pub(super) fn is_fusable(op: &Op) -> bool {
+    match op {
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Clip { .. }
+        | Op::Cast { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Expand { .. } => true,
+        Op::Input
+        | Op::Weight { .. }
+        | Op::Literal { .. }
+        | Op::Generate(_)
+        | Op::Sum
+        | Op::Prelu
+        | Op::Conv { .. }
+        | Op::MatMul { .. }
+        | Op::Linear
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::Reduce { .. }
+        | Op::AvgPool { .. }
+        | Op::Gather { .. }
+        | Op::Resize { .. }
+        | Op::Attention { .. }
+        | Op::Rfft2 { .. }
+        | Op::Irfft2 { .. }
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => false,
+    }
+}
+
 /// An operator's application, as far as expressions need to know it. Shapes are plain numbers.
 pub(super) struct Application<'a> {
     /// The operator.
@@ -89,29 +129,7 @@ impl Application<'_> {
                 let forms = at.unflatten(self.output, space)?;
                 pad(before, after, input(0), 0, forms, space, operands)
             }
-            Op::Input
-            | Op::Weight { .. }
-            | Op::Literal { .. }
-            | Op::Generate(_)
-            | Op::Sum
-            | Op::Prelu
-            | Op::Conv { .. }
-            | Op::MatMul { .. }
-            | Op::Linear
-            | Op::BatchNorm { .. }
-            | Op::LayerNorm { .. }
-            | Op::Softmax { .. }
-            | Op::Reduce { .. }
-            | Op::AvgPool { .. }
-            | Op::Gather { .. }
-            | Op::Resize { .. }
-            | Op::Attention { .. }
-            | Op::Rfft2 { .. }
-            | Op::Irfft2 { .. }
-            | Op::Dct2
-            | Op::Idct2
-            | Op::WindowPartition { .. }
-            | Op::WindowMerge { .. } => Err(Stop::Opaque),
+            _ => Err(Stop::Opaque), // what `is_fusable` denies
         }
     }
 
