@@ -6,6 +6,7 @@
 //! [`Report`] or to the [`Watch`], never to a stream.
 
 mod next;
+mod range_gate;
 mod report;
 mod rounding;
 
@@ -28,8 +29,8 @@ use vitc_exporters::metadata::Preprocessing;
 use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
-use vitc_ir::{DType, Dim, Graph, Op, Target};
-use vitc_passes::{LowerOptions, PassReport, Spectral, TalkingHeads};
+use vitc_ir::{DType, Dim, Generator, Graph, Op, Target};
+use vitc_passes::{FoldTables, LowerOptions, PassReport, Spectral, TalkingHeads};
 
 /// Something that happens on the road.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +120,8 @@ pub struct Request {
     pub attention: Option<AttentionForm>,
     /// Form of talking heads, for [`Kind::TensorRt`].
     pub talking_heads: TalkingHeads,
+    /// Which position biases are stored.
+    pub fold_tables: FoldTables,
     /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
     pub output: Option<PathBuf>,
     /// A page about the export; `None` for none.
@@ -177,6 +180,7 @@ impl Request {
             interface: DType::F32,
             attention: None,
             talking_heads: TalkingHeads::Auto,
+            fold_tables: FoldTables::Auto,
             output: Some(output.into()),
             page: None,
             force: false,
@@ -333,6 +337,11 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     let model = Model::load(&request.model)?;
     let mut notices = model.notices.clone();
     let mut target = request.kind.target();
+    if request.attention == Some(AttentionForm::Operator) && !target.attention_operator() {
+        let least = if matches!(request.kind, Kind::CoreMl { .. }) { "--ios 18" } else { "--opset 23" };
+        let what = "--attention sdpa: the operator for attention does not exist for this target";
+        return Err(Error::Usage(format!("{what}\n  use {least}, or --attention matmul")));
+    }
     let precision = request.precision.unwrap_or_else(|| target.default_precision());
     let preprocessing = preprocessing(request, &model);
     let labels = labels(request, &model)?;
@@ -356,17 +365,30 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         output_names: &request.output_names,
     };
     let (deploy, mut passes) = vitc_passes::deploy(&interface::around(&model.graph, around).map_err(Error::Usage)?);
+    let attends = deploy.run_time_nodes().any(|(_, n)| matches!(n.op, Op::Attention { .. }));
+    if request.attention.is_some() && !attends {
+        let what = format!("--attention: {} has no attention that this could spell", model.variant.name);
+        return Err(Error::Usage(format!("{what}\n  leave it out")));
+    }
+    let tables = deploy.nodes().any(|(_, n)| matches!(n.op, Op::Generate(Generator::RelativeIndex { .. })));
+    if request.fold_tables != FoldTables::Auto && !tables {
+        let what = format!("--fold-tables: {} has no position tables", model.variant.name);
+        return Err(Error::Usage(format!("{what}\n  leave it out")));
+    }
     let options = LowerOptions {
         attention: request.attention,
         spectral: request.spectral,
         talking_heads: request.talking_heads,
+        fold_tables: request.fold_tables,
         // Pictures are f32 in a package, and so are probabilities in front of labels.
         input: if picture { DType::F32 } else { request.interface },
         output: if classifier { DType::F32 } else { request.interface },
         ..LowerOptions::new(precision, request.interface)
     };
-    let (graph, lowering) = vitc_passes::lower(&deploy, &target, &options);
-    passes.extend(lowering);
+    let lowered = range_gate::lower(&deploy, &target, &options, model.weights.weights())?;
+    let graph = lowered.graph;
+    passes.extend(lowered.passes);
+    notices.extend(lowered.notice);
 
     let interface = Interface {
         input: if picture { InputForm::Image } else { InputForm::Tensor },

@@ -103,6 +103,22 @@ fn a_checkpoint_of_one_resolution_serves_another() {
     }
 }
 
+/// A variant and its twin share checkpoints; a deeper one's is not a shallower one's, though it holds all of that one's tensors.
+#[test]
+fn twins_share_checkpoints() {
+    let find = |name: &str| arch::find(name).unwrap_or_else(|e| panic!("{e}"));
+    let serves = |held: &str, asked: &str| {
+        let (family, held) = find(held);
+        family.serves(held, find(asked).1, &shapes(&paper(held.name, None)))
+    };
+    assert!(
+        serves("fastervit-0", "fastervit-0-any-res") && serves("fastervit-4-21k-224", "fastervit-4-21k-224-any-res")
+    );
+    assert!(serves("fastervit-6", "fastervit-6-any-res"));
+    assert!(!serves("fastervit-6", "fastervit-5") && !serves("fastervit-5", "fastervit-6"));
+    assert!(!serves("fastervit-1", "fastervit-0-any-res") && !serves("fastervit-4-21k-224", "fastervit-4"));
+}
+
 #[test]
 fn carriers_per_window_follow_the_option() {
     for side in 1..=3 {
@@ -119,13 +135,13 @@ fn wrong_options_say_what_would_do() {
     };
     for text in ["7,7,7", "7,7,7,7,7", "7,7,0,7", "a,b,c,d", "", "-1,7,7,7"] {
         let message = said("fastervit-0", None, &[("windows", text)]);
-        assert_eq!(message, format!("fastervit-0: --windows takes four sides like 7,7,7,7, found `{text}`"));
+        assert_eq!(message, format!("fastervit-0: --choice windows= takes four sides like 7,7,7,7, found `{text}`"));
     }
     for text in ["0", "8", "two", ""] {
         let message = said("fastervit-0", None, &[("ct-size", text)]);
         assert_eq!(
             message,
-            format!("fastervit-0: --ct-size takes a number from 1 to the window's side, found `{text}`")
+            format!("fastervit-0: --choice ct-size= takes a number from 1 to the window's side, found `{text}`")
         );
     }
     assert_eq!(

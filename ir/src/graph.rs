@@ -143,7 +143,7 @@ impl Graph {
         &self.ty(value).shape
     }
 
-    /// True if the value does not depend on an input of the model.
+    /// True if the value depends neither on an input of the model nor on a table that stays in the artifact.
     pub fn is_constant(&self, value: Value) -> bool {
         self.constant[value.node.0 as usize]
     }
@@ -190,8 +190,11 @@ impl Graph {
     }
 
     fn insert(&mut self, op: Op, inputs: Vec<Value>, types: Vec<Type>, path: &str) -> NodeId {
-        let constant =
-            if inputs.is_empty() { op.is_constant_leaf() } else { inputs.iter().all(|&v| self.is_constant(v)) };
+        let constant = match op {
+            _ if inputs.is_empty() => op.is_constant_leaf(),
+            Op::Gather { kept: true, .. } => false,
+            _ => inputs.iter().all(|&v| self.is_constant(v)),
+        };
         if constant {
             let equal = |id| {
                 let node = self.node(id);

@@ -349,7 +349,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
             });
             like(Shape(padded.collect::<Result<_, _>>()?))
         }
-        Op::Gather { axis } => {
+        Op::Gather { axis, .. } => {
             arity(2, 2)?;
             need(inputs[1].dtype == DType::I32 && *axis < rank(0), "takes x and i32 indices")?;
             need(dims(0)[*axis].fixed().is_some(), "does not gather along the batch")?;

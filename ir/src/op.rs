@@ -320,6 +320,8 @@ pub enum Op {
     Gather {
         /// The axis.
         axis: usize,
+        /// The table stays in the artifact: the result counts as computed at run time, even of constants.
+        kept: bool,
     },
     /// Broadcast to `shape`.
     Expand {

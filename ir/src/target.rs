@@ -31,7 +31,7 @@ pub enum AttentionForm {
     Fused,
     /// Every head by itself, as Apple's reference implementation for the Neural Engine has it (`ml-ane-transformers`).
     PerHead,
-    /// One operator: `scaled_dot_product_attention` from iOS 18, which fixes the factor at 1/√d.
+    /// One operator, with the factor 1/√d: `scaled_dot_product_attention` from iOS 18, which fixes it, `Attention` from opset 23.
     Operator,
 }
 
@@ -239,9 +239,9 @@ impl Target {
         }
     }
 
-    /// Whether the format has an operator for attention: ML programs from iOS 18.
+    /// Whether the format has an operator for attention: ML programs from iOS 18, ONNX from opset 23.
     pub fn attention_operator(&self) -> bool {
-        matches!(self.format, Format::CoreMl { ios: 18.. })
+        matches!(self.format, Format::CoreMl { ios: 18.. } | Format::Onnx { opset: 23.. })
     }
 
     /// Default element type of the target: CoreML's Neural Engine computes in f16 only.

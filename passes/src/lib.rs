@@ -16,6 +16,7 @@ mod fold_norm_affine;
 mod fold_scale;
 mod fuse_linear_chains;
 mod fuse_talking_heads;
+mod keep_tables;
 mod lower_attention;
 mod lower_channels_last;
 mod lower_norms;
@@ -39,6 +40,7 @@ mod row_order;
 mod spell;
 mod widen_depthwise;
 
+pub use null_direction::{RowShift, row_shifts};
 pub use precision::island_reason;
 
 use vitc_ir::target::AttentionForm;
@@ -105,7 +107,10 @@ pub struct LowerOptions {
     pub attention: Option<AttentionForm>,
     /// Talking heads as one fused attention, where the target fuses attention.
     pub talking_heads: TalkingHeads,
-    /// Carry biases behind LayerNorm in its null direction, where that saves operators. Not for weights whose rows this would push out of their range.
+    /// Which position biases are stored, and which are gathered from their tables when the model runs.
+    pub fold_tables: FoldTables,
+    /// Carry biases behind LayerNorm in its null direction, where that saves operators. Not for weights whose rows this would push out of their range:
+    /// [`row_shifts`] says how far.
     pub null_direction: bool,
 }
 
@@ -120,6 +125,17 @@ pub enum TalkingHeads {
     Keep,
 }
 
+/// What becomes of position tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FoldTables {
+    /// A bias is stored unless it exceeds both 8 MiB and eight times its table and index.
+    Auto,
+    /// Every bias is stored.
+    Always,
+    /// Every bias is gathered from its table.
+    Never,
+}
+
 impl LowerOptions {
     /// These element types, inputs and outputs alike, and everything else left to the cost model.
     pub fn new(precision: DType, interface: DType) -> Self {
@@ -130,6 +146,7 @@ impl LowerOptions {
             spectral: Spectral::Auto,
             attention: None,
             talking_heads: TalkingHeads::Auto,
+            fold_tables: FoldTables::Auto,
             null_direction: true,
         }
     }
@@ -187,6 +204,7 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.apply("cancel_movement", cancel_movement::run);
     pipeline.apply("merge_sums", |g| merge_sums::run(g, target));
     pipeline.apply("common_subexpressions", common_subexpressions::run);
+    pipeline.apply("keep_tables", |g| keep_tables::run(g, options));
     pipeline.apply("precision", |g| precision::run(g, target, options));
     pipeline.apply("name_constants", name_constants::run);
     pipeline.finish(Stage::Target)

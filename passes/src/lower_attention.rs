@@ -23,6 +23,7 @@ use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, Op, Real, Shape, Target, Valu
 pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
+    let mut kept = Vec::new();
     for (id, node) in graph.nodes() {
         let &Op::Attention { heads, scale, layout, bias, talking } = &node.op else {
             copy.node(id);
@@ -41,8 +42,13 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
             }),
         };
         let qkv = [inputs[0], inputs[1], inputs[2]];
-        let form =
-            if talking && target.attention != AttentionForm::Fused { AttentionForm::Compact } else { target.attention };
+        let form = match target.attention {
+            AttentionForm::PerHead | AttentionForm::Operator if talking => {
+                kept.push(node.path.as_str());
+                AttentionForm::Compact
+            }
+            form => form,
+        };
         let y = match (layout, form) {
             (AttentionLayout::Heads, _) => {
                 copy.node(id);
@@ -76,7 +82,14 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         copy.set(id.into(), y);
         count += 1;
     }
-    Rewritten { graph: copy.finish(), count, notes: Vec::new() }
+    let notes = match kept.len() {
+        0 => Vec::new(),
+        n => vec![format!(
+            "{n} attentions stay products of all heads, because their talking heads mix between product and softmax: {}",
+            kept.join(", ")
+        )],
+    };
+    Rewritten { graph: copy.finish(), count, notes }
 }
 
 /// An attention's parameters.

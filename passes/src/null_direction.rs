@@ -20,10 +20,13 @@ use crate::{LowerOptions, Rewritten};
 use std::collections::HashMap;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{BinaryKind, Copier, DType, Generator, Graph, Net, NodeId, Op, Real, Shape, Target, Type, Value};
+use vitc_ir::{BinaryKind, Copier, DType, Generator, Graph, Net, Node, NodeId, Op, Real, Shape, Target, Type, Value};
 
 /// t: a power of two, so that `b'/t` is exact.
 const SHIFT: f64 = 1.0 / 16.0;
+
+/// End of the path of what is added to the rows of a layer.
+const ROW_SHIFT: &str = ".row_shift";
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
@@ -68,6 +71,28 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
         }
     }
     Rewritten { graph: copy.finish(), count, notes: Vec::new() }
+}
+
+/// A layer whose rows this pass moved, and the constants that say by how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowShift {
+    /// Path of the layer.
+    pub path: String,
+    /// What is added to each of its rows, `[rows,1]`.
+    pub shift: Value,
+    /// The rows before, `[rows,C]`.
+    pub rows: Value,
+}
+
+/// What the pass did to the weights of a graph that came out of it, for those who may read them.
+pub fn row_shifts(graph: &Graph) -> Vec<RowShift> {
+    let moved = graph.nodes().filter(|(id, n)| graph.is_constant((*id).into()) && n.op == Op::Binary(BinaryKind::Add));
+    let shift = |node: &Node| {
+        let &[rows, shift] = &node.inputs[..] else { return None };
+        let path = graph.producer(shift).path.strip_suffix(ROW_SHIFT)?.to_string();
+        Some(RowShift { path, shift, rows })
+    };
+    moved.filter_map(|(_, node)| shift(node)).collect()
 }
 
 /// Whether `reader` is a linear layer with constant weights on the norm's result.
@@ -121,7 +146,7 @@ fn shifted_linear(copy: &mut Copier, id: NodeId, norm: NodeId) -> Value {
     let channels = net.scalar(c as f64);
     let wanted = net.binary("row_sums", BinaryKind::Div, response, shift);
     let missing = net.binary("missing", BinaryKind::Sub, wanted, sums);
-    let each = net.binary("row_shift", BinaryKind::Div, missing, channels);
+    let each = net.binary(&ROW_SHIFT[1..], BinaryKind::Div, missing, channels);
     let w = net.binary("w", BinaryKind::Add, scaled, each);
     net.push("", Op::Linear, &[x, w])
 }

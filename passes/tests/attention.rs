@@ -2,12 +2,12 @@
 //! odd ones.
 
 use vitc_ir::net::paper;
-use vitc_ir::op::{AttentionLayout, ResizeMode};
+use vitc_ir::op::{AttentionLayout, Generator, OffsetOrder, ResizeMode};
 use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::assert_same_function;
 use vitc_ir::valid::validate;
 use vitc_ir::{ConvSpec, DType, Dim, Graph, Net, Op, Output, Real, Shape, Target, Type, Value};
-use vitc_passes::{LowerOptions, PassReport, TalkingHeads, deploy, lower};
+use vitc_passes::{FoldTables, LowerOptions, PassReport, TalkingHeads, deploy, lower, row_shifts};
 
 /// Passes are exact in real arithmetic; what is left is the rounding of f64.
 const EXACT: f64 = 1e-9;
@@ -242,11 +242,16 @@ fn every_form_computes_the_same() {
                 (Target::onnx(17), AttentionForm::PerHead, "matmul"),
                 (Target::coreml(15), AttentionForm::Fused, "matmul"),
                 (Target::coreml(18), AttentionForm::Operator, "attention"),
+                (Target::onnx(23), AttentionForm::Operator, "attention"),
             ] {
                 let options = LowerOptions { attention: Some(form), ..options() };
-                let (result, _) = lowered(&paper, &target, &options);
+                let (result, report) = lowered(&paper, &target, &options);
                 let talking = paper.nodes().any(|(_, n)| matches!(n.op, Op::Attention { talking: true, .. }));
                 let word = if talking { "matmul" } else { word };
+                // A site that cannot take the form asked for is named.
+                let said = report.iter().filter(|r| r.pass == "lower_attention").flat_map(|r| &r.notes);
+                let named = said.filter(|note| note.ends_with(": attention")).count();
+                assert_eq!(named, usize::from(talking && form != AttentionForm::Fused), "{}: {form:?}", target.name);
                 assert!(count(&result, word) > 0, "{}: {form:?}\n{result}", target.name);
                 // The factor that the operator fixes is in the weights.
                 assert_eq!(result.run_time_nodes().filter(|(_, n)| n.path.ends_with("q.scale")).count(), 0);
@@ -305,6 +310,91 @@ fn biases_behind_a_norm_disappear() {
             );
         }
     }
+}
+
+/// The rows really move by what is said: with the shift taken away again, the layer's are those before.
+#[test]
+fn what_moved_is_told() {
+    let paper = token_attention(Dim::Fixed(1), 2, 32);
+    let (result, report) = lowered(&paper, &Target::onnx(20), &options());
+    let shifts = row_shifts(&result);
+    assert_eq!(shifts.len(), rewrites(&report, "null_direction"));
+    for shift in shifts {
+        assert_eq!(shift.path, "block.qkv");
+        let [rows, each] = [shift.rows, shift.shift].map(|v| result.shape(v).clone());
+        assert_eq!((rows, each), (Shape::fixed(&[96, 32]), Shape::fixed(&[96, 1])));
+    }
+}
+
+/// Attention in windows with a table per offset; the tokens are `side`².
+fn tables(batch: Dim, heads: usize, side: usize) -> Graph {
+    let (c, n) = (8 * heads, side * side);
+    graph(Shape::batched(batch, &[c, side, side]), |net, x| {
+        let mut x = net.push("partition", Op::WindowPartition { window: [side; 2] }, &[x]);
+        for block in 0..2 {
+            let mut net = net.at(format!("blocks.{block}"));
+            let table = net.weight("table", &[(2 * side - 1) * (2 * side - 1), heads]);
+            let index =
+                Generator::RelativeIndex { query: [side; 2], key: [side; 2], step: [1; 2], order: OffsetOrder::Signed };
+            let index = net.generate("index", index, Type::new(DType::I32, Shape::fixed(&[n, n])));
+            let bias = net.push("pairs", Op::Gather { axis: 0, kept: false }, &[table, index]);
+            let bias = net.transpose("heads", bias, &[2, 0, 1]);
+            let qkv = net.at("qkv").linear(x, 3 * c, true);
+            let parts = net.split("parts", qkv, 2, &[c; 3]);
+            let parts = [parts[0], parts[1], parts[2]];
+            x = net.attention("attention", parts, Some(bias), heads, 8f64.powf(-0.5), AttentionLayout::Tokens);
+        }
+        net.push("merge", Op::WindowMerge { window: [side; 2], map: [side; 2] }, &[x])
+    })
+}
+
+/// Gathered in the artifact or stored: the same function, one index, and nothing but the gather is added.
+#[test]
+fn tables_stay_tables() {
+    for batch in BATCHES {
+        let paper = tables(batch, 2, 3);
+        for target in targets().into_iter().chain([Target::coreml(18)]) {
+            for attention in [None, Some(AttentionForm::PerHead), Some(AttentionForm::Operator)] {
+                if attention == Some(AttentionForm::Operator) && !target.attention_operator() {
+                    continue;
+                }
+                let of = |fold_tables| lowered(&paper, &target, &LowerOptions { attention, fold_tables, ..options() });
+                let (stored, report) = of(FoldTables::Auto);
+                assert_eq!((rewrites(&report, "keep_tables"), count(&stored, "gather")), (0, 0), "{}", target.name);
+                let (kept, report) = of(FoldTables::Never);
+                assert_eq!(
+                    (rewrites(&report, "keep_tables"), count(&kept, "gather")),
+                    (2, 2),
+                    "{}\n{kept}",
+                    target.name
+                );
+                let indices: std::collections::HashSet<Value> =
+                    kept.run_time_nodes().filter(|(_, n)| n.op.word() == "gather").map(|(_, n)| n.inputs[1]).collect();
+                assert_eq!(indices.len(), 1);
+                if attention.is_none() {
+                    assert_eq!(kept.run_time_nodes().count(), stored.run_time_nodes().count() + 2, "{kept}");
+                }
+            }
+        }
+    }
+}
+
+/// `auto` keeps a table from 8 MiB and eight times its inputs on, `always` none, in either precision by what it stores.
+#[test]
+fn large_biases_are_gathered() {
+    let gathers = |heads, side, precision, fold_tables| {
+        let (deployed, _) = deploy(&tables(Dim::Fixed(1), heads, side));
+        let options = LowerOptions { fold_tables, ..LowerOptions::new(precision, DType::F32) };
+        count(&lower(&deployed, &Target::onnx(20), &options).0, "gather")
+    };
+    // 16 heads of 784² pairs: 39 MB for a table of 0.2 MB and an index of 2.5 MB.
+    assert_eq!(gathers(16, 28, DType::F32, FoldTables::Auto), 2);
+    assert_eq!(gathers(16, 28, DType::F32, FoldTables::Always), 0);
+    // As large, but only six times the index.
+    assert_eq!(gathers(6, 40, DType::F32, FoldTables::Auto), 0);
+    // 12 heads: twelve times the index in f32, six times in f16.
+    assert_eq!(gathers(12, 28, DType::F32, FoldTables::Auto), 2);
+    assert_eq!(gathers(12, 28, DType::F16, FoldTables::Auto), 0);
 }
 
 /// A norm that something else reads too, or that is a result, keeps its affine map.

@@ -167,15 +167,13 @@ fn plan<'a>(options: &'a BuildOptions<'a>) -> Result<Plan<'a>, ArchError> {
             let parsed: Option<Vec<usize>> =
                 text.split(',').map(|p| p.trim().parse().ok().filter(|&w| w > 0)).collect();
             let parsed = parsed.and_then(|w| <[usize; 4]>::try_from(w).ok());
-            parsed.ok_or_else(|| fail(format!("--windows takes four sides like 7,7,7,7, found `{text}`")))?
+            parsed.ok_or_else(|| fail(format!("--choice windows= takes four sides like 7,7,7,7, found `{text}`")))?
         }
     };
     let carriers = options.choice(&CARRIER_SIDE);
-    let carriers = carriers
-        .parse()
-        .ok()
-        .filter(|c| (1..=windows[2]).contains(c))
-        .ok_or_else(|| fail(format!("--ct-size takes a number from 1 to the window's side, found `{carriers}`")))?;
+    let carriers = carriers.parse().ok().filter(|c| (1..=windows[2]).contains(c)).ok_or_else(|| {
+        fail(format!("--choice ct-size= takes a number from 1 to the window's side, found `{carriers}`"))
+    })?;
     let plan = Plan { config, any_res, windows, carriers, options };
     plan.check_resolution()?;
     Ok(plan)
@@ -479,7 +477,7 @@ fn attention_bias(net: &mut Net, heads: usize, side: usize, extra: usize) -> Val
     let grid = [side; 2];
     let index = Generator::RelativeIndex { query: grid, key: grid, step: [1; 2], order: OffsetOrder::Signed };
     let index = net.generate("index", index, Type::new(DType::I32, Shape::fixed(&[n, n])));
-    let bias = net.push("pairs", Op::Gather { axis: 0 }, &[table, index]);
+    let bias = net.push("pairs", Op::Gather { axis: 0, kept: false }, &[table, index]);
     let bias = net.transpose("heads", bias, &[2, 0, 1]);
     if extra == 0 {
         return bias;

@@ -312,10 +312,34 @@ impl Family {
         graphs.flat_map(|g| g.weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>()).collect()
     }
 
+    /// Whether a checkpoint of the variant `held` is one of `asked` too: it holds every key and shape, and what only the former reads the family
+    /// can leave unused. Variants that do different things with the same tensors share their checkpoints.
+    pub fn serves(&self, held: &'static Variant, asked: &'static Variant, tensors: &Shapes) -> bool {
+        let (Some(held), Some(asked)) = (self.wanted(held, tensors), self.wanted(asked, tensors)) else { return false };
+        asked.iter().all(|(key, shape)| tensors.get(key).is_some_and(|stored| units(stored) == units(shape)))
+            && held.keys().all(|key| asked.contains_key(key) || (self.leftover)(key))
+    }
+
+    /// Keys and shapes of a variant as it is published, at the likeliest resolution of the checkpoint's tables; `None` if it cannot be built there.
+    fn wanted(&self, variant: &'static Variant, tensors: &Shapes) -> Option<Shapes> {
+        let mut options = BuildOptions::new(variant);
+        options.tensors = Some(tensors);
+        if let Some(&likeliest) = (self.table_resolutions)(tensors).first() {
+            options.resolution = likeliest;
+        }
+        let graph = (self.build)(&options).ok()?;
+        Some(graph.weights().map(|(key, ty)| (key.to_string(), ty.shape.at(1))).collect())
+    }
+
     /// Number of classes of the checkpoint's first head, or `None` if it has none.
     pub fn classes(&self, tensors: &Shapes) -> Option<usize> {
         self.heads.iter().find_map(|h| tensors.get(&format!("{h}.weight"))?.first().copied())
     }
+}
+
+/// The axes of a shape that are longer than one: a 1x1 convolution and a linear layer hold the same weights.
+fn units(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&d| d != 1).collect()
 }
 
 /// How near a variant is to a checkpoint; of several that are stored whole, a deeper one holds a shallower one's tensors and is more alike.
@@ -336,7 +360,6 @@ impl Nearness {
         for (key, ty) in graph.weights() {
             asked += 1;
             let Some(stored) = tensors.get(key) else { continue };
-            let units = |shape: &[usize]| shape.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
             let (wanted, stored) = (units(&ty.shape.at(1)), units(stored));
             common += 1;
             same += usize::from(wanted == stored);

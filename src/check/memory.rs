@@ -1,6 +1,6 @@
 //! How much memory a check may use.
 
-use vitc_ir::Graph;
+use vitc_ir::{Graph, cost};
 
 /// Copies of the weights that one loaded model holds at its worst: the file's bytes, tract's tensors, its packed tensors.
 const COPIES: u64 = 3;
@@ -12,10 +12,9 @@ pub(super) fn available() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Bytes of all constants of a graph, as f32.
-pub(super) fn weights(graph: &Graph) -> u64 {
-    let bytes = |ty: &vitc_ir::Type| ty.shape.elements() as u64 * 4;
-    graph.weights().map(|(_, ty)| bytes(ty)).sum()
+/// Bytes of all constants of a graph, as f32, as they stand in a model of it.
+pub(super) fn constants(graph: &Graph) -> u64 {
+    cost::emitted_constants(graph).iter().map(|&v| graph.shape(v).elements() as u64 * 4).sum()
 }
 
 /// Copies of a value while every one is kept: the reference's, and the artifact's with its form in f16.

@@ -13,6 +13,7 @@
 pub mod bounds;
 pub mod compare;
 mod cut;
+mod define;
 mod half;
 pub mod inputs;
 pub(crate) mod layers;
@@ -115,6 +116,9 @@ const DYNAMIC: [usize; 2] = [1, 3];
 /// Weights above this many bytes are checked one side after the other.
 const LARGE: u64 = 512 << 20;
 
+/// Constants above this many bytes do not go into one model in memory: a protobuf message ends at 2 GiB.
+const LIMIT: u64 = 2000 << 20;
+
 /// An input in the form that each side takes.
 struct Case {
     name: String,
@@ -165,20 +169,20 @@ pub fn check(
         return Err(CheckError::Input(format!("the input has shape {:?}, the model takes {shape}", user.shape)));
     }
 
-    let held = memory::weights(paper);
-    let cuts = cut::of_graph(match &reference {
-        Side::Graph { graph, .. } => graph,
-        _ => unreachable!("the reference is a graph"),
-    });
-    let peak =
-        cuts.iter().map(|c| c.peak as u64).max().unwrap_or(0) * batches.iter().copied().max().unwrap_or(1) as u64;
-    let need = memory::one_side(held, peak);
+    let Side::Graph { graph, .. } = &reference else { unreachable!("the reference is a graph") };
+    let held = memory::constants(graph);
+    let cuts = cut::of_graph(graph);
+    let largest = batches.iter().copied().max().unwrap_or(1) as u64;
+    let peaks = || cuts.iter().map(|c| c.peak as u64 * largest);
+    let need = memory::one_side(held, peaks().max().unwrap_or(0));
     let available = options.memory.or_else(memory::available).unwrap_or(u64::MAX);
+    // The reference becomes a model in memory, which the format limits.
+    let cut_up = need > available || held > LIMIT;
 
     let mut found = Found::default();
     for &batch in &batches {
         let cases = cases(&options, &shape_at(batch), batch);
-        if options.effort == Effort::Quick || need > available {
+        if options.effort == Effort::Quick || cut_up {
             let pairs = common(&reference, &cuts, &candidate.bottlenecks()?, batch)?;
             if pairs.is_empty() && options.effort == Effort::Full {
                 return Err(CheckError::Run {
@@ -196,9 +200,17 @@ pub fn check(
             whole(&reference, &candidate, together, batch, &cases, &options, &mut found)?;
         }
     }
-    let Found { runs, half, mut notes, failed } = found;
-    if need > available && options.effort == Effort::Full {
-        let why = format!("{} MiB are needed and {} free", need >> 20, available >> 20);
+    let Found { runs, half, defined, mut notes, failed } = found;
+    if defined > 0 {
+        notes.push(format!(
+            "tract does not know Attention: {defined} nodes ran by their definition in ONNX's operator list"
+        ));
+    }
+    if cut_up && options.effort == Effort::Full {
+        let why = match need > available {
+            true => format!("{} MiB are needed and {} free", need >> 20, available >> 20),
+            false => format!("{} MiB of constants are more than one model in memory can hold", held >> 20),
+        };
         notes.insert(0, format!("checked in pieces, each on the reference's own values, because {why}"));
     }
     let passed = runs.iter().all(|r| r.passed);
@@ -230,9 +242,18 @@ pub fn check(
 struct Found {
     runs: Vec<Run>,
     half: bool,
+    /// Operators that ran by their definition.
+    defined: usize,
     notes: Vec<String>,
     /// Batch and the two inputs of the first failed run of a whole model.
     failed: Option<(usize, Vec<f32>, Vec<f32>)>,
+}
+
+/// What is kept of a model that ran, so that the next one has its memory.
+struct Facts {
+    shape: Vec<usize>,
+    half: bool,
+    defined: usize,
 }
 
 /// Largest value of a pixel that an artifact normalises itself; pixels are whole numbers then.
@@ -275,7 +296,7 @@ fn whole(
     options: &Options,
     found: &mut Found,
 ) -> Result<(), CheckError> {
-    type Ran = Result<(bool, Vec<usize>, Vec<Vec<Named>>), CheckError>;
+    type Ran = Result<(Facts, Vec<Vec<Named>>), CheckError>;
     let run = |side: &Side<'_>, input: fn(&Case) -> &[f32]| -> Ran {
         let model = side.load(Request::outputs(batch))?;
         let expected = input(&cases[0]).len();
@@ -284,7 +305,8 @@ fn whole(
             return Err(CheckError::Interface(what));
         }
         let results = cases.iter().map(|c| run(side, &model, input(c))).collect::<Result<_, _>>()?;
-        Ok((model.is_half(), model.input_shape().to_vec(), results))
+        let facts = Facts { shape: model.input_shape().to_vec(), half: model.is_half(), defined: model.defined() };
+        Ok((facts, results))
     };
     let (first, second) = if together {
         std::thread::scope(|scope| {
@@ -295,8 +317,9 @@ fn whole(
     } else {
         (run(reference, |c| &c.reference), run(candidate, |c| &c.candidate))
     };
-    let ((_, shape, wanted), (half, _, got)) = (first?, second?);
+    let ((Facts { shape, .. }, wanted), (Facts { half, defined, .. }, got)) = (first?, second?);
     found.half |= half;
+    found.defined = defined;
     for (case, (wanted, got)) in cases.iter().zip(wanted.iter().zip(&got)) {
         let wanted = &as_answered(wanted, options.probabilities);
         if let Some(folder) = &options.save_io {
@@ -385,7 +408,7 @@ fn common(
     let mut found = Vec::new();
     for cut in cuts.iter().filter(|b| !b.name.is_empty()) {
         let Some(other) = spelled.get(&layers::key(&cut.name)) else { continue };
-        if let Some(layout) = Layout::between(&shape_of(reference, &cut.name, batch)?, &other.dims) {
+        if let Some(layout) = Layout::between(&shape_of(reference, &cut.name, batch)?, &other.dims, batch) {
             found.push(Cut { reference: cut.name.clone(), candidate: other.name.clone(), layout });
         }
     }
@@ -433,6 +456,7 @@ fn pieces(
         };
         let model = candidate.load(request(&of_candidate))?;
         found.half |= model.is_half();
+        found.defined += model.defined();
         for ((case, state), wanted) in cases.iter().zip(&states).zip(&wanted) {
             let mut got = match start {
                 Some(start) => run(candidate, &model, &start.layout.to_candidate(state))?,

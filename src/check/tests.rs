@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use vitc_exporters::metadata::{Metadata, WeightSource};
 use vitc_exporters::onnx;
 use vitc_ir::eval::MemoryWeights;
+use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::{self, Rng, random_graph};
 use vitc_ir::{Stored, Target, WeightError};
 use vitc_passes::LowerOptions;
@@ -34,7 +35,10 @@ impl Fixture {
 
     /// Write an artifact from `weights`, which need not be the model's own.
     fn export(&self, weights: &dyn Weights, precision: DType) -> std::path::PathBuf {
-        let target = Target::onnx(17);
+        self.export_as(weights, precision, Target::onnx(17))
+    }
+
+    fn export_as(&self, weights: &dyn Weights, precision: DType, target: Target) -> std::path::PathBuf {
         let (deploy, _) = vitc_passes::deploy(&self.paper);
         let (graph, _) = vitc_passes::lower(&deploy, &target, &LowerOptions::new(precision, DType::F32));
         let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
@@ -94,6 +98,25 @@ fn a_wrong_weight_is_found_and_its_layer_named() {
     let difference = report.first_difference.expect("both sides share names");
     let block = key.split('.').take(3).collect::<Vec<_>>().join(".");
     assert!(difference.at.starts_with(&block), "{difference:?} for {key}");
+}
+
+/// The check runs an operator that tract lacks by its definition, says so, and finds what is wrong in front of it.
+#[test]
+fn the_operator_for_attention_runs_by_its_definition() {
+    let target = || Target { attention: AttentionForm::Operator, ..Target::onnx(23) };
+    let model = Fixture::new("fmvit-t", Dim::Fixed(1), 64);
+    for memory in [None, Some(0)] {
+        for precision in [DType::F32, DType::F16] {
+            let options = Options { memory, ..Options::new(None) };
+            let report = model.check(&model.export_as(&model.weights, precision, target()), &options);
+            assert!(report.passed, "{report}");
+            assert!(report.notes.iter().any(|n| n.contains("know Attention: ")), "{report}");
+        }
+    }
+    let keys: Vec<String> = model.paper.weights().map(|(k, _)| k.to_string()).collect();
+    let key = keys.iter().find(|k| k.ends_with("v.weight")).expect("values").clone();
+    let wrong = Wrong { right: &model.weights, key: Box::leak(key.into_boxed_str()), factor: 1.5 };
+    assert!(!model.check(&model.export_as(&wrong, DType::F32, target()), &Options::new(None)).passed);
 }
 
 #[test]

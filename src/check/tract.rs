@@ -1,10 +1,10 @@
 //! The adapter to tract: ONNX bytes in, values out.
 //!
-//! Invariants: the only module that runs tract, and with [`super::half`] the only one that names it (its API is unstable, the version is
+//! Invariants: the only module that runs tract, and with [`super::half`], [`super::define`] and [`super::cut`] the only one that names it (its API is unstable, the version is
 //! pinned exactly). Arithmetic is f32 only: a file of f16 values is widened first. Bytes are decoded by tract's own protobuf types, a reader that
 //! shares nothing with the writer. tract panics on some malformed graphs, so every call into it is fenced.
 
-use super::{cut, half};
+use super::{cut, define, half};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -86,6 +86,7 @@ pub struct Model {
     shape: Vec<usize>,
     names: Vec<String>,
     half: bool,
+    defined: usize,
 }
 
 impl Model {
@@ -103,6 +104,11 @@ impl Model {
     /// Whether the file holds FLOAT16 values.
     pub fn is_half(&self) -> bool {
         self.half
+    }
+
+    /// How many operators of the file ran by their definition, because tract does not know them.
+    pub fn defined(&self) -> usize {
+        self.defined
     }
 
     /// Dimensions of the input.
@@ -164,6 +170,7 @@ pub(super) fn prepare(
         cut::piece_of_file(graph, piece).map_err(|what| TractError { what })?;
     }
     let written: HashSet<String> = graph.node.iter().flat_map(|n| n.output.iter().cloned()).collect();
+    let defined = define::define(graph).map_err(|what| TractError { what })?;
     let half = half::widen(graph);
     let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_types(true);
     let folder = folder.and_then(Path::to_str);
@@ -209,7 +216,7 @@ pub(super) fn prepare(
         Ok(optimized) => optimized.into_runnable()?,
         Err(_) => typed.into_runnable()?,
     };
-    Ok(Model { plan, shape, names, half })
+    Ok(Model { plan, shape, names, half, defined })
 }
 
 /// The input's dimensions, a symbolic first one taken as `batch`.

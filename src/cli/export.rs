@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::{DType, Dim};
-use vitc_passes::{Spectral, TalkingHeads};
+use vitc_passes::{FoldTables, Spectral, TalkingHeads};
 
 /// Export a model: checkpoint in, checked ONNX file or CoreML package out.
 ///
@@ -155,8 +155,8 @@ pub(super) struct Recipe {
     #[arg(long, value_enum, default_value_t = Float::Fp32, help_heading = "Numbers and shapes")]
     io: Float,
 
-    /// Spelling of attention on CoreML: products of all heads, every head by itself as in Apple's reference implementation, or the operator of iOS 18.
-    /// `auto` is `matmul`; which is fastest on a Neural Engine is not measured.
+    /// Spelling of attention, for coreml and onnx: products of all heads, every head by itself as in Apple's reference implementation, or one operator,
+    /// which needs --ios 18 or --opset 23. `auto` is `matmul`; which is fastest on a Neural Engine is not measured. Talking heads stay products.
     #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
     attention: Option<Attention>,
 
@@ -164,6 +164,11 @@ pub(super) struct Recipe {
     /// tensorrt-onnx.
     #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
     talking_heads: Option<Heads>,
+
+    /// Store the attention biases that position tables give for every pair of tokens, or gather them from the tables when the model runs; `auto`
+    /// stores a bias unless it exceeds both 8 MiB and eight times its table.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Fold::Auto, help_heading = "Numbers and shapes")]
+    fold_tables: Fold,
 
     /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
     #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
@@ -235,6 +240,14 @@ enum Attention {
     Matmul,
     Split,
     Sdpa,
+}
+
+/// What becomes of position tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fold {
+    Auto,
+    Always,
+    Never,
 }
 
 /// What becomes of talking heads.
@@ -327,11 +340,9 @@ impl Recipe {
             true => Err(Failure::usage(format!("{flag} is for {only}: leave it out"))),
             false => Ok(()),
         };
-        if target != TargetName::Coreml {
-            unused("--attention", self.attention.is_some(), "--target coreml")?;
-        }
-        if self.attention == Some(Attention::Sdpa) && self.ios.is_none_or(|ios| ios < 18) {
-            return Err(Failure::usage("--attention sdpa needs iOS 18\n  use --ios 18, or --attention matmul"));
+        if target == TargetName::TensorrtOnnx {
+            let others = "--target coreml and --target onnx; TensorRT fuses one form only";
+            unused("--attention", self.attention.is_some(), others)?;
         }
         if target != TargetName::TensorrtOnnx {
             unused("--talking-heads", self.talking_heads.is_some(), "--target tensorrt-onnx")?;
@@ -396,6 +407,11 @@ impl Recipe {
                 None | Some(Heads::Auto) => TalkingHeads::Auto,
                 Some(Heads::Fuse) => TalkingHeads::Fuse,
                 Some(Heads::Keep) => TalkingHeads::Keep,
+            },
+            fold_tables: match self.fold_tables {
+                Fold::Auto => FoldTables::Auto,
+                Fold::Always => FoldTables::Always,
+                Fold::Never => FoldTables::Never,
             },
             output: None,
             page: None,

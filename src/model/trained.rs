@@ -117,7 +117,7 @@ fn digest(checkpoint: Checkpoint) -> Digest {
     LazyLock::new(Box::new(|| hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
 }
 
-/// The variant asked for, or the nearest to the tensors, and whether all of the nearest is there. Then both must be the same.
+/// The variant asked for, or the nearest to the tensors, and whether all of the nearest is there. Then its tensors must be those of both.
 fn variant(
     named: Option<Named>,
     family: &'static Family,
@@ -127,7 +127,7 @@ fn variant(
     let (closest, whole) = family.closest_variant(shapes);
     let Some((asked_family, asked)) = named else { return Ok((closest, whole)) };
     let other_family = asked_family.id != family.id;
-    if other_family || (whole && asked.name != closest.name) {
+    if other_family || (whole && asked.name != closest.name && !family.serves(closest, asked, shapes)) {
         return Err(ModelError::Other(format!(
             "{} holds {}, not {}\n  leave MODEL out to export what it holds, or give the other checkpoint",
             path.display(),

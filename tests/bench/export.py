@@ -21,35 +21,45 @@ import numpy as np
 RUNS = 10
 
 
+def weights(ir):
+    """Keys and shapes of the weights in a graph's text form."""
+    return {key: sizes(shape) for key, shape in re.findall(r'weight"([^"]+)":f32\[([\d,]*)\]', ir)}
+
+
+def sizes(text):
+    return [int(d) for d in text.split(",") if d.strip()]
+
+
+def elements(shape):
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def paper(vitc, model):
+    """The model's paper graph as text."""
+    command = [vitc, "export", model, "--target", "onnx", "--emit", "ir-paper"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def checkpoint(vitc, model, path):
-    """A file with every tensor of the model: those that the target graph reads, and those that passes drop, which the strict reader then names."""
-    ir = [vitc, "export", model, "--target", "onnx", "--emit", "ir"]
-    ir = subprocess.run(ir, capture_output=True, text=True, check=True).stdout
-    shapes = dict(re.findall(r'weight"([^"]+)":f32\[([\d,]*)\]', ir))
-    while True:
-        write(path, {key: [int(d) for d in shape.split(",") if d] for key, shape in shapes.items()})
-        export = [vitc, "export", model, "--weights", path, "--no-check", "--target", "onnx", "-o", path.with_suffix(".onnx"), "-q", "--force"]
-        missing = re.findall(r"^    (\S+) \[([\d, ]*)\]$", subprocess.run(export, capture_output=True, text=True).stderr, re.M)
-        if not missing:
-            return
-        shapes.update(missing)
+    """A file with every tensor of the model."""
+    write(path, weights(paper(vitc, model)))
 
 
 def write(path, shapes):
-    """Random numbers of these shapes as safetensors."""
-    rng, header, offset, parts = np.random.default_rng(0), {}, 0, []
+    """Random numbers of these shapes as safetensors, one tensor in memory at a time."""
+    rng, header, offset = np.random.default_rng(0), {}, 0
     for key, shape in shapes.items():
-        values = rng.standard_normal(shape, dtype=np.float32) * 0.02
-        values = np.abs(values) + 0.5 if key.endswith("running_var") else values
-        data = values.tobytes()
-        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + len(data)]}
-        offset += len(data)
-        parts.append(data)
+        length = 4 * elements(shape)
+        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + length]}
+        offset += length
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:
         f.write(len(text).to_bytes(8, "little") + text)
-        f.writelines(parts)
+        for key, shape in shapes.items():
+            values = rng.standard_normal(shape, dtype=np.float32) * 0.02
+            values = np.abs(values) + 0.5 if key.endswith("running_var") else values
+            f.write(values.tobytes())
 
 
 def run(command):

@@ -78,6 +78,11 @@ def softmax(x, axis):
     return e / e.sum(axis, keepdims=True)
 
 
+def scaled_dot_product_attention(query, key, value, attn_mask=None):
+    scores = query @ np.swapaxes(key, -1, -2) / math.sqrt(query.shape[-1])
+    return softmax(scores if attn_mask is None else scores + attn_mask, -1) @ value
+
+
 def avg_pool(x, kernel_sizes, strides, pad_type, pad, exclude_padding_from_average, ceil_mode):
     assert pad_type == "custom" and exclude_padding_from_average and not ceil_mode
     pads = [(0, 0), (0, 0), (pad[0], pad[1]), (pad[2], pad[3])]
@@ -181,7 +186,7 @@ OPERATORS = {
     "reduce_mean": reduction(np.mean), "reduce_sum": reduction(np.sum), "reduce_max": reduction(np.max),
     "reshape": lambda x, shape: x.reshape(shape), "transpose": lambda x, perm: x.transpose(perm),
     "concat": concat, "split": split, "slice_by_index": slice_by_index, "pad": pad, "gather": gather,
-    "tile": lambda x, reps: np.tile(x, reps),
+    "tile": lambda x, reps: np.tile(x, reps), "scaled_dot_product_attention": scaled_dot_product_attention,
     "upsample_nearest_neighbor": lambda x, scale_factor_height, scale_factor_width:
         nearest(x, *scaled(x, scale_factor_height, scale_factor_width)),
     "resize_nearest_neighbor": lambda x, target_size_height, target_size_width:

@@ -7,7 +7,7 @@
 use super::Interface;
 use crate::ExportError;
 use half::f16;
-use vitc_ir::op::{ReduceKind, ResizeMode};
+use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode};
 use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// A parameter that becomes a `const` operation.
@@ -267,7 +267,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
                     .param("constant_val", Param::Float(dtype(0), 0.0)),
             }
         }
-        Op::Gather { axis } => {
+        Op::Gather { axis, .. } => {
             let mut gather = on_x("gather").value("indices", node.inputs[1]).param("axis", Param::Int(int(*axis)?));
             if ios >= 16 {
                 gather = gather.param("batch_dims", Param::Int(0));
@@ -278,6 +278,17 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
             gather
         }
         Op::Expand { shape: to } => return expand(x(), graph.ty(x()), to),
+        Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
+            let fixed = (shape(0).dim(3) as f64).powf(-0.5);
+            if (scale.0 / fixed - 1.0).abs() > 1e-12 {
+                return Err(format!("scaled_dot_product_attention has the factor {fixed}, found {scale}"));
+            }
+            let mut attention = Mil::of("scaled_dot_product_attention").since(18, "the operator for attention");
+            for (name, &value) in ["query", "key", "value"].into_iter().zip(&node.inputs) {
+                attention = attention.value(name, value);
+            }
+            if *bias { attention.value("attn_mask", node.inputs[3]) } else { attention }
+        }
         Op::Resize { mode, size } => resize(on_x, *mode, [shape(0).dim(2), shape(0).dim(3)], *size, ios)?,
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());

@@ -7,8 +7,8 @@
 use super::messages::{Attribute, attribute_kind};
 use super::plan::Builder;
 use prost::bytes::Bytes;
-use vitc_ir::op::{BinaryKind, Op, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
-use vitc_ir::{Node, Real, Shape};
+use vitc_ir::op::{AttentionLayout, BinaryKind, Op, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
+use vitc_ir::{DType, Node, Real, Shape};
 
 /// Operator, operands and attributes of an ONNX node.
 pub(super) struct Spelling {
@@ -176,7 +176,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             let inputs = vec![b.read(node.inputs[0]), b.ints(before.iter().chain(after).copied())];
             Ok(Spelling::new("Pad", inputs).string("mode", "constant"))
         }
-        Op::Gather { axis } => Ok(Spelling::new("Gather", b.read_all(&node.inputs)).int("axis", *axis as i64)),
+        Op::Gather { axis, .. } => Ok(Spelling::new("Gather", b.read_all(&node.inputs)).int("axis", *axis as i64)),
         Op::Expand { shape: to } => {
             let from = shape(0);
             let own = |i: usize| (i + from.rank()).checked_sub(to.rank()).map(|i| from.0[i]);
@@ -188,6 +188,15 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             Ok(Spelling::new("Expand", inputs))
         }
         Op::Resize { mode, size } => resize(b, node, *mode, *size),
+        Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, .. } => {
+            if b.opset < 23 {
+                return Err(format!("Attention exists from opset 23, this is {}", b.opset));
+            }
+            let attention = Spelling::new("Attention", b.read_all(&node.inputs)).float("scale", *scale);
+            // Softmax in f32, also for f16.
+            let float = i64::from(super::plan::elem_type(DType::F32));
+            Ok(if dtype(0) == DType::F16 { attention.int("softmax_precision", float) } else { attention })
+        }
 
         Op::Input
         | Op::Weight { .. }

@@ -3,6 +3,7 @@
 use super::{more, samples::Hashed};
 use vitc_exporters::ExportError;
 use vitc_exporters::coreml::{self, InputForm, Interface};
+use vitc_ir::op::AttentionLayout;
 use vitc_ir::{DType, Dim, Graph, Net, Op, Output, Real, Shape, Stage, Target, Type};
 
 fn error(graph: &Graph, target: &Target, interface: &Interface) -> ExportError {
@@ -24,6 +25,7 @@ fn operators_that_were_not_lowered_are_named() {
             net.push("blocks.3.op", op, &inputs)
         })
     };
+    let attention = |scale, layout| Op::Attention { heads: 2, scale: Real(scale), layout, bias: false, talking: false };
     type Case<'a> = (Op, &'a [usize], &'a [&'a [usize]]);
     let cases: Vec<Case<'_>> = vec![
         (Op::BatchNorm { eps: Real(1e-5) }, &[1, 4, 2, 2], &[&[4], &[4], &[4], &[4]]),
@@ -34,6 +36,9 @@ fn operators_that_were_not_lowered_are_named() {
         (Op::LayerNorm { axes: vec![1, 2], eps: Real(1e-5) }, &[1, 4, 6], &[&[4, 1], &[4, 1]]),
         (Op::Clip { lo: Real(1.0), hi: Real(1.0) }, &[1, 4], &[]),
         (Op::Reshape { shape: Shape::fixed(&[1, 2, 1, 2, 1, 2]) }, &[1, 8], &[]),
+        // The operator's factor is fixed, and it knows no tokens.
+        (attention(0.5, AttentionLayout::Heads), &[1, 2, 3, 8], &[&[1, 2, 3, 8], &[1, 2, 3, 8]]),
+        (attention(0.25, AttentionLayout::Tokens), &[1, 3, 32], &[&[1, 3, 32], &[1, 3, 32]]),
     ];
     for (op, dims, weights) in cases {
         let word = op.word();
@@ -57,6 +62,14 @@ fn targets_and_shapes_that_do_not_fit() {
     let y = net.relu(x);
     graph.outputs.push(Output { name: "logits".into(), value: y });
     assert!(refused(&graph).contains("one batch size"));
+}
+
+#[test]
+fn the_operator_for_attention_needs_its_system() {
+    for (name, graph) in more::attention(DType::F32) {
+        let error = error(&graph, &Target::coreml(17), &Interface::default()).to_string();
+        assert!(error.contains("iOS 17 cannot hold this: iOS 18 is needed"), "{name}: {error}");
+    }
 }
 
 #[test]

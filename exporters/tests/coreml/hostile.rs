@@ -11,7 +11,8 @@ use vitc_ir::{DType, Weights};
 static PACKAGES: LazyLock<Vec<[Vec<u8>; 3]>> = LazyLock::new(|| {
     let files =
         |w: &Written| [w.model(), w.weights(), std::fs::read(w.path().join("Manifest.json")).expect("a manifest")];
-    let mut all: Vec<[Vec<u8>; 3]> = more::all(DType::F16).iter().map(|(_, graph)| files(&emit(graph, 18))).collect();
+    let graphs = more::all(DType::F16).into_iter().chain(more::attention(DType::F16));
+    let mut all: Vec<[Vec<u8>; 3]> = graphs.map(|(_, graph)| files(&emit(&graph, 18))).collect();
     let scores = more::model("scores", DType::F32, &[1, 12], |net, x, _| net.relu(x));
     let labels = Some((0..12).map(|i| i.to_string()).collect());
     all.push(files(&emit_as(&scores, 15, &Interface { labels, ..Interface::default() })));

@@ -255,6 +255,10 @@ fn every_operator_survives() {
                 check(&graph, ios);
             }
         }
+        for (name, graph) in more::attention(dtype) {
+            assert_eq!(coreml::minimum_ios(&graph, &Interface::default()).expect("lowered").0, 18, "{name}");
+            [18, 26].into_iter().for_each(|ios| check(&graph, ios));
+        }
     }
 }
 
@@ -347,6 +351,11 @@ fn samples_are_written_for_foreign_readers() {
         let chains = (0..6).map(|seed| (format!("random_{seed}"), more::chain(dtype, seed)));
         for (name, graph) in more::all(dtype).into_iter().chain(chains) {
             put(&format!("{name}-{ios}-{dtype}"), &graph, ios, &Interface::default());
+        }
+        if ios == 18 {
+            for (name, graph) in more::attention(dtype) {
+                put(&format!("{name}-{ios}-{dtype}"), &graph, ios, &Interface::default());
+            }
         }
         let scores = interface::scores(dtype, true);
         put(&format!("classifier-{ios}-{dtype}"), &scores, ios, &interface::classifier());

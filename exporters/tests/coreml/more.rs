@@ -127,3 +127,9 @@ pub(crate) fn all(dtype: DType) -> Vec<(String, Graph)> {
     add("names", graph);
     all
 }
+
+/// The shared samples with the operator of iOS 18 for attention, which ONNX has from opset 23.
+pub(crate) fn attention(dtype: DType) -> Vec<(String, Graph)> {
+    let all = samples(Variant { opset: 23, ..variant(dtype) });
+    all.into_iter().filter(|(name, _)| name.starts_with("attention")).collect()
+}

@@ -1,6 +1,6 @@
 //! One small graph per operator and spelling: what the exporter is tested on, here and by the foreign readers.
 
-use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
+use vitc_ir::op::{AttentionLayout, BinaryKind, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
 use vitc_ir::testing::Rng;
 use vitc_ir::{DType, Dim, Generator, Graph, Net, Op, Output, Real, Shape, Stage, Stored, StoredType, Type, Value};
 use vitc_ir::{WeightError, Weights};
@@ -195,7 +195,7 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
             order: vitc_ir::op::OffsetOrder::Absolute,
         };
         let index = s.net.generate("index", grid, Type::new(DType::I32, Shape::fixed(&[4, 4])));
-        s.push(Op::Gather { axis: 2 }, &[x, index])
+        s.push(Op::Gather { axis: 2, kept: false }, &[x, index])
     });
     add("identity", &map, &|_, x| x);
     add("scalars", &map, &|s, x| {
@@ -218,6 +218,20 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
     }
     if let Dim::Fixed(n) = v.batch {
         add("expand", &[8, 1, 6], &|s, x| s.push(Op::Expand { shape: Shape::fixed(&[n, 8, 5, 6]) }, &[x]));
+    }
+    if v.opset >= 23 {
+        for (name, bias) in [("attention", None), ("attention_bias", Some(3)), ("attention_one_bias", Some(1))] {
+            add(name, &[3, 5, 8], &|s, x| {
+                // Other keys than queries, and values of another width.
+                let k = s.net.unary("k", UnaryKind::Tanh, x);
+                let k = s.net.push("k.more", Op::Concat { axis: 2 }, &[k, x]);
+                let v = s.net.slice("v", k, 3, 1..7);
+                let mut inputs = vec![x, k, v];
+                inputs.extend(bias.map(|heads| s.weight("bias", &[heads, 5, 10])));
+                let (scale, layout) = (Real(8f64.powf(-0.5)), AttentionLayout::Heads);
+                s.push(Op::Attention { heads: 3, scale, layout, bias: bias.is_some(), talking: false }, &inputs)
+            });
+        }
     }
     all
 }

@@ -56,7 +56,7 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         Op::Softmax { axis } => one(normal::softmax_axis(x, *axis)),
         Op::Reduce { kind, axes, .. } => one(normal::reduce(x, *kind, axes)),
         Op::AvgPool { kernel, stride, pad } => one(normal::avg_pool(x, kernel, stride, pad, &dims[0])),
-        Op::Gather { axis } => one(gather(x, all[1], *axis)?),
+        Op::Gather { axis, .. } => one(gather(x, all[1], *axis)?),
         Op::Resize { mode, size } => one(normal::resize(x, *mode, *size)),
         Op::Attention { heads, scale, layout, bias, talking } => {
             let (layout, bias, talking) = (*layout, *bias, *talking);

@@ -5,7 +5,7 @@ use super::super::messages::{self, binding, value_type};
 use super::values::{Constant, Elements, constant, graph_type, indices, is_text, text, texts, volume};
 use super::{PackageWeights, ReadError, Source};
 use std::collections::HashMap;
-use vitc_ir::op::{ReduceKind, ResizeMode, SliceAxis};
+use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Graph, Op, Output, Real, Shape, StoredType, Type, UnaryKind, Value};
 
 /// What a name of the program stands for.
@@ -396,8 +396,10 @@ impl Call<'_, '_> {
         if let Some(kind) = two {
             return Ok((Op::Binary(kind), vec![self.x()?, self.value("y")?]));
         }
-        if kind == "concat" {
-            return self.concat();
+        match kind {
+            "concat" => return self.concat(),
+            "scaled_dot_product_attention" => return self.attention(),
+            _ => {}
         }
         let x = self.x()?;
         let rank = self.rank(x);
@@ -480,7 +482,8 @@ impl Call<'_, '_> {
                 if self.body.ios >= 16 && self.integer("batch_dims")? != 0 {
                     return Err("batch_dims are not read".into());
                 }
-                return Ok((Op::Gather { axis: self.axis(rank)? }, vec![x, self.value("indices")?]));
+                // A program's tables stay tables here too.
+                return Ok((Op::Gather { axis: self.axis(rank)?, kept: true }, vec![x, self.value("indices")?]));
             }
             "tile" => self.tile(x)?,
             "upsample_nearest_neighbor" | "upsample_bilinear" => {
@@ -527,6 +530,23 @@ impl Call<'_, '_> {
         let values = names.iter().map(|n| self.body.leaf(n)).collect::<Result<Vec<_>, _>>()?;
         let first = *values.first().ok_or("joins nothing")?;
         Ok((Op::Concat { axis: self.axis(self.rank(first))? }, values))
+    }
+
+    /// `softmax(query·keyᵀ/√E + attn_mask)·value` on `[B,heads,N,E]`; the mask is a number per head and pair.
+    fn attention(&mut self) -> Result<(Op, Vec<Value>), String> {
+        if self.body.ios < 18 {
+            return Err("exists from iOS 18 on".into());
+        }
+        let mut inputs = vec![self.value("query")?, self.value("key")?, self.value("value")?];
+        let [_, heads, _, width] = self.body.graph.shape(inputs[0]).at(1)[..] else {
+            return Err(format!("takes a query [B,heads,N,E], found {}", self.body.graph.ty(inputs[0])));
+        };
+        let bias = self.has("attn_mask");
+        if bias {
+            inputs.push(self.value("attn_mask")?);
+        }
+        let scale = Real((width as f64).powf(-0.5));
+        Ok((Op::Attention { heads, scale, layout: AttentionLayout::Heads, bias, talking: false }, inputs))
     }
 
     /// `begin`, `end` and `stride` per axis; a set mask means from the start, or to the end.
