@@ -74,7 +74,7 @@ impl<'a> Pair<'a> {
             Seen {
                 name: g.name.clone(),
                 max: g.data.iter().fold(0.0, |m, &x| worse(m, f64::from(x).abs())),
-                compared: same.map(|w| (w.name.clone(), compared(w, g))),
+                compared: same.map(|w| (w.name.clone(), compared(w, g, self.batch))),
             }
         });
         Ok((if half { DType::F16 } else { DType::F32 }, seen.collect()))
@@ -130,9 +130,9 @@ impl<'a> Pair<'a> {
 }
 
 /// Compare two values of one name, in the reference's order of axes where that can be told.
-fn compared(wanted: &Named, got: &Named) -> Comparison {
+fn compared(wanted: &Named, got: &Named, images: usize) -> Comparison {
     let dims: Vec<Option<usize>> = got.shape.iter().map(|&d| Some(d)).collect();
-    match Layout::between(&wanted.shape, &dims) {
+    match Layout::between(&wanted.shape, &dims, images) {
         Some(layout) if wanted.shape != got.shape => compare(&wanted.data, &layout.to_reference(&got.data), 0),
         _ => compare(&wanted.data, &got.data, 0),
     }

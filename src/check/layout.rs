@@ -37,7 +37,8 @@ impl Layout {
             of_candidate.iter().map(at).collect::<Option<Vec<_>>>()?
         };
         let all = order.len() == long.len() && (0..long.len()).all(|i| order.contains(&i));
-        let moved = reference.first().is_some_and(|&d| d != 1) && order.first().is_some_and(|&axis| axis != 0);
+        let sets = reference.first().is_some_and(|d| *d != 1 && d.is_multiple_of(images));
+        let moved = sets && order.first().is_some_and(|&axis| axis != 0);
         let images = if moved { images } else { 1 };
         all.then(|| Layout { reference: reference.to_vec(), candidate, order, images })
     }

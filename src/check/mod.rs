@@ -173,8 +173,8 @@ pub fn check(
     let held = memory::constants(graph);
     let cuts = cut::of_graph(graph);
     let largest = batches.iter().copied().max().unwrap_or(1) as u64;
-    let peaks = || cuts.iter().map(|c| c.peak as u64 * largest);
-    let need = memory::one_side(held, peaks().max().unwrap_or(0));
+    let peak = cuts.iter().map(|c| c.peak as u64 * largest).max().unwrap_or(0);
+    let need = memory::one_side(held, peak);
     let available = options.memory.or_else(memory::available).unwrap_or(u64::MAX);
     // The reference becomes a model in memory, which the format limits.
     let cut_up = need > available || held > LIMIT;
