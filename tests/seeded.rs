@@ -13,7 +13,7 @@ const LEAST_CHANGE: f64 = 0.05;
 /// Parameters of the largest model that every run of the tests evaluates.
 const LARGE: u64 = 100_000_000;
 
-/// Multiply-accumulates beyond which a model is left to its twin for any resolution, which has the same blocks and takes smaller images.
+/// Multiply-accumulates for both images beyond which a model is left out: the widest FasterViTs, whose smallest maps are padded to whole windows.
 const WORK: u64 = 50_000_000_000;
 
 /// Sides of small square images, the smallest first.
@@ -75,7 +75,7 @@ fn every_variant_keeps_its_range_and_sees_the_image() {
 fn the_largest_variants_too() {
     let graphs = variants().map(|(f, v)| smallest(f, v)).filter(|g| cost::trained_parameters(g) > LARGE);
     let graphs: Vec<Graph> = graphs.filter(|g| cost::total_macs(g) <= WORK).collect();
-    assert!(graphs.iter().any(|g| g.name == "fastervit-6-any-res"));
+    assert!(graphs.iter().any(|g| g.name == "fastervit-4-any-res"));
     assert_none(graphs.iter().filter_map(|g| fault(g, 1)).collect());
 }
 
