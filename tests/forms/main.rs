@@ -15,6 +15,9 @@ use torch_file::{Item, archive, legacy, safetensors_file};
 use vitc::model::{Model, ModelRequest, WeightSource};
 use vitc_ir::Shape;
 
+/// Tensors as the bytes of one file.
+type Encode<'a> = dyn Fn(&[(String, torch_file::Tensor)]) -> Vec<u8> + 'a;
+
 /// Every form, one a line.
 ///
 /// - `model`: the variant that must be recognised.
@@ -144,7 +147,7 @@ impl<'a> Form<'a> {
             });
             write("config.json", json.to_string().into_bytes());
         };
-        let shards = |stem: &str, ending: &str, file: &dyn Fn(&[(String, torch_file::Tensor)]) -> Vec<u8>| {
+        let shards = |stem: &str, ending: &str, file: &Encode<'_>| {
             let mut map = serde_json::Map::new();
             for (i, part) in tensors.chunks(tensors.len() / 2 + 1).enumerate() {
                 let name = format!("{stem}-{:05}-of-00002.{ending}", i + 1);
