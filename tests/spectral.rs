@@ -1,7 +1,6 @@
 //! The families whose tokens mix in a spectrum: what their files hold, which checkpoints they take, and what they refuse.
 
 mod common;
-#[allow(dead_code, reason = "one of its formats is enough here")]
 mod torch_file;
 
 use common::{paper, shapes};
