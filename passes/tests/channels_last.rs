@@ -93,7 +93,7 @@ fn step(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
 fn random(seed: u64) -> Graph {
     let mut rng = Rng::new(seed);
     let mut graph = paper("layout");
-    let batch = if seed % 2 == 0 { Dim::Batch(1) } else { Dim::Fixed(2) };
+    let batch = if seed.is_multiple_of(2) { Dim::Batch(1) } else { Dim::Fixed(2) };
     let mut net = Net::new(&mut graph);
     let c = 2 * rng.range(1, 3);
     let sides = [rng.range(1, 5), rng.range(1, 5)];
