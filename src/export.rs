@@ -5,32 +5,36 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Watch`], never to a stream.
 
+mod error;
+mod labels;
 mod next;
 mod range_gate;
 mod report;
+mod request;
 mod rounding;
 
+pub use error::Error;
 pub use report::{PassLine, Port, Precision, Report, WeightsLine, Written};
+pub use request::{Kind, Labels, PageRequest, Request};
 pub use rounding::{Rounded, Rounding};
 
 use crate::arch::Results;
 use crate::artifact::{Artifact, LABELS_KEY, written_by_vitc};
-use crate::check::{self, CheckError, Effort, Outside, npy};
+use crate::check::{self, CheckError, Outside, npy};
 use crate::interface::{self, Around};
-use crate::model::{Model, ModelError, ModelRequest};
-use crate::place::{Form, PlaceError, Staging, advice};
+use crate::model::Model;
+use crate::place::{Form, Staging};
 use crate::recipe;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use vitc_exporters::coreml::{self, CLASS_LABEL, CLASS_PROBABILITIES, InputForm, Interface};
+use vitc_exporters::coreml::{self, InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
 use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
 use vitc_ir::{DType, Dim, Generator, Graph, Op, Target};
-use vitc_passes::{FoldTables, LowerOptions, PassReport, Spectral, TalkingHeads};
+use vitc_passes::{FoldTables, LowerOptions, PassReport, Spectral};
 
 /// Something that happens on the road.
 #[derive(Debug, Clone, Copy)]
@@ -43,247 +47,6 @@ pub enum Event<'a> {
 
 /// Who is told about [`Event`]s.
 pub type Watch<'a> = dyn Fn(Event<'_>) + 'a;
-
-/// The kind of artifact, with the options that only it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// ONNX for ONNX Runtime and the like.
-    Onnx {
-        /// Opset, 17 to 23.
-        opset: u32,
-    },
-    /// ONNX that TensorRT builds well.
-    TensorRt {
-        /// Opset, 17 to 23.
-        opset: u32,
-    },
-    /// CoreML ML Program.
-    CoreMl {
-        /// Lowest iOS version that must load the package; `None` for the lowest that its content allows.
-        ios: Option<u32>,
-    },
-}
-
-impl Kind {
-    /// The target with its default for what is left open.
-    pub fn target(self) -> Target {
-        match self {
-            Kind::Onnx { opset } => Target::onnx(opset),
-            Kind::TensorRt { opset } => Target::tensorrt(opset),
-            Kind::CoreMl { ios } => Target::coreml(ios.unwrap_or(coreml::RELEASES[0].ios)),
-        }
-    }
-
-    /// Suffix of the artifact's name, with the dot.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Kind::Onnx { .. } | Kind::TensorRt { .. } => ".onnx",
-            Kind::CoreMl { .. } => ".mlpackage",
-        }
-    }
-
-    /// One file or a folder.
-    pub fn form(self) -> Form {
-        match self {
-            Kind::Onnx { .. } | Kind::TensorRt { .. } => Form::File,
-            Kind::CoreMl { .. } => Form::Package,
-        }
-    }
-}
-
-/// Where the names of the classes come from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Labels {
-    /// The checkpoint's folder, if it has some.
-    #[default]
-    Checkpoint,
-    /// A file, one name a line.
-    File(PathBuf),
-    /// Nowhere: there are none.
-    Omit,
-}
-
-/// Everything an export may be asked.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Which model with which weights.
-    pub model: ModelRequest,
-    /// Which kind of artifact.
-    pub kind: Kind,
-    /// Element type of the computation; `None` for the target's default.
-    pub precision: Option<DType>,
-    /// Form of spectral transforms.
-    pub spectral: Spectral,
-    /// Element type of inputs and outputs.
-    pub interface: DType,
-    /// Spelling of attention; `None` for the target's.
-    pub attention: Option<AttentionForm>,
-    /// Form of talking heads, for [`Kind::TensorRt`].
-    pub talking_heads: TalkingHeads,
-    /// Which position biases are stored.
-    pub fold_tables: FoldTables,
-    /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
-    pub output: Option<PathBuf>,
-    /// A page about the export; `None` for none.
-    pub page: Option<PageRequest>,
-    /// Replace what vitc did not write.
-    pub force: bool,
-    /// How much is checked before the artifact takes its place; `None` for nothing.
-    pub check: Option<Effort>,
-    /// Values from outside that the artifact must reproduce.
-    pub expect: Option<Expectation>,
-    /// Folder for the check's inputs and reference outputs.
-    pub save_io: Option<PathBuf>,
-    /// What the artifact takes: normalised values, or pixels in 0..255 (for CoreML a picture).
-    pub input: InputForm,
-    /// Name of the input; `None` for `image`.
-    pub input_name: Option<String>,
-    /// Names of the outputs; one name for several is numbered. Empty for the model's own.
-    pub output_names: Vec<String>,
-    /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
-    pub mean: Option<[f64; 3]>,
-    /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
-    pub std: Option<[f64; 3]>,
-    /// Return probabilities instead of scores.
-    pub softmax: bool,
-    /// Leave an artifact that failed its check as `<output>.failed`.
-    pub keep_failed: bool,
-    /// Names of the classes.
-    pub labels: Labels,
-    /// Who made the model.
-    pub author: Option<String>,
-    /// Licence of the weights.
-    pub license: Option<String>,
-    /// What the model is for.
-    pub description: Option<String>,
-    /// Further metadata entries.
-    pub extra: Vec<(String, String)>,
-}
-
-/// A page about an export: one HTML file.
-#[derive(Debug, Clone, Default)]
-pub struct PageRequest {
-    /// Where it goes: a file, a folder for the default name, or `None` for the default name in the working folder.
-    pub place: Option<PathBuf>,
-    /// The page is all that is wanted: the artifact is written and checked, and then removed.
-    pub only: bool,
-}
-
-impl Request {
-    /// An export with every default; the artifact goes to `output`.
-    pub fn new(model: ModelRequest, kind: Kind, output: &Path) -> Request {
-        Request {
-            model,
-            kind,
-            precision: None,
-            spectral: Spectral::Auto,
-            interface: DType::F32,
-            attention: None,
-            talking_heads: TalkingHeads::Auto,
-            fold_tables: FoldTables::Auto,
-            output: Some(output.into()),
-            page: None,
-            force: false,
-            check: Some(Effort::default()),
-            expect: None,
-            save_io: None,
-            input: InputForm::Tensor,
-            input_name: None,
-            output_names: Vec::new(),
-            mean: None,
-            std: None,
-            softmax: false,
-            keep_failed: false,
-            labels: Labels::default(),
-            author: None,
-            license: None,
-            description: None,
-            extra: Vec::new(),
-        }
-    }
-}
-
-/// Why an export did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Options that contradict each other or do not suit the target.
-    #[error("{0}")]
-    Usage(String),
-    /// The file of class names does not fit.
-    #[error("{}: {what}", path.display())]
-    Labels {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit, and what would.
-        what: String,
-    },
-    /// The model cannot be had.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The exporter refused or could not write.
-    #[error("{}{}", .0, export_advice(.0))]
-    Export(#[from] ExportError),
-    /// The artifact could not take its place.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// The check could not run.
-    #[error(
-        "the artifact could not be checked: {0}\n  what was in the place before is untouched; --no-check writes the artifact unchecked"
-    )]
-    Uncheckable(#[from] CheckError),
-    /// The artifact does not compute what the model computes.
-    #[error("{}", failed(.report, .kept.as_deref()))]
-    Check {
-        /// What is known about the artifact.
-        report: Box<Report>,
-        /// Where it was left, if asked for.
-        kept: Option<PathBuf>,
-    },
-}
-
-/// The message of a failed check.
-fn failed(report: &Report, kept: Option<&Path>) -> String {
-    let mut text = String::from("the artifact failed its check");
-    text.push_str(if report.artifact.kept { "; what was in the place before is untouched\n" } else { "\n" });
-    if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
-        check.to_string().lines().for_each(|line| text.push_str(&format!("  {line}\n")));
-    }
-    if let Some(line) = report.expect.as_ref().filter(|e| !e.passed) {
-        let c = &line.comparison;
-        text.push_str(&format!(
-            "  {} values differ from those expected: largest error {:.2e} of {:.2e}\n",
-            line.outside, c.max_error, c.max_reference
-        ));
-    }
-    if let Some(page) = &report.page {
-        text.push_str(&format!("  the report {} shows where\n", page.display()));
-    }
-    match kept {
-        Some(kept) => text.push_str(&format!("  the failed artifact is {}", kept.display())),
-        None if report.artifact.kept => text.push_str("  --keep-failed leaves it for inspection"),
-        None => text.truncate(text.trim_end().len()),
-    }
-    text
-}
-
-impl Error {
-    /// True if the command line is at fault rather than a file or the machine.
-    pub fn is_usage(&self) -> bool {
-        match self {
-            Error::Usage(_) => true,
-            Error::Model(e) => e.is_usage(),
-            Error::Labels { .. } | Error::Export(_) | Error::Place(_) => false,
-            Error::Uncheckable(_) | Error::Check { .. } => false,
-        }
-    }
-}
-
-fn export_advice(error: &ExportError) -> &'static str {
-    match error {
-        ExportError::Io(e) => advice(e),
-        _ => "",
-    }
-}
 
 /// A model spelled for a target: what the exporter writes.
 #[derive(Debug)]
@@ -344,9 +107,9 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     }
     let precision = request.precision.unwrap_or_else(|| target.default_precision());
     let preprocessing = preprocessing(request, &model);
-    let labels = labels(request, &model)?;
+    let labels = labels::labels(request, &model)?;
     let classifier = match &labels {
-        Some(labels) if package => classifier(request, labels, &mut notices)?,
+        Some(labels) if package => labels::classifier(request, labels, &mut notices)?,
         _ => false,
     };
 
@@ -555,60 +318,6 @@ fn preprocessing(request: &Request, model: &Model) -> Preprocessing {
         std: request.std.unwrap_or(own.std),
         normalised_inside: request.input == InputForm::Image,
         ..own
-    }
-}
-
-/// Names of the classes: the user's, else the checkpoint's, if the model classifies.
-fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
-    let scores = model.graph.outputs.first().and_then(|o| model.graph.shape(o.value).0.last()?.fixed());
-    let scores = scores.filter(|_| interface::classifies(&model.graph));
-    let path = match &request.labels {
-        Labels::Omit => return Ok(None),
-        Labels::Checkpoint => {
-            let said = model.weights.config().and_then(|c| c.labels.clone());
-            return Ok(said.filter(|l| Some(l.len()) == scores));
-        }
-        Labels::File(path) => path,
-    };
-    let wrong = |what: String| Error::Labels { path: path.clone(), what };
-    let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-    let labels: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
-    match scores {
-        Some(n) if n == labels.len() => Ok(Some(labels)),
-        Some(n) => Err(wrong(format!(
-            "has {} names, and the model has {n} classes\n  give one name a line, in the order of the scores",
-            labels.len()
-        ))),
-        None => Err(Error::Usage("--labels: the model returns no class scores\n  leave it out".into())),
-    }
-}
-
-/// Whether a package with these labels answers with a label. Labels that the user did not give stay in the metadata where they cannot.
-fn classifier(request: &Request, labels: &[String], notices: &mut Vec<String>) -> Result<bool, Error> {
-    if !request.output_names.is_empty() {
-        let why = format!("a package with labels answers with {CLASS_LABEL} and {CLASS_PROBABILITIES}");
-        let todo = "leave it out, or leave the labels out with --no-labels";
-        return Err(Error::Usage(format!("--output-name: {why}\n  {todo}")));
-    }
-    let mut seen = HashMap::new();
-    let twice = labels.iter().enumerate().find_map(|(i, label)| Some((seen.insert(label, i)?, i)));
-    let (why, todo) = match twice {
-        _ if request.model.batch != Dim::Fixed(1) => (
-            "a package that answers with a label takes one picture".to_string(),
-            "use --batch 1, or leave --labels out",
-        ),
-        Some((a, b)) => (
-            format!("classes {a} and {b} are both named {}, and a package keeps probabilities by name", labels[a]),
-            "give every class a name of its own",
-        ),
-        None => return Ok(true),
-    };
-    match &request.labels {
-        Labels::File(_) => Err(Error::Usage(format!("--labels: {why}\n  {todo}"))),
-        _ => {
-            notices.push(format!("the package returns scores, and its labels are in the metadata only: {why}"));
-            Ok(false)
-        }
     }
 }
 

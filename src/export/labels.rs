@@ -1,0 +1,63 @@
+//! Names of the classes, and whether an artifact can answer with one.
+
+use super::{Error, Labels, Request};
+use crate::interface;
+use crate::model::Model;
+use std::collections::HashMap;
+use vitc_exporters::coreml::{CLASS_LABEL, CLASS_PROBABILITIES};
+use vitc_ir::Dim;
+
+/// Names of the classes: the user's, else the checkpoint's, if the model classifies.
+pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
+    let scores = model.graph.outputs.first().and_then(|o| model.graph.shape(o.value).0.last()?.fixed());
+    let scores = scores.filter(|_| interface::classifies(&model.graph));
+    let path = match &request.labels {
+        Labels::Omit => return Ok(None),
+        Labels::Checkpoint => {
+            let said = model.weights.config().and_then(|c| c.labels.clone());
+            return Ok(said.filter(|l| Some(l.len()) == scores));
+        }
+        Labels::File(path) => path,
+    };
+    let wrong = |what: String| Error::Labels { path: path.clone(), what };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| wrong(format!("cannot be read: {e}\n  give a text file in UTF-8, one name a line")))?;
+    let labels: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
+    match scores {
+        Some(n) if n == labels.len() => Ok(Some(labels)),
+        Some(n) => Err(wrong(format!(
+            "has {} names, and the model has {n} classes\n  give one name a line, in the order of the scores",
+            labels.len()
+        ))),
+        None => Err(Error::Usage("--labels: the model returns no class scores\n  leave it out".into())),
+    }
+}
+
+/// Whether a package with these labels answers with a label. Labels that the user did not give stay in the metadata where they cannot.
+pub(super) fn classifier(request: &Request, labels: &[String], notices: &mut Vec<String>) -> Result<bool, Error> {
+    if !request.output_names.is_empty() {
+        let why = format!("a package with labels answers with {CLASS_LABEL} and {CLASS_PROBABILITIES}");
+        let todo = "leave it out, or leave the labels out with --no-labels";
+        return Err(Error::Usage(format!("--output-name: {why}\n  {todo}")));
+    }
+    let mut seen = HashMap::new();
+    let twice = labels.iter().enumerate().find_map(|(i, label)| Some((seen.insert(label, i)?, i)));
+    let (why, todo) = match twice {
+        _ if request.model.batch != Dim::Fixed(1) => (
+            "a package that answers with a label takes one picture".to_string(),
+            "use --batch 1, or leave --labels out",
+        ),
+        Some((a, b)) => (
+            format!("classes {a} and {b} are both named {}, and a package keeps probabilities by name", labels[a]),
+            "give every class a name of its own",
+        ),
+        None => return Ok(true),
+    };
+    match &request.labels {
+        Labels::File(_) => Err(Error::Usage(format!("--labels: {why}\n  {todo}"))),
+        _ => {
+            notices.push(format!("the package returns scores, and its labels are in the metadata only: {why}"));
+            Ok(false)
+        }
+    }
+}
