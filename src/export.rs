@@ -34,7 +34,7 @@ use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
 use vitc_ir::{DType, Dim, Generator, Graph, Op, Target};
-use vitc_passes::{FoldTables, LowerOptions, PassReport, Spectral};
+use vitc_passes::{FoldTables, LowerOptions, PassReport, Spectral, TalkingHeads};
 
 /// Something that happens on the road.
 #[derive(Debug, Clone, Copy)]
@@ -113,12 +113,6 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         _ => false,
     };
 
-    let transforms =
-        model.graph.nodes().any(|(_, n)| matches!(n.op, Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2));
-    if request.spectral != Spectral::Auto && !transforms {
-        notices.push("--spectral changes nothing: this model has no Fourier or cosine transforms".into());
-    }
-
     watch(Event::Step("running the passes"));
     let probabilities = request.softmax || classifier;
     let around = Around {
@@ -128,16 +122,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         output_names: &request.output_names,
     };
     let (deploy, mut passes) = vitc_passes::deploy(&interface::around(&model.graph, around).map_err(Error::Usage)?);
-    let attends = deploy.run_time_nodes().any(|(_, n)| matches!(n.op, Op::Attention { .. }));
-    if request.attention.is_some() && !attends {
-        let what = format!("--attention: {} has no attention that this could spell", model.variant.name);
-        return Err(Error::Usage(format!("{what}\n  leave it out")));
-    }
-    let tables = deploy.nodes().any(|(_, n)| matches!(n.op, Op::Generate(Generator::RelativeIndex { .. })));
-    if request.fold_tables != FoldTables::Auto && !tables {
-        let what = format!("--fold-tables: {} has no position tables", model.variant.name);
-        return Err(Error::Usage(format!("{what}\n  leave it out")));
-    }
+    concerned(request, model.variant.name, &deploy)?;
     let options = LowerOptions {
         attention: request.attention,
         spectral: request.spectral,
@@ -191,6 +176,25 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         precision,
         notices,
     })
+}
+
+/// An option about a part that the model does not have is an error.
+fn concerned(request: &Request, model: &str, deploy: &Graph) -> Result<(), Error> {
+    let has = |part: fn(&Op) -> bool| deploy.nodes().any(|(_, n)| part(&n.op));
+    let attends = has(|op| matches!(op, Op::Attention { .. }));
+    let talks = has(|op| matches!(op, Op::Attention { talking: true, .. }));
+    let transforms = has(|op| matches!(op, Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2));
+    let tables = has(|op| matches!(op, Op::Generate(Generator::RelativeIndex { .. })));
+    let options = [
+        ("--attention", request.attention.is_some(), attends, "attention that this could spell"),
+        ("--talking-heads", request.talking_heads != TalkingHeads::Auto, talks, "talking heads"),
+        ("--spectral", request.spectral != Spectral::Auto, transforms, "Fourier or cosine transforms"),
+        ("--fold-tables", request.fold_tables != FoldTables::Auto, tables, "position tables"),
+    ];
+    match options.into_iter().find(|&(_, given, has, _)| given && !has) {
+        Some((flag, _, _, part)) => Err(Error::Usage(format!("{flag}: {model} has no {part}\n  leave it out"))),
+        None => Ok(()),
+    }
 }
 
 /// Where an artifact stands until it has passed its check.

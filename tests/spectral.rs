@@ -152,19 +152,19 @@ fn a_checkpoint_of_another_size_is_refused() {
     }
 }
 
-/// An option that decides nothing is announced, and the file is the same.
+/// An option about what the model does not have is wrong use, and nothing is written.
 #[test]
-fn a_form_for_a_model_without_transforms_is_a_notice() {
+fn an_option_about_an_absent_part_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let export = |more: &[&str]| {
-        let args = ["export", "efficientformerv2-s0", "--target", "onnx", "--no-check", "--force"];
-        let output = vitc(folder.path(), &[&args[..], more].concat());
-        assert!(output.status.success(), "{output:?}");
-        let file = std::fs::read(folder.path().join("efficientformerv2-s0.onnx")).unwrap();
-        (String::from_utf8(output.stderr).unwrap(), file)
-    };
-    let ((plain, file), (dense, same)) = (export(&[]), export(&["--spectral", "dense"]));
-    assert!(!plain.contains("--spectral"), "{plain}");
-    assert!(dense.contains("--spectral changes nothing: this model has no Fourier or cosine transforms"), "{dense}");
-    assert!(file == same);
+    for (model, target, option, part) in [
+        ("efficientformerv2-s0", "onnx", ["--spectral", "dense"], "Fourier or cosine transforms"),
+        ("ffnet-1", "tensorrt-onnx", ["--talking-heads", "fuse"], "talking heads"),
+    ] {
+        let args = ["export", model, "--target", target, "--no-check"];
+        let output = vitc(folder.path(), &[&args[..], &option].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(&format!("{}: {model} has no {part}", option[0])), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
