@@ -112,6 +112,8 @@ pub struct Target {
     pub layer_norm_any_axis: bool,
     /// Linear layers on maps with channels last run as fast as 1x1 convolutions: stretches around norms over channels are laid out so.
     pub channels_last: bool,
+    /// Windows of a map are cut and merged in two steps, a plain change between channels first and last and a move of whole rows of channels.
+    pub row_moves: bool,
     /// `Sum` is one node.
     pub sum: bool,
     /// How attention is spelled.
@@ -145,7 +147,8 @@ impl Target {
             matmul_transpose: false,
             layer_norm_any_axis: false,
             channels_last: false, // DSM-T takes 8 to 15 % longer so
-            sum: true,            // three operands in one node, at equal speed
+            row_moves: true, // FasterViT-0's maps of 14x14x256: 18 and 30 us, against 138 and 160 for one transpose
+            sum: true,       // three operands in one node, at equal speed
             attention: AttentionForm::Compact,
             softmax_f32: true,
             mean_f32: true,
@@ -164,7 +167,8 @@ impl Target {
         Target {
             name: "tensorrt-onnx",
             channels_last: true,
-            sum: false, // sums ride on the kernels in front of them
+            row_moves: false, // moves ride on the kernels of norms
+            sum: false,       // sums ride on the kernels in front of them
             attention: AttentionForm::Fused,
             // Assumed, not measured: half the f16 tensor rate of an A100's data sheet, its memory bandwidth, a usual launch.
             cost: Cost { rate: 78e6, launch: 4.0, small: 0.0, bandwidth: 1.5e6 },
@@ -190,6 +194,7 @@ impl Target {
             matmul_transpose: true,
             layer_norm_any_axis: true,
             channels_last: false,
+            row_moves: false,
             sum: false,
             attention: AttentionForm::Compact,
             softmax_f32: false,

@@ -34,6 +34,7 @@ mod multiply_out;
 mod name_constants;
 mod null_direction;
 mod pad_heads;
+mod pool_first;
 mod precision;
 mod price;
 mod row_order;
@@ -196,6 +197,7 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.apply("lower_channels_last", |g| lower_channels_last::run(g, target, options));
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
     pipeline.apply("lower_tokens", |g| lower_tokens::run(g, target));
+    pipeline.apply("pool_first", |g| pool_first::run(g, target, options));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
     pipeline.apply("lower_windows", |g| lower_windows::run(g, target));
     pipeline.apply("lower_norms", |g| lower_norms::run(g, target));

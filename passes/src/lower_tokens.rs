@@ -7,7 +7,7 @@
 //!
 //! Why: in this order (window, image, head) is one stride, so queries, keys, values and results of attention are plain
 //! views for a fused kernel, joining and splitting tokens is on the outermost axis, and the partition of a map needs
-//! rank 5 only: images and channels stay neighbours.
+//! rank 5 only: images and channels stay neighbours. Where the target's data asks for it, two moves do that: channels last, then rows of channels.
 //!
 //! Exact    Linear, norms and elementwise operators act per row. Attention acts per set and commutes with every
 //!          permutation s of its tokens, if bias `B[s(i), s(j)]` and position `P[s(i)]` follow. So carriers that the
@@ -159,11 +159,17 @@ impl Region<'_> {
         }
         let [rows, columns] = [map[0] / h, map[1] / w];
         let x = self.in_order(&path, tokens, Order::sequence_first(rows * columns, h * w)).value;
-        let (batch, c) = (tokens.batch, shape.dim(1));
+        let (batch, c, target) = (tokens.batch, shape.dim(1), self.target);
         let mut net = self.net(&path);
         if rows * columns == 1 {
             let view = Shape(vec![(h * w).into(), batch, c.into()]);
             return moved(&mut net, x, &view, &[1, 2, 0], shape);
+        }
+        if target.row_moves {
+            let view = Shape(vec![h.into(), w.into(), rows.into(), columns.into(), batch, c.into()]);
+            let image = Shape(vec![batch, shape.0[2], shape.0[3], c.into()]);
+            let x = moved(&mut net, x, &view, &[4, 2, 0, 3, 1, 5], image);
+            return net.transpose("channels", x, &[0, 3, 1, 2]);
         }
         let view = Shape(vec![h.into(), w.into(), rows.into(), columns.into(), batch.times(c)]);
         moved(&mut net, x, &view, &[4, 2, 0, 3, 1], shape)
@@ -233,12 +239,16 @@ impl Region<'_> {
         let x = self.copy.get(x);
         let (batch, c) = (old.shape(old.node(id).inputs[0]).0[0], side(1));
         let [rows, columns] = [size[0] / h, size[1] / w];
-        let sets = rows * columns;
+        let (sets, target) = (rows * columns, self.target);
         let result = Shape(vec![(h * w).into(), batch.times(sets), c.into()]);
         let mut net = self.net(&path);
         let value = if sets == 1 {
             let view = Shape(vec![batch, c.into(), (h * w).into()]);
             moved(&mut net, x, &view, &[2, 0, 1], result)
+        } else if target.row_moves {
+            let x = net.transpose("rows", x, &[0, 2, 3, 1]);
+            let view = Shape(vec![batch, rows.into(), h.into(), columns.into(), w.into(), c.into()]);
+            moved(&mut net, x, &view, &[2, 4, 1, 3, 0, 5], result)
         } else {
             let view = Shape(vec![batch.times(c), rows.into(), h.into(), columns.into(), w.into()]);
             moved(&mut net, x, &view, &[2, 4, 1, 3, 0], result)

@@ -127,7 +127,9 @@ fn carriers_stay_where_they_lie() {
         let paper = hierarchical(Dim::Batch(1), grid, 4, 2, false);
         let (result, _) = lowered(&paper, &Target::onnx(20), &options());
         assert_eq!(count(&result, "gather"), gathers, "{result}");
-        // One to cut the maps, one to merge, and per attention of which there are four: operands, keys, result.
+        // Two steps to cut each of the maps and to merge, and per attention of which there are four: operands, keys, result.
+        assert_eq!(count(&result, "transpose"), 3 * 2 + 4 * 3, "{result}");
+        let (result, _) = lowered(&paper, &Target { row_moves: false, ..Target::onnx(20) }, &options());
         assert_eq!(count(&result, "transpose"), 3 + 4 * 3, "{result}");
     }
 }

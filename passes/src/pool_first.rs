@@ -1,0 +1,60 @@
+//! Take the mean before a linear layer instead of behind it.
+//!
+//! ```text
+//! Given    mean(r + (W·h + b))            over positions; nothing else reads the sum or the product
+//! Result   mean(r) + (W·mean(h) + b)
+//! ```
+//!
+//! Exact    a mean commutes with an affine map, because its weights sum to one, and with a sum.
+//!
+//! The layer then sees one position instead of all. Only where it is a product and a sum in front of the mean and one operator behind it, so that
+//! the second mean costs no operator more. In f16 each mean would bring two casts, so there it stays.
+
+use crate::algebra::Linear;
+use crate::{LowerOptions, Rewritten};
+use vitc_ir::op::ReduceKind;
+use vitc_ir::{BinaryKind, Copier, DType, Graph, Net, NodeId, Op, Target, Value};
+
+/// Run the pass.
+pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
+    let mut copy = Copier::new(graph, graph.stage);
+    let mut count = 0;
+    for (id, node) in graph.nodes() {
+        let site = (options.precision == DType::F32).then(|| site(graph, target, id)).flatten();
+        let Some((rest, linear)) = site else {
+            copy.node(id);
+            continue;
+        };
+        let [w, b] = [linear.w, linear.b.expect("a site has a bias")].map(|v| copy.constant(v));
+        let [rest, hidden] = [rest, linear.x].map(|v| copy.get(v));
+        let replaced = copy.get(graph.find(&linear.path).expect("the node exists").into()).node;
+        copy.new.release_path(replaced);
+        let mut net = Net::within(&mut copy.new, &node.path);
+        let rest = net.push("rest", node.op.clone(), &[rest]);
+        let hidden = net.push("hidden", node.op.clone(), &[hidden]);
+        let y = Linear { x: hidden, w, b: Some(b), ..linear }.emit(&mut copy.new);
+        let y = Net::within(&mut copy.new, &node.path).binary("", BinaryKind::Add, rest, y);
+        copy.set(id.into(), y);
+        count += 1;
+    }
+    Rewritten { graph: copy.finish(), count, notes: Vec::new() }
+}
+
+/// The other summand and the layer of a mean that can be taken first.
+fn site(graph: &Graph, target: &Target, id: NodeId) -> Option<(Value, Linear)> {
+    let node = graph.node(id);
+    let Op::Reduce { kind: ReduceKind::Mean, axes, keep: false } = &node.op else { return None };
+    let sum = node.inputs[0];
+    let rank = graph.shape(sum).rank();
+    let saves = rank > target.linear_rank && rank - axes.len() <= target.linear_rank && !axes.contains(&(rank - 1));
+    let uses = graph.uses();
+    let once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
+    if !saves || !once(sum) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
+        return None;
+    }
+    let [x, y] = graph.producer(sum).inputs[..] else { return None };
+    [(x, y), (y, x)].into_iter().find_map(|(rest, product)| {
+        let linear = Linear::of(graph, product.node).filter(|l| l.op == Op::Linear && l.b.is_some())?;
+        (once(product) && graph.ty(rest) == graph.ty(sum)).then_some((rest, linear))
+    })
+}
