@@ -7,6 +7,9 @@ use crate::index::{self, Index};
 use crate::infer::{ShapeError, infer};
 use crate::op::Op;
 use crate::ty::{DType, Shape, Type};
+use crate::uses::Uses;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// Index of a node in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,17 +31,54 @@ impl From<NodeId> for Value {
     }
 }
 
-/// An operation with its operands, result types and name.
+/// An operation with its operands, result types and name. Graphs that were copied from each other share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
+    /// Operands, all earlier in the graph.
+    pub inputs: Arc<[Value]>,
+    body: Arc<Body>,
+}
+
+/// What a [`Node`] is apart from its operands, which another graph may number differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
     /// What is computed.
     pub op: Op,
-    /// Operands, all earlier in the graph.
-    pub inputs: Vec<Value>,
     /// Types of the outputs.
     pub types: Vec<Type>,
     /// Unique dotted name that follows the architecture (`stages.2.blocks.5.token_mixer.q`).
     pub path: String,
+    /// Hashes of the path, and of what is computed.
+    hashes: [u64; 2],
+}
+
+impl Body {
+    /// A leaf is told apart by its type, anything else by its operands.
+    fn new(op: Op, types: Vec<Type>, path: String, leaf: bool) -> Body {
+        let hashes = [index::hash(&path.as_str()), index::hash(&(&op, if leaf { &types[..] } else { &[] }))];
+        Body { op, types, path, hashes }
+    }
+}
+
+impl Deref for Node {
+    type Target = Body;
+
+    fn deref(&self) -> &Body {
+        &self.body
+    }
+}
+
+impl Node {
+    /// Hash of what the node computes.
+    fn content(&self) -> u64 {
+        index::hash(&(self.hashes[1], &self.inputs))
+    }
+
+    /// The node, to break it on purpose.
+    #[cfg(test)]
+    pub(crate) fn body_mut(&mut self) -> &mut Body {
+        Arc::make_mut(&mut self.body)
+    }
 }
 
 /// A named result of the model.
@@ -83,6 +123,8 @@ pub struct Graph {
     pub outputs: Vec<Output>,
     nodes: Vec<Node>,
     constant: Vec<bool>,
+    /// Number of nodes that the indices hold. A copy that differs in nothing needs none, so they are filled when a node is first looked for.
+    indexed: usize,
     /// Every node, by its path.
     paths: Index,
     /// Constant nodes, by what they compute.
@@ -98,6 +140,7 @@ impl Graph {
             outputs: Vec::new(),
             nodes: Vec::new(),
             constant: Vec::new(),
+            indexed: 0,
             paths: Index::default(),
             interned: Index::default(),
         }
@@ -160,7 +203,10 @@ impl Graph {
 
     /// The node with this path.
     pub fn find(&self, path: &str) -> Option<NodeId> {
-        self.paths.find(index::hash(&path), |id| self.node(id).path == path)
+        let later = || self.nodes[self.indexed..].iter().position(|n| n.path == path);
+        self.paths
+            .find(index::hash(&path), |id| self.node(id).path == path)
+            .or_else(|| later().map(|at| NodeId((self.indexed + at) as u32)))
     }
 
     /// Name of a value in the text form and in artifacts: the node's path, with `:i` behind it for outputs after the first.
@@ -190,49 +236,76 @@ impl Graph {
     }
 
     fn insert(&mut self, op: Op, inputs: Vec<Value>, types: Vec<Type>, path: &str) -> NodeId {
-        let constant = match op {
-            _ if inputs.is_empty() => op.is_constant_leaf(),
+        let leaf = inputs.is_empty();
+        self.insert_node(Node { inputs: inputs.into(), body: Arc::new(Body::new(op, types, path.to_string(), leaf)) })
+    }
+
+    /// Append a node, unless it is a constant that exists already.
+    fn insert_node(&mut self, mut node: Node) -> NodeId {
+        self.catch_up();
+        let constant = match node.op {
+            _ if node.inputs.is_empty() => node.op.is_constant_leaf(),
             Op::Gather { kept: true, .. } => false,
-            _ => inputs.iter().all(|&v| self.is_constant(v)),
+            _ => node.inputs.iter().all(|&v| self.is_constant(v)),
         };
         if constant {
             let equal = |id| {
-                let node = self.node(id);
-                node.op == op && node.inputs == inputs && node.types == types
+                let known = self.node(id);
+                known.op == node.op && known.inputs == node.inputs && known.types == node.types
             };
-            if let Some(known) = self.interned.find(content(&op, &inputs, &types), equal) {
+            if let Some(known) = self.interned.find(node.content(), equal) {
                 return known;
             }
         }
-        let path = self.free_path(path);
-        self.append(Node { op, inputs, types, path }, constant)
+        if self.find(&node.path).is_some() {
+            let path = self.free_path(&node.path);
+            node.body = Arc::new(Body::new(node.op.clone(), node.types.clone(), path, node.inputs.is_empty()));
+        }
+        let id = self.append(node, constant);
+        self.catch_up();
+        id
     }
 
     /// Append a node that is not there yet, under a path that is free.
     fn append(&mut self, node: Node, constant: bool) -> NodeId {
         let id = NodeId(self.nodes.len() as u32);
-        if constant {
-            self.interned.insert(content(&node.op, &node.inputs, &node.types), id);
-        }
-        self.paths.insert(index::hash(&node.path.as_str()), id);
         self.nodes.push(node);
         self.constant.push(constant);
         id
     }
 
+    /// Fill the indices.
+    fn catch_up(&mut self) {
+        if self.indexed == 0 {
+            self.paths.reserve(self.nodes.len());
+            self.interned.reserve(self.nodes.len());
+        }
+        for at in self.indexed..self.nodes.len() {
+            let (node, id) = (&self.nodes[at], NodeId(at as u32));
+            self.paths.insert(node.hashes[0], id);
+            if self.constant[at] {
+                self.interned.insert(node.content(), id);
+            }
+        }
+        self.indexed = self.nodes.len();
+    }
+
     /// Take the path off a node that is about to be replaced, so that its replacement can bear it.
     pub fn release_path(&mut self, id: NodeId) -> String {
+        self.catch_up();
         let free = self.free_path(&format!("{}.replaced", self.node(id).path));
         self.rename(id, &free)
     }
 
     /// Give a node another path and return the one it had. A path that is taken gets a suffix, as in [`Graph::push`].
     pub fn rename(&mut self, id: NodeId, path: &str) -> String {
-        let old = std::mem::take(&mut self.nodes[id.0 as usize].path);
-        self.paths.remove(index::hash(&old.as_str()), id);
+        self.catch_up();
+        self.paths.remove(self.node(id).hashes[0], id);
         let new = self.free_path(path);
-        self.paths.insert(index::hash(&new.as_str()), id);
-        self.nodes[id.0 as usize].path = new;
+        let body = Arc::make_mut(&mut self.nodes[id.0 as usize].body);
+        let old = std::mem::replace(&mut body.path, new);
+        body.hashes[0] = index::hash(&body.path.as_str());
+        self.paths.insert(body.hashes[0], id);
         old
     }
 
@@ -249,14 +322,9 @@ impl Graph {
         (2..).map(|i| format!("{path}_{i}")).find(|p| self.find(p).is_none()).expect("the naturals do not end")
     }
 
-    /// Number of times each node's outputs are read, by nodes or as a result of the model. Indexed by node, then output.
-    pub fn uses(&self) -> Vec<Vec<usize>> {
-        let mut uses: Vec<Vec<usize>> = self.nodes.iter().map(|n| vec![0; n.types.len()]).collect();
-        let outputs = self.outputs.iter().map(|o| o.value);
-        for v in self.nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(outputs) {
-            uses[v.node.0 as usize][v.index as usize] += 1;
-        }
-        uses
+    /// Who reads what.
+    pub fn uses(&self) -> Uses {
+        Uses::of(self)
     }
 
     /// The graph without nodes that no output needs. Inputs of the model stay.
@@ -277,7 +345,9 @@ impl Graph {
         let now = |ids: &[NodeId], v: Value| Value { node: ids[v.node.0 as usize], ..v };
         for (old, (mut node, constant)) in self.nodes.into_iter().zip(self.constant).enumerate() {
             if live[old] {
-                node.inputs.iter_mut().for_each(|v| *v = now(&ids, *v));
+                if node.inputs.iter().any(|v| ids[v.node.0 as usize] != v.node) {
+                    node.inputs = node.inputs.iter().map(|&v| now(&ids, v)).collect();
+                }
                 ids[old] = kept.append(node, constant);
             }
         }
@@ -298,11 +368,6 @@ impl Graph {
         let half = self.run_time_nodes().any(|(_, n)| n.types.iter().any(|t| t.dtype == DType::F16));
         if half { DType::F16 } else { DType::F32 }
     }
-}
-
-/// Hash of what a node computes. The types follow from the operands, except those of leaves.
-fn content(op: &Op, inputs: &[Value], types: &[Type]) -> u64 {
-    index::hash(&(op, inputs, if inputs.is_empty() { types } else { &[] }))
 }
 
 /// Builds a new graph by walking an old one: what a pass is made of.
@@ -358,7 +423,7 @@ impl<'a> Copier<'a> {
     pub fn constant(&mut self, old: Value) -> Value {
         if self.map[self.place(old)].is_none() {
             assert!(self.old.is_constant(old), "only constants can be copied ahead of their turn");
-            for &input in &self.old.node(old.node).inputs {
+            for &input in self.old.node(old.node).inputs.iter() {
                 self.constant(input);
             }
             self.node(old.node);
@@ -382,12 +447,15 @@ impl<'a> Copier<'a> {
             return self.get(id.into()).node;
         }
         let node = self.old.node(id);
-        let inputs = self.inputs(id);
-        let unchanged = inputs.iter().zip(&node.inputs).all(|(&new, &old)| self.new.ty(new) == self.old.ty(old));
-        let new = if unchanged {
-            self.new.insert(node.op.clone(), inputs, node.types.clone(), &node.path)
+        let moved = node.inputs.iter().any(|&v| self.get(v) != v);
+        let new = if !moved && self.new.indexed == 0 && self.new.len() == id.0 as usize {
+            // Nothing differs so far: no index is needed yet.
+            self.new.append(node.clone(), self.old.is_constant(id.into()))
+        } else if node.inputs.iter().all(|&v| self.new.ty(self.get(v)) == self.old.ty(v)) {
+            let inputs = if moved { node.inputs.iter().map(|&v| self.get(v)).collect() } else { node.inputs.clone() };
+            self.new.insert_node(Node { inputs, body: node.body.clone() })
         } else {
-            self.new.push(node.op.clone(), &inputs, &node.path).unwrap_or_else(|e| panic!("{e}"))
+            self.new.push(node.op.clone(), &self.inputs(id), &node.path).unwrap_or_else(|e| panic!("{e}"))
         };
         for index in 0..node.types.len() as u32 {
             self.set(Value { node: id, index }, Value { node: new, index });

@@ -22,6 +22,11 @@ impl Index {
         self.0.find(hash, |&(h, id)| h == hash && is(id)).map(|&(_, id)| id)
     }
 
+    /// Make room for so many nodes.
+    pub(crate) fn reserve(&mut self, nodes: usize) {
+        self.0.reserve(nodes, |&(h, _)| h);
+    }
+
     /// Add a node that is not there yet.
     pub(crate) fn insert(&mut self, hash: u64, id: NodeId) {
         self.0.insert_unique(hash, (hash, id), |&(h, _)| h);

@@ -22,6 +22,7 @@ pub mod real;
 pub mod target;
 pub mod testing;
 pub mod ty;
+mod uses;
 pub mod valid;
 pub mod weights;
 
@@ -34,5 +35,6 @@ pub use parse::{ParseError, parse};
 pub use real::Real;
 pub use target::Target;
 pub use ty::{DType, Dim, Shape, Type};
+pub use uses::{Use, Uses};
 pub use valid::{ValidError, validate};
 pub use weights::{Stored, StoredType, WeightError, Weights};

@@ -15,7 +15,7 @@
 //! 9. every run-time operator is legal at the graph's stage: from `deploy` on there is no BatchNorm; at `target` no operator that exists
 //!    only until it is lowered ([`ValidError::Stage`]), and none that the target cannot say ([`ValidError::Target`]).
 
-use crate::graph::{Graph, Node, NodeId, Stage};
+use crate::graph::{Graph, Node, NodeId, Stage, Value};
 use crate::infer::{ShapeError, check_leaf, infer};
 use crate::op::{AttentionLayout, Op};
 use crate::target::Target;
@@ -159,8 +159,8 @@ pub fn validate(graph: &Graph, target: Option<&Target>) -> Result<(), ValidError
     }
     outputs(graph)?;
     let uses = graph.uses();
-    let dead = |id: NodeId| uses[id.0 as usize].iter().all(|&n| n == 0);
-    match graph.nodes().find(|(id, n)| n.op != Op::Input && dead(*id)) {
+    let read = |node: NodeId, n: &Node| (0..n.types.len() as u32).any(|index| uses.count(Value { node, index }) > 0);
+    match graph.nodes().find(|(id, n)| n.op != Op::Input && !read(*id, n)) {
         Some((_, node)) => Err(ValidError::Dead { path: node.path.clone() }),
         None => Ok(()),
     }
@@ -301,20 +301,20 @@ mod tests {
             Value { node: NodeId(1), index: 0 },
             Value { node: NodeId(0), index: 1 },
         ] {
-            let error = broken(relu(), 1, |n| n.inputs[0] = v);
+            let error = broken(relu(), 1, |n| n.inputs = [v].into());
             assert_eq!(error, ValidError::Operand { path: "y".into(), operand: 0 });
         }
     }
 
     #[test]
     fn types_are_the_inferred_ones() {
-        let error = broken(relu(), 1, |n| n.types[0] = Type::f32(&[1, 2, 4, 4]));
+        let error = broken(relu(), 1, |n| n.body_mut().types[0] = Type::f32(&[1, 2, 4, 4]));
         assert!(matches!(error, ValidError::Type { .. }), "{error}");
-        let error = broken(relu(), 2, |n| n.op = Op::Softmax { axis: 4 });
+        let error = broken(relu(), 2, |n| n.body_mut().op = Op::Softmax { axis: 4 });
         assert_eq!(error.to_string(), "z: softmax: has that axis, found f32[B,2,4,4]");
-        let error = broken(relu(), 0, |n| n.op = Op::Literal { values: vec![] });
+        let error = broken(relu(), 0, |n| n.body_mut().op = Op::Literal { values: vec![] });
         assert!(matches!(error, ValidError::Shape(_)), "{error}");
-        let error = broken(relu(), 0, |n| n.types.clear());
+        let error = broken(relu(), 0, |n| n.body_mut().types.clear());
         assert_eq!(error.to_string(), "x: input: has one type and no operands");
     }
 
@@ -322,12 +322,12 @@ mod tests {
     fn literals_are_small_and_shapes_have_one_batch() {
         let body = "%y: f32[B,2,4,4] = add(%x, literal[1]:f32[1])\noutputs y=%y";
         let error = broken(graph("paper", body), 1, |n| {
-            n.op = Op::literal(&[0.5; 64]);
-            n.types[0] = Type::f32(&[64]);
+            n.body_mut().op = Op::literal(&[0.5; 64]);
+            n.body_mut().types[0] = Type::f32(&[64]);
         });
         assert_eq!(error.to_string(), "literal: literal: 64 elements for f32[64]; literals have fewer than 64");
         let error = broken(relu(), 1, |n| {
-            n.op = Op::Reshape { shape: crate::Shape(vec![crate::Dim::Batch(4), crate::Dim::Batch(8)]) }
+            n.body_mut().op = Op::Reshape { shape: crate::Shape(vec![crate::Dim::Batch(4), crate::Dim::Batch(8)]) }
         });
         assert!(error.to_string().contains("keeps one batch dimension"), "{error}");
     }
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn paths_are_unique_and_not_empty() {
         for path in ["", "y"] {
-            let error = broken(relu(), 2, |n| n.path = path.into());
+            let error = broken(relu(), 2, |n| n.body_mut().path = path.into());
             assert_eq!(error, ValidError::Path { path: path.into(), node: 2 });
         }
     }
@@ -353,7 +353,7 @@ mod tests {
     fn constants_are_one_node_each() {
         let body = "%a: f32[B,2,4,4] = mul(%x, weight\"w\":f32[2,1,1])\n\
             %y: f32[B,2,4,4] = mul(%a, weight\"v\":f32[2,1,1])\noutputs y=%y";
-        let error = broken(graph("paper", body), 3, |n| n.op = Op::Weight { key: "w".into() });
+        let error = broken(graph("paper", body), 3, |n| n.body_mut().op = Op::Weight { key: "w".into() });
         assert_eq!(error, ValidError::Twice { path: "v".into(), first: "w".into() });
         let body = body.replace("\"v\":f32[2,1,1]", "\"w\":f32[1]");
         assert_eq!(said("paper", &body, None), "weight w has the types f32[2,1,1] and f32[1]");

@@ -22,7 +22,6 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
 /// Leave the factor `left`, which may depend on the width of a head's queries, in the attention.
 pub(crate) fn towards(graph: &Graph, left: impl Fn(usize) -> f64) -> Rewritten {
     let uses = graph.uses();
-    let used_once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     // Projections that some attention asks to be scaled: old node → (factor, rows).
@@ -37,8 +36,8 @@ pub(crate) fn towards(graph: &Graph, left: impl Fn(usize) -> f64) -> Rewritten {
             continue;
         }
         // Shared by queries and keys: one reader is this attention, the other its keys or the pool that makes them.
-        let pooled = matches!(graph.op(k), Op::AvgPool { .. }) && graph.producer(k).inputs[0] == q && used_once(k);
-        let reads = uses[q.node.0 as usize][q.index as usize];
+        let pooled = matches!(graph.op(k), Op::AvgPool { .. }) && graph.producer(k).inputs[0] == q && uses.once(k);
+        let reads = uses.count(q);
         if reads == 2 && (k == q || pooled) {
             if Linear::of(graph, q.node).is_some() {
                 wanted.insert(q.node, (Real(scale.0.sqrt()), None));
@@ -58,7 +57,7 @@ pub(crate) fn towards(graph: &Graph, left: impl Fn(usize) -> f64) -> Rewritten {
                     Op::Conv { .. } => *axis == 1,
                     _ => *axis == last,
                 };
-                if !channels || !used_once(source) {
+                if !channels || !uses.once(source) {
                     continue;
                 }
                 (source, Some((start, sizes[q.index as usize])))

@@ -18,16 +18,8 @@ use vitc_ir::{Copier, Graph, NodeId, Op, Value, op::ReduceKind};
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
     let uses = graph.uses();
-    let used_once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
-    let mut readers: Vec<Vec<NodeId>> = vec![Vec::new(); graph.len()];
-    for (id, node) in graph.nodes() {
-        for v in &node.inputs {
-            readers[v.node.0 as usize].push(id);
-        }
-    }
-    let is_output = |v: Value| graph.outputs.iter().any(|o| o.value == v);
     // Every reader of the value takes a per-channel affine into its weights.
-    let absorbed = |v: Value| !is_output(v) && readers[v.node.0 as usize].iter().all(|&r| absorbs(graph, r, v));
+    let absorbed = |v: Value| !uses.is_result(v) && uses.readers(v).iter().all(|r| absorbs(graph, r.node, v));
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     for (id, node) in graph.nodes() {
@@ -35,7 +27,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
             Op::BatchNorm { eps } => {
                 let inputs = copy.inputs(id);
                 let producer = Linear::of(&copy.new, inputs[0].node);
-                if let Some(linear) = producer.filter(|_| used_once(node.inputs[0])) {
+                if let Some(linear) = producer.filter(|_| uses.once(node.inputs[0])) {
                     let parameters = [inputs[1], inputs[2], inputs[3], inputs[4]];
                     let (s, t) = batch_norm_affine(&mut copy.new, &node.path, *eps, parameters);
                     let path = copy.new.release_path(inputs[0].node);
@@ -46,7 +38,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
                     continue;
                 }
             }
-            Op::Reduce { kind: ReduceKind::Mean, axes, .. } if !axes.contains(&1) && used_once(node.inputs[0]) => {
+            Op::Reduce { kind: ReduceKind::Mean, axes, .. } if !axes.contains(&1) && uses.once(node.inputs[0]) => {
                 let norm = copy.new.producer(copy.get(node.inputs[0])).clone();
                 if matches!(norm.op, Op::BatchNorm { .. }) && absorbed(id.into()) {
                     let path = copy.new.release_path(copy.get(node.inputs[0]).node);
@@ -54,7 +46,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
                         copy.new.push(op, inputs, path).unwrap_or_else(|e| panic!("{e}")).into()
                     };
                     let mean = push(&mut copy, node.op.clone(), &norm.inputs[..1], &node.path);
-                    let mut inputs = norm.inputs.clone();
+                    let mut inputs = norm.inputs.to_vec();
                     inputs[0] = mean;
                     let y = push(&mut copy, norm.op.clone(), &inputs, &path);
                     copy.set(id.into(), y);

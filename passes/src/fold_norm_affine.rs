@@ -14,17 +14,11 @@ use vitc_ir::{Copier, Graph, NodeId, Op, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
-    let mut readers: HashMap<Value, Vec<NodeId>> = HashMap::new();
-    for (id, node) in graph.nodes() {
-        for &v in &node.inputs {
-            readers.entry(v).or_default().push(id);
-        }
-    }
+    let uses = graph.uses();
     let absorbs = |id: NodeId, v: Value| {
         Linear::of(graph, id)
             .is_some_and(|l| matches!(l.op, Op::Conv { .. }) && l.x == v && l.w != v && l.is_unpadded())
     };
-    let is_output = |v: Value| graph.outputs.iter().any(|o| o.value == v);
     let mut copy = Copier::new(graph, graph.stage);
     // Norms without their affine: old norm → scale and shift as vectors of the new graph.
     let mut bare: HashMap<Value, [Value; 2]> = HashMap::new();
@@ -34,8 +28,9 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
             && axes.len() > 1
             && axes[0] == 1
             && node.inputs.len() == 3
-            && !is_output(v)
-            && readers.get(&v).is_some_and(|r| r.iter().all(|&r| absorbs(r, v)))
+            && !uses.is_result(v)
+            && !uses.readers(v).is_empty()
+            && uses.readers(v).iter().all(|r| absorbs(r.node, v))
         {
             let inputs = copy.inputs(id);
             let shape = graph.shape(node.inputs[0]);

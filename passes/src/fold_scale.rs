@@ -14,7 +14,7 @@
 
 use crate::Rewritten;
 use crate::algebra::{Linear, as_vector, is_vector, repeated};
-use vitc_ir::{BinaryKind, Copier, Graph, Net, NodeId, Op, Value};
+use vitc_ir::{BinaryKind, Copier, Graph, Net, NodeId, Op, Uses, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
@@ -35,7 +35,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
                 let x = node.inputs[1 - at];
                 let (new_x, c) = (copy.get(x), copy.get(node.inputs[at]));
                 if let Some(linear) = Linear::of(&copy.new, new_x.node) {
-                    if uses[x.node.0 as usize][x.index as usize] == 1 {
+                    if uses.once(x) {
                         if let Some(y) = fold(&mut copy.new, linear, *kind, c, new_x) {
                             copy.set(id.into(), y);
                             count += 1;
@@ -113,15 +113,15 @@ fn inverse(graph: &mut Graph, path: &str, c: Value) -> Value {
 }
 
 /// `x·(c·M)` for a node `(c·x)·M`.
-fn scaled_matrix(graph: &Graph, copy: &mut Copier, id: NodeId, uses: &[Vec<usize>]) -> Option<Value> {
+fn scaled_matrix(graph: &Graph, copy: &mut Copier, id: NodeId, uses: &Uses) -> Option<Value> {
     let node = graph.node(id);
-    let &[product, matrix] = node.inputs.as_slice() else { return None };
+    let [product, matrix] = node.inputs[..] else { return None };
     let factors = graph.producer(product);
     if !matches!(node.op, Op::MatMul { .. })
         || factors.op != Op::Binary(BinaryKind::Mul)
         || !graph.is_constant(matrix)
         || graph.is_constant(product)
-        || uses[product.node.0 as usize][product.index as usize] != 1
+        || !uses.once(product)
     {
         return None;
     }

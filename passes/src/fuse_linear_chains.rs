@@ -25,8 +25,7 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
     let (mut count, mut more) = (0, 0i64);
     for (id, node) in graph.nodes() {
         let x = node.inputs.first().copied();
-        let once = |v: &Value| uses[v.node.0 as usize][v.index as usize] == 1;
-        if let Some(x) = x.filter(once)
+        if let Some(x) = x.filter(|&x| uses.once(x))
             && let Some(outer) = pointwise(graph, id)
             && let Some(inner) = Inner::of(&copy.new, copy.get(x))
         {

@@ -37,7 +37,7 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
     for (id, node) in graph.nodes() {
         let shape = (target.attention == AttentionForm::Fused).then(|| Geometry::of(graph, id)).flatten();
         let query = node.inputs.first().and_then(|&q| {
-            let once = uses[q.node.0 as usize][q.index as usize] == 1;
+            let once = uses.once(q);
             Linear::of(graph, q.node).filter(|l| once && matches!(l.op, Op::Conv { groups: 1, .. }))
         });
         let (Some(g), Some(query)) = (shape, query) else {

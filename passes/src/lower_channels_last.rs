@@ -20,7 +20,7 @@ use crate::algebra::Linear;
 use crate::price::Work;
 use crate::{LowerOptions, Rewritten};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use vitc_ir::{Copier, Dim, Graph, Net, NodeId, Op, Shape, Target, Value};
+use vitc_ir::{Copier, Dim, Graph, Net, NodeId, Op, Shape, Target, Uses, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
@@ -53,23 +53,13 @@ struct Stretches<'a> {
     channels: HashMap<Value, usize>,
     /// Nodes that may be said so.
     nodes: BTreeSet<NodeId>,
-    readers: HashMap<Value, Vec<NodeId>>,
+    uses: Uses,
 }
 
 impl<'a> Stretches<'a> {
     fn of(graph: &'a Graph, target: &'a Target, bytes: usize) -> Self {
-        let mut readers: HashMap<Value, Vec<NodeId>> = HashMap::new();
-        for (id, node) in graph.run_time_nodes() {
-            node.inputs.iter().for_each(|&x| readers.entry(x).or_default().push(id));
-        }
-        let mut all = Stretches {
-            graph,
-            target,
-            bytes,
-            channels: HashMap::new(),
-            nodes: BTreeSet::new(),
-            readers: HashMap::new(),
-        };
+        let mut all =
+            Stretches { graph, target, bytes, channels: HashMap::new(), nodes: BTreeSet::new(), uses: graph.uses() };
         let mut open: Vec<(NodeId, Value, usize)> = Vec::new();
         for (id, node) in graph.run_time_nodes() {
             if is_norm(graph, id) {
@@ -88,12 +78,11 @@ impl<'a> Stretches<'a> {
                 if is_view(graph.shape(value), k) {
                     continue;
                 }
-                let neighbours = readers.get(&value).into_iter().flatten().copied().chain([value.node]);
+                let neighbours = all.uses.readers(value).iter().map(|r| r.node).chain([value.node]);
                 let next = neighbours.filter(|n| !all.nodes.contains(n) && graph.node(*n).op != Op::Input);
                 open.extend(next.map(|n| (n, value, k)));
             }
         }
-        all.readers = readers;
         all
     }
 
@@ -135,10 +124,10 @@ impl<'a> Stretches<'a> {
             let (mut stretch, mut open) = (vec![first], vec![first]);
             while let Some(id) = open.pop() {
                 for value in self.values(id) {
-                    for next in self.readers.get(&value).into_iter().flatten().chain([&value.node]) {
-                        if left.remove(next) {
-                            stretch.push(*next);
-                            open.push(*next);
+                    for next in self.uses.readers(value).iter().map(|r| r.node).chain([value.node]) {
+                        if left.remove(&next) {
+                            stretch.push(next);
+                            open.push(next);
                         }
                     }
                 }
@@ -165,11 +154,9 @@ impl<'a> Stretches<'a> {
                 (0..2).for_each(|_| work += Work::movement(elements));
             }
             for value in self.values(id).filter(|v| seen.insert(*v)) {
-                let reads = |inside: bool| {
-                    self.readers.get(&value).is_some_and(|r| r.iter().any(|n| members.contains(n) == inside))
-                };
+                let reads = |inside: bool| self.uses.readers(value).iter().any(|r| members.contains(&r.node) == inside);
                 let made = members.contains(&value.node);
-                let result = self.graph.outputs.iter().any(|o| o.value == value);
+                let result = self.uses.is_result(value);
                 let moved = if made { reads(false) || result } else { reads(true) };
                 if moved && !is_view(self.graph.shape(value), self.channels[&value]) {
                     work += Work::movement(self.graph.shape(value).elements());
@@ -392,8 +379,9 @@ impl Emitter<'_> {
 
 /// A constant matrix transposed, without a transpose of a transpose.
 fn transposed(net: &mut Net, m: Value) -> Value {
-    match net.graph().producer(m).clone() {
-        vitc_ir::Node { op: Op::Transpose { perm }, inputs, .. } if perm[..] == [1, 0] => inputs[0],
+    let producer = net.graph().producer(m);
+    match &producer.op {
+        Op::Transpose { perm } if perm[..] == [1, 0] => producer.inputs[0],
         _ => net.transpose("transposed", m, &[1, 0]),
     }
 }

@@ -94,7 +94,7 @@ fn projections(graph: &Graph, target: &Target) -> HashSet<NodeId> {
     }
     let uses = graph.uses();
     let transforms = graph.run_time_nodes().filter(|(_, n)| matches!(n.op, Op::Rfft2 { .. } | Op::Dct2));
-    let read = transforms.map(|(_, n)| n.inputs[0]).filter(|v| uses[v.node.0 as usize] == [1]);
+    let read = transforms.map(|(_, n)| n.inputs[0]).filter(|v| uses.once(*v));
     let pointwise = |v: &Value| {
         Linear::of(graph, v.node).is_some_and(|l| {
             l.op == Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }

@@ -31,7 +31,7 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         let entered = !graph.is_constant(id.into()) && region.visit(id);
         region.count += usize::from(entered);
         if !entered {
-            for &x in &node.inputs {
+            for &x in node.inputs.iter() {
                 region.plain(x);
             }
             region.copy.node(id);

@@ -30,7 +30,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
         if node.op == Op::Binary(BinaryKind::Add) && !graph.is_constant(id.into()) {
             let terms = [0, 1].map(|i| {
                 let old = node.inputs[i];
-                (copy.get(old), uses[old.node.0 as usize][old.index as usize] == 1)
+                (copy.get(old), uses.once(old))
             });
             if let Some(y) = sums.merged(&mut copy.new, Place::New(&node.path), terms) {
                 copy.set(id.into(), y);

@@ -24,12 +24,11 @@ struct Summand {
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
     let uses = graph.uses();
-    let once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
     let mut moved: HashMap<NodeId, Summand> = HashMap::new();
     let mut gone: HashMap<NodeId, Value> = HashMap::new();
     for (id, node) in graph.run_time_nodes() {
         let Some((x, c)) = constant_sum(graph, id) else { continue };
-        if !once(x) {
+        if !uses.once(x) {
             continue;
         }
         let (sum, before, after) = match graph.op(x) {
@@ -41,11 +40,11 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
         };
         // A row of c per token, or one for all where there is nothing to pad.
         let rows = graph.shape(c).rank() == node.types[0].shape.rank() && graph.shape(c).0[0] == graph.shape(x).0[0];
-        if !(once(sum) && (rows || before + after == 0)) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
+        if !(uses.once(sum) && (rows || before + after == 0)) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
             continue;
         }
         let inner = graph.producer(sum).inputs.iter().map(|v| v.node);
-        let Some(inner) = inner.filter(|&i| constant_sum(graph, i).is_some()).find(|&i| once(i.into())) else {
+        let Some(inner) = inner.filter(|&i| constant_sum(graph, i).is_some()).find(|&i| uses.once(i.into())) else {
             continue;
         };
         if graph.shape(inner.into()) != graph.shape(sum) || moved.contains_key(&inner) {

@@ -25,7 +25,7 @@ pub(crate) fn run(graph: &Graph) -> Rewritten {
             continue;
         };
         let x = node.inputs[0];
-        let linear = Linear::of(graph, x.node).filter(|_| uses[x.node.0 as usize][0] == 1 && pad == [0; 4]);
+        let linear = Linear::of(graph, x.node).filter(|_| uses.once(x) && pad == [0; 4]);
         let merged = linear.and_then(|l| {
             let outputs = l.outputs(graph);
             let Op::Conv { stride: [1, 1], pad, groups } = l.op else { return None };

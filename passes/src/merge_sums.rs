@@ -20,7 +20,6 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         return Rewritten { graph: graph.clone(), count: 0, notes: Vec::new() };
     }
     let uses = graph.uses();
-    let once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
     let mut normalised: HashSet<Value> = HashSet::new();
     for (_, node) in graph.run_time_nodes() {
         if let Op::LayerNorm { axes, .. } = &node.op
@@ -32,7 +31,7 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
     let plain = |id: NodeId| {
         let node = graph.node(id);
         let operand = |&v: &Value| {
-            let rides = matches!(graph.op(v), Op::Conv { .. }) && once(v);
+            let rides = matches!(graph.op(v), Op::Conv { .. }) && uses.once(v);
             !graph.is_constant(v) && graph.ty(v) == &node.types[0] && !rides
         };
         node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(operand) && !normalised.contains(&id.into())
@@ -41,7 +40,7 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
     let mut operands: HashMap<NodeId, Vec<Value>> = HashMap::new();
     for (id, node) in graph.run_time_nodes().filter(|(id, _)| plain(*id)) {
         let parts = node.inputs.iter().flat_map(|&v| match operands.get(&v.node) {
-            Some(inner) if once(v) => inner.clone(),
+            Some(inner) if uses.once(v) => inner.clone(),
             _ => vec![v],
         });
         let parts: Vec<Value> = parts.collect();

@@ -17,18 +17,15 @@ use crate::Rewritten;
 use crate::algebra::Linear;
 use std::collections::{BTreeSet, HashMap};
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, NodeId, Op, Shape, Target, Value};
+use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, NodeId, Op, Shape, Target, Use, Uses, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
-    let mut readers: Vec<Vec<NodeId>> = vec![Vec::new(); graph.len()];
-    for (id, node) in graph.run_time_nodes() {
-        node.inputs.iter().for_each(|v| readers[v.node.0 as usize].push(id));
-    }
+    let uses = graph.uses();
     let mut bundles = Vec::new();
     for (id, node) in graph.run_time_nodes() {
         if matches!(node.op, Op::Split { axis: 1, .. }) {
-            let seed = Towers { graph, readers: &readers, target }.grow(id);
+            let seed = Towers { graph, uses: &uses, target }.grow(id);
             bundles.extend(seed);
         }
     }
@@ -46,7 +43,7 @@ struct Bundle {
 
 struct Towers<'a> {
     graph: &'a Graph,
-    readers: &'a [Vec<NodeId>],
+    uses: &'a Uses,
     target: &'a Target,
 }
 
@@ -62,7 +59,7 @@ impl Towers<'_> {
             grown = false;
             for at in 0..bundles.len() {
                 let first = bundles[at].members[0];
-                for &reader in self.readers(first) {
+                for reader in self.uses.readers(first).iter().map(|r| r.node) {
                     if merged.contains(&reader) {
                         continue;
                     }
@@ -74,18 +71,14 @@ impl Towers<'_> {
                 }
             }
         }
-        let is_output = |v: &Value| self.graph.outputs.iter().any(|o| o.value == *v);
         let read_apart = |b: &&Bundle| {
-            b.members.iter().any(|v| is_output(v) || self.readers(*v).iter().any(|r| !merged.contains(r)))
+            let apart =
+                |v: Value| self.uses.is_result(v) || self.uses.readers(v).iter().any(|r| !merged.contains(&r.node));
+            b.members.iter().any(|&v| apart(v))
         };
         let splits = bundles.iter().filter(read_apart).count();
         let saved = (bundles.len() - 1) * (n - 1);
         if saved > splits { bundles } else { Vec::new() }
-    }
-
-    /// Readers of one value.
-    fn readers(&self, value: Value) -> &[NodeId] {
-        &self.readers[value.node.0 as usize]
     }
 
     /// The longest run of neighbouring parts of one size, at least two, that equal depthwise convolutions read.
@@ -93,12 +86,12 @@ impl Towers<'_> {
         let node = self.graph.node(split);
         let depthwise = |index: usize| {
             let value = Value { node: split, index: index as u32 };
-            let reader = self.readers(value).iter().find(|&&r| {
+            let reader = self.uses.readers(value).iter().find(|r| {
                 let channels = self.graph.shape(value).0.get(1).and_then(|d| d.fixed());
-                let is = matches!(self.graph.node(r).op, Op::Conv { groups, .. } if Some(groups) == channels);
-                is && self.graph.node(r).inputs[0] == value && Linear::of(self.graph, r).is_some()
+                let is = matches!(self.graph.node(r.node).op, Op::Conv { groups, .. } if Some(groups) == channels);
+                is && r.slot == 0 && Linear::of(self.graph, r.node).is_some()
             })?;
-            let reader = self.graph.node(*reader);
+            let reader = self.graph.node(reader.node);
             Some((reader.op.clone(), self.graph.shape(reader.inputs[1]).clone(), node.types[index].clone()))
         };
         let keys: Vec<_> = (0..node.types.len()).map(depthwise).collect();
@@ -133,8 +126,8 @@ impl Towers<'_> {
         let members: Vec<Value> = (0..n)
             .map(|i| {
                 let wanted: Vec<Value> = operands.iter().map(|&b| bundles[b].members[i]).collect();
-                let alike = |&&r: &&NodeId| {
-                    let other = self.graph.node(r);
+                let alike = |r: &&Use| {
+                    let other = self.graph.node(r.node);
                     let constants = |n: &vitc_ir::Node| -> Vec<Shape> {
                         let all = n.inputs.iter().filter(|v| self.graph.is_constant(**v));
                         all.map(|&v| self.graph.shape(v).clone()).collect()
@@ -142,7 +135,7 @@ impl Towers<'_> {
                     let reads = other.inputs.iter().copied().filter(|&v| !self.graph.is_constant(v));
                     other.op == node.op && constants(other) == constants(node) && reads.eq(wanted.iter().copied())
                 };
-                self.readers(wanted[0]).iter().find(alike).map(|&r| Value::from(r))
+                self.uses.readers(wanted[0]).iter().find(alike).map(|r| r.node.into())
             })
             .collect::<Option<_>>()?;
         let distinct: BTreeSet<&Value> = members.iter().collect();

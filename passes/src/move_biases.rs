@@ -17,7 +17,7 @@ use crate::Rewritten;
 use crate::algebra::Linear;
 use std::collections::HashMap;
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Type, Value};
+use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Type, Use, Uses, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph) -> Rewritten {
@@ -95,24 +95,17 @@ struct Part {
 /// Who reads what.
 struct Flow<'a> {
     graph: &'a Graph,
-    readers: HashMap<Value, Vec<(NodeId, usize)>>,
+    uses: Uses,
 }
 
 impl<'a> Flow<'a> {
     fn new(graph: &'a Graph) -> Self {
-        let mut readers: HashMap<Value, Vec<(NodeId, usize)>> = HashMap::new();
-        for (id, node) in graph.run_time_nodes() {
-            for (slot, &v) in node.inputs.iter().enumerate() {
-                readers.entry(v).or_default().push((id, slot));
-            }
-        }
-        // A result that the model returns keeps its bias.
-        graph.outputs.iter().for_each(|o| drop(readers.remove(&o.value)));
-        Flow { graph, readers }
+        Flow { graph, uses: graph.uses() }
     }
 
-    fn readers(&self, value: Value) -> &[(NodeId, usize)] {
-        self.readers.get(&value).map_or(&[], Vec::as_slice)
+    /// The readers of a value; none of a result that the model returns, which keeps its bias.
+    fn readers(&self, value: Value) -> &[Use] {
+        if self.uses.is_result(value) { &[] } else { self.uses.readers(value) }
     }
 
     /// The output channels of a linear node by fate: those of a split that alone reads it one by one.
@@ -120,14 +113,14 @@ impl<'a> Flow<'a> {
         let value = Value::from(id);
         let linear = Linear::of(self.graph, id).expect("a linear node");
         let axis = linear.channel_axis(self.graph);
-        if let [(split, 0)] = self.readers(value)
-            && let Op::Split { axis: cut, sizes } = &self.graph.node(*split).op
+        if let &[Use { node: split, slot: 0 }] = self.readers(value)
+            && let Op::Split { axis: cut, sizes } = &self.graph.node(split).op
             && *cut == axis
         {
             let mut start = 0;
             let parts = sizes.iter().zip(0..).map(|(&size, index)| {
                 let moved = linear.b.is_some_and(|b| is_zero(self.graph, b, start));
-                let fate = if moved { Fate::Stays } else { self.fate(Value { node: *split, index }, axis) };
+                let fate = if moved { Fate::Stays } else { self.fate(Value { node: split, index }, axis) };
                 start += size;
                 Part { start: start - size, size, fate }
             });
@@ -140,7 +133,7 @@ impl<'a> Flow<'a> {
     fn fate(&self, value: Value, axis: usize) -> Fate {
         let readers = self.readers(value);
         let mut takers = Vec::new();
-        for &(reader, slot) in readers {
+        for &Use { node: reader, slot } in readers {
             match self.step(reader, slot, axis) {
                 Fate::Stays => return Fate::Stays,
                 Fate::Moves(nodes) => takers.extend(nodes),

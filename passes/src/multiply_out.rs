@@ -23,7 +23,7 @@ use crate::algebra::Linear;
 use crate::price::Work;
 use crate::{LowerOptions, Rewritten};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, NodeId, Op, Real, Shape, Target, Type, Value};
+use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, NodeId, Op, Real, Shape, Target, Type, Use, Uses, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
@@ -55,7 +55,7 @@ enum Form {
 /// The linear values of a graph.
 struct Expressions<'a> {
     graph: &'a Graph,
-    readers: Vec<Vec<NodeId>>,
+    uses: Uses,
     forms: Vec<Option<Form>>,
 }
 
@@ -64,13 +64,11 @@ type Terms = BTreeMap<Value, bool>;
 
 impl<'a> Expressions<'a> {
     fn new(graph: &'a Graph) -> Self {
-        let mut readers = vec![Vec::new(); graph.len()];
         let mut forms = vec![None; graph.len()];
-        for (id, node) in graph.run_time_nodes() {
-            node.inputs.iter().for_each(|v| readers[v.node.0 as usize].push(id));
+        for (id, _) in graph.run_time_nodes() {
             forms[id.0 as usize] = form(graph, id);
         }
-        Expressions { graph, readers, forms }
+        Expressions { graph, uses: graph.uses(), forms }
     }
 
     fn form(&self, id: NodeId) -> Option<Form> {
@@ -87,25 +85,22 @@ impl<'a> Expressions<'a> {
     /// are products.
     fn pooled(&self, operand: Value) -> Option<Value> {
         let pool = self.graph.producer(operand);
-        let products = self.readers[operand.node.0 as usize].iter().all(|&r| self.form(r) == Some(Form::Product));
-        (matches!(pool.op, Op::AvgPool { .. }) && products && !self.is_output(operand)).then(|| pool.inputs[0])
-    }
-
-    fn is_output(&self, value: Value) -> bool {
-        self.graph.outputs.iter().any(|o| o.value == value)
+        let products = self.uses.readers(operand).iter().all(|r| self.form(r.node) == Some(Form::Product));
+        (matches!(pool.op, Op::AvgPool { .. }) && products && !self.uses.is_result(operand)).then(|| pool.inputs[0])
     }
 
     /// Whether every reader can do with the value's expression instead.
     fn can_be_eliminated(&self, value: Value) -> bool {
         let id = value.node;
-        let readers = &self.readers[id.0 as usize];
-        let takes = |&r: &NodeId| {
-            self.form(r).is_some() || (self.pooled(r.into()) == Some(value) && !self.readers[r.0 as usize].is_empty())
+        let readers = self.uses.readers(value);
+        let takes = |r: &Use| {
+            let pool = Value::from(r.node);
+            self.form(r.node).is_some() || (self.pooled(pool) == Some(value) && !self.uses.readers(pool).is_empty())
         };
         matches!(self.form(id), Some(Form::Product | Form::Sum | Form::Concat))
             && !readers.is_empty()
             && readers.iter().all(takes)
-            && !self.is_output(value)
+            && !self.uses.is_result(value)
     }
 
     /// Nodes that are linked by linear operands, in order; only regions of more than one.
@@ -289,7 +284,7 @@ impl Search<'_> {
     /// Whether the value is a convolution that only one node reads, so that a sum with it is part of its kernel.
     fn rides(&self, value: Value) -> bool {
         let conv = matches!(self.expressions.graph.op(value), Op::Conv { .. });
-        conv && self.expressions.readers[value.node.0 as usize].len() == 1
+        conv && self.expressions.uses.readers(value).len() == 1
     }
 }
 

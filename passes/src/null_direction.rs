@@ -17,10 +17,11 @@
 //! option is for.
 
 use crate::{LowerOptions, Rewritten};
-use std::collections::HashMap;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{BinaryKind, Copier, DType, Generator, Graph, Net, Node, NodeId, Op, Real, Shape, Target, Type, Value};
+use vitc_ir::{
+    BinaryKind, Copier, DType, Generator, Graph, Net, Node, NodeId, Op, Real, Shape, Target, Type, Use, Uses, Value,
+};
 
 /// t: a power of two, so that `b'/t` is exact.
 const SHIFT: f64 = 1.0 / 16.0;
@@ -30,23 +31,18 @@ const ROW_SHIFT: &str = ".row_shift";
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
-    let mut readers: HashMap<Value, Vec<NodeId>> = HashMap::new();
-    for (id, node) in graph.run_time_nodes() {
-        for &x in &node.inputs {
-            readers.entry(x).or_default().push(id);
-        }
-    }
+    let uses = graph.uses();
     let wanted = |id: NodeId| {
         let Op::LayerNorm { axes, .. } = &graph.node(id).op else { return false };
         let rank = graph.shape(id.into()).rank();
-        let read = readers.get(&id.into()).map(Vec::as_slice).unwrap_or_default();
+        let readers = uses.readers(id.into());
         options.null_direction
             && rank > target.linear_rank
             && axes[..] == [rank - 1]
             && graph.node(id).inputs.len() == 3
-            && graph.outputs.iter().all(|o| o.value != id.into())
-            && !read.is_empty()
-            && read.iter().all(|&r| takes_shift(graph, id, r) && worthwhile(graph, r, &readers, target, options))
+            && !uses.is_result(id.into())
+            && !readers.is_empty()
+            && readers.iter().all(|r| takes_shift(graph, *r) && worthwhile(graph, r.node, &uses, target, options))
     };
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
@@ -96,31 +92,24 @@ pub fn row_shifts(graph: &Graph) -> Vec<RowShift> {
 }
 
 /// Whether `reader` is a linear layer with constant weights on the norm's result.
-fn takes_shift(graph: &Graph, norm: NodeId, reader: NodeId) -> bool {
-    let node = graph.node(reader);
-    node.op == Op::Linear && node.inputs[0] == norm.into() && node.inputs[1..].iter().all(|&v| graph.is_constant(v))
+fn takes_shift(graph: &Graph, reader: Use) -> bool {
+    let node = graph.node(reader.node);
+    node.op == Op::Linear && reader.slot == 0 && node.inputs[1..].iter().all(|&v| graph.is_constant(v))
 }
 
 /// Where the bias would be an operator of its own. A sum that TensorRT computes in the product's kernel is left,
 /// because it rounds better.
-fn worthwhile(
-    graph: &Graph,
-    linear: NodeId,
-    readers: &HashMap<Value, Vec<NodeId>>,
-    target: &Target,
-    options: &LowerOptions,
-) -> bool {
+fn worthwhile(graph: &Graph, linear: NodeId, uses: &Uses, target: &Target, options: &LowerOptions) -> bool {
     if target.attention != AttentionForm::Fused {
         return options.precision == DType::F32;
     }
-    let attends = |value: Value| {
-        readers.get(&value).is_some_and(|r| r.iter().any(|&id| matches!(graph.node(id).op, Op::Attention { .. })))
-    };
-    let parts = |&id: &NodeId| match &graph.node(id).op {
-        Op::Split { sizes, .. } => (0..sizes.len() as u32).any(|index| attends(Value { node: id, index })),
+    let attends =
+        |value: Value| uses.readers(value).iter().any(|r| matches!(graph.node(r.node).op, Op::Attention { .. }));
+    let parts = |&Use { node, .. }: &Use| match &graph.node(node).op {
+        Op::Split { sizes, .. } => (0..sizes.len() as u32).any(|index| attends(Value { node, index })),
         _ => false,
     };
-    attends(linear.into()) || readers.get(&linear.into()).is_some_and(|r| r.iter().any(parts))
+    attends(linear.into()) || uses.readers(linear.into()).iter().any(parts)
 }
 
 fn shifted_linear(copy: &mut Copier, id: NodeId, norm: NodeId) -> Value {

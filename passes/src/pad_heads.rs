@@ -35,7 +35,6 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         return Rewritten { graph: graph.clone(), count: 0, notes: Vec::new() };
     }
     let uses = graph.uses();
-    let once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
     let mut padded: HashMap<NodeId, Padding> = HashMap::new();
     let mut splits: HashMap<NodeId, usize> = HashMap::new();
     let mut notes = Vec::new();
@@ -47,12 +46,14 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         }
         let q = node.inputs[0];
         let split = matches!(graph.op(q), Op::Split { axis: 2, sizes } if sizes[..] == [heads * d; 3])
-            && (0..3)
-                .all(|i| node.inputs[i as usize] == Value { node: q.node, index: i } && once(node.inputs[i as usize]));
+            && (0..3).all(|i| {
+                node.inputs[i as usize] == Value { node: q.node, index: i } && uses.once(node.inputs[i as usize])
+            });
         let source = graph.producer(q).inputs.first().copied();
-        let source = source.filter(|&s| split && once(s) && Linear::of(graph, s.node).is_some());
+        let source = source.filter(|&s| split && uses.once(s) && Linear::of(graph, s.node).is_some());
         let reader = graph.run_time_nodes().find(|(_, n)| n.inputs.first() == Some(&id.into()));
-        let reader = reader.filter(|(r, n)| n.op == Op::Linear && once(id.into()) && Linear::of(graph, *r).is_some());
+        let reader =
+            reader.filter(|(r, n)| n.op == Op::Linear && uses.once(id.into()) && Linear::of(graph, *r).is_some());
         let (Some(source), Some((reader, _))) = (source, reader) else {
             notes.push(format!("{} keeps heads of width {d}, which do not fuse", node.path));
             continue;

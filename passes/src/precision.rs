@@ -79,17 +79,12 @@ pub fn island_reason(node: &Node) -> &'static str {
 
 /// Which nodes run in f32, by index.
 fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
-    let mut readers: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
-    for (id, node) in graph.run_time_nodes() {
-        for v in &node.inputs {
-            readers.entry(v.node).or_default().push(id);
-        }
-    }
+    let uses = graph.uses();
     let is_mean = |node: &Node| matches!(node.op, Op::Reduce { kind: ReduceKind::Mean, .. });
     let is_square = |id: NodeId, node: &Node| {
         node.op == Op::Binary(BinaryKind::Mul)
             && node.inputs[0] == node.inputs[1]
-            && readers.get(&id).is_some_and(|r| r.iter().all(|&r| is_mean(graph.node(r))))
+            && uses.readers(id.into()).iter().all(|r| is_mean(graph.node(r.node)))
     };
     let squares = graph.run_time_nodes().filter(|(id, node)| target.moments_f32 && is_square(*id, node));
     // Squares and what they are squares of.

@@ -19,16 +19,15 @@ use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Target, Type, Val
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
     let uses = graph.uses();
-    let once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     for (id, node) in graph.nodes() {
         let deep = match node.op {
-            Op::Concat { axis: 1 } => node.inputs.iter().position(|&v| once(v) && keeps_its_map(graph, v.node)),
+            Op::Concat { axis: 1 } => node.inputs.iter().position(|&v| uses.once(v) && keeps_its_map(graph, v.node)),
             _ => None,
         };
         let inner = deep.map(|at| graph.node(node.inputs[at].node).inputs[0]);
-        let pays = inner.filter(|&x| once(x) && matches!(graph.op(x), Op::Concat { axis: 1 })).is_some_and(|x| {
+        let pays = inner.filter(|&x| uses.once(x) && matches!(graph.op(x), Op::Concat { axis: 1 })).is_some_and(|x| {
             let (all, own) = (graph.shape(id.into()), graph.shape(x));
             let kernel = graph.shape(graph.node(node.inputs[deep.unwrap_or(0)].node).inputs[1]);
             let taps = kernel.dim(2) * kernel.dim(3);

@@ -118,7 +118,7 @@ pub(super) fn piece_of_graph(graph: &Graph, piece: &Piece) -> Graph {
     let mut stack: Vec<Value> = results.iter().map(|o| o.value).collect();
     while let Some(v) = stack.pop() {
         if wanted.insert(v.node.0) && Some(v) != start {
-            stack.extend(&graph.producer(v).inputs);
+            stack.extend(graph.producer(v).inputs.iter());
         }
     }
     for (id, node) in graph.nodes().filter(|(id, _)| wanted.contains(&id.0)) {

@@ -233,7 +233,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Concat { .. } if node.inputs.len() == 1 => on_x("identity"),
         Op::Concat { axis } => {
             let mut concat = Mil::of("concat");
-            concat.inputs.push(("values", Operand::Values(node.inputs.clone())));
+            concat.inputs.push(("values", Operand::Values(node.inputs.to_vec())));
             concat.param("axis", Param::Int(int(*axis)?)).param("interleave", Param::Bool(false))
         }
         Op::Split { sizes, .. } if sizes.len() == 1 => on_x("identity"),
@@ -284,7 +284,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
                 return Err(format!("scaled_dot_product_attention has the factor {fixed}, found {scale}"));
             }
             let mut attention = Mil::of("scaled_dot_product_attention").since(18, "the operator for attention");
-            for (name, &value) in ["query", "key", "value"].into_iter().zip(&node.inputs) {
+            for (name, &value) in ["query", "key", "value"].into_iter().zip(node.inputs.iter()) {
                 attention = attention.value(name, value);
             }
             if *bias { attention.value("attn_mask", node.inputs[3]) } else { attention }

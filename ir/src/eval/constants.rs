@@ -166,7 +166,7 @@ impl<'a> Plan<'a> {
             }
             Content::Kernel(id) => {
                 let node = self.graph.node(id);
-                let operands = cell.operands.iter().zip(&node.inputs);
+                let operands = cell.operands.iter().zip(node.inputs.iter());
                 let inputs = operands.map(|(root, &v)| self.tensor(root, &dims(v))).collect::<Result<Vec<_>, _>>()?;
                 let outputs: Vec<Vec<usize>> =
                     (0..node.types.len() as u32).map(|index| dims(Value { node: id, index })).collect();
@@ -353,7 +353,7 @@ fn count_readers(graph: &Graph, values: &[Value]) -> HashMap<Value, usize> {
         }
         let passes_on =
             matches!(node.op, Op::Reshape { .. } | Op::Transpose { .. } | Op::Expand { .. } | Op::Cast { .. });
-        for &input in &node.inputs {
+        for &input in node.inputs.iter() {
             *readers.entry(input).or_default() += if passes_on { total } else { 1 };
         }
     }
