@@ -1,7 +1,7 @@
 //! How constant values are computed: fused where they are elementwise, once where they are shared.
 //!
-//! A plan is made of cells and roots. A *root* is a wanted value, a program over cells. A *cell* is something that is
-//! needed whole: a weight, the result of a product or reduction, an operand that broadcasting repeats, or a value
+//! A plan is made of cells and roots. A *root* is a wanted value: programs over cells whose results follow each other,
+//! one for each operand of a concatenation and a single one for anything else. A *cell* is something that is needed whole: a weight, the result of a product or reduction, an operand that broadcasting repeats, or a value
 //! with several readers. A cell is computed by whoever needs it first and dropped after its last reader. Cells above
 //! [`WIDE_LIMIT`] keep f32, and elementwise values above it are computed again by each reader, in blocks, instead of
 //! being kept.
@@ -39,14 +39,28 @@ enum Content {
     Fused(Value),
 }
 
-/// A program and the cells that it reads: cell and which of its values.
+/// How a value is computed.
 #[derive(Debug)]
 pub(super) struct Root {
+    /// What follows each other in the value's row-major order.
+    pub(super) parts: Vec<Part>,
+    /// Bytes that the computation may hold besides its result.
+    pub(super) working_bytes: usize,
+}
+
+/// A program and the cells that it reads: cell and which of its values.
+#[derive(Debug)]
+pub(super) struct Part {
     /// The program.
     pub(super) program: Program,
     sources: Vec<(usize, usize)>,
-    /// Bytes that the computation may hold besides its result.
-    pub(super) working_bytes: usize,
+}
+
+impl Root {
+    /// Number of elements.
+    pub(super) fn elements(&self) -> usize {
+        self.parts.iter().map(|p| p.program.elements()).sum()
+    }
 }
 
 /// The values of a cell.
@@ -72,28 +86,28 @@ pub(super) struct Plan<'a> {
     readers: HashMap<Value, usize>,
 }
 
-/// The cells of a root while it is computed; dropping it tells them.
+/// The cells of a program while it is computed; dropping it tells them.
 pub(super) struct Opened<'p, 'a> {
     plan: &'p Plan<'a>,
-    root: &'p Root,
+    part: &'p Part,
     cells: Vec<Held<'a>>,
 }
 
 impl<'a> Opened<'_, 'a> {
     /// The program's sources.
     pub(super) fn sources(&self) -> Vec<&Source<'a>> {
-        self.cells.iter().zip(&self.root.sources).map(|(held, (_, index))| &held[*index]).collect()
+        self.cells.iter().zip(&self.part.sources).map(|(held, (_, index))| &held[*index]).collect()
     }
 
     /// The cell of source `source`, and which of its values.
     pub(super) fn cell(&self, source: usize) -> (Held<'a>, usize) {
-        (Arc::clone(&self.cells[source]), self.root.sources[source].1)
+        (Arc::clone(&self.cells[source]), self.part.sources[source].1)
     }
 }
 
 impl Drop for Opened<'_, '_> {
     fn drop(&mut self) {
-        for &(cell, _) in &self.root.sources {
+        for &(cell, _) in &self.part.sources {
             let cell = &self.plan.cells[cell];
             if cell.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
                 *cell.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -113,20 +127,30 @@ impl<'a> Plan<'a> {
 
     /// The whole value of a root, of sizes `dims`.
     pub(super) fn tensor(&self, root: &Root, dims: &[usize]) -> Result<Tensor, EvalError> {
-        let opened = self.open(root)?;
-        if let Some((source, 0)) = root.program.as_run()
-            && let Source::F64(data) = opened.sources()[source]
-            && data.len() == root.program.elements()
-        {
-            return Ok(Tensor { dims: dims.to_vec(), data: Arc::clone(data) });
-        }
-        Ok(Tensor::new(dims, root.program.evaluate(&opened.sources())))
+        Ok(Tensor { dims: dims.to_vec(), data: self.evaluate(root)? })
     }
 
-    /// Compute the cells of a root.
-    pub(super) fn open<'p>(&'p self, root: &'p Root) -> Result<Opened<'p, 'a>, EvalError> {
-        let cells = root.sources.iter().map(|&(cell, _)| self.get(cell)).collect::<Result<_, _>>()?;
-        Ok(Opened { plan: self, root, cells })
+    /// The elements of a root, shared where a cell holds them as they are wanted.
+    fn evaluate(&self, root: &Root) -> Result<Arc<Vec<f64>>, EvalError> {
+        let mut elements = Vec::with_capacity(root.elements());
+        for part in &root.parts {
+            let opened = self.open(part)?;
+            let sources = opened.sources();
+            if let Some((source, 0)) = part.program.as_run()
+                && let Source::F64(data) = sources[source]
+                && data.len() == root.elements()
+            {
+                return Ok(Arc::clone(data));
+            }
+            part.program.evaluate(&sources, &mut elements);
+        }
+        Ok(Arc::new(elements))
+    }
+
+    /// Compute the cells of a program.
+    pub(super) fn open<'p>(&'p self, part: &'p Part) -> Result<Opened<'p, 'a>, EvalError> {
+        let cells = part.sources.iter().map(|&(cell, _)| self.get(cell)).collect::<Result<_, _>>()?;
+        Ok(Opened { plan: self, part, cells })
     }
 
     fn get(&self, cell: usize) -> Result<Held<'a>, EvalError> {
@@ -176,14 +200,16 @@ impl<'a> Plan<'a> {
             }
             Content::Fused(_) => {
                 let root = &cell.operands[0];
-                let opened = self.open(root)?;
-                let sources = opened.sources();
-                if root.program.elements() * 8 <= self.limit {
-                    return Ok(vec![Source::F64(Arc::new(root.program.evaluate(&sources)))]);
+                if root.elements() * 8 <= self.limit {
+                    return Ok(vec![Source::F64(self.evaluate(root)?)]);
                 }
-                let mut narrow = Vec::with_capacity(root.program.elements());
-                for piece in root.program.pieces(usize::MAX) {
-                    root.program.each(&sources, &piece, |block| narrow.extend(block.iter().map(|&x| x as f32)));
+                let mut narrow = Vec::with_capacity(root.elements());
+                for part in &root.parts {
+                    let opened = self.open(part)?;
+                    for piece in part.program.pieces(usize::MAX) {
+                        let narrow = &mut narrow;
+                        part.program.each(&opened.sources(), &piece, |block| narrow.extend(block.iter().map(|&x| x as f32)));
+                    }
                 }
                 Ok(vec![Source::F32(narrow)])
             }
@@ -200,7 +226,7 @@ impl<'a> Plan<'a> {
 
     // ---- planning ----
 
-    /// The program of a wanted value.
+    /// How a wanted value is computed.
     fn root(&mut self, value: Value) -> Root {
         if self.shared(value) {
             let space = fixed(self.graph, value);
@@ -210,9 +236,17 @@ impl<'a> Plan<'a> {
         self.expand(value)
     }
 
-    /// The program of a value, whose own operator is part of the program if it can be.
+    /// How a value is computed whose own operator is part of its program if it can be.
     fn expand(&mut self, value: Value) -> Root {
         let mut space = fixed(self.graph, value);
+        if let &Op::Concat { axis } = self.graph.op(value)
+            && space[..axis].iter().all(|&n| n == 1)
+        {
+            let graph = self.graph;
+            let roots: Vec<Root> = graph.producer(value).inputs.iter().map(|&v| self.root(v)).collect();
+            let working_bytes = roots.iter().map(|r| r.working_bytes).max().unwrap_or(0);
+            return Root { parts: roots.into_iter().flat_map(|r| r.parts).collect(), working_bytes };
+        }
         // Where an operand of an operand is not affine, the operator alone is the program, over whole operands.
         let mut alone = false;
         loop {
@@ -242,7 +276,7 @@ impl<'a> Plan<'a> {
             *self.cells[*cell].readers.get_mut() += 1;
             working_bytes += self.cells[*cell].bytes;
         }
-        Root { program, sources, working_bytes }
+        Root { parts: vec![Part { program, sources }], working_bytes }
     }
 
     fn cell(&mut self, content: Content) -> usize {

@@ -96,10 +96,11 @@ impl Program {
         self.space.iter().product()
     }
 
-    /// The whole result.
-    pub(super) fn evaluate(&self, sources: &[&Source<'_>]) -> Vec<f64> {
-        let mut result = vec![0.0; self.elements()];
-        let mut rest = result.as_mut_slice();
+    /// Append the whole result.
+    pub(super) fn evaluate(&self, sources: &[&Source<'_>], result: &mut Vec<f64>) {
+        let start = result.len();
+        result.resize(start + self.elements(), 0.0);
+        let mut rest = &mut result[start..];
         let mut scratch = Vec::new();
         let grid = self.grid();
         for n in 0..grid.count {
@@ -108,7 +109,6 @@ impl Program {
             eval(&self.expr, &lo, &hi, sources, out, &mut scratch);
             rest = later;
         }
-        result
     }
 
     /// Pass the elements of a piece to `sink`, block by block.

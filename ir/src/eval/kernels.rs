@@ -84,7 +84,9 @@ fn elementwise(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>], index: usize
     let expr = application.lower(output, Affine::identity(output), load);
     let expr = expr.expect("every position of an operator's own result is affine in its operands");
     let sources: Vec<Source<'_>> = inputs.iter().map(|t| Source::F64(Arc::clone(&t.data))).collect();
-    Program { space: output.clone(), expr }.evaluate(&sources.iter().collect::<Vec<_>>())
+    let mut elements = Vec::new();
+    Program { space: output.clone(), expr }.evaluate(&sources.iter().collect::<Vec<_>>(), &mut elements);
+    elements
 }
 
 fn gather(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Vec<f64>, String> {

@@ -9,6 +9,7 @@
 
 use super::EvalError;
 use super::constants::{Held, Plan, Root, WIDE_LIMIT};
+use super::expr::Program;
 use super::round::{f16_bits, f16_value};
 use super::tensor::Source;
 use crate::graph::{Graph, Value};
@@ -233,43 +234,31 @@ impl<'a> Emission<'a> {
 
     fn emit(&self, value: Value, root: &Root) -> Result<Emitted<'a>, EvalError> {
         let dtype = self.graph.ty(value).dtype;
-        let opened = self.plan.open(root)?;
-        let sources = opened.sources();
-        let program = &root.program;
-        let elements = program.elements();
-        if let Some((source, start)) = program.as_run()
-            && let Source::Stored(stored) = sources[source]
-            && matches!((stored.dtype, dtype), (StoredType::F32, DType::F32) | (StoredType::F16, DType::F16))
-        {
-            let size = dtype.bytes();
-            let range = start * size..(start + elements) * size;
-            let scan = scan(stored.dtype, &stored.bytes[range.clone()]);
-            let stats = self.finish(value, scan, elements)?;
-            let (held, index) = opened.cell(source);
-            return Ok(Emitted { data: Data::Stored(held, index, range), stats });
+        let elements = root.elements();
+        let (mut bytes, mut scan) = (Vec::new(), Scan::default());
+        let mut start = 0;
+        for part in &root.parts {
+            let program = &part.program;
+            let opened = self.plan.open(part)?;
+            let sources = opened.sources();
+            if let Some((source, first)) = program.as_run()
+                && let Source::Stored(stored) = sources[source]
+                && matches!((stored.dtype, dtype), (StoredType::F32, DType::F32) | (StoredType::F16, DType::F16))
+                && root.parts.len() == 1
+            {
+                let size = dtype.bytes();
+                let range = first * size..(first + elements) * size;
+                let stats = self.finish(value, self::scan(stored.dtype, &stored.bytes[range.clone()]), elements)?;
+                let (held, index) = opened.cell(source);
+                return Ok(Emitted { data: Data::Stored(held, index, range), stats });
+            }
+            if bytes.is_empty() {
+                bytes = self.buffer(elements * dtype.bytes());
+            }
+            let end = start + program.elements() * dtype.bytes();
+            scan = scan.join(write(program, &sources, dtype, &mut bytes[start..end]));
+            start = end;
         }
-        let mut bytes = self.buffer(elements * dtype.bytes());
-        let mut pieces = Vec::new();
-        let mut rest = bytes.as_mut_slice();
-        for piece in program.pieces(PIECE) {
-            let (out, later) = rest.split_at_mut(piece.elements * dtype.bytes());
-            pieces.push((piece, out));
-            rest = later;
-        }
-        let encode = |(piece, mut out): (_, &mut [u8])| {
-            let mut scan = Scan::default();
-            program.each(&sources, &piece, |block| {
-                let (now, later) = std::mem::take(&mut out).split_at_mut(block.len() * dtype.bytes());
-                scan = scan.join(encode(dtype, block, now));
-                out = later;
-            });
-            scan
-        };
-        let scan = if pieces.len() == 1 {
-            pieces.into_iter().map(encode).fold(Scan::default(), Scan::join)
-        } else {
-            pieces.into_par_iter().map(encode).reduce(Scan::default, Scan::join)
-        };
         let stats = self.finish(value, scan, elements)?;
         Ok(Emitted { data: Data::Computed(bytes), stats })
     }
@@ -331,6 +320,30 @@ struct FirstBad<'f> {
 impl super::tensor::Reader for FirstBad<'_> {
     fn read(self, elements: impl super::tensor::Elements) {
         *self.found = (0..self.elements).map(|i| (i, elements.at(i))).find(|(_, x)| !x.is_finite());
+    }
+}
+
+/// Write a program's result to `out`, and say what was seen of it.
+fn write(program: &Program, sources: &[&Source<'_>], dtype: DType, mut out: &mut [u8]) -> Scan {
+    let mut pieces = Vec::new();
+    for piece in program.pieces(PIECE) {
+        let (now, later) = out.split_at_mut(piece.elements * dtype.bytes());
+        pieces.push((piece, now));
+        out = later;
+    }
+    let encode = |(piece, mut out): (_, &mut [u8])| {
+        let mut scan = Scan::default();
+        program.each(sources, &piece, |block| {
+            let (now, later) = std::mem::take(&mut out).split_at_mut(block.len() * dtype.bytes());
+            scan = scan.join(encode(dtype, block, now));
+            out = later;
+        });
+        scan
+    };
+    if pieces.len() == 1 {
+        pieces.into_iter().map(encode).fold(Scan::default(), Scan::join)
+    } else {
+        pieces.into_par_iter().map(encode).reduce(Scan::default, Scan::join)
     }
 }
 
