@@ -68,3 +68,28 @@ impl Uses {
         self.count(value) == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    #[test]
+    fn readers_are_counted_per_output_and_in_order() {
+        let body = "%x: f32[B,4] = input\n%a, %a:1: f32[B,1], f32[B,3] = split(%x){axis=1, sizes=[1,3]}\n\
+            %b: f32[B,1] = mul(%a, %a)\n%c: f32[B,3] = add(%a, %a:1)\n%d: f32[B,3] = add(%b, %c)\noutputs c=%c, d=%d";
+        let graph = parse(&format!("graph g  stage=paper\n{body}")).unwrap_or_else(|e| panic!("{e}"));
+        let uses = graph.uses();
+        let at = |path: &str, index| Value { node: graph.find(path).expect("it is there"), index };
+        let read = |v: Value| -> Vec<(&str, usize)> {
+            uses.readers(v).iter().map(|u| (graph.node(u.node).path.as_str(), u.slot)).collect()
+        };
+        assert_eq!(read(at("x", 0)), [("a", 0)]);
+        assert_eq!(read(at("a", 0)), [("b", 0), ("b", 1), ("c", 0)]);
+        assert_eq!(read(at("a", 1)), [("c", 1)]);
+        assert_eq!(read(at("d", 0)), []);
+        assert!(uses.once(at("a", 1)) && uses.once(at("d", 0)) && !uses.once(at("c", 0)));
+        assert_eq!((uses.count(at("a", 0)), uses.count(at("c", 0))), (3, 2));
+        assert!(uses.is_result(at("c", 0)) && !uses.is_result(at("b", 0)));
+    }
+}

@@ -3,8 +3,8 @@
 //! A plan is made of cells and roots. A *root* is a wanted value: programs over cells whose results follow each other,
 //! one for each operand of a concatenation and a single one for anything else. A *cell* is something that is needed whole: a weight, the result of a product or reduction, an operand that broadcasting repeats, or a value
 //! with several readers. A cell is computed by whoever needs it first and dropped after its last reader. Cells above
-//! [`WIDE_LIMIT`] keep f32, and elementwise values above it are computed again by each reader, in blocks, instead of
-//! being kept.
+//! [`WIDE_LIMIT`] keep f32; elementwise values above [`SHARED_LIMIT`] are computed again by each reader, in blocks, instead
+//! of being kept. An operator that works row by row gets its first operand in blocks too.
 //!
 //! Invariant: a cell's lock is held while it is computed, and computing never enters the thread pool, so a thread
 //! that waits for a cell waits for a thread that makes progress. Cells form no cycles because graphs do not.
@@ -16,7 +16,7 @@ use super::kernels;
 use super::lower::{Application, is_fusable};
 use super::tensor::{Source, Tensor};
 use super::{EvalError, fixed};
-use crate::graph::{Graph, NodeId, Value};
+use crate::graph::{Graph, Node, NodeId, Value};
 use crate::op::{Generator, Op};
 use crate::weights::{WeightError, Weights};
 use std::collections::HashMap;
@@ -25,6 +25,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of f64 above which a value is not kept in f64.
 pub(super) const WIDE_LIMIT: usize = 64 << 20;
+
+/// Bytes of f64 above which an elementwise value is computed again by each of its readers: about a core's cache, because
+/// from there on fetching what was kept costs as much as computing it.
+const SHARED_LIMIT: usize = 2 << 20;
+
+/// Elements that an operator is given at a time which works row by row, or one row.
+const ROWS: usize = 16 << 10;
 
 /// What a cell holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -190,6 +197,10 @@ impl<'a> Plan<'a> {
             }
             Content::Kernel(id) => {
                 let node = self.graph.node(id);
+                let shapes: Vec<Vec<usize>> = node.inputs.iter().map(|&v| dims(v)).collect();
+                if let Some(row) = kernels::row(&node.op, &shapes) {
+                    return Ok(vec![self.keep(self.by_rows(cell, node, row)?)]);
+                }
                 let operands = cell.operands.iter().zip(node.inputs.iter());
                 let inputs = operands.map(|(root, &v)| self.tensor(root, &dims(v))).collect::<Result<Vec<_>, _>>()?;
                 let outputs: Vec<Vec<usize>> =
@@ -208,12 +219,38 @@ impl<'a> Plan<'a> {
                     let opened = self.open(part)?;
                     for piece in part.program.pieces(usize::MAX) {
                         let narrow = &mut narrow;
-                        part.program.each(&opened.sources(), &piece, |block| narrow.extend(block.iter().map(|&x| x as f32)));
+                        part.program
+                            .each(&opened.sources(), &piece, |block| narrow.extend(block.iter().map(|&x| x as f32)));
                     }
                 }
                 Ok(vec![Source::F32(narrow)])
             }
         }
+    }
+
+    /// The result of an operator that works row by row, without holding its operand 0.
+    fn by_rows(&self, cell: &Cell<'a>, node: &Node, row: usize) -> Result<Arc<Vec<f64>>, EvalError> {
+        let others = cell.operands[1..].iter().zip(&node.inputs[1..]);
+        let others =
+            others.map(|(root, &v)| self.tensor(root, &fixed(self.graph, v))).collect::<Result<Vec<_>, _>>()?;
+        let (mut rows, mut results) = (Vec::new(), Vec::new());
+        let enough = row * (ROWS / row).max(1);
+        for part in &cell.operands[0].parts {
+            let opened = self.open(part)?;
+            for piece in part.program.pieces(usize::MAX) {
+                part.program.each(&opened.sources(), &piece, |mut block| {
+                    while rows.len() + block.len() >= enough {
+                        let (now, later) = block.split_at(enough - rows.len());
+                        rows.extend_from_slice(now);
+                        kernels::apply_rows(&node.op, row, &mut rows, &others, &mut results);
+                        block = later;
+                    }
+                    rows.extend_from_slice(block);
+                });
+            }
+        }
+        kernels::apply_rows(&node.op, row, &mut rows, &others, &mut results);
+        Ok(Arc::new(results))
     }
 
     fn keep(&self, data: Arc<Vec<f64>>) -> Source<'a> {
@@ -292,7 +329,9 @@ impl<'a> Plan<'a> {
                 let graph = self.graph;
                 let node = graph.node(id);
                 let outputs = node.types.iter().map(|t| t.shape.elements());
-                let held = outputs.sum::<usize>() + node.inputs.iter().map(|&v| elements(v)).sum::<usize>();
+                let shapes: Vec<Vec<usize>> = node.inputs.iter().map(|&v| fixed(graph, v)).collect();
+                let whole = if kernels::row(&node.op, &shapes).is_some() { 1 } else { 0 };
+                let held = outputs.sum::<usize>() + node.inputs[whole..].iter().map(|&v| elements(v)).sum::<usize>();
                 (held, node.inputs.iter().map(|&v| self.root(v)).collect())
             }
         };
@@ -306,7 +345,7 @@ impl<'a> Plan<'a> {
 
     /// True if a value is kept for several readers.
     fn shared(&self, value: Value) -> bool {
-        let small = self.graph.shape(value).elements() * 8 <= self.limit;
+        let small = self.graph.shape(value).elements() * 8 <= self.limit.min(SHARED_LIMIT);
         let op = self.graph.op(value);
         small && is_arithmetic(op) && self.readers.get(&value).is_some_and(|&n| n > 1)
     }

@@ -74,6 +74,38 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
     }
 }
 
+/// Elements of operand 0 that make a row, for operators whose result is, row by row, a function of operand 0's rows and
+/// all of the others: such an operand need not be held. `dims` are the operands' sizes.
+pub(super) fn row(op: &Op, dims: &[Vec<usize>]) -> Option<usize> {
+    let (x, rank) = (&dims[0], dims[0].len());
+    let count: usize = match op {
+        Op::Reduce { axes, .. } if axes.iter().copied().eq(rank - axes.len()..rank) => {
+            x[rank - axes.len()..].iter().product()
+        }
+        Op::Linear => x[rank - 1],
+        Op::MatMul { transpose_a: false, .. } if dims[1].iter().rev().skip(2).all(|&n| n == 1) => x[rank - 1],
+        _ => return None,
+    };
+    (count > 0).then_some(count)
+}
+
+/// Apply an operator to some rows of its operand 0, one behind another, and append their results; `rows` is empty then.
+pub(super) fn apply_rows(op: &Op, row: usize, rows: &mut Vec<f64>, others: &[Tensor], results: &mut Vec<f64>) {
+    let x = Tensor::new(&[rows.len() / row, row], std::mem::take(rows));
+    results.extend(match op {
+        Op::Reduce { kind, .. } => normal::reduce(&x, *kind, &[1]),
+        Op::Linear => product::linear(&x, &others[0], others.get(1)),
+        Op::MatMul { transpose_b, .. } => {
+            let [m, n] = *others[0].dims.last_chunk().expect("operands of a product are matrices");
+            let b = Tensor { dims: vec![m, n], data: Arc::clone(&others[0].data) };
+            product::matmul(&x, &b, false, *transpose_b, &[x.dims[0], if *transpose_b { m } else { n }])
+        }
+        _ => unreachable!("an operator that `row` knows"),
+    });
+    *rows = Arc::unwrap_or_clone(x.data);
+    rows.clear();
+}
+
 /// An elementwise or movement operator, through the rule that constants use.
 fn elementwise(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>], index: usize) -> Vec<f64> {
     let shapes: Vec<Vec<usize>> = inputs.iter().map(|t| t.dims.clone()).collect();

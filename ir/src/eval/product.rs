@@ -42,6 +42,10 @@ impl<'a> Matrix<'a> {
 
 /// `c += a·b` with a `[m,k]`, b `[k,n]` and c's rows `stride` apart.
 pub(super) fn gemm(m: usize, n: usize, k: usize, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f64], stride: usize) {
+    if n == 1 && stride == 1 && a.column == 1 && a.row == k {
+        let column: Vec<f64> = (0..k).map(|p| b.at(p, 0)).collect();
+        return dots(&a.data[..m * k], &column, &mut c[..m]);
+    }
     let mut packed_a = vec![[0.0; MR]; KC.min(k)];
     let mut packed_b = vec![[0.0; NR]; KC.min(k) * NC.min(n).div_ceil(NR)];
     for j0 in (0..n).step_by(NC) {
@@ -75,6 +79,25 @@ pub(super) fn gemm(m: usize, n: usize, k: usize, a: Matrix<'_>, b: Matrix<'_>, c
                         c[at..at + width].copy_from_slice(&sums[..width]);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// `c[i] += a[i]·b` for the rows of `a`, eight at once: a sum waits for the one before it.
+fn dots(a: &[f64], b: &[f64], c: &mut [f64]) {
+    const ROWS: usize = 8;
+    for (rows, c) in a.chunks(ROWS * b.len().max(1)).zip(c.chunks_mut(ROWS)) {
+        if let Ok(c) = <&mut [f64; ROWS]>::try_from(&mut *c) {
+            let rows: [&[f64]; ROWS] = std::array::from_fn(|r| &rows[r * b.len()..(r + 1) * b.len()]);
+            for (i, b) in b.iter().enumerate() {
+                for (c, row) in c.iter_mut().zip(rows) {
+                    *c += row[i] * b;
+                }
+            }
+        } else {
+            for (row, c) in rows.chunks(b.len().max(1)).zip(c) {
+                *c = row.iter().zip(b).fold(*c, |sum, (x, b)| sum + x * b);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::super::stream::stream_with;
 use super::super::{EvalError, MemoryWeights, StreamError, constant, stream};
 use crate::graph::{Graph, Stage, Value};
 use crate::net::Net;
-use crate::op::{BinaryKind, Generator, OffsetOrder, Op, SliceAxis, UnaryKind};
+use crate::op::{BinaryKind, Generator, OffsetOrder, Op, ReduceKind, SliceAxis, UnaryKind};
 use crate::testing::Rng;
 use crate::ty::{DType, Shape, Type};
 use crate::weights::{Stored, StoredType, WeightError, Weights};
@@ -43,7 +43,7 @@ fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<V
         let (rank, count) = (dims.len(), dims.iter().product::<usize>());
         let axis = rng.below(rank.max(1));
         let name = format!("v{step}");
-        let y = match rng.below(12) {
+        let y = match rng.below(13) {
             0 => net.unary(name, UnaryKind::Tanh, x),
             1 | 2 => {
                 // A vector along one axis, or a scalar.
@@ -99,6 +99,11 @@ fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<V
                 net.push(name, Op::Expand { shape: Shape::fixed(&shape) }, &[x])
             }
             10 if rank >= 2 => net.push(name, Op::MatMul { transpose_a: false, transpose_b: true }, &[x, x]),
+            11 if rank > 0 => {
+                let kind = rng.pick(&[ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max]);
+                let axes = if rng.chance(70) { (axis..rank).collect() } else { vec![axis] };
+                net.push(name, Op::Reduce { kind, axes, keep: rng.chance(50) }, &[x])
+            }
             _ => net.binary(name, BinaryKind::Add, x, x),
         };
         if net.ty(y).shape.elements() <= 3000 && net.ty(y).shape.rank() <= 5 {
@@ -214,7 +219,7 @@ fn blocks_and_narrow_cells_agree_with_whole_values() {
     }
 }
 
-/// A fused expression that is far larger than a block, with rows, transposition and a border inside a block.
+/// A fused expression that is far larger than a block, with rows, transposition and a border inside a block, and what sums its rows.
 #[test]
 fn many_blocks() {
     let mut rng = Rng::new(3);
@@ -228,6 +233,12 @@ fn many_blocks() {
     let turned = net.transpose("t", scaled, &[1, 0]);
     let both = net.concat("both", &[scaled, w], 0);
     let wide = net.concat("wide", &[scaled, w], 1);
+    let sums = net.push("sums", Op::Reduce { kind: ReduceKind::Sum, axes: vec![1], keep: false }, &[scaled]);
+    let head = net.push("head", Op::Slice { cuts: vec![SliceAxis { axis: 0, start: 0, stop: 3, step: 1 }] }, &[w]);
+    let first = net.push("first", Op::Slice { cuts: vec![SliceAxis { axis: 0, start: 0, stop: 1, step: 1 }] }, &[w]);
+    let across = Op::MatMul { transpose_a: false, transpose_b: true };
+    let products =
+        [(net.push("products", across.clone(), &[both, head]), 3), (net.push("dots", across, &[both, first]), 1)];
     let values: Vec<f32> = (0..rows * columns).map(|_| rng.normal() as f32).collect();
     let factors: Vec<f32> = (0..rows).map(|_| rng.normal() as f32).collect();
     let weights: MemoryWeights = [("w", values.clone()), ("s", factors.clone())].into_iter().collect();
@@ -246,6 +257,14 @@ fn many_blocks() {
             (r, c) => plain(r - rows, c),
         };
         assert!(bytes(both).iter().enumerate().all(|(i, &x)| x == expected(i)));
+        let exact = |r: usize, c: usize| f64::from(values[r * columns + c]) * f64::from(factors[r]);
+        let sum = |r: usize| (0..columns).fold(0.0, |sum, c| sum + exact(r, c)) as f32;
+        assert!(bytes(sums).iter().enumerate().all(|(r, &x)| x == sum(r)));
+        for (product, n) in products {
+            let row = |r: usize, c: usize| if r < rows { exact(r, c) } else { plain(r - rows, c).into() };
+            let dot = |r, j| (0..columns).fold(0.0, |sum, c| sum + row(r, c) * f64::from(plain(j, c))) as f32;
+            assert!(bytes(product).iter().enumerate().all(|(i, &x)| x == dot(i / n, i % n)));
+        }
         let expected = |i: usize| match (i / (2 * columns), i % (2 * columns)) {
             (r, c) if c < columns => product(r, c),
             (r, c) => plain(r, c - columns),
