@@ -145,7 +145,8 @@ impl<'a> Plan<'a> {
             let sources = opened.sources();
             if let Some((source, 0)) = part.program.as_run()
                 && let Source::F64(data) = sources[source]
-                && data.len() == root.elements()
+                && data.len() == part.program.elements()
+                && root.parts.len() == 1
             {
                 return Ok(Arc::clone(data));
             }

@@ -1,8 +1,8 @@
 //! The stream against whole values: bytes, order, memory, refusals.
 
 use super::super::stream::stream_with;
-use super::super::{EvalError, MemoryWeights, StreamError, constant, stream};
-use crate::graph::{Graph, Stage, Value};
+use super::super::{EvalError, MemoryWeights, StreamError, constant, run, stream};
+use crate::graph::{Graph, Output, Stage, Value};
 use crate::net::Net;
 use crate::op::{BinaryKind, Generator, OffsetOrder, Op, ReduceKind, SliceAxis, UnaryKind};
 use crate::testing::Rng;
@@ -271,6 +271,36 @@ fn many_blocks() {
         };
         assert!(bytes(wide).iter().enumerate().all(|(i, &x)| x == expected(i)));
     }
+}
+
+/// Concatenations that begin with the start of a value, of their own size or another.
+#[test]
+fn parts_of_a_value_put_together_anew() {
+    let mut g = Graph::new("anew", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let w = net.weight("w", &[5]);
+    let doubled = net.add(w, w);
+    let cut = |start, stop| Op::Slice { cuts: vec![SliceAxis { axis: 0, start, stop, step: 1 }] };
+    let [first, last] = [("first", cut(0, 2)), ("last", cut(2, 5))].map(|(name, op)| net.push(name, op, &[doubled]));
+    let kept = net.concat("kept", &[first, last], 0);
+    let twice = net.concat("twice", &[first, first], 0);
+    let plain = net.push("plain", cut(0, 3), &[w]);
+    let front = net.concat("front", &[first, plain], 0);
+    let sums = Op::Reduce { kind: ReduceKind::Sum, axes: vec![0], keep: true };
+    let sum = net.push("sum", sums, &[twice]);
+    let weights: MemoryWeights = [("w", vec![1., 2., 3., 4., 5.])].into_iter().collect();
+    let wanted = [kept, twice, front, sum, doubled];
+    let expected: [&[f32]; 5] =
+        [&[2., 4., 6., 8., 10.], &[2., 4., 2., 4.], &[2., 4., 1., 2., 3.], &[12.], &[2., 4., 6., 8., 10.]];
+    let all = collect(&g, &weights, &wanted, usize::MAX, usize::MAX).unwrap();
+    for ((v, bytes), expected) in wanted.into_iter().zip(all).zip(expected) {
+        assert_eq!(bytes, expected.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(), "{}", g.value_name(v));
+        let whole: Vec<f32> = constant(&g, &weights, v).unwrap().iter().map(|&x| x as f32).collect();
+        assert_eq!(whole, expected, "{}", g.value_name(v));
+    }
+    g.outputs = wanted.map(|value| Output { name: g.value_name(value), value }).into();
+    let results = run(&g, &weights, &[], 1).unwrap();
+    assert!(results.iter().zip(expected).all(|(y, expected)| y.iter().map(|&x| x as f32).eq(expected.iter().copied())));
 }
 
 #[test]
