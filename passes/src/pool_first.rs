@@ -48,13 +48,12 @@ fn site(graph: &Graph, target: &Target, id: NodeId) -> Option<(Value, Linear)> {
     let rank = graph.shape(sum).rank();
     let saves = rank > target.linear_rank && rank - axes.len() <= target.linear_rank && !axes.contains(&(rank - 1));
     let uses = graph.uses();
-    let once = |v: Value| uses[v.node.0 as usize][v.index as usize] == 1;
-    if !saves || !once(sum) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
+    if !saves || !uses.once(sum) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
         return None;
     }
     let [x, y] = graph.producer(sum).inputs[..] else { return None };
     [(x, y), (y, x)].into_iter().find_map(|(rest, product)| {
         let linear = Linear::of(graph, product.node).filter(|l| l.op == Op::Linear && l.b.is_some())?;
-        (once(product) && graph.ty(rest) == graph.ty(sum)).then_some((rest, linear))
+        (uses.once(product) && graph.ty(rest) == graph.ty(sum)).then_some((rest, linear))
     })
 }
