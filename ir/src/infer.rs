@@ -163,8 +163,12 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
             arity(2, usize::MAX)?;
             same_dtype()?;
             need(inputs[0].dtype.is_float(), "takes floats")?;
-            need(inputs.iter().all(|t| t.shape == inputs[0].shape), "adds values of one shape")?;
-            like(inputs[0].shape.clone())
+            let mut shape = inputs[0].shape.clone();
+            for t in &inputs[1..] {
+                shape =
+                    broadcast(&shape, &t.shape).ok_or_else(|| format!("shapes do not broadcast: {shape} and {t}"))?;
+            }
+            like(shape)
         }
         Op::Prelu => {
             arity(2, 2)?;

@@ -203,7 +203,7 @@ pub enum Op {
     Unary(UnaryKind),
     /// f(a, b), broadcast.
     Binary(BinaryKind),
-    /// Sum of two or more values of one shape, first to last.
+    /// Sum of two or more values, first to last, broadcast as by `Binary`.
     Sum,
     /// min(max(x, lo), hi).
     Clip {

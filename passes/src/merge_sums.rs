@@ -1,17 +1,17 @@
 //! Say a sum of sums as one sum.
 //!
 //! ```text
-//! Given    (a + b) + c            one shape; nothing else reads a + b
+//! Given    (a + b) + c            one shape, or constants that broadcast to it; nothing else reads a + b
 //! Result   sum(a, b, c)
 //! ```
 //!
 //! Exact    sums associate. Only where the target has a sum of several values.
 //!
-//! A sum with a convolution that nothing else reads stays, because runtimes add in the convolution; so does one in front of a norm over the
-//! last axis, which they fuse with the sum.
+//! So a bias behind a matrix product and the sum with the residual stream are one operator. A sum with a convolution that nothing else reads stays,
+//! because runtimes add in the convolution.
 
 use crate::Rewritten;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use vitc_ir::{BinaryKind, Copier, Graph, NodeId, Op, Target, Value};
 
 /// Run the pass.
@@ -20,21 +20,13 @@ pub(crate) fn run(graph: &Graph, target: &Target) -> Rewritten {
         return Rewritten { graph: graph.clone(), count: 0, notes: Vec::new() };
     }
     let uses = graph.uses();
-    let mut normalised: HashSet<Value> = HashSet::new();
-    for (_, node) in graph.run_time_nodes() {
-        if let Op::LayerNorm { axes, .. } = &node.op
-            && axes[..] == [graph.shape(node.inputs[0]).rank() - 1]
-        {
-            normalised.insert(node.inputs[0]);
-        }
-    }
     let plain = |id: NodeId| {
         let node = graph.node(id);
         let operand = |&v: &Value| {
             let rides = matches!(graph.op(v), Op::Conv { .. }) && uses.once(v);
-            !graph.is_constant(v) && graph.ty(v) == &node.types[0] && !rides
+            (graph.is_constant(v) || graph.ty(v) == &node.types[0]) && !rides
         };
-        node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(operand) && !normalised.contains(&id.into())
+        node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(operand)
     };
     // Operands of each sum, those of sums that it alone reads in their place.
     let mut operands: HashMap<NodeId, Vec<Value>> = HashMap::new();

@@ -7,8 +7,9 @@
 //!
 //! Exact    a mean commutes with an affine map, because its weights sum to one, and with a sum.
 //!
-//! The layer then sees one position instead of all. Only where it is a product and a sum in front of the mean and one operator behind it, so that
-//! the second mean costs no operator more. In f16 each mean would bring two casts, so there it stays.
+//! The layer then sees one position instead of all, for one operator more, the second mean. Only where it is one operator behind the mean and a
+//! product and a sum in front: a convolution stays, because runtimes compute the sum in its kernel. In f16 each mean would bring two casts, so there
+//! it stays as well.
 
 use crate::algebra::Linear;
 use crate::{LowerOptions, Rewritten};

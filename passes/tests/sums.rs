@@ -34,6 +34,12 @@ fn a_sum_of_sums_is_one() {
     // What something else reads is made.
     assert_eq!(operators(&chain, "y=%y, z=%z"), ["sum", "add"]);
     assert_eq!(operators(&format!("%x: {t} = add(%a, %b)\n"), "x=%x"), ["add"]);
+    // A bias is a summand too, in front of a norm as anywhere.
+    let bias = format!(
+        "%x: {t} = add(%a, weight\"c\":f32[4,1,1])\n%y: {t} = add(%b, %x)\n\
+        %n: {t} = layer_norm(%y, weight\"s\":f32[3], weight\"t\":f32[3]){{axes=[3], eps=1e-5}}\n"
+    );
+    assert_eq!(operators(&bias, "y=%y, n=%n"), ["sum", "layer_norm"]);
 }
 
 #[test]
@@ -43,14 +49,11 @@ fn sums_that_are_part_of_a_kernel_stay() {
         "%k: {t} = conv(%a, weight\"k\":f32[4,4,3,3]){{stride=1, pad=1}}\n%x: {t} = add(%k, %b)\n%y: {t} = add(%c, %x)\n"
     );
     assert_eq!(operators(&conv, "y=%y"), ["conv", "add", "add"]);
-    let norm = format!(
-        "%x: {t} = add(%a, %b)\n%y: {t} = add(%c, %x)\n\
-        %n: {t} = layer_norm(%y, weight\"s\":f32[3], weight\"t\":f32[3]){{axes=[3], eps=1e-5}}\n"
+    // So does what is broadcast and no constant.
+    let broadcast = format!(
+        "%r: f32[B,4,1,1] = reduce_max(%d){{axes=[2,3], keep}}\n%x: {t} = add(%a, %r)\n%y: {t} = add(%x, %b)\n"
     );
-    assert_eq!(operators(&norm, "n=%n"), ["add", "add", "layer_norm"]);
-    // A constant is no operand of one shape, and a target without such a sum has none.
-    let constant = format!("%x: {t} = add(%a, weight\"c\":f32[4,1,1])\n%y: {t} = add(%x, %b)\n");
-    assert_eq!(operators(&constant, "y=%y"), ["add", "add"]);
+    assert_eq!(operators(&broadcast, "y=%y"), ["reduce_max", "add", "add"]);
 }
 
 #[test]
@@ -68,6 +71,12 @@ fn random_sums_stay_the_function() {
             let y = match rng.below(6) {
                 0 => net.unary(i, UnaryKind::Tanh, a),
                 1 => net.binary(i, BinaryKind::Mul, a, b),
+                2 => {
+                    let all = net.ty(a).shape.0[1..].iter().map(|d| d.at(1)).collect::<Vec<_>>();
+                    let c =
+                        net.weight(format!("c{i}"), rng.pick(&[&all[..], &all[1..], &[1, all[1]], &[all[0], 1], &[]]));
+                    net.binary(i, BinaryKind::Add, a, c)
+                }
                 _ => net.binary(i, BinaryKind::Add, a, b),
             };
             values.push(y);

@@ -82,7 +82,8 @@ pub(super) fn of_file(graph: &pb::GraphProto) -> Vec<Bottleneck> {
             continue;
         }
         runs.extend(node.output.iter().map(String::as_str));
-        let residual = matches!(node.op_type.as_str(), "Add" | "Sum") && inputs.len() == node.input.len();
+        // A bias may be among the summands.
+        let residual = matches!(node.op_type.as_str(), "Add" | "Sum") && inputs.len() > 1;
         let sum = residual.then(|| typed.get(node.output[0].as_str()).cloned()).flatten();
         steps.push(Step { outputs: node.output.iter().map(|o| (o.clone(), 0)).collect(), inputs, sum });
     }

@@ -171,7 +171,8 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
     });
     add("sum", &map, &|s, x| {
         let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[x]);
-        s.push(Op::Sum, &[x, y, x])
+        let c = s.weight("c", &[8, 1, 1]);
+        s.push(Op::Sum, &[x, y, c, x])
     });
     add("concat", &map, &|s, x| {
         let y = s.net.push("act", Op::Unary(UnaryKind::Tanh), &[x]);

@@ -23,6 +23,7 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         Op::Reshape { .. } => Ok(vec![Tensor { dims: dims[0].clone(), data: x.data.clone() }]),
         Op::Unary(_)
         | Op::Binary(_)
+        | Op::Sum
         | Op::Clip { .. }
         | Op::Cast { .. }
         | Op::Transpose { .. }
@@ -32,13 +33,6 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         | Op::Pad { .. }
         | Op::Expand { .. } => {
             Ok((0..dims.len()).map(|i| Tensor::new(&dims[i], elementwise(node, inputs, dims, i))).collect())
-        }
-        Op::Sum => {
-            let add = |mut sum: Vec<f64>, t: &&Tensor| {
-                sum.iter_mut().zip(t.data.iter()).for_each(|(s, v)| *s += v);
-                sum
-            };
-            one(all[1..].iter().fold(x.data.to_vec(), add))
         }
         Op::Prelu => one(normal::prelu(x, all[1])),
         Op::Conv { stride, pad, groups } => {

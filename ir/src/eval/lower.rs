@@ -14,6 +14,7 @@ pub(super) fn is_fusable(op: &Op) -> bool {
     match op {
         Op::Unary(_)
         | Op::Binary(_)
+        | Op::Sum
         | Op::Clip { .. }
         | Op::Cast { .. }
         | Op::Reshape { .. }
@@ -27,7 +28,6 @@ pub(super) fn is_fusable(op: &Op) -> bool {
         | Op::Weight { .. }
         | Op::Literal { .. }
         | Op::Generate(_)
-        | Op::Sum
         | Op::Prelu
         | Op::Conv { .. }
         | Op::MatMul { .. }
@@ -97,6 +97,14 @@ impl Application<'_> {
                 let result = Expr::Binary(*kind, Box::new(a), Box::new(b));
                 let quotient = *kind == BinaryKind::Div && self.dtype == DType::I32;
                 Ok(if quotient { Expr::map(Map::Truncate, result) } else { result })
+            }
+            Op::Sum => {
+                let mut sum = operands(0, space, self.broadcast(&at, 0, space)?)?;
+                for i in 1..self.inputs.len() {
+                    let summand = operands(i, space, self.broadcast(&at, i, space)?)?;
+                    sum = Expr::Binary(BinaryKind::Add, Box::new(sum), Box::new(summand));
+                }
+                Ok(sum)
             }
             Op::Expand { .. } => operands(0, space, self.broadcast(&at, 0, space)?),
             Op::Reshape { .. } => operands(0, space, at),

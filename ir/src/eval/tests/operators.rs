@@ -87,6 +87,10 @@ fn sums() {
         let values: Vec<&ArrayD<f64>> = all[..n].iter().collect();
         assert_eq!(apply1(Op::Sum, &values), all[1..n].iter().fold(all[0].clone(), |sum, x| sum + x));
     }
+    let [rows, one] = [&[3, 1][..], &[]].map(|dims| random(&mut rng, dims));
+    let broadcast = all[0].clone() + &rows + &one + &all[1];
+    assert_eq!(apply1(Op::Sum, &[&all[0], &rows, &one, &all[1]]), broadcast);
+    assert_eq!(apply1(Op::Sum, &[&rows, &all[0]]), all[0].clone() + &rows);
 }
 
 #[test]
