@@ -26,8 +26,8 @@ use vitc_ir::{
 /// t: a power of two, so that `b'/t` is exact.
 const SHIFT: f64 = 1.0 / 16.0;
 
-/// End of the path of what is added to the rows of a layer.
-const ROW_SHIFT: &str = ".row_shift";
+/// Last name in the path of what is added to the rows of a layer.
+const ROW_SHIFT: &str = "row_shift";
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
@@ -85,8 +85,11 @@ pub fn row_shifts(graph: &Graph) -> Vec<RowShift> {
     let moved = graph.nodes().filter(|(id, n)| graph.is_constant((*id).into()) && n.op == Op::Binary(BinaryKind::Add));
     let shift = |node: &Node| {
         let &[rows, shift] = &node.inputs[..] else { return None };
-        let path = graph.producer(shift).path.strip_suffix(ROW_SHIFT)?.to_string();
-        Some(RowShift { path, shift, rows })
+        // A name that was taken has a number behind it.
+        let (layer, name) = graph.producer(shift).path.rsplit_once('.')?;
+        let number = name.strip_prefix(ROW_SHIFT)?;
+        let is = number.is_empty() || number.strip_prefix('_').is_some_and(|n| n.parse::<usize>().is_ok());
+        is.then(|| RowShift { path: layer.into(), shift, rows })
     };
     moved.filter_map(|(_, node)| shift(node)).collect()
 }
@@ -135,7 +138,7 @@ fn shifted_linear(copy: &mut Copier, id: NodeId, norm: NodeId) -> Value {
     let channels = net.scalar(c as f64);
     let wanted = net.binary("row_sums", BinaryKind::Div, response, shift);
     let missing = net.binary("missing", BinaryKind::Sub, wanted, sums);
-    let each = net.binary(&ROW_SHIFT[1..], BinaryKind::Div, missing, channels);
+    let each = net.binary(ROW_SHIFT, BinaryKind::Div, missing, channels);
     let w = net.binary("w", BinaryKind::Add, scaled, each);
     net.push("", Op::Linear, &[x, w])
 }
