@@ -17,7 +17,6 @@
 //! option is for.
 
 use crate::{LowerOptions, Rewritten};
-use vitc_ir::op::ReduceKind;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::{
     BinaryKind, Copier, DType, Generator, Graph, Net, Node, NodeId, Op, Real, Shape, Target, Type, Use, Uses, Value,
@@ -127,17 +126,18 @@ fn shifted_linear(copy: &mut Copier, id: NodeId, norm: NodeId) -> Value {
     let gamma = net.push("gamma", Op::Expand { shape: Shape::fixed(&[c]) }, &[gamma]);
     let beta = net.push("beta", Op::Expand { shape: Shape::fixed(&[c]) }, &[beta]);
     let scaled = net.binary("scaled", BinaryKind::Mul, w, gamma);
-    let beta = net.reshape("beta", beta, Shape::fixed(&[c, 1]));
-    let mut response = net.matmul("response", w, beta);
+    // What the rows lack to the sum (W·β + b)/t: W·(β/t − γ) + b/t, one look at W.
+    let shift = net.scalar(SHIFT);
+    let lack = net.binary("lack", BinaryKind::Div, beta, shift);
+    let lack = net.binary("lack", BinaryKind::Sub, lack, gamma);
+    let lack = net.reshape("lack", lack, Shape::fixed(&[c, 1]));
+    let mut missing = net.matmul("missing", w, lack);
     if let Some(b) = bias {
         let b = net.reshape("b", b, Shape::fixed(&[rows, 1]));
-        response = net.at("response").add(response, b);
+        let b = net.binary("b", BinaryKind::Div, b, shift);
+        missing = net.at("missing").add(missing, b);
     }
-    let sums = net.push("sums", Op::Reduce { kind: ReduceKind::Sum, axes: vec![1], keep: true }, &[scaled]);
-    let shift = net.scalar(SHIFT);
     let channels = net.scalar(c as f64);
-    let wanted = net.binary("row_sums", BinaryKind::Div, response, shift);
-    let missing = net.binary("missing", BinaryKind::Sub, wanted, sums);
     let each = net.binary(ROW_SHIFT, BinaryKind::Div, missing, channels);
     let w = net.binary("w", BinaryKind::Add, scaled, each);
     net.push("", Op::Linear, &[x, w])

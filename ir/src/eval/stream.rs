@@ -1,7 +1,7 @@
 //! The constants of an artifact as bytes: in order, in parallel, under a memory budget.
 //!
-//! Values are computed ahead of the one that is delivered while their bytes fit the budget; one value is always
-//! allowed. So memory stays at the budget plus what the largest constant needs. A weight that is stored as it was
+//! Values are computed ahead of the one that is delivered while their bytes fit the budget, and the next one always: it
+//! is computed while the other is written. So memory stays at the budget plus what the two largest constants need. A weight that is stored as it was
 //! read is handed on without a copy.
 //!
 //! Every element is tested on the way out: a NaN, an infinity or an overflow ends the stream with the weight's key
@@ -89,7 +89,7 @@ pub type Sink<'a, E> = dyn FnMut(usize, &[u8]) -> Result<(), E> + 'a;
 
 /// Compute the constants `values` and hand each to `sink` once, in order: its position in `values` and the
 /// little-endian bytes of its elements in its declared type, row-major. At most [`BUDGET`] bytes of values wait for
-/// delivery, or one value.
+/// delivery, or two values.
 ///
 /// # Errors
 /// The first failure in the order of `values`: a weight that is missing or not finite, an overflow, or what `sink`
@@ -125,7 +125,7 @@ pub(super) fn stream_with<E>(
         let (mut started, mut waiting) = (0, 0);
         let mut early = HashMap::new();
         for i in 0..values.len() {
-            while started < values.len() && (started == i || waiting + cost(started) <= budget) {
+            while started < values.len() && (started <= i + 1 || waiting + cost(started) <= budget) {
                 let (at, sender): (usize, Sender<_>) = (started, sender.clone());
                 let (emission, roots, cancelled) = (&emission, &roots, &cancelled);
                 scope.spawn(move |_| {

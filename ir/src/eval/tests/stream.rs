@@ -410,7 +410,7 @@ fn look_ahead_stays_within_the_budget() {
         Ok::<(), Infallible>(())
     })
     .unwrap();
-    // Two fit the budget, and one is always allowed.
+    // Two fit the budget, and the next one is always allowed.
     assert!(weights.peak.load(Ordering::SeqCst) <= 12_000, "{:?}", weights.peak);
 }
 
