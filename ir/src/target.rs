@@ -126,6 +126,8 @@ pub struct Target {
     pub moments_f32: bool,
     /// So many parallel products of one geometry on one input become one, whose result is split.
     pub merge_siblings: usize,
+    /// Two layers in a row on at most so many rows, each with weights of at least so many bytes, run faster as 1x1 convolutions.
+    pub streamed_weights: Option<(usize, usize)>,
     /// How a norm over channels and positions together is spelled.
     pub joint_norm: NormForm,
     /// How spectral transforms are spelled.
@@ -153,7 +155,9 @@ impl Target {
             softmax_f32: true,
             mean_f32: true,
             moments_f32: true,
-            merge_siblings: 3,                          // two would trade a product for a split
+            merge_siblings: 3, // two would trade a product for a split
+            // 49 rows, 2048x512 to be read from memory: 561 us against 692, and 579 against 675 for 512x2048. 212 rows: 529 against 534.
+            streamed_weights: Some((64, 2 << 20)),
             joint_norm: NormForm::Full { share: 0.75 }, // three nodes in one, at equal speed
             // Padded columns cost 4 to 13 %, a block-diagonal mix 16 to 50 %; the product's forms differ by less than 5 %.
             spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Outer },
@@ -173,6 +177,7 @@ impl Target {
             // Assumed, not measured: half the f16 tensor rate of an A100's data sheet, its memory bandwidth, a usual launch.
             cost: Cost { rate: 78e6, launch: 4.0, small: 0.0, bandwidth: 1.5e6 },
             linear_rank: 0,
+            streamed_weights: None,
             joint_norm: NormForm::Moments,
             // A filter takes 8 kernels; 12 without padding and with a grouped convolution.
             spectral: SpectralForms { column_multiple: 4, mix: MixForm::BlockDiagonal, product: ProductForm::Split },
@@ -201,6 +206,7 @@ impl Target {
             mean_f32: false,
             moments_f32: false,
             merge_siblings: 3,
+            streamed_weights: None,
             joint_norm: NormForm::Affine,
             // By fewest multiplications; not measured on a device.
             spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Split },

@@ -39,6 +39,7 @@ mod precision;
 mod price;
 mod row_order;
 mod spell;
+mod stream_weights;
 mod widen_depthwise;
 
 pub use null_direction::{RowShift, row_shifts};
@@ -198,6 +199,7 @@ pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, 
     pipeline.apply("merge_siblings", |g| merge_siblings::run(g, target));
     pipeline.apply("lower_tokens", |g| lower_tokens::run(g, target));
     pipeline.apply("pool_first", |g| pool_first::run(g, target, options));
+    pipeline.apply("stream_weights", |g| stream_weights::run(g, target, options));
     pipeline.apply("lower_attention", |g| lower_attention::run(g, target));
     pipeline.apply("lower_windows", |g| lower_windows::run(g, target));
     pipeline.apply("lower_norms", |g| lower_norms::run(g, target));
