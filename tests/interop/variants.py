@@ -19,8 +19,8 @@ import traceback
 import interop
 import table
 
-# Multiply-accumulates beyond which a check would take minutes, and beyond which the interpreters of the foreign readers would.
-QUICK, UNREAD = 60e9, 12e9
+# Multiply-accumulates beyond which a check would take more than three minutes, and beyond which the interpreters of the foreign readers would.
+QUICK, UNREAD = 150e9, 12e9
 
 
 def run(command):
