@@ -3,7 +3,8 @@
 //! Written from the formulas beside [`Op`], for clarity and not for speed; windows use views of rank 6. Only the check uses them, as the
 //! reference that is independent of every lowering.
 
-use crate::graph::{Copier, Graph, Value};
+use crate::copier::Copier;
+use crate::graph::{Graph, Value};
 use crate::net::Net;
 use crate::op::{AttentionLayout, BinaryKind, Generator, Op, Part, SpectralNorm};
 use crate::ty::{Dim, Shape, Type};

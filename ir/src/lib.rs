@@ -8,6 +8,7 @@
 //! Architecture invariants: this crate does no input or output, knows no file format and no inference engine. Adding an operator
 //! breaks the build wherever it must be answered for.
 
+mod copier;
 pub mod cost;
 pub mod eval;
 pub mod expand;
@@ -26,8 +27,9 @@ mod uses;
 pub mod valid;
 pub mod weights;
 
+pub use copier::Copier;
 pub use expand::expand;
-pub use graph::{Copier, Graph, Node, NodeId, Output, Stage, Value};
+pub use graph::{Graph, Node, NodeId, Output, Stage, Value};
 pub use infer::ShapeError;
 pub use net::{ConvSpec, Net};
 pub use op::{BinaryKind, Generator, Op, UnaryKind};
