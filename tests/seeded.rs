@@ -35,19 +35,31 @@ fn smallest(family: &Family, variant: &'static Variant) -> Graph {
     sides.filter_map(|r| build(family, variant, r, 10)).next().unwrap_or_else(|| panic!("{}", variant.name))
 }
 
-/// What is wrong with a model's activations on two images of noise, if anything is.
+/// Logits of the model on two images, and its largest activation.
+fn run(graph: &Graph, weights: &dyn Weights, images: ArrayD<f64>) -> (Vec<f64>, f64) {
+    let mut largest: f64 = 0.0;
+    let results = eval::run_observed(graph, weights, &[images], 1, &mut |_, value: ndarray::ArrayViewD<'_, f64>| {
+        largest = value.iter().fold(largest, |m, x| if x.abs() <= m { m } else { x.abs() }); // a NaN stays
+    });
+    let logits = results.unwrap_or_else(|e| panic!("{}: {e}", graph.name)).swap_remove(0);
+    (logits.iter().copied().collect(), largest)
+}
+
+/// What is wrong with a model's activations on two images of noise, a coloured surface and a slope, if anything is.
 fn fault(graph: &Graph, seed: u64) -> Option<String> {
     let weights = seeded::SeededWeights::new(graph, seed);
     let shape = graph.inputs().next().expect("a model has an input").1.types[0].shape.at(1);
     let noise = seeded::noise("image", seed, shape.iter().product());
-    let images =
+    let noise =
         ArrayD::from_shape_vec(IxDyn(&shape), noise.into_iter().map(f64::from).collect()).expect("noise fills it");
-    let mut largest: f64 = 0.0;
-    let results = eval::run_observed(graph, &weights, &[images], 1, &mut |_, value: ndarray::ArrayViewD<'_, f64>| {
-        largest = value.iter().fold(largest, |m, x| m.max(x.abs()));
+    // As far from grey as normalised pixels go: the same everywhere, and from one corner to the other.
+    let plain = ArrayD::from_shape_fn(IxDyn(&shape), |at| {
+        let colour = if at[1] == 1 { -2.0 } else { 2.0 };
+        let slope = (at[2] as f64 / shape[2] as f64 + at[3] as f64 / shape[3] as f64) - 1.0;
+        if at[0] == 0 { colour } else { colour * slope }
     });
-    let logits = results.unwrap_or_else(|e| panic!("{}: {e}", graph.name)).swap_remove(0);
-    let logits: Vec<f64> = logits.iter().copied().collect();
+    let (logits, largest) = run(graph, &weights, noise);
+    let largest = [largest, run(graph, &weights, plain).1].into_iter().fold(0.0, |m, x| if x <= m { m } else { x });
     let (first, second) = logits.split_at(logits.len() / 2);
     let n = first.len() as f64;
     let mean = first.iter().sum::<f64>() / n;

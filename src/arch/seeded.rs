@@ -8,6 +8,7 @@
 //! | read as | value |
 //! |---|---|
 //! | kernel or matrix | √(3/fan-in)·u, which keeps the RMS |
+//! | kernel or matrix that reads a product of two maps | that / 64: a product squares what an image has more than others, block after block |
 //! | bias | 0.02·u, small so that the image decides |
 //! | BatchNorm mean, variance | 0.02·r·u, r²·(1 + u/2), r the RMS of what enters |
 //! | scale of a norm | 1 + u/4 |
@@ -42,7 +43,13 @@ impl Rule {
 /// What reads a weight.
 #[derive(Debug, Clone, Copy)]
 enum Role {
-    Matrix { fan_in: usize },
+    Matrix {
+        fan_in: usize,
+    },
+    /// A matrix that reads a product of maps.
+    Damped {
+        fan_in: usize,
+    },
     Bias,
     Mean,
     Variance,
@@ -147,6 +154,10 @@ fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
                 (Op::Binary(BinaryKind::Mul), _) if !graph.is_constant(node.inputs[1 - i]) => Role::BranchFactor,
                 _ => Role::Other,
             };
+            let role = match role {
+                Role::Matrix { fan_in } if is_product(graph, node.inputs[0]) => Role::Damped { fan_in },
+                role => role,
+            };
             if graph.is_constant(input) && !matches!(role, Role::Other) {
                 let entering = matches!(role, Role::Mean | Role::Variance).then_some(node.inputs[0]);
                 let leaf = leaf_behind(graph, input);
@@ -172,6 +183,7 @@ fn leaf_behind(graph: &Graph, value: Value) -> Value {
 fn rule(role: Role, entering: f64) -> Rule {
     let (offset, factor) = match role {
         Role::Matrix { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt()),
+        Role::Damped { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt() / 64.0),
         Role::Bias => (0.0, 0.02),
         Role::Mean => (0.0, 0.02 * entering.sqrt()),
         Role::Variance => (entering, 0.5 * entering),
@@ -207,7 +219,7 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
             // Maps of one input follow the same amplitude, whose fourth moment grows from block to block: the
             // estimate errs on the large side, because an error on the small one squares in every block. A gate is
             // bounded.
-            BinaryKind::Mul if [0, 1].iter().all(|&i| is_map(graph, node.inputs[i])) => 16.0 * x(0) * x(1),
+            BinaryKind::Mul if node.inputs.iter().all(|&v| is_map(graph, v)) => 16.0 * x(0) * x(1),
             BinaryKind::Mul => x(0) * x(1),
             BinaryKind::Div => x(0) / x(1),
             BinaryKind::Max | BinaryKind::Min => x(0).max(x(1)),
@@ -276,6 +288,12 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
 /// Mean of γ²/σ² of a BatchNorm with σ² = r²·(1 + u/2): 1/σ² averages ln 3/r², and the mean square of σ² is 13/12·r⁴.
 fn norm_gain(scale: f64, variance: f64) -> f64 {
     scale * 3f64.ln() / (variance * 12.0 / 13.0).sqrt()
+}
+
+/// A product of two maps.
+fn is_product(graph: &Graph, value: Value) -> bool {
+    let node = graph.producer(value);
+    node.op == Op::Binary(BinaryKind::Mul) && node.inputs.iter().all(|&v| is_map(graph, v))
 }
 
 /// A run-time value that is no gate.
