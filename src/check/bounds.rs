@@ -19,8 +19,8 @@
 //!
 //! *Spoiled files.* `tests/bench/faults.py` spoils one thing in the ONNX file of the smallest variant of each family, 122 times for each precision: a bias
 //! or an attention table left out, a kernel mirrored, channels exchanged, padding on one side, a resize by nearest. In f32 119 are rejected, the
-//! smallest at 1.2e-4; the other three move logits by at most 2.4e-5. In f16 84 are rejected; what moves logits by less than 2 % passes, among it 21 of 28 biases left out, which
-//! seeded weights keep small.
+//! smallest at 1.2e-4; the other three move logits by at most 2.4e-5. In f16 84 are rejected; what moves logits by less than 2 % passes, among it 21
+//! of 28 biases left out, which seeded weights keep small.
 
 use super::compare::Comparison;
 use vitc_ir::DType;
