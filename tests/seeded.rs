@@ -35,11 +35,16 @@ fn smallest(family: &Family, variant: &'static Variant) -> Graph {
     sides.filter_map(|r| build(family, variant, r, 10)).next().unwrap_or_else(|| panic!("{}", variant.name))
 }
 
+/// The larger one; a NaN is larger than anything.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b <= a { a } else { b }
+}
+
 /// Logits of the model on two images, and its largest activation.
 fn run(graph: &Graph, weights: &dyn Weights, images: ArrayD<f64>) -> (Vec<f64>, f64) {
     let mut largest: f64 = 0.0;
     let results = eval::run_observed(graph, weights, &[images], 1, &mut |_, value: ndarray::ArrayViewD<'_, f64>| {
-        largest = value.iter().fold(largest, |m, x| if x.abs() <= m { m } else { x.abs() }); // a NaN stays
+        largest = value.iter().fold(largest, |m, x| larger(m, x.abs()));
     });
     let logits = results.unwrap_or_else(|e| panic!("{}: {e}", graph.name)).swap_remove(0);
     (logits.iter().copied().collect(), largest)
@@ -59,7 +64,7 @@ fn fault(graph: &Graph, seed: u64) -> Option<String> {
         if at[0] == 0 { colour } else { colour * slope }
     });
     let (logits, largest) = run(graph, &weights, noise);
-    let largest = [largest, run(graph, &weights, plain).1].into_iter().fold(0.0, |m, x| if x <= m { m } else { x });
+    let largest = larger(largest, run(graph, &weights, plain).1);
     let (first, second) = logits.split_at(logits.len() / 2);
     let n = first.len() as f64;
     let mean = first.iter().sum::<f64>() / n;

@@ -14,26 +14,27 @@
 use crate::algebra::Linear;
 use crate::{LowerOptions, Rewritten};
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Copier, DType, Graph, Net, NodeId, Op, Target, Value};
+use vitc_ir::{BinaryKind, Copier, DType, Graph, Net, NodeId, Op, Target, Uses, Value};
 
 /// Run the pass.
 pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rewritten {
+    let uses = graph.uses();
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     for (id, node) in graph.nodes() {
-        let site = (options.precision == DType::F32).then(|| site(graph, target, id)).flatten();
-        let Some((rest, linear)) = site else {
+        let site = (options.precision == DType::F32).then(|| site(graph, &uses, target, id)).flatten();
+        let Some((rest, product)) = site else {
             copy.node(id);
             continue;
         };
-        let [w, b] = [linear.w, linear.b.expect("a site has a bias")].map(|v| copy.constant(v));
-        let [rest, hidden] = [rest, linear.x].map(|v| copy.get(v));
-        let replaced = copy.get(graph.find(&linear.path).expect("the node exists").into()).node;
-        copy.new.release_path(replaced);
+        let linear = Linear::of(graph, product.node).expect("a site's layer");
+        let (w, b) = (copy.constant(linear.w), linear.b.map(|b| copy.constant(b)));
+        let [rest, hidden, replaced] = [rest, linear.x, product].map(|v| copy.get(v));
+        copy.new.release_path(replaced.node);
         let mut net = Net::within(&mut copy.new, &node.path);
         let rest = net.push("rest", node.op.clone(), &[rest]);
         let hidden = net.push("hidden", node.op.clone(), &[hidden]);
-        let y = Linear { x: hidden, w, b: Some(b), ..linear }.emit(&mut copy.new);
+        let y = Linear { x: hidden, w, b, ..linear }.emit(&mut copy.new);
         let y = Net::within(&mut copy.new, &node.path).binary("", BinaryKind::Add, rest, y);
         copy.set(id.into(), y);
         count += 1;
@@ -41,20 +42,19 @@ pub(crate) fn run(graph: &Graph, target: &Target, options: &LowerOptions) -> Rew
     Rewritten { graph: copy.finish(), count, notes: Vec::new() }
 }
 
-/// The other summand and the layer of a mean that can be taken first.
-fn site(graph: &Graph, target: &Target, id: NodeId) -> Option<(Value, Linear)> {
+/// The other summand and the layer's result of a mean that can be taken first.
+fn site(graph: &Graph, uses: &Uses, target: &Target, id: NodeId) -> Option<(Value, Value)> {
     let node = graph.node(id);
     let Op::Reduce { kind: ReduceKind::Mean, axes, keep: false } = &node.op else { return None };
     let sum = node.inputs[0];
     let rank = graph.shape(sum).rank();
     let saves = rank > target.linear_rank && rank - axes.len() <= target.linear_rank && !axes.contains(&(rank - 1));
-    let uses = graph.uses();
     if !saves || !uses.once(sum) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
         return None;
     }
     let [x, y] = graph.producer(sum).inputs[..] else { return None };
     [(x, y), (y, x)].into_iter().find_map(|(rest, product)| {
-        let linear = Linear::of(graph, product.node).filter(|l| l.op == Op::Linear && l.b.is_some())?;
-        (uses.once(product) && graph.ty(rest) == graph.ty(sum)).then_some((rest, linear))
+        Linear::of(graph, product.node).filter(|l| l.op == Op::Linear && l.b.is_some())?;
+        (uses.once(product) && graph.ty(rest) == graph.ty(sum)).then_some((rest, product))
     })
 }

@@ -407,7 +407,7 @@ impl Lowering<'_, '_> {
 
 /// True for fused operators that cost something per element; the others only say where to look.
 fn is_arithmetic(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Clip { .. })
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Sum | Op::Clip { .. })
 }
 
 /// How often each constant value below `values` is read. A reshape or transposition passes its readers on to its

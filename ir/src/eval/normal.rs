@@ -78,8 +78,8 @@ pub(super) fn reduce(x: &Tensor, kind: ReduceKind, axes: &[usize]) -> Vec<f64> {
     let mut result = vec![start; x.data.len() / count.max(1)];
     let rows = axes.iter().copied().eq(x.dims.len() - axes.len()..x.dims.len());
     match kind {
-        ReduceKind::Sum | ReduceKind::Mean if rows => reduce_rows(&x.data, count, &mut result, |sum, x| sum + x),
-        ReduceKind::Max if rows => reduce_rows(&x.data, count, &mut result, scalar::max),
+        ReduceKind::Sum | ReduceKind::Mean if rows => fold_rows(&x.data, count, &mut result, |sum, _, x| sum + x),
+        ReduceKind::Max if rows => fold_rows(&x.data, count, &mut result, |max, _, x| scalar::max(max, x)),
         ReduceKind::Sum | ReduceKind::Mean => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] += x),
         ReduceKind::Max => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] = scalar::max(result[k], x)),
     }
@@ -89,19 +89,20 @@ pub(super) fn reduce(x: &Tensor, kind: ReduceKind, axes: &[usize]) -> Vec<f64> {
     result
 }
 
-/// Each row of `count` elements in ascending order, eight rows at once: a sum waits for the one before it.
-fn reduce_rows(data: &[f64], count: usize, result: &mut [f64], f: impl Fn(f64, f64) -> f64) {
+/// `f(sum, column, element)` over each row of `count` elements in ascending order, from what `result` holds; eight rows at once, because a sum waits for
+/// the one before it.
+pub(super) fn fold_rows(data: &[f64], count: usize, result: &mut [f64], f: impl Fn(f64, usize, f64) -> f64) {
     const ROWS: usize = 8;
     for (rows, result) in data.chunks(ROWS * count.max(1)).zip(result.chunks_mut(ROWS)) {
         if let Ok(result) = <&mut [f64; ROWS]>::try_from(&mut *result) {
             for i in 0..count {
                 for (r, result) in result.iter_mut().enumerate() {
-                    *result = f(*result, rows[r * count + i]);
+                    *result = f(*result, i, rows[r * count + i]);
                 }
             }
         } else {
             for (row, result) in rows.chunks(count.max(1)).zip(result) {
-                *result = row.iter().fold(*result, |sum, &x| f(sum, x));
+                *result = row.iter().enumerate().fold(*result, |sum, (i, &x)| f(sum, i, x));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Every sum runs in ascending order of the contracted index, one multiplication and one addition per term, never
 //! fused: the result does not depend on blocking or on the machine.
 
+use super::normal::fold_rows;
 use super::tensor::Tensor;
 
 /// Rows and columns of one register tile.
@@ -44,7 +45,7 @@ impl<'a> Matrix<'a> {
 pub(super) fn gemm(m: usize, n: usize, k: usize, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f64], stride: usize) {
     if n == 1 && stride == 1 && a.column == 1 && a.row == k {
         let column: Vec<f64> = (0..k).map(|p| b.at(p, 0)).collect();
-        return dots(&a.data[..m * k], &column, &mut c[..m]);
+        return fold_rows(&a.data[..m * k], k, &mut c[..m], |sum, p, x| sum + x * column[p]);
     }
     let mut packed_a = vec![[0.0; MR]; KC.min(k)];
     let mut packed_b = vec![[0.0; NR]; KC.min(k) * NC.min(n).div_ceil(NR)];
@@ -79,25 +80,6 @@ pub(super) fn gemm(m: usize, n: usize, k: usize, a: Matrix<'_>, b: Matrix<'_>, c
                         c[at..at + width].copy_from_slice(&sums[..width]);
                     }
                 }
-            }
-        }
-    }
-}
-
-/// `c[i] += a[i]·b` for the rows of `a`, eight at once: a sum waits for the one before it.
-fn dots(a: &[f64], b: &[f64], c: &mut [f64]) {
-    const ROWS: usize = 8;
-    for (rows, c) in a.chunks(ROWS * b.len().max(1)).zip(c.chunks_mut(ROWS)) {
-        if let Ok(c) = <&mut [f64; ROWS]>::try_from(&mut *c) {
-            let rows: [&[f64]; ROWS] = std::array::from_fn(|r| &rows[r * b.len()..(r + 1) * b.len()]);
-            for (i, b) in b.iter().enumerate() {
-                for (c, row) in c.iter_mut().zip(rows) {
-                    *c += row[i] * b;
-                }
-            }
-        } else {
-            for (row, c) in rows.chunks(b.len().max(1)).zip(c) {
-                *c = row.iter().zip(b).fold(*c, |sum, (x, b)| sum + x * b);
             }
         }
     }
