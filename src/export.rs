@@ -14,6 +14,7 @@ mod request;
 mod rounding;
 
 pub use error::Error;
+pub use range_gate::Computed;
 pub use report::{PassLine, Port, Precision, Report, WeightsLine, Written};
 pub use request::{Kind, Labels, PageRequest, Request};
 pub use rounding::{Rounded, Rounding};
@@ -25,8 +26,8 @@ use crate::interface::{self, Around};
 use crate::model::Model;
 use crate::place::{Form, Staging};
 use crate::recipe;
+use range_gate::WithComputed;
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use vitc_exporters::coreml::{self, InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
@@ -67,12 +68,21 @@ pub struct Lowered {
     pub deploy: Graph,
     /// The target graph.
     pub graph: Graph,
+    /// What is known of its constants.
+    pub computed: Computed,
     /// What each pass did.
     pub passes: Vec<PassReport>,
     /// Element type of the computation.
     pub precision: DType,
     /// What the user should know.
     pub notices: Vec<String>,
+}
+
+impl Lowered {
+    /// Where the numbers of the target graph's constants come from.
+    fn constants(&self) -> WithComputed<'_> {
+        WithComputed { weights: self.model.weights.weights(), computed: &self.computed }
+    }
 }
 
 /// The first half of the road: from the request to the target graph.
@@ -133,8 +143,8 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         output: if classifier { DType::F32 } else { request.interface },
         ..LowerOptions::new(precision, request.interface)
     };
-    let lowered = range_gate::lower(&deploy, &target, &options, model.weights.weights())?;
-    let graph = lowered.graph;
+    let lowered = range_gate::lower(&deploy, &target, &options, model.weights.weights()).map_err(ExportError::from)?;
+    let (graph, computed) = (lowered.graph, lowered.computed);
     passes.extend(lowered.passes);
     notices.extend(lowered.notice);
 
@@ -172,6 +182,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         labels,
         deploy,
         graph,
+        computed,
         passes,
         precision,
         notices,
@@ -238,7 +249,7 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
         Form::File => write_onnx(&lowered, &metadata, &staged)?,
         Form::Package => {
             std::fs::create_dir(&staged).map_err(ExportError::Io)?;
-            coreml::write(graph, weights, target, &lowered.interface, &metadata, &staged)?
+            coreml::write(graph, &lowered.constants(), target, &lowered.interface, &metadata, &staged)?
         }
     };
     let mut report = Report::new(request, &lowered, &summary, &place);
@@ -348,8 +359,8 @@ fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
 /// Write an ONNX file, and above the format's limit a data file beside it. Its name carries a hash of what decides its content, so that a
 /// model file never meets another export's data.
 fn write_onnx(lowered: &Lowered, metadata: &Metadata, staged: &Path) -> Result<Summary, ExportError> {
-    let (graph, weights, target) = (&lowered.graph, lowered.model.weights.weights(), &lowered.target);
-    let mut out = File::create(staged)?; // the exporter buffers
+    let (graph, weights, target) = (&lowered.graph, &lowered.constants(), &lowered.target);
+    let mut out = File::create(staged)?; // the exporter buffers both
     if onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
         onnx::write(graph, weights, target, metadata, &mut out)
     } else {
@@ -360,11 +371,9 @@ fn write_onnx(lowered: &Lowered, metadata: &Metadata, staged: &Path) -> Result<S
         });
         let stem = staged.file_stem().unwrap_or_default().to_string_lossy();
         let location = format!("{stem}-{}.data", &hash.finalize().to_hex()[..8]);
-        let mut data = BufWriter::with_capacity(1 << 20, File::create(staged.with_file_name(&location))?);
+        let mut data = File::create(staged.with_file_name(&location))?;
         let file = DataFile { location: &location, out: &mut data };
-        let summary = onnx::write_external(graph, weights, target, metadata, &mut out, file)?;
-        data.flush()?;
-        Ok(summary)
+        onnx::write_external(graph, weights, target, metadata, &mut out, file)
     }
 }
 

@@ -46,7 +46,11 @@ impl BlobType {
 #[derive(Debug)]
 pub struct BlobWriter<W> {
     out: W,
+    /// Bytes written.
     at: u64,
+    /// Where the record ends that was begun last.
+    end: u64,
+    /// Records to come.
     left: u32,
 }
 
@@ -60,29 +64,43 @@ impl<W: Write> BlobWriter<W> {
         header[..4].copy_from_slice(&count.to_le_bytes());
         header[4..8].copy_from_slice(&VERSION.to_le_bytes());
         out.write_all(&header)?;
-        Ok(BlobWriter { out, at: ALIGN, left: count })
+        Ok(BlobWriter { out, at: ALIGN, end: ALIGN, left: count })
     }
 
-    /// Append a record and return the offset by which a program refers to it.
+    /// Begin a record of `length` bytes, which [`Self::data`] takes, and return the offset by which a program refers to it.
     ///
     /// # Errors
     /// If writing fails.
     ///
     /// # Panics
-    /// If the file was started for fewer records.
-    pub fn record(&mut self, dtype: BlobType, data: &[u8]) -> io::Result<u64> {
+    /// If the file was started for fewer records, or the record before is not complete.
+    pub fn record(&mut self, dtype: BlobType, length: u64) -> io::Result<u64> {
+        assert_eq!(self.at, self.end, "the record before is complete");
         self.left = self.left.checked_sub(1).expect("the header counts every record");
         let offset = self.at.next_multiple_of(ALIGN);
         self.out.write_all(&[0; ALIGN as usize][..(offset - self.at) as usize])?;
         let mut metadata = [0; ALIGN as usize];
         metadata[..4].copy_from_slice(&SENTINEL.to_le_bytes());
         metadata[4..8].copy_from_slice(&dtype.code().to_le_bytes());
-        metadata[8..16].copy_from_slice(&(data.len() as u64).to_le_bytes());
+        metadata[8..16].copy_from_slice(&length.to_le_bytes());
         metadata[16..24].copy_from_slice(&(offset + ALIGN).to_le_bytes());
         self.out.write_all(&metadata)?;
-        self.out.write_all(data)?;
-        self.at = offset + ALIGN + data.len() as u64;
+        self.at = offset + ALIGN;
+        self.end = self.at + length;
         Ok(offset)
+    }
+
+    /// The next bytes of the record.
+    ///
+    /// # Errors
+    /// If writing fails.
+    ///
+    /// # Panics
+    /// If the record was begun for fewer.
+    pub fn data(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.at += piece.len() as u64;
+        assert!(self.at <= self.end, "the metadata say how long the record is");
+        self.out.write_all(piece)
     }
 
     /// End the file: number of bytes written.
@@ -91,9 +109,9 @@ impl<W: Write> BlobWriter<W> {
     /// If writing fails.
     ///
     /// # Panics
-    /// If the file was started for more records.
+    /// If the file was started for more records, or the last one is not complete.
     pub fn finish(mut self) -> io::Result<u64> {
-        assert_eq!(self.left, 0, "the header counts every record");
+        assert_eq!((self.left, self.at), (0, self.end), "the header counts every record");
         self.out.flush()?;
         Ok(self.at)
     }
@@ -161,8 +179,11 @@ mod tests {
     fn bytes_are_as_documented() {
         let mut out = Vec::new();
         let mut w = BlobWriter::new(&mut out, 2).unwrap();
-        assert_eq!(w.record(BlobType::Float16, &[1, 2, 3, 4]).unwrap(), 64);
-        assert_eq!(w.record(BlobType::Float32, &[9; 64]).unwrap(), 192);
+        assert_eq!(w.record(BlobType::Float16, 4).unwrap(), 64);
+        w.data(&[1, 2, 3]).unwrap();
+        w.data(&[4]).unwrap();
+        assert_eq!(w.record(BlobType::Float32, 64).unwrap(), 192);
+        w.data(&[9; 64]).unwrap();
         assert_eq!(w.finish().unwrap(), 192 + 64 + 64);
         assert_eq!(out.len(), 320);
         assert_eq!(out[..8], [2, 0, 0, 0, 2, 0, 0, 0]);
@@ -177,7 +198,8 @@ mod tests {
     fn corruption_is_an_error_or_stays_inside() {
         let mut file = Vec::new();
         let mut w = BlobWriter::new(&mut file, 1).unwrap();
-        w.record(BlobType::Float32, &[7; 8]).unwrap();
+        w.record(BlobType::Float32, 8).unwrap();
+        w.data(&[7; 8]).unwrap();
         w.finish().unwrap();
         for at in 64..96 {
             for bit in 0..8 {

@@ -64,16 +64,22 @@ pub fn write(
         fs::create_dir_all(path.parent().expect("a file lies in a folder"))?;
         blob_file = Some(BlobWriter::new(BufWriter::with_capacity(1 << 20, File::create(path)?), blobs)?);
     }
-    let mut sink = |i: usize, data: &[u8]| -> std::io::Result<()> {
-        let value = constants[i];
-        let kind = match (large[i], &mut blob_file) {
-            (Some(dtype), Some(file)) => {
-                let offset = file.record(dtype, data)?;
-                value::Kind::BlobFile(value::BlobFile { file_name: WEIGHT_FILE.to_string(), offset })
+    let mut inline = Vec::new();
+    let mut sink = |i: usize, at: usize, piece: &[u8]| -> std::io::Result<()> {
+        let (value, length) = (constants[i], graph.ty(constants[i]).bytes());
+        if let (Some(dtype), Some(file)) = (large[i], &mut blob_file) {
+            if at == 0 {
+                let offset = file.record(dtype, length as u64)?;
+                let file_name = WEIGHT_FILE.to_string();
+                kinds.insert(value, value::Kind::BlobFile(value::BlobFile { file_name, offset }));
             }
-            _ => elements(graph.ty(value).dtype, data),
-        };
-        kinds.insert(value, kind);
+            return file.data(piece);
+        }
+        inline.extend_from_slice(piece);
+        if inline.len() == length {
+            kinds.insert(value, elements(graph.ty(value).dtype, &inline));
+            inline.clear();
+        }
         Ok(())
     };
     let report = eval::stream(graph, weights, &constants, &mut sink).map_err(|e| match e {

@@ -24,6 +24,9 @@ const EXTERNAL_FROM: u64 = 1024;
 /// Alignment of constants in a data file.
 const ALIGNMENT: u64 = 64;
 
+/// Bytes that are gathered before they are written; what is larger goes straight through.
+const BUFFER: usize = 1 << 20;
+
 /// Field numbers that the hand-written framing uses.
 const GRAPH: u32 = 7;
 const INITIALIZER: u32 = 5;
@@ -83,7 +86,7 @@ fn emit(
     target: &Target,
     metadata: &Metadata,
     out: &mut dyn Write,
-    mut data: Option<DataFile<'_>>,
+    data: Option<DataFile<'_>>,
 ) -> Result<Summary, ExportError> {
     let mut plan = Plan::new(graph, target, metadata)?;
     let end = data.as_ref().map_or(0, |d| place(&mut plan.streamed, d.location));
@@ -92,40 +95,47 @@ fn emit(
         let remedy = "write the weights to a data file (--external-data)";
         return Err(ExportError::TooLarge { bytes, limit: INLINE_LIMIT, remedy });
     }
-    let mut out = BufWriter::with_capacity(1 << 20, out);
+    let mut out = BufWriter::with_capacity(BUFFER, out);
+    let mut data = data.map(|d| BufWriter::with_capacity(BUFFER, d.out));
     out.write_all(&header)?;
     let values: Vec<Value> = plan.streamed.iter().map(|s| s.value).collect();
     let mut written: u64 = 0;
-    let mut wide = Vec::new();
-    let mut sink = |index: usize, bytes: &[u8]| -> std::io::Result<()> {
+    let (mut wide, mut whole) = (Vec::new(), Vec::new());
+    let mut sink = |index: usize, at: usize, piece: &[u8]| -> std::io::Result<()> {
         let constant = &plan.streamed[index];
-        let bytes = match graph.ty(constant.value).dtype {
-            DType::F32 | DType::F16 => bytes,
+        let piece = match graph.ty(constant.value).dtype {
+            DType::F32 | DType::F16 => piece,
             DType::I32 => {
-                widen(bytes, &mut wide);
+                widen(piece, &mut wide);
                 &wide
             }
         };
-        assert_eq!(bytes.len() as u64, constant.bytes, "the evaluator delivers what the type says");
-        for tensor in &constant.tensors {
-            let mut head = Vec::with_capacity(128);
-            encode_key(INITIALIZER, WireType::LengthDelimited, &mut head);
-            encode_varint(tensor_len(tensor, constant.bytes), &mut head);
-            tensor.encode_raw(&mut head);
-            if is_external(tensor) {
-                out.write_all(&head)?;
-                continue;
+        let tensors = &constant.tensors;
+        if let Some(data) = data.as_mut().filter(|_| tensors.iter().any(is_external)) {
+            if at == 0 {
+                for tensor in tensors {
+                    out.write_all(&head(tensor, constant.bytes))?;
+                }
+                let gap = written.next_multiple_of(ALIGNMENT) - written;
+                data.write_all(&[0; ALIGNMENT as usize][..gap as usize])?;
+                written += gap + constant.bytes;
             }
-            encode_key(RAW_DATA, WireType::LengthDelimited, &mut head);
-            encode_varint(constant.bytes, &mut head);
-            out.write_all(&head)?;
-            out.write_all(bytes)?;
+            return data.write_all(piece);
         }
-        if let Some(data) = data.as_mut().filter(|_| constant.tensors.iter().any(is_external)) {
-            let gap = written.next_multiple_of(ALIGNMENT) - written;
-            data.out.write_all(&[0; ALIGNMENT as usize][..gap as usize])?;
-            data.out.write_all(bytes)?;
-            written += gap + constant.bytes;
+        if let [tensor] = &tensors[..] {
+            if at == 0 {
+                out.write_all(&head(tensor, constant.bytes))?;
+            }
+            return out.write_all(piece);
+        }
+        // The same elements again and again need all of them.
+        whole.extend_from_slice(piece);
+        if whole.len() as u64 == constant.bytes {
+            for tensor in tensors {
+                out.write_all(&head(tensor, constant.bytes))?;
+                out.write_all(&whole)?;
+            }
+            whole.clear();
         }
         Ok(())
     };
@@ -134,8 +144,8 @@ fn emit(
         StreamError::Sink(e) => ExportError::Io(e),
     })?;
     out.flush()?;
-    if let Some(data) = data {
-        data.out.flush()?;
+    if let Some(mut data) = data {
+        data.flush()?;
     }
     Ok(plan.summary(bytes + end, report.constants))
 }
@@ -170,6 +180,19 @@ fn tensor_len(tensor: &onnx::Tensor, bytes: u64) -> u64 {
         return head;
     }
     head + key_len(RAW_DATA) as u64 + encoded_len_varint(bytes) as u64 + bytes
+}
+
+/// What stands before the elements of an initializer, or all of it if they lie elsewhere.
+fn head(tensor: &onnx::Tensor, bytes: u64) -> Vec<u8> {
+    let mut head = Vec::with_capacity(128);
+    encode_key(INITIALIZER, WireType::LengthDelimited, &mut head);
+    encode_varint(tensor_len(tensor, bytes), &mut head);
+    tensor.encode_raw(&mut head);
+    if !is_external(tensor) {
+        encode_key(RAW_DATA, WireType::LengthDelimited, &mut head);
+        encode_varint(bytes, &mut head);
+    }
+    head
 }
 
 /// Length of the file, and what stands before the streamed constants: the model with an open graph message that they

@@ -42,13 +42,13 @@ fn emit(graph: &Graph, opset: u32) -> Vec<u8> {
 fn constants(graph: &Graph) -> BTreeMap<String, Vec<u8>> {
     let values = vitc_ir::cost::emitted_constants(graph);
     let mut all = BTreeMap::new();
-    vitc_ir::eval::stream(graph, &Hashed, &values, &mut |i: usize, bytes: &[u8]| {
+    vitc_ir::eval::stream(graph, &Hashed, &values, &mut |i: usize, _: usize, bytes: &[u8]| {
         let widen = |c: &[u8]| i64::from(i32::from_le_bytes(c.try_into().expect("four bytes"))).to_le_bytes();
         let bytes = match graph.ty(values[i]).dtype {
-            DType::I32 => bytes.chunks(4).flat_map(widen).collect(),
+            DType::I32 => bytes.chunks(4).flat_map(widen).collect::<Vec<u8>>(),
             _ => bytes.to_vec(),
         };
-        all.insert(graph.value_name(values[i]), bytes);
+        all.entry(graph.value_name(values[i])).or_insert_with(Vec::new).extend(bytes);
         Ok::<(), std::convert::Infallible>(())
     })
     .expect("constants");

@@ -40,6 +40,8 @@ enum Content {
     Weight(NodeId),
     /// A literal or generated constant.
     Leaf(NodeId),
+    /// What the source of the weights has computed.
+    Computed(NodeId),
     /// All outputs of an operator that needs whole operands.
     Kernel(NodeId),
     /// One elementwise value.
@@ -51,8 +53,6 @@ enum Content {
 pub(super) struct Root {
     /// What follows each other in the value's row-major order.
     pub(super) parts: Vec<Part>,
-    /// Bytes that the computation may hold besides its result.
-    pub(super) working_bytes: usize,
 }
 
 /// A program and the cells that it reads: cell and which of its values.
@@ -60,6 +60,8 @@ pub(super) struct Root {
 pub(super) struct Part {
     /// The program.
     pub(super) program: Program,
+    /// Bytes that the computation may hold besides its result.
+    pub(super) working_bytes: usize,
     sources: Vec<(usize, usize)>,
 }
 
@@ -67,6 +69,11 @@ impl Root {
     /// Number of elements.
     pub(super) fn elements(&self) -> usize {
         self.parts.iter().map(|p| p.program.elements()).sum()
+    }
+
+    /// Bytes that the computation may hold besides its result: parts are computed one after the other.
+    fn working_bytes(&self) -> usize {
+        self.parts.iter().map(|p| p.working_bytes).max().unwrap_or(0)
     }
 }
 
@@ -101,6 +108,11 @@ pub(super) struct Opened<'p, 'a> {
 }
 
 impl<'a> Opened<'_, 'a> {
+    /// The program.
+    pub(super) fn program(&self) -> &Program {
+        &self.part.program
+    }
+
     /// The program's sources.
     pub(super) fn sources(&self) -> Vec<&Source<'a>> {
         self.cells.iter().zip(&self.part.sources).map(|(held, (_, index))| &held[*index]).collect()
@@ -138,7 +150,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The elements of a root, shared where a cell holds them as they are wanted.
-    fn evaluate(&self, root: &Root) -> Result<Arc<Vec<f64>>, EvalError> {
+    pub(super) fn evaluate(&self, root: &Root) -> Result<Arc<Vec<f64>>, EvalError> {
         let mut elements = Vec::with_capacity(root.elements());
         for part in &root.parts {
             let opened = self.open(part)?;
@@ -195,6 +207,11 @@ impl<'a> Plan<'a> {
                     _ => unreachable!("a leaf's cell"),
                 };
                 Ok(vec![Source::F64(Arc::new(values))])
+            }
+            Content::Computed(id) => {
+                let elements = self.weights.computed(&self.graph.node(id).path).expect("it was there");
+                assert_eq!(elements.len(), dims(id.into()).iter().product::<usize>(), "made for this graph");
+                Ok(vec![Source::F64(Arc::clone(elements))])
             }
             Content::Kernel(id) => {
                 let node = self.graph.node(id);
@@ -281,9 +298,7 @@ impl<'a> Plan<'a> {
             && space[..axis].iter().all(|&n| n == 1)
         {
             let graph = self.graph;
-            let roots: Vec<Root> = graph.producer(value).inputs.iter().map(|&v| self.root(v)).collect();
-            let working_bytes = roots.iter().map(|r| r.working_bytes).max().unwrap_or(0);
-            return Root { parts: roots.into_iter().flat_map(|r| r.parts).collect(), working_bytes };
+            return Root { parts: graph.producer(value).inputs.iter().flat_map(|&v| self.root(v).parts).collect() };
         }
         // Where an operand of an operand is not affine, the operator alone is the program, over whole operands.
         let mut alone = false;
@@ -314,7 +329,7 @@ impl<'a> Plan<'a> {
             *self.cells[*cell].readers.get_mut() += 1;
             working_bytes += self.cells[*cell].bytes;
         }
-        Root { parts: vec![Part { program, sources }], working_bytes }
+        Root { parts: vec![Part { program, working_bytes, sources }] }
     }
 
     fn cell(&mut self, content: Content) -> usize {
@@ -323,7 +338,7 @@ impl<'a> Plan<'a> {
         }
         let elements = |v: Value| self.graph.shape(v).elements();
         let (own, operands) = match content {
-            Content::Weight(_) => (0, Vec::new()),
+            Content::Weight(_) | Content::Computed(_) => (0, Vec::new()),
             Content::Leaf(id) => (elements(id.into()), Vec::new()),
             Content::Fused(v) => (elements(v), vec![self.expand(v)]),
             Content::Kernel(id) => {
@@ -336,7 +351,7 @@ impl<'a> Plan<'a> {
                 (held, node.inputs.iter().map(|&v| self.root(v)).collect())
             }
         };
-        let bytes = 8 * own + operands.iter().map(|r| r.working_bytes).sum::<usize>();
+        let bytes = 8 * own + operands.iter().map(Root::working_bytes).sum::<usize>();
         let cell = self.cells.len();
         let (readers, held) = (AtomicUsize::new(0), Mutex::new(None));
         self.cells.push(Cell { content, operands, readers, held, bytes });
@@ -389,6 +404,9 @@ impl Lowering<'_, '_> {
     fn expand(&mut self, value: Value, space: &[usize], at: Affine) -> Result<Expr, Stop> {
         let graph = self.plan.graph;
         let node = graph.producer(value);
+        if node.types.len() == 1 && self.plan.weights.computed(&node.path).is_some() {
+            return Ok(self.load(Content::Computed(value.node), 0, at));
+        }
         match &node.op {
             Op::Weight { .. } => return Ok(self.load(Content::Weight(value.node), 0, at)),
             Op::Generate(Generator::Fill { value }) => return Ok(Expr::Fill(value.0)),

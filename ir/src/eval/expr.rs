@@ -8,14 +8,19 @@ use super::affine::Affine;
 use super::scalar::{self, Map};
 use super::tensor::{Elements, Reader, Source};
 use crate::op::BinaryKind;
+use std::iter::repeat;
 use std::ops::Range;
 
 /// Elements of one block where all reads are contiguous.
 const BLOCK: usize = 4096;
-/// Rows that a block takes at least, if they fit `BLOCK * WIDE`: transposed reads use whole cache lines then.
-const ROWS: usize = 16;
-/// Blocks of transposed reads may be this many times larger.
-const WIDE: usize = 16;
+/// Elements of one block with transposed reads. Each row of such a block is a column of the source, so that a block of few rows fetches a cache line, and
+/// often a page, for a few elements.
+const WIDE: usize = 1 << 18;
+/// Rows of such a block: four cache lines of f32 at most, and whole ones.
+const ROWS: usize = 64;
+const LINE: usize = 16;
+/// Edge of the tile in which a plane is transposed: a cache line of f64.
+const TILE: usize = 8;
 
 /// A value per iteration index.
 #[derive(Debug)]
@@ -86,6 +91,8 @@ struct Grid<'p> {
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
     blocks: Range<usize>,
+    /// Elements before it.
+    pub(super) start: usize,
     /// Number of elements.
     pub(super) elements: usize,
 }
@@ -123,18 +130,21 @@ impl Program {
         }
     }
 
-    /// The result cut into pieces of at least `least` elements, but for the last.
+    /// The result cut into pieces of at least `least` elements, but for the last; an empty result is one piece.
     pub(super) fn pieces(&self, least: usize) -> Vec<Piece> {
         let grid = self.grid();
         let mut pieces = Vec::new();
-        let mut piece = Piece { blocks: 0..0, elements: 0 };
+        let mut piece = Piece { blocks: 0..0, start: 0, elements: 0 };
         for n in 0..grid.count {
             piece.blocks.end = n + 1;
             piece.elements += grid.elements(n);
             if piece.elements >= least || n + 1 == grid.count {
-                pieces.push(piece);
-                piece = Piece { blocks: n + 1..n + 1, elements: 0 };
+                let next = Piece { blocks: n + 1..n + 1, start: piece.start + piece.elements, elements: 0 };
+                pieces.push(std::mem::replace(&mut piece, next));
             }
+        }
+        if pieces.is_empty() {
+            pieces.push(piece);
         }
         pieces
     }
@@ -153,13 +163,14 @@ impl Program {
         let Some(last) = space.len().checked_sub(1) else {
             return Grid { space, axis: 0, step: 1, per_row: 1, inner: 1, count: 1 };
         };
-        let inner = |axis: usize| space[axis + 1..].iter().product::<usize>();
-        let (target, least) = if self.expr.strided() { (BLOCK * WIDE, ROWS) } else { (BLOCK, 1) };
+        let inner = |axis: usize| space[axis + 1..].iter().product::<usize>().max(1);
+        let (target, least, most) = if self.expr.strided() { (WIDE, LINE, ROWS) } else { (BLOCK, 1, BLOCK) };
         // The outermost axis along which `least` steps, or all of them, fit a block.
         let fits = |axis: &usize| inner(*axis).saturating_mul(least.min(space[*axis])) <= target;
         let axis = (0..last).find(fits).unwrap_or(last);
         let (size, inner) = (space[axis], inner(axis));
-        let step = (BLOCK / inner.max(1)).max(least).clamp(1, size.max(1));
+        let step = (target / inner).clamp(1, most);
+        let step = (step / least * least).max(1).min(size.max(1));
         let per_row = size.div_ceil(step);
         let count = if self.elements() == 0 { 0 } else { space[..axis].iter().product::<usize>() * per_row };
         Grid { space, axis, step, per_row, inner, count }
@@ -216,11 +227,20 @@ fn eval(
         }
         Expr::Binary(kind, a, b) => {
             eval(a, lo, hi, sources, out, scratch);
-            let mut right = scratch.pop().unwrap_or_default();
-            right.resize(out.len(), 0.0);
-            eval(b, lo, hi, sources, &mut right, scratch);
-            scalar::zip(*kind, out, &right);
-            scratch.push(right);
+            match &**b {
+                Expr::Fill(x) => scalar::zip(*kind, out, repeat(*x)),
+                Expr::Load { source, at } if !b.strided() => {
+                    let (base, loops) = walk(at, lo, hi);
+                    sources[*source].read(Combine { kind: *kind, base, loops: &loops, out });
+                }
+                b => {
+                    let mut right = scratch.pop().unwrap_or_default();
+                    right.resize(out.len(), 0.0);
+                    eval(b, lo, hi, sources, &mut right, scratch);
+                    scalar::zip(*kind, out, right.iter().copied());
+                    scratch.push(right);
+                }
+            }
         }
         Expr::Select { axis, parts } => {
             let sizes = lo.iter().zip(hi).map(|(lo, hi)| hi - lo);
@@ -298,19 +318,67 @@ fn load(elements: &impl Elements, base: usize, loops: &[Loop], out: &mut [f64]) 
                 *out = elements.at(base + i * step);
             }
         }
-        // A transposed plane: along the source's rows, so that each cache line is fetched once.
+        // A transposed plane.
         [Loop { count: rows, step: 1 }, Loop { count: columns, step }] if *step > 1 => {
-            for column in 0..*columns {
-                let start = base + column * step;
-                for row in 0..*rows {
-                    out[row * columns + column] = elements.at(start + row);
-                }
-            }
+            transpose(elements, base, *step, *rows, *columns, out);
         }
         [Loop { count, step }, inner @ ..] => {
             let row = out.len() / count;
             for (i, out) in out.chunks_exact_mut(row).enumerate() {
                 load(elements, base + i * step, inner, out);
+            }
+        }
+    }
+}
+
+/// Combines what `out` holds with a walk's elements, none of which lie across the memory order in the innermost axis.
+struct Combine<'a> {
+    kind: BinaryKind,
+    base: usize,
+    loops: &'a [Loop],
+    out: &'a mut [f64],
+}
+
+impl Reader for Combine<'_> {
+    fn read(self, elements: impl Elements) {
+        combine(self.kind, &elements, self.base, self.loops, self.out);
+    }
+}
+
+fn combine(kind: BinaryKind, elements: &impl Elements, base: usize, loops: &[Loop], out: &mut [f64]) {
+    match loops {
+        [] | [Loop { step: 0, .. }] => scalar::zip(kind, out, repeat(elements.at(base))),
+        [Loop { step, .. }] => {
+            let mut right = [0.0; 256];
+            for (i, out) in out.chunks_mut(right.len()).enumerate() {
+                let run = &mut right[..out.len()];
+                load(elements, base + i * 256 * step, &[Loop { count: run.len(), step: *step }], run);
+                scalar::zip(kind, out, run.iter().copied());
+            }
+        }
+        [Loop { count, step }, inner @ ..] => {
+            let row = out.len() / count;
+            for (i, out) in out.chunks_exact_mut(row).enumerate() {
+                combine(kind, elements, base + i * step, inner, out);
+            }
+        }
+    }
+}
+
+/// `out[row·columns + column] = elements[base + column·step + row]`, tile by tile: each cache line is fetched once, and written whole.
+fn transpose(elements: &impl Elements, base: usize, step: usize, rows: usize, columns: usize, out: &mut [f64]) {
+    let mut tile = [[0.0; TILE]; TILE];
+    for column in (0..columns).step_by(TILE) {
+        let width = TILE.min(columns - column);
+        for row in (0..rows).step_by(TILE) {
+            let height = TILE.min(rows - row);
+            for (c, line) in tile[..width].iter_mut().enumerate() {
+                elements.run(base + (column + c) * step + row, &mut line[..height]);
+            }
+            for r in 0..height {
+                for (out, line) in out[(row + r) * columns + column..][..width].iter_mut().zip(&tile) {
+                    *out = line[r];
+                }
             }
         }
     }

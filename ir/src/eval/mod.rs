@@ -11,6 +11,7 @@
 mod affine;
 mod attention;
 mod constants;
+mod emit;
 mod expr;
 mod generate;
 mod interpret;
@@ -28,15 +29,17 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
+pub use emit::ConstantStats;
 pub use interpret::{run, run_observed};
 pub use memory::MemoryWeights;
-pub use stream::{ConstantStats, Sink, StreamError, StreamReport, stream};
+pub use stream::{Sink, StreamError, StreamReport, stream};
 
 use crate::graph::{Graph, Value};
 use crate::ty::DType;
 use crate::weights::{WeightError, Weights};
 use constants::{Plan, WIDE_LIMIT};
 use ndarray::ArrayD;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Why a value could not be computed.
@@ -109,13 +112,21 @@ pub enum EvalError {
 /// # Errors
 /// If the value is not constant, or a weight is missing.
 pub fn constant(graph: &Graph, weights: &dyn Weights, value: Value) -> Result<ArrayD<f64>, EvalError> {
-    if !graph.is_constant(value) {
+    let data = constants(graph, weights, &[value])?.pop().expect("one value for one");
+    Ok(array(fixed(graph, value), Arc::unwrap_or_clone(data)))
+}
+
+/// The elements of some constants, not rounded, row-major. Computed in parallel and held at once: for small ones.
+///
+/// # Errors
+/// The first failure in the order of `values`: a value that is not constant, or a weight that is missing.
+pub fn constants(graph: &Graph, weights: &dyn Weights, values: &[Value]) -> Result<Vec<Arc<Vec<f64>>>, EvalError> {
+    if let Some(&value) = values.iter().find(|&&v| !graph.is_constant(v)) {
         return Err(EvalError::NotConstant { path: graph.value_name(value) });
     }
-    let (plan, roots) = Plan::new(graph, weights, &[value], WIDE_LIMIT);
-    let tensor = plan.tensor(&roots[0], &fixed(graph, value))?;
-    drop(plan);
-    Ok(array(tensor.dims, Arc::unwrap_or_clone(tensor.data)))
+    let (plan, roots) = Plan::new(graph, weights, values, WIDE_LIMIT);
+    let all: Vec<_> = roots.par_iter().map(|root| plan.evaluate(root)).collect();
+    all.into_iter().collect()
 }
 
 fn array(dims: Vec<usize>, data: Vec<f64>) -> ArrayD<f64> {

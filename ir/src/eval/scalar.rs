@@ -73,9 +73,9 @@ fn min(a: f64, b: f64) -> f64 {
 }
 
 /// `a[i] = f(a[i], b[i])`.
-pub(super) fn zip(kind: BinaryKind, a: &mut [f64], b: &[f64]) {
-    fn each(a: &mut [f64], b: &[f64], f: impl Fn(f64, f64) -> f64) {
-        for (a, &b) in a.iter_mut().zip(b) {
+pub(super) fn zip(kind: BinaryKind, a: &mut [f64], b: impl Iterator<Item = f64>) {
+    fn each(a: &mut [f64], b: impl Iterator<Item = f64>, f: impl Fn(f64, f64) -> f64) {
+        for (a, b) in a.iter_mut().zip(b) {
             *a = f(*a, b);
         }
     }

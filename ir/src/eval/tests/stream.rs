@@ -1,6 +1,6 @@
 //! The stream against whole values: bytes, order, memory, refusals.
 
-use super::super::stream::stream_with;
+use super::super::stream::{Limits, stream_with};
 use super::super::{EvalError, MemoryWeights, StreamError, constant, run, stream};
 use crate::graph::{Graph, Output, Stage, Value};
 use crate::net::Net;
@@ -118,21 +118,29 @@ fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<V
     (g, weights, wanted)
 }
 
+/// The bytes of each value, put together from its pieces.
 fn collect(
     g: &Graph,
     weights: &dyn Weights,
     values: &[Value],
-    budget: usize,
-    limit: usize,
+    limits: Limits,
 ) -> Result<Vec<Vec<u8>>, StreamError<Infallible>> {
-    let mut all = Vec::new();
-    let report = stream_with(g, weights, values, budget, limit, &mut |i, bytes: &[u8]| {
-        assert_eq!(i, all.len());
-        all.push(bytes.to_vec());
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    let report = stream_with(g, weights, values, limits, &mut |i, at, bytes: &[u8]| {
+        if i == all.len() {
+            all.push(Vec::new());
+        }
+        assert_eq!((i + 1, at), (all.len(), all[i].len()), "in order");
+        all[i].extend_from_slice(bytes);
         Ok(())
     })?;
-    assert_eq!(report.total().bytes, all.iter().map(|b| b.len() as u64).sum::<u64>());
+    assert!(report.constants.iter().map(|c| c.bytes).eq(all.iter().map(|b| b.len() as u64)));
     Ok(all)
+}
+
+/// Pieces of at least `piece` elements within a budget.
+fn pieces(budget: usize, piece: usize) -> Limits {
+    Limits { budget, piece, wide: usize::MAX }
 }
 
 /// The bytes of a value computed alone, operator by operator.
@@ -149,7 +157,7 @@ fn naive(g: &Graph, weights: &dyn Weights, value: Value) -> Vec<u8> {
 fn bytes_are_the_values_rounded_whatever_the_sharing() {
     for seed in 0..150 {
         let (g, weights, values) = random_constants(&mut Rng::new(seed), 25);
-        let streamed = collect(&g, &weights, &values, 1 << 16, usize::MAX).unwrap();
+        let streamed = collect(&g, &weights, &values, pieces(1 << 16, 1)).unwrap();
         for (bytes, &v) in streamed.iter().zip(&values) {
             assert_eq!(bytes, &naive(&g, &weights, v), "seed {seed}, {}", g.value_name(v));
         }
@@ -201,9 +209,9 @@ fn fused_constants_are_what_the_operators_compute() {
 fn blocks_and_narrow_cells_agree_with_whole_values() {
     for seed in 0..60 {
         let (g, weights, values) = random_constants(&mut Rng::new(seed), 25);
-        let whole = collect(&g, &weights, &values, 0, usize::MAX).unwrap();
+        let whole = collect(&g, &weights, &values, pieces(0, 1)).unwrap();
         // Nothing is kept in f64: everything kept is f32, so results may differ by the rounding of operands.
-        let narrow = collect(&g, &weights, &values, 0, 0).unwrap();
+        let narrow = collect(&g, &weights, &values, Limits { wide: 0, ..pieces(0, 1) }).unwrap();
         for ((a, b), &v) in whole.iter().zip(&narrow).zip(&values) {
             let read = |bytes: &[u8]| -> Vec<f64> {
                 match g.ty(v).dtype {
@@ -244,10 +252,10 @@ fn many_blocks() {
     let weights: MemoryWeights = [("w", values.clone()), ("s", factors.clone())].into_iter().collect();
     let product = |r: usize, c: usize| (f64::from(values[r * columns + c]) * f64::from(factors[r])) as f32;
     let plain = |r: usize, c: usize| values[r * columns + c];
-    for limit in [0, usize::MAX] {
+    for (limit, piece) in [(0, 1), (usize::MAX, 1), (usize::MAX, 100_000), (usize::MAX, usize::MAX)] {
         // One at a time: alone, nothing is shared, so nothing is rounded before the end.
         let bytes = |v| {
-            let bytes = collect(&g, &weights, &[v], 0, limit).unwrap().remove(0);
+            let bytes = collect(&g, &weights, &[v], Limits { wide: limit, ..pieces(0, piece) }).unwrap().remove(0);
             bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>()
         };
         assert!(bytes(scaled).iter().enumerate().all(|(i, &x)| x == product(i / columns, i % columns)));
@@ -292,7 +300,7 @@ fn parts_of_a_value_put_together_anew() {
     let wanted = [kept, twice, front, sum, doubled];
     let expected: [&[f32]; 5] =
         [&[2., 4., 6., 8., 10.], &[2., 4., 2., 4.], &[2., 4., 1., 2., 3.], &[12.], &[2., 4., 6., 8., 10.]];
-    let all = collect(&g, &weights, &wanted, usize::MAX, usize::MAX).unwrap();
+    let all = collect(&g, &weights, &wanted, pieces(usize::MAX, 1)).unwrap();
     for ((v, bytes), expected) in wanted.into_iter().zip(all).zip(expected) {
         assert_eq!(bytes, expected.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(), "{}", g.value_name(v));
         let whole: Vec<f32> = constant(&g, &weights, v).unwrap().iter().map(|&x| x as f32).collect();
@@ -315,7 +323,7 @@ fn weights_that_are_stored_as_read_are_handed_on() {
     let stored = weights.weight("w", 24).unwrap();
     let address = stored.bytes.as_ptr() as usize;
     let mut seen = Vec::new();
-    let report = stream(&g, &weights, &[w, view, part], &mut |_, bytes| {
+    let report = stream(&g, &weights, &[w, view, part], &mut |_, _, bytes| {
         seen.push((bytes.as_ptr() as usize - address, bytes.len()));
         Ok::<(), Infallible>(())
     })
@@ -332,7 +340,7 @@ fn f16_statistics() {
     let half = net.push("half", Op::Cast { to: DType::F16 }, &[w]);
     let bits = |weights: &MemoryWeights| {
         let mut result = Vec::new();
-        let report = stream(&g, weights, &[half], &mut |_, bytes| {
+        let report = stream(&g, weights, &[half], &mut |_, _, bytes| {
             result = bytes.to_vec();
             Ok::<(), Infallible>(())
         });
@@ -362,7 +370,7 @@ fn what_is_not_finite_is_refused_with_key_and_path() {
     let root = net.unary("root", UnaryKind::Sqrt, s);
     let refuse = |w: [f32; 3], s: [f32; 3], v: Value| {
         let weights: MemoryWeights = [("w", w.to_vec()), ("s", s.to_vec())].into_iter().collect();
-        match stream(&g, &weights, &[v], &mut |_, _| Ok::<(), Infallible>(())) {
+        match stream(&g, &weights, &[v], &mut |_, _, _| Ok::<(), Infallible>(())) {
             Err(StreamError::Eval(e)) => e,
             other => panic!("{other:?}"),
         }
@@ -397,28 +405,120 @@ impl Weights for Counting {
     }
 }
 
-#[test]
-fn look_ahead_stays_within_the_budget() {
+/// Most bytes of weights that are alive at once while `count` weights of `elements` elements are streamed.
+fn most_alive(count: usize, elements: usize, limits: Limits) -> usize {
     let mut g = Graph::new("many", Stage::Paper);
     let mut net = Net::new(&mut g);
-    let values: Vec<Value> = (0..64).map(|i| net.weight(format!("w{i}"), &[1000])).collect();
+    let values: Vec<Value> = (0..count).map(|i| net.weight(format!("w{i}"), &[elements])).collect();
     let alive = std::sync::Arc::new(AtomicUsize::new(0));
     let weights = Counting { alive: alive.clone(), peak: AtomicUsize::new(0) };
-    stream_with(&g, &weights, &values, 10_000, usize::MAX, &mut |_, bytes| {
+    stream_with(&g, &weights, &values, limits, &mut |_, _, bytes| {
         std::thread::sleep(std::time::Duration::from_millis(1));
         alive.fetch_sub(bytes.len(), Ordering::SeqCst);
         Ok::<(), Infallible>(())
     })
     .unwrap();
+    weights.peak.load(Ordering::SeqCst)
+}
+
+#[test]
+fn look_ahead_stays_within_the_budget() {
     // Two fit the budget, and the next one is always allowed.
-    assert!(weights.peak.load(Ordering::SeqCst) <= 12_000, "{:?}", weights.peak);
+    let peak = most_alive(64, 1000, pieces(10_000, usize::MAX));
+    assert!(peak <= 12_000, "{peak}");
+    // Of those in several pieces, two.
+    let peak = most_alive(8, 50_000, pieces(1 << 30, 10_000));
+    assert!(peak <= 2 * 200_000, "{peak}");
+}
+
+/// Large and small constants among each other, with parts, shared values and transposition, under budgets that hold nothing, some and everything, on one thread
+/// of a pool too.
+#[test]
+fn pieces_of_large_constants_arrive_in_order() {
+    let mut rng = Rng::new(5);
+    let mut g = Graph::new("pieces", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let (rows, columns) = (150, 333);
+    let numbers = |rng: &mut Rng, n: usize| (0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
+    let (data, bias) = (numbers(&mut rng, rows * columns), numbers(&mut rng, rows));
+    let (w, b) = (net.weight("w", &[rows, columns]), net.weight("b", &[rows, 1]));
+    let twice = net.add(w, w);
+    let across = Op::MatMul { transpose_a: false, transpose_b: true };
+    let product = net.push("product", across, &[twice, w]);
+    let shifted = net.add(twice, b);
+    let turned = net.transpose("turned", shifted, &[1, 0]);
+    let both = net.concat("both", &[w, shifted, b], 1);
+    let behind = net.concat("behind", &[w, shifted], 0);
+    let half = net.push("half", Op::Cast { to: DType::F16 }, &[behind]);
+    let values = [w, b, product, shifted, b, turned, both, behind, half, b];
+    let weights: MemoryWeights = [("w", data), ("b", bias)].into_iter().collect();
+    let expected: Vec<Vec<u8>> = values.iter().map(|&v| naive(&g, &weights, v)).collect();
+    for budget in [0, 100_000, usize::MAX] {
+        for piece in [1, 10_000, usize::MAX] {
+            let limits = pieces(budget, piece);
+            assert!(collect(&g, &weights, &values, limits).unwrap() == expected, "{limits:?}");
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+            assert!(pool.install(|| collect(&g, &weights, &values, limits).unwrap()) == expected, "{limits:?}");
+        }
+    }
+}
+
+/// An element in the middle of a large constant ends the stream before its piece is delivered.
+#[test]
+fn a_bad_element_of_a_large_constant_is_named() {
+    let mut g = Graph::new("late", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let w = net.weight("w", &[50_000]);
+    let doubled = net.add(w, w);
+    let mut data = vec![1.0; 50_000];
+    data[30_001] = f32::NAN;
+    let weights: MemoryWeights = [("w", data)].into_iter().collect();
+    for value in [w, doubled] {
+        let mut delivered = 0;
+        let result = stream_with(&g, &weights, &[value], pieces(usize::MAX, 10_000), &mut |_, at, bytes| {
+            delivered = at + bytes.len();
+            Ok::<(), Infallible>(())
+        });
+        let Err(StreamError::Eval(EvalError::WeightNotFinite { key, element, .. })) = result else {
+            panic!("{result:?}")
+        };
+        assert_eq!((key.as_str(), element), ("w", 30_001));
+        assert!((1..=30_001 * 4).contains(&delivered), "{delivered}");
+    }
+}
+
+/// What the source has computed is taken from it, wherever it is read, and what it is computed from is not asked for.
+#[test]
+fn computed_constants_are_not_computed_again() {
+    struct With(MemoryWeights, std::sync::Arc<Vec<f64>>);
+    impl Weights for With {
+        fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+            assert_ne!(key, "inner");
+            self.0.weight(key, elements)
+        }
+        fn computed(&self, path: &str) -> Option<&std::sync::Arc<Vec<f64>>> {
+            (path == "sum").then_some(&self.1)
+        }
+    }
+    let mut g = Graph::new("computed", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let (inner, outer) = (net.weight("inner", &[2, 3]), net.weight("outer", &[2, 3]));
+    let sum = net.push("sum", Op::Reduce { kind: ReduceKind::Sum, axes: vec![1], keep: true }, &[inner]);
+    let product = net.mul(outer, sum);
+    let turned = net.transpose("turned", product, &[1, 0]);
+    let weights = With([("outer", vec![1., 2., 3., 4., 5., 6.])].into_iter().collect(), vec![10.0, 0.5].into());
+    let all = collect(&g, &weights, &[sum, product, turned], pieces(0, 1)).unwrap();
+    let expected: [&[f32]; 3] = [&[10., 0.5], &[10., 20., 30., 2., 2.5, 3.], &[10., 2., 20., 2.5, 30., 3.]];
+    for (bytes, expected) in all.iter().zip(expected) {
+        assert_eq!(bytes, &expected.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+    }
 }
 
 #[test]
 fn a_failing_receiver_ends_the_stream() {
     let (g, weights, values) = random_constants(&mut Rng::new(1), 25);
     let mut calls = 0;
-    let result = stream(&g, &weights, &values, &mut |i, _| {
+    let result = stream(&g, &weights, &values, &mut |i, _, _| {
         calls += 1;
         if i == 3 { Err("disk full") } else { Ok(()) }
     });
@@ -426,12 +526,28 @@ fn a_failing_receiver_ends_the_stream() {
     assert_eq!(calls, 4);
 }
 
+/// A mistake in a source of weights ends the stream instead of letting it wait forever.
+#[test]
+fn a_panic_reaches_the_caller() {
+    struct Broken;
+    impl Weights for Broken {
+        fn weight(&self, _: &str, _: usize) -> Result<Stored<'_>, WeightError> {
+            panic!("broken")
+        }
+    }
+    let mut g = Graph::new("broken", Stage::Paper);
+    let mut net = Net::new(&mut g);
+    let values: Vec<Value> = (0..8).map(|i| net.weight(format!("w{i}"), &[100])).collect();
+    let result = std::panic::catch_unwind(|| stream(&g, &Broken, &values, &mut |_, _, _| Ok::<(), Infallible>(())));
+    assert_eq!(result.unwrap_err().downcast_ref(), Some(&"broken"));
+}
+
 #[test]
 fn a_thread_of_the_pool_may_stream() {
     let (g, weights, values) = random_constants(&mut Rng::new(2), 25);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let inside = pool.install(|| collect(&g, &weights, &values, 1 << 20, usize::MAX).unwrap());
-    assert_eq!(inside, collect(&g, &weights, &values, 1 << 20, usize::MAX).unwrap());
+    let inside = pool.install(|| collect(&g, &weights, &values, pieces(1 << 20, 1)).unwrap());
+    assert_eq!(inside, collect(&g, &weights, &values, pieces(1 << 20, 1)).unwrap());
 }
 
 #[test]
@@ -440,7 +556,7 @@ fn integers_are_emitted_as_i32() {
     let mut net = Net::new(&mut g);
     let generator = Generator::RelativeIndex { query: [2, 2], key: [2, 2], step: [1, 1], order: OffsetOrder::Signed };
     let index = net.generate("index", generator, Type::new(DType::I32, Shape::fixed(&[4, 4])));
-    let bytes = collect(&g, &MemoryWeights::new(), &[index], 0, usize::MAX).unwrap().remove(0);
+    let bytes = collect(&g, &MemoryWeights::new(), &[index], pieces(0, 1)).unwrap().remove(0);
     let numbers: Vec<i32> = bytes.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect();
     assert_eq!(numbers, [4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4]);
 }
