@@ -69,6 +69,14 @@ pub enum ArtifactError {
         #[source]
         source: coreml::ReadError,
     },
+    /// Its weights lie in a file that is not there.
+    #[error("{}: its weights are in {name}, which is not beside it\n  the two belong together: move it here too, or export again", path.display())]
+    MissingData {
+        /// The artifact.
+        path: PathBuf,
+        /// Name of the data file.
+        name: String,
+    },
 }
 
 /// Whether a path is an artifact by its name.
@@ -88,6 +96,18 @@ impl Artifact {
     /// If it cannot be opened or is neither form.
     pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
         if path.is_dir() { Artifact::package(path) } else { Artifact::file(path) }
+    }
+
+    /// [`Artifact::open`] for an artifact that is to be run: its data files have to be there.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`], or if a data file is missing.
+    pub fn open_to_run(path: &Path) -> Result<Artifact, ArtifactError> {
+        let artifact = Artifact::open(path)?;
+        match artifact.data_files.iter().find(|name| !path.with_file_name(name).is_file()) {
+            Some(name) => Err(ArtifactError::MissingData { path: path.to_path_buf(), name: name.clone() }),
+            None => Ok(artifact),
+        }
     }
 
     /// Whether vitc wrote it: its metadata say so.

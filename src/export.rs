@@ -245,14 +245,15 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
         Room::Place(staging) => staging.artifact(),
         Room::Scratch(path) => path.clone(),
     };
-    let summary = match request.kind.form() {
-        Form::File => write_onnx(&lowered, &metadata, &staged)?,
+    let (summary, data_file) = match request.kind.form() {
+        Form::File => write_onnx(&lowered, &metadata, request.external_data, &staged)?,
         Form::Package => {
             std::fs::create_dir(&staged).map_err(ExportError::Io)?;
-            coreml::write(graph, &lowered.constants(), target, &lowered.interface, &metadata, &staged)?
+            (coreml::write(graph, &lowered.constants(), target, &lowered.interface, &metadata, &staged)?, None)
         }
     };
     let mut report = Report::new(request, &lowered, &summary, &place);
+    report.artifact.data_file = data_file;
     if let Some(effort) = request.check {
         watch(Event::Step("checking the artifact"));
         let options = check::Options {
@@ -356,13 +357,18 @@ fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     metadata
 }
 
-/// Write an ONNX file, and above the format's limit a data file beside it. Its name carries a hash of what decides its content, so that a
-/// model file never meets another export's data.
-fn write_onnx(lowered: &Lowered, metadata: &Metadata, staged: &Path) -> Result<Summary, ExportError> {
+/// Write an ONNX file, and above the format's limit, or if it is wanted, a data file beside it, which is named. The name carries a hash of what
+/// decides its content, so that a model file never meets another export's data.
+fn write_onnx(
+    lowered: &Lowered,
+    metadata: &Metadata,
+    external: bool,
+    staged: &Path,
+) -> Result<(Summary, Option<String>), ExportError> {
     let (graph, weights, target) = (&lowered.graph, &lowered.constants(), &lowered.target);
     let mut out = File::create(staged)?; // the exporter buffers both
-    if onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
-        onnx::write(graph, weights, target, metadata, &mut out)
+    if !external && onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
+        Ok((onnx::write(graph, weights, target, metadata, &mut out)?, None))
     } else {
         let mut hash = blake3::Hasher::new();
         hash.update(graph.to_string().as_bytes());
@@ -373,7 +379,8 @@ fn write_onnx(lowered: &Lowered, metadata: &Metadata, staged: &Path) -> Result<S
         let location = format!("{stem}-{}.data", &hash.finalize().to_hex()[..8]);
         let mut data = File::create(staged.with_file_name(&location))?;
         let file = DataFile { location: &location, out: &mut data };
-        onnx::write_external(graph, weights, target, metadata, &mut out, file)
+        let summary = onnx::write_external(graph, weights, target, metadata, &mut out, file)?;
+        Ok((summary, Some(location)))
     }
 }
 

@@ -106,7 +106,7 @@ impl From<ArtifactError> for Failure {
 
 /// Run the command.
 pub(super) fn run(args: Args) -> Outcome {
-    let artifact = Artifact::open(&args.artifact)?;
+    let artifact = Artifact::open_to_run(&args.artifact)?;
     let progress = Progress::new(false);
     let uncheckable = |e: check::CheckError| Failure::failed(format!("{}: {e}", args.artifact.display()));
     let precision = match artifact.metadata.get("vitc.precision").map(String::as_str) {

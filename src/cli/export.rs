@@ -81,6 +81,10 @@ pub(super) struct Recipe {
     #[arg(long, value_name = "VERSION", value_parser = ios, hide_possible_values = true, help_heading = "Artifact")]
     ios: Option<u32>,
 
+    /// Keep the weights of an ONNX file in a data file beside it, as files above 2 GiB have to.
+    #[arg(long, help_heading = "Artifact")]
+    external_data: bool,
+
     #[command(flatten)]
     model_args: ModelArgs,
 
@@ -349,7 +353,13 @@ impl Recipe {
         }
         let kind = match target {
             TargetName::Coreml => {
-                unused("--opset", self.opset.is_some(), "--target onnx and --target tensorrt-onnx")?;
+                let onnx = "--target onnx and --target tensorrt-onnx";
+                unused("--opset", self.opset.is_some(), onnx)?;
+                unused(
+                    "--external-data",
+                    self.external_data,
+                    &format!("{onnx}; a package always keeps its weights in a file of their own"),
+                )?;
                 Kind::CoreMl { ios: self.ios }
             }
             TargetName::Onnx | TargetName::TensorrtOnnx => {
@@ -414,6 +424,7 @@ impl Recipe {
                 Fold::Never => FoldTables::Never,
             },
             output: None,
+            external_data: self.external_data,
             page: None,
             force: false,
             check: match self.check {

@@ -109,6 +109,10 @@ fn artifact(path: &Path) -> Outcome {
         ["format".into(), found.format.clone()],
         ["size".into(), format!("{}, {} parameters", bytes(found.bytes), si(found.parameters))],
     ];
+    rows.extend(found.data_files.iter().map(|name| {
+        let there = path.with_file_name(name).is_file();
+        ["".into(), format!("weights in {name} beside it{}", if there { "" } else { ", which is missing" })]
+    }));
     rows.extend(found.inputs.iter().map(|p| ["input".into(), port(p)]));
     rows.extend(found.outputs.iter().map(|p| ["output".into(), port(p)]));
     let mut text = format!("{}\n\n", path.display());

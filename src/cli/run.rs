@@ -67,7 +67,7 @@ struct Class {
 /// Run the command.
 pub(super) fn run(args: Args) -> Outcome {
     let path = &args.artifact;
-    let artifact = Artifact::open(path)?;
+    let artifact = Artifact::open_to_run(path)?;
     let progress = Progress::new(args.json);
     let (recipe, preprocessing) = usable(path, &artifact)?;
     progress.step("loading the artifact");

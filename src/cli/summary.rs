@@ -68,6 +68,9 @@ fn facts(report: &Report) -> String {
         "size",
         format!("{}, {} parameters, {} MACs", bytes(artifact.bytes), si(artifact.parameters), si(artifact.macs)),
     );
+    if let Some(name) = &artifact.data_file {
+        row("", format!("the weights are in {name} beside it: move both files together"));
+    }
     row("constants", rounding(report));
     row("nodes", format!("{}: {}", artifact.nodes, ops(report)));
     let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();

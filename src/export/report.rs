@@ -106,6 +106,9 @@ pub struct Written {
     pub path: PathBuf,
     /// Whether it stays: not if only a page about it was wanted.
     pub kept: bool,
+    /// Name of the file beside it that holds its weights, if they are not inside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_file: Option<String>,
     /// Bytes of all its files.
     pub bytes: u64,
     /// Operations, constants not counted.
@@ -228,6 +231,7 @@ impl Report {
             artifact: Written {
                 path: place.to_path_buf(),
                 kept: request.page.as_ref().is_none_or(|p| !p.only),
+                data_file: None,
                 bytes: summary.bytes,
                 nodes: summary.nodes,
                 ops: summary.op_counts.iter().cloned().collect(),

@@ -90,6 +90,8 @@ pub struct Request {
     pub fold_tables: FoldTables,
     /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
     pub output: Option<PathBuf>,
+    /// Keep the large constants of an ONNX file in a data file beside it whatever their size; above 2 GiB they are kept there anyway.
+    pub external_data: bool,
     /// A page about the export; `None` for none.
     pub page: Option<PageRequest>,
     /// Replace what vitc did not write.
@@ -148,6 +150,7 @@ impl Request {
             talking_heads: TalkingHeads::Auto,
             fold_tables: FoldTables::Auto,
             output: Some(output.into()),
+            external_data: false,
             page: None,
             force: false,
             check: Some(Effort::default()),

@@ -83,6 +83,7 @@ fn facts(page: &Page<'_>) -> Element {
     ));
     if report.artifact.kept {
         rows.push(("file", report.artifact.path.display().to_string()));
+        rows.extend(report.artifact.data_file.clone().map(|name| ("weights in", format!("{name} beside it"))));
     }
     let mut ops: Vec<(&String, &usize)> = report.artifact.ops.iter().collect();
     ops.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
