@@ -34,7 +34,7 @@ use vitc_exporters::metadata::Preprocessing;
 use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::{AttentionForm, Format};
-use vitc_ir::{DType, Dim, Generator, Graph, Op, Target};
+use vitc_ir::{DType, Dim, Generator, Graph, Op, Target, validate};
 use vitc_passes::{FoldTables, LowerOptions, PassReport, Spectral, TalkingHeads};
 
 /// Something that happens on the road.
@@ -131,7 +131,14 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         input_name: request.input_name.as_deref(),
         output_names: &request.output_names,
     };
-    let (deploy, mut passes) = vitc_passes::deploy(&interface::around(&model.graph, around).map_err(Error::Usage)?);
+    let mut broken = None;
+    let mut witness = |pass: &'static str, graph: &Graph| {
+        if request.check_passes && broken.is_none() {
+            broken = validate(graph, None).err().map(|what| Error::Pass { pass, what });
+        }
+    };
+    let paper = interface::around(&model.graph, around).map_err(Error::Usage)?;
+    let (deploy, mut passes) = vitc_passes::deploy_before(&paper, &mut witness);
     concerned(request, model.variant.name, &deploy)?;
     let options = LowerOptions {
         attention: request.attention,
@@ -143,7 +150,11 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         output: if classifier { DType::F32 } else { request.interface },
         ..LowerOptions::new(precision, request.interface)
     };
-    let lowered = range_gate::lower(&deploy, &target, &options, model.weights.weights()).map_err(ExportError::from)?;
+    let weights = model.weights.weights();
+    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness).map_err(ExportError::from)?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
     let (graph, computed) = (lowered.graph, lowered.computed);
     passes.extend(lowered.passes);
     notices.extend(lowered.notice);

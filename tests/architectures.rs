@@ -5,7 +5,7 @@ mod common;
 
 use common::{merged, paper, shapes};
 use vitc::arch::{self, FAMILIES};
-use vitc_ir::{DType, Graph, Op, Target, cost};
+use vitc_ir::{DType, Graph, Op, Target, cost, validate};
 use vitc_passes::LowerOptions;
 
 /// What a variant has at its native resolution. Exact, from the authors' code (FMViT: from the definition of reference
@@ -136,6 +136,24 @@ fn a_merged_checkpoint_deploys_to_the_same_graph() {
         assert!(folded <= 2, "{variant}: {report:?}");
         let (again, report) = vitc_passes::deploy(&merged);
         assert_eq!(again.to_string(), merged.to_string(), "{variant}: {report:?}");
+    }
+}
+
+/// Between any two passes stands a valid graph, for every variant and target.
+#[test]
+fn every_pass_leaves_a_valid_graph() {
+    for variant in FAMILIES.iter().flat_map(|f| f.variants) {
+        let witness = &mut |pass: &'static str, graph: &Graph| {
+            validate(graph, None).unwrap_or_else(|e| panic!("{}, {pass}: {e}", variant.name));
+        };
+        let (deployed, _) = vitc_passes::deploy_before(&paper(variant.name, None), witness);
+        for (target, precision) in
+            [(Target::onnx(20), DType::F32), (Target::tensorrt(17), DType::F16), (Target::coreml(15), DType::F16)]
+        {
+            let options = LowerOptions::new(precision, DType::F32);
+            let (lowered, _) = vitc_passes::lower_before(&deployed, &target, &options, witness);
+            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, {}: {e}", variant.name, target.name));
+        }
     }
 }
 

@@ -165,9 +165,17 @@ pub enum Spectral {
     Separable,
 }
 
+/// Is shown the graph after each pass, with the pass's name.
+pub type Witness<'a> = dyn FnMut(&'static str, &Graph) + 'a;
+
 /// The deploy form of a paper graph, and what each pass did.
 pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
-    let mut pipeline = Pipeline::new(graph.clone());
+    deploy_before(graph, &mut |_, _| ())
+}
+
+/// [`deploy`] before a witness.
+pub fn deploy_before(graph: &Graph, witness: &mut Witness<'_>) -> (Graph, Vec<PassReport>) {
+    let mut pipeline = Pipeline::new(graph.clone(), witness);
     // How many passes in a row found nothing.
     let mut idle = 0;
     for &(name, pass) in DEPLOY.iter().cycle() {
@@ -182,8 +190,18 @@ pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
 
 /// A deploy graph spelled for a target, and what each pass did.
 pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, Vec<PassReport>) {
+    lower_before(graph, target, options, &mut |_, _| ())
+}
+
+/// [`lower`] before a witness.
+pub fn lower_before(
+    graph: &Graph,
+    target: &Target,
+    options: &LowerOptions,
+    witness: &mut Witness<'_>,
+) -> (Graph, Vec<PassReport>) {
     let target = &Target { attention: options.attention.unwrap_or(target.attention), ..target.clone() };
-    let mut pipeline = Pipeline::new(graph.clone());
+    let mut pipeline = Pipeline::new(graph.clone(), witness);
     if target.attention == AttentionForm::Operator {
         pipeline.apply("fold_attention_scale", |g| fold_attention_scale::towards(g, |d| (d as f64).powf(-0.5)));
     }
@@ -220,14 +238,15 @@ fn is_move(node: &Node) -> bool {
 }
 
 /// A graph on its way through a list of passes.
-struct Pipeline {
+struct Pipeline<'w, 'f> {
     graph: Graph,
     report: Vec<PassReport>,
+    witness: &'w mut Witness<'f>,
 }
 
-impl Pipeline {
-    fn new(graph: Graph) -> Self {
-        Pipeline { graph, report: Vec::new() }
+impl<'w, 'f> Pipeline<'w, 'f> {
+    fn new(graph: Graph, witness: &'w mut Witness<'f>) -> Self {
+        Pipeline { graph, report: Vec::new(), witness }
     }
 
     /// Run a pass and return its number of rewrites. A repetition that finds nothing is not reported.
@@ -237,6 +256,7 @@ impl Pipeline {
         let Rewritten { graph, count, notes } = run(&self.graph);
         if count > 0 {
             self.graph = graph.pruned();
+            (self.witness)(pass, &self.graph);
         }
         let (after, moves_after) = count_of(&self.graph);
         if count > 0 || self.report.iter().all(|r| r.pass != pass) {

@@ -194,6 +194,10 @@ pub(super) struct Recipe {
     #[arg(long, help_heading = "Check")]
     no_check: bool,
 
+    /// Validate the graph after every pass: finds the pass if vitc itself makes a mistake.
+    #[arg(long, help_heading = "Check")]
+    check_passes: bool,
+
     #[command(flatten)]
     expect: ExpectArgs,
 }
@@ -432,6 +436,7 @@ impl Recipe {
                 Extent::Full => Some(Effort::Full),
                 Extent::Quick => Some(Effort::Quick),
             },
+            check_passes: self.check_passes,
             expect: self.expect.request(values.first().copied())?,
             save_io: None,
             input: forms.first().copied().unwrap_or_default(),

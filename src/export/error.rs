@@ -6,6 +6,7 @@ use crate::model::ModelError;
 use crate::place::{PlaceError, advice};
 use std::path::{Path, PathBuf};
 use vitc_exporters::ExportError;
+use vitc_ir::ValidError;
 
 /// Why an export did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,16 @@ pub enum Error {
     /// The model cannot be had.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A pass made a graph that is none.
+    #[error(
+        "the pass {pass} broke the graph: {what}\n  this is a mistake in vitc, not in your model: please report it with the command line"
+    )]
+    Pass {
+        /// Name of the pass.
+        pass: &'static str,
+        /// The rule that the graph breaks.
+        what: ValidError,
+    },
     /// The exporter refused or could not write.
     #[error("{}{}", .0, export_advice(.0))]
     Export(#[from] ExportError),
@@ -76,7 +87,7 @@ impl Error {
         match self {
             Error::Usage(_) => true,
             Error::Model(e) => e.is_usage(),
-            Error::Labels { .. } | Error::Export(_) | Error::Place(_) => false,
+            Error::Labels { .. } | Error::Pass { .. } | Error::Export(_) | Error::Place(_) => false,
             Error::Uncheckable(_) | Error::Check { .. } => false,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use vitc_ir::eval::{self, EvalError};
 use vitc_ir::op::{ReduceKind, SliceAxis};
 use vitc_ir::{Graph, Op, Stored, Target, UnaryKind, Value, WeightError, Weights};
-use vitc_passes::{LowerOptions, PassReport, RowShift};
+use vitc_passes::{LowerOptions, PassReport, RowShift, Witness};
 
 /// Largest shift of a layer's rows, as a fraction of its largest weight: at 1 a sum of products loses at most one bit.
 const ROW_SHIFT: f64 = 1.0;
@@ -44,7 +44,7 @@ impl Weights for WithComputed<'_> {
     }
 }
 
-/// Lower, within the range of the weights.
+/// Lower, within the range of the weights, before a witness.
 ///
 /// # Errors
 /// If a weight is missing.
@@ -53,15 +53,16 @@ pub(super) fn lower(
     target: &Target,
     options: &LowerOptions,
     weights: &dyn Weights,
+    witness: &mut Witness<'_>,
 ) -> Result<Gated, EvalError> {
-    let (graph, mut passes) = vitc_passes::lower(deploy, target, options);
+    let (graph, mut passes) = vitc_passes::lower_before(deploy, target, options, witness);
     let mut computed = Computed::new();
     let Some((path, share)) = largest_shift(&graph, weights, &mut computed)? else {
         return Ok(Gated { graph, passes, notice: None, computed });
     };
     if share > ROW_SHIFT {
         let options = LowerOptions { null_direction: false, ..options.clone() };
-        let (graph, passes) = vitc_passes::lower(deploy, target, &options);
+        let (graph, passes) = vitc_passes::lower_before(deploy, target, &options, witness);
         let notice = format!(
             "biases behind LayerNorm stay operators of their own: in the null direction they would move the rows of {path} by {share:.1} times \
              its largest weight"
@@ -160,7 +161,7 @@ mod tests {
         for target in [Target::onnx(20), Target::tensorrt(17)] {
             let gated = |factor: f32| {
                 let weights = Hostile { weights: SeededWeights::new(&paper, 0), factor };
-                lower(&deploy, &target, &options, &weights).expect("lowers")
+                lower(&deploy, &target, &options, &weights, &mut |_, _| ()).expect("lowers")
             };
             let count =
                 |g: &Gated| g.passes.iter().filter(|p| p.pass == "null_direction").map(|p| p.count).sum::<usize>();

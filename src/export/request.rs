@@ -98,6 +98,8 @@ pub struct Request {
     pub force: bool,
     /// How much is checked before the artifact takes its place; `None` for nothing.
     pub check: Option<Effort>,
+    /// Validate the graph after every pass.
+    pub check_passes: bool,
     /// Values from outside that the artifact must reproduce.
     pub expect: Option<Expectation>,
     /// Folder for the check's inputs and reference outputs.
@@ -154,6 +156,7 @@ impl Request {
             page: None,
             force: false,
             check: Some(Effort::default()),
+            check_passes: false,
             expect: None,
             save_io: None,
             input: InputForm::Tensor,
