@@ -4,11 +4,12 @@
     scale.py VITC [MODEL ...] [--folder DIR] [--runs 3] [--seeded]
 
 For each MODEL (fastervit-4, fastervit-6) writes a safetensors checkpoint with random numbers to DIR (a temporary folder), and exports it to ONNX in fp32 and to
-CoreML in fp16; --seeded exports without a checkpoint, which also measures the generator. Minimum of the runs, caches as warm as memory allows. A row says
+CoreML in fp16; --seeded exports without a checkpoint, which also measures the generator. Minimum of the runs, which take turns with the copies, caches as
+warm as memory allows. Copies and exports write to places that are free, because a file system may flush what replaces a file. A row says
 
     seconds, and how many copies (`cp`) of the checkpoint take as long      at most 3, and 0.05 s
     peak resident memory                 at most the checkpoint, whose mapped pages count, 64 MiB and four times the largest constant
-    bytes written, and what the export needs on disk beside the checkpoint: the new files, and those of the same name until they are replaced
+    bytes written; an export that replaces files of its own name needs that much disk beside them
 
 Seeded rows have no copy to compare with. Exit status 1 where a bound is missed; a MODEL for which the disk has no room is an error.
 """
@@ -51,33 +52,46 @@ def main():
     sys.exit(missed)
 
 
+def remove(path):
+    """An artifact with its data files, or nothing."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    for file in path.parent.glob(f"{path.stem}*"):
+        file.unlink()
+
+
 def measure(args, model, folder):
     size, largest = described(args.vitc, model)
-    free, needed = shutil.disk_usage(folder).free, (2 if args.seeded else 3) * size
+    free, needed = shutil.disk_usage(folder).free, (1 if args.seeded else 2) * size
     if free < needed:
         sys.exit(f"{model} needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free: choose another --folder")
-    source, copied = [], None
+    source, copies = [], []
     if not args.seeded:
         path = folder / "weights.safetensors"
         export.checkpoint(args.vitc, model, path)
         source, size = ["--weights", str(path)], path.stat().st_size
-        copied = min(export.run(["cp", str(path), str(folder / "copy")])[0] for _ in range(args.runs))
-        (folder / "copy").unlink()
+    rows = {}
+    for _ in range(args.runs):
+        if not args.seeded:
+            copies.append(export.run(["cp", str(path), str(folder / "copy")])[0])
+            (folder / "copy").unlink()
+        for target, precision, suffix in TARGETS:
+            place = folder / f"artifact.{suffix}"
+            command = [args.vitc, "export", model, *source, "--target", target, precision, "--no-check", "-q", "-o", str(place)]
+            rows.setdefault(target, []).append((*export.run(command), written(place)))
+            remove(place)
+    copied = min(copies, default=None)
     print(f"{model}, {'seeded' if args.seeded else f'checkpoint {size / 1e9:.2f} GB, cp {copied:.2f} s'}, largest weight {largest / MIB:.0f} MiB")
     missed = False
-    for target, precision, suffix in TARGETS:
-        path = folder / f"artifact.{suffix}"
-        command = [args.vitc, "export", model, *source, "--target", target, precision, "--no-check", "--force", "-q", "-o", str(path)]
-        done = [export.run(command) for _ in range(args.runs)]
-        seconds, memory = min(s for s, _ in done), max(m for _, m in done)
+    for target, runs in rows.items():
+        seconds, memory, bytes_written = min(s for s, _, _ in runs), max(m for _, m, _ in runs), runs[0][2]
         bound = (0 if args.seeded else size) + 64 * MIB + 4 * largest
         late = copied is not None and seconds > 3 * copied + 0.05
         ratio = "" if copied is None else f" = {seconds / copied:.2f} copies{' MISSED' if late else ''}"
         large = memory > bound
         print(f"  {target:7} {seconds:7.2f} s{ratio}, peak memory {memory / MIB:.0f} MiB of {bound / MIB:.0f}{' MISSED' if large else ''}, "
-              f"writes {written(path) / 1e9:.2f} GB, needs {2 * written(path) / 1e9:.2f} GB of disk", flush=True)
+              f"writes {bytes_written / 1e9:.2f} GB", flush=True)
         missed |= late or large
-        shutil.rmtree(path) if path.is_dir() else [f.unlink() for f in folder.glob("artifact*")]
     return missed
 
 

@@ -3,7 +3,7 @@
 use super::EvalError;
 use super::constants::{Held, Opened, Part, Plan};
 use super::expr::{Piece, Program};
-use super::round::{f16_bits, f16_value};
+use super::round::{SMALLEST_NORMAL_F16, f16_bits, f16_pattern, f16_value, nearest_f16};
 use super::tensor::Source;
 use crate::graph::{Graph, Value};
 use crate::op::Op;
@@ -222,37 +222,42 @@ fn largest(block: &[f64]) -> f64 {
     lanes.iter().chain(rest).fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max })
 }
 
-/// Round a block to `out` and test what was written.
+/// Round a block to `out` and test what was written. Rounding keeps order, so the largest magnitude need not be looked for again.
 fn encode(dtype: DType, block: &[f64], out: &mut [u8]) -> Scan {
     let mut scan = Scan::default();
     scan.stats.bytes = out.len() as u64;
     scan.stats.max_before = largest(block);
     match dtype {
         DType::F32 => {
-            // Becomes negative where all bits of an exponent are set.
-            let mut exponents = 0;
+            let mut special = 0;
             for (out, &x) in out.as_chunks_mut::<4>().0.iter_mut().zip(block) {
                 let rounded = x as f32;
-                exponents |= (rounded.to_bits() & 0x7fff_ffff) + 0x0080_0000;
+                special |= negative_if_special(rounded);
                 *out = rounded.to_le_bytes();
             }
-            scan.bad = exponents >> 31 != 0;
-            // Rounding keeps order.
+            scan.bad = special < 0;
             scan.stats.max_after = f64::from(scan.stats.max_before as f32);
         }
         DType::F16 => {
-            let (mut largest, mut subnormal, mut flushed) = (0, 0u32, 0u32);
-            for (out, &x) in out.as_chunks_mut::<2>().0.iter_mut().zip(block) {
-                let rounded = f16_bits(x);
-                let magnitude = (rounded & 0x7fff) as i16;
-                largest = largest.max(magnitude);
-                subnormal += u32::from(magnitude > 0) & u32::from(magnitude < 0x400);
-                flushed += u32::from(magnitude == 0) & u32::from(x != 0.0);
-                *out = rounded.to_le_bytes();
+            // Two loops, one in 64-bit lanes and one in 32-bit lanes.
+            let mut nearest = [0.0; 256];
+            let (mut special, mut zeros, mut zeros_before, mut small) = (0, 0u32, 0u64, 0u32);
+            for (block, out) in block.chunks(nearest.len()).zip(out.chunks_mut(2 * 256)) {
+                for (nearest, &x) in nearest.iter_mut().zip(block) {
+                    *nearest = nearest_f16(x);
+                    zeros_before += u64::from(x == 0.0);
+                }
+                for (out, &y) in out.as_chunks_mut::<2>().0.iter_mut().zip(&nearest) {
+                    special |= negative_if_special(y);
+                    zeros += u32::from(y == 0.0);
+                    small += u32::from(y.abs() < SMALLEST_NORMAL_F16);
+                    *out = f16_pattern(y).to_le_bytes();
+                }
             }
-            scan.stats.max_after = f16_value(largest as u16);
-            scan.stats.subnormal = u64::from(subnormal);
-            scan.stats.flushed = u64::from(flushed);
+            scan.bad = special < 0;
+            scan.stats.max_after = f16_value(f16_bits(scan.stats.max_before));
+            scan.stats.subnormal = u64::from(small - zeros);
+            scan.stats.flushed = u64::from(zeros) - zeros_before;
         }
         DType::I32 => {
             for (out, &x) in out.as_chunks_mut::<4>().0.iter_mut().zip(block) {
@@ -266,6 +271,12 @@ fn encode(dtype: DType, block: &[f64], out: &mut [u8]) -> Scan {
     scan.bad |= !scan.stats.max_after.is_finite();
     scan.nan = scan.bad && block.iter().any(|x| x.is_nan());
     scan
+}
+
+/// Negative for NaN and infinities, which have all bits of the exponent set: what is joined by `|` says whether there was one.
+#[inline(always)]
+fn negative_if_special(x: f32) -> i32 {
+    ((x.to_bits() & 0x7fff_ffff) + 0x0080_0000) as i32
 }
 
 /// Test elements of a weight that is handed on as it is stored.

@@ -3,14 +3,16 @@
 //! Written out here because converters that go through f32, or that drop low mantissa bits first, round some ties the
 //! wrong way.
 
+/// The smallest normal f16, 2^-14.
+pub(super) const SMALLEST_NORMAL_F16: f32 = 0.000_061_035_156_25;
+
 /// `x` rounded to a multiple of the f16 spacing at `x`; beyond the largest f16 the result is 65536 or more.
 #[inline(always)]
 fn on_f16_grid(x: f64) -> f64 {
     const EXPONENT: u64 = 0x7ff << 52;
-    // 2^-14: the spacing stays 2^-24 below. Compared as floats, because few machines compare vectors of 64-bit
-    // integers.
-    const SMALLEST_NORMAL: f64 = 0.000_061_035_156_25;
-    let magnitude = if x.abs() > SMALLEST_NORMAL { x.abs() } else { SMALLEST_NORMAL };
+    // Below the smallest normal the spacing stays 2^-24. Compared as floats, because few machines compare vectors of 64-bit integers.
+    let smallest = f64::from(SMALLEST_NORMAL_F16);
+    let magnitude = if x.abs() > smallest { x.abs() } else { smallest };
     let scale = magnitude.to_bits() & EXPONENT;
     // 1.5 · 2^(e + 42): an f64 of this size has the spacing 2^(e − 10), so that adding it rounds as the hardware does.
     let magic = f64::from_bits(scale.wrapping_add((42 << 52) | (1 << 51)));
@@ -20,15 +22,31 @@ fn on_f16_grid(x: f64) -> f64 {
 /// Bits of the f16 nearest to `x`. Magnitudes that round past 65504 give infinity, NaN gives NaN.
 #[inline(always)]
 pub(super) fn f16_bits(x: f64) -> u16 {
-    let sign = ((x.to_bits() >> 48) & 0x8000) as u16;
-    let r = on_f16_grid(x).abs();
-    let normal = ((r.to_bits() >> 42) as u32).wrapping_sub(1008 << 10) as u16;
-    // The multiple of 2^-24, as an integer in the low mantissa bits.
-    let subnormal = (r * 16_777_216.0 + 4_503_599_627_370_496.0).to_bits() as u16;
-    let finite = if r < 0.000_061_035_156_25 { subnormal } else { normal };
-    // Infinity and NaN have no grid: decide on x.
-    let special = if x.is_nan() { 0x7e00 } else { 0x7c00 };
-    sign | if x.abs() < 65520.0 { finite } else { special }
+    f16_pattern(nearest_f16(x))
+}
+
+/// The f16 nearest to `x`, which is an f32 too; 65536 or more where that is infinity.
+#[inline(always)]
+pub(super) fn nearest_f16(x: f64) -> f32 {
+    // Nothing this large is finite, and the grid ends somewhere above.
+    const LARGE: f64 = 131_072.0;
+    let bounded = if x > LARGE { LARGE } else { x };
+    let bounded = if bounded < -LARGE { -LARGE } else { bounded };
+    on_f16_grid(bounded).copysign(x) as f32
+}
+
+/// Bits of a result of [`nearest_f16`]. Apart from it because one works in 64-bit lanes and the other in 32-bit lanes; those are compared with a sign
+/// because few machines do without.
+#[inline(always)]
+pub(super) fn f16_pattern(nearest: f32) -> u16 {
+    let bits = nearest.to_bits();
+    let (sign, magnitude) = (bits >> 16 & 0x8000, (bits & 0x7fff_ffff) as i32);
+    let normal = (magnitude >> 13) - (112 << 10);
+    // Between 0.5 and 1 the spacing of f32 is that of subnormal f16.
+    let subnormal = (f32::from_bits(magnitude as u32) + 0.5).to_bits() as i32 - 0x3f00_0000;
+    let finite = if magnitude < 0x3880_0000 { subnormal } else { normal };
+    let special = if magnitude > 0x7f80_0000 { 0x7e00 } else { 0x7c00 };
+    (sign | if magnitude < 0x4780_0000 { finite } else { special } as u32) as u16
 }
 
 /// The number that f16 bits stand for, exactly.
@@ -90,6 +108,10 @@ mod tests {
         assert_eq!(f16_bits(65520.0), 0x7c00);
         assert_eq!(f16_bits(-1e300), 0xfc00);
         assert_eq!(f16_bits(f64::INFINITY), 0x7c00);
+        assert_eq!(f16_bits(f64::NEG_INFINITY), 0xfc00);
+        assert_eq!(f16_bits(f64::MAX), 0x7c00);
         assert_eq!(f16_bits(f64::MIN_POSITIVE), 0);
+        assert_eq!(f16_bits(-f64::MIN_POSITIVE), 0x8000);
+        assert_eq!(f16_bits(-0.0), 0x8000);
     }
 }
