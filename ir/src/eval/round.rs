@@ -4,7 +4,7 @@
 //! wrong way.
 
 /// The smallest normal f16, 2^-14.
-pub(super) const SMALLEST_NORMAL_F16: f32 = 0.000_061_035_156_25;
+pub(super) const SMALLEST_NORMAL_F16: f32 = 1.0 / 16_384.0;
 
 /// `x` rounded to a multiple of the f16 spacing at `x`; beyond the largest f16 the result is 65536 or more.
 #[inline(always)]
