@@ -2,6 +2,9 @@
 //!
 //! Update the transcripts with `TRYCMD=overwrite cargo test --release --test cli`.
 
+mod common;
+
+use common::command::{json, names, stderr, vitc};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -12,32 +15,9 @@ fn transcripts() {
     trycmd::TestCases::new().case("golden/cli/*.md").case("README.md");
 }
 
-/// `vitc` with these arguments, in `dir`.
-fn vitc(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vitc")).args(args).current_dir(dir).stdin(Stdio::null()).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// The one object on stdout.
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
-}
-
 /// An export of the smallest model without check, and further arguments.
-fn export(dir: &Path, target: &str, more: &[&str]) -> Output {
-    let mut args = vec!["export", "efficientformerv2-s0", "--no-check", "--target", target];
-    args.extend(more);
-    vitc(dir, &args)
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
+fn export(dir: &Path, target: &str, more: &str) -> Output {
+    vitc(dir, format!("export efficientformerv2-s0 --no-check --target {target} {more}").trim_end())
 }
 
 /// Every byte below a path, file by file.
@@ -53,12 +33,12 @@ fn content(path: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_target_lands_under_its_default_name_with_equal_bytes() {
-    let cases: [(&str, &[&str], &str); 5] = [
-        ("onnx", &[], "efficientformerv2-s0.onnx"),
-        ("tensorrt-onnx", &["--fp16"], "efficientformerv2-s0-fp16.onnx"),
-        ("tensorrt-onnx", &["--batch", "dynamic", "--opset", "20"], "efficientformerv2-s0.onnx"),
-        ("coreml", &[], "efficientformerv2-s0.mlpackage"),
-        ("coreml", &["--fp32"], "efficientformerv2-s0-fp32.mlpackage"),
+    let cases: [(&str, &str, &str); 5] = [
+        ("onnx", "", "efficientformerv2-s0.onnx"),
+        ("tensorrt-onnx", "--fp16", "efficientformerv2-s0-fp16.onnx"),
+        ("tensorrt-onnx", "--batch dynamic --opset 20", "efficientformerv2-s0.onnx"),
+        ("coreml", "", "efficientformerv2-s0.mlpackage"),
+        ("coreml", "--fp32", "efficientformerv2-s0-fp32.mlpackage"),
     ];
     for (target, more, name) in cases {
         let dir = tempfile::tempdir().unwrap();
@@ -77,7 +57,7 @@ fn every_target_lands_under_its_default_name_with_equal_bytes() {
 #[test]
 fn the_report_holds_what_the_summary_says() {
     let dir = tempfile::tempdir().unwrap();
-    let output = export(dir.path(), "coreml", &["--json", "--num-classes", "10", "-o", "a.mlpackage"]);
+    let output = export(dir.path(), "coreml", "--json --num-classes 10 -o a.mlpackage");
     let report = json(&output);
     assert!(output.status.success(), "{report}");
     let text = |pointer: &str| report.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_string();
@@ -92,7 +72,7 @@ fn the_report_holds_what_the_summary_says() {
     let ops = report["artifact"]["ops"].as_object().unwrap();
     assert_eq!(report["artifact"]["nodes"], ops.values().filter_map(Value::as_u64).sum::<u64>());
     assert!(stderr(&output).ends_with("give --weights for a real one\n"), "{}", stderr(&output));
-    assert_eq!(json(&vitc(dir.path(), &["inspect", "a.mlpackage", "--json"]))["nodes"], report["artifact"]["nodes"]);
+    assert_eq!(json(&vitc(dir.path(), "inspect a.mlpackage --json"))["nodes"], report["artifact"]["nodes"]);
 }
 
 #[test]
@@ -102,14 +82,14 @@ fn a_place_is_taken_only_by_leave() {
     std::fs::write(d.join("theirs.onnx"), "not ours").unwrap();
     std::fs::create_dir(d.join("folder")).unwrap();
     std::fs::create_dir(d.join("folder.onnx")).unwrap();
-    let cases: [(&[&str], i32, &str); 7] = [
-        (&["-o", "missing/a.onnx"], 1, "mkdir -p missing"),
-        (&["-o", "missing/"], 1, "does not exist"),
-        (&["-o", "theirs.onnx"], 1, "was not written by vitc"),
-        (&["-o", "a.mlpackage"], 2, "ends in .onnx"),
-        (&["-o", "a"], 2, "use a.onnx"),
-        (&["-o", "folder.onnx"], 1, "is a folder"),
-        (&["-o", "folder"], 0, ""),
+    let cases: [(&str, i32, &str); 7] = [
+        ("-o missing/a.onnx", 1, "mkdir -p missing"),
+        ("-o missing/", 1, "does not exist"),
+        ("-o theirs.onnx", 1, "was not written by vitc"),
+        ("-o a.mlpackage", 2, "ends in .onnx"),
+        ("-o a", 2, "use a.onnx"),
+        ("-o folder.onnx", 1, "is a folder"),
+        ("-o folder", 0, ""),
     ];
     for (more, exit, said) in cases {
         let output = export(d, "onnx", more);
@@ -119,8 +99,8 @@ fn a_place_is_taken_only_by_leave() {
     assert_eq!(std::fs::read_to_string(d.join("theirs.onnx")).unwrap(), "not ours");
     assert_eq!(names(&d.join("folder")), ["efficientformerv2-s0.onnx"]);
     assert_eq!(names(d), ["folder", "folder.onnx", "theirs.onnx"]);
-    assert!(export(d, "onnx", &["-o", "theirs.onnx", "--force"]).status.success());
-    assert!(export(d, "onnx", &["-o", "theirs.onnx"]).status.success(), "ours by now");
+    assert!(export(d, "onnx", "-o theirs.onnx --force").status.success());
+    assert!(export(d, "onnx", "-o theirs.onnx").status.success(), "ours by now");
 }
 
 /// A file size limit stands for a full disk: the write in the middle of the artifact fails.
@@ -134,7 +114,7 @@ fn a_full_disk_leaves_the_old_artifact() {
 #[cfg(unix)]
 fn full_disk(target: &str, name: &str) {
     let dir = tempfile::tempdir().unwrap();
-    assert!(export(dir.path(), target, &["-o", name]).status.success());
+    assert!(export(dir.path(), target, &format!("-o {name}")).status.success());
     let before = content(&dir.path().join(name));
     let line = format!(
         "trap '' XFSZ; ulimit -f 2000; exec \"$0\" export efficientformerv2-s1 --no-check --target {target} -o {name}"
@@ -150,7 +130,7 @@ fn full_disk(target: &str, name: &str) {
 #[test]
 fn a_killed_export_leaves_the_old_artifact_and_the_next_one_cleans_up() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(export(dir.path(), "coreml", &["-o", "a.mlpackage"]).status.success());
+    assert!(export(dir.path(), "coreml", "-o a.mlpackage").status.success());
     let before = content(&dir.path().join("a.mlpackage"));
     // The largest model, so that there is time to kill it while it writes.
     let mut child = Command::new(env!("CARGO_BIN_EXE_vitc"))
@@ -168,7 +148,7 @@ fn a_killed_export_leaves_the_old_artifact_and_the_next_one_cleans_up() {
     child.wait().unwrap();
     assert_eq!(content(&dir.path().join("a.mlpackage")), before);
     assert_eq!(names(dir.path()).len(), 2, "the dead run's folder is there: {:?}", names(dir.path()));
-    assert!(export(dir.path(), "coreml", &["-o", "a.mlpackage"]).status.success());
+    assert!(export(dir.path(), "coreml", "-o a.mlpackage").status.success());
     assert_eq!(names(dir.path()), ["a.mlpackage"]);
 }
 
@@ -179,14 +159,14 @@ fn wrong_artifacts_are_refused_by_name() {
     std::fs::write(dir.path().join("noise.onnx"), [0xff; 4096]).unwrap();
     std::fs::create_dir(dir.path().join("empty.mlpackage")).unwrap();
     for name in ["empty.onnx", "noise.onnx", "empty.mlpackage", "absent.onnx"] {
-        let output = vitc(dir.path(), &["inspect", name]);
+        let output = vitc(dir.path(), &format!("inspect {name}"));
         assert_eq!(output.status.code(), Some(1), "{name}");
         assert!(stderr(&output).starts_with(&format!("error: {name}: ")), "{}", stderr(&output));
     }
-    assert!(export(dir.path(), "onnx", &[]).status.success());
+    assert!(export(dir.path(), "onnx", "").status.success());
     let whole = std::fs::read(dir.path().join("efficientformerv2-s0.onnx")).unwrap();
     std::fs::write(dir.path().join("cut.onnx"), &whole[..whole.len() / 2]).unwrap();
-    assert_eq!(vitc(dir.path(), &["inspect", "cut.onnx"]).status.code(), Some(1));
+    assert_eq!(vitc(dir.path(), "inspect cut.onnx").status.code(), Some(1));
 }
 
 #[test]
@@ -194,7 +174,7 @@ fn a_report_is_one_page_and_an_export_can_have_one() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     std::fs::write(d.join("theirs.html"), "<html>").unwrap();
-    let run = |args: &str| vitc(d, &args.split(' ').collect::<Vec<_>>());
+    let run = |words: &str| vitc(d, words);
     let model = "efficientformerv2-s0 --target coreml --resolution 64";
     let first = run(&format!("report {model}"));
     assert!(first.status.success(), "{}", stderr(&first));
@@ -223,26 +203,26 @@ fn a_report_is_one_page_and_an_export_can_have_one() {
 fn completions_and_manual_know_every_command() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let script = String::from_utf8(vitc(dir.path(), &["completions", shell]).stdout).unwrap();
+        let script = String::from_utf8(vitc(dir.path(), &format!("completions {shell}")).stdout).unwrap();
         for word in ["export", "report", "target", "tensorrt-onnx", "keep-failed"] {
             assert!(script.contains(word), "{shell} {word}");
         }
     }
-    let page = String::from_utf8(vitc(dir.path(), &["man"]).stdout).unwrap();
+    let page = String::from_utf8(vitc(dir.path(), "man").stdout).unwrap();
     let pages = ["export", "report", "check", "inspect", "list"];
     for command in pages {
         assert!(page.contains(&format!("vitc\\-{command}")), "{command}: {page}");
-        let page = String::from_utf8(vitc(dir.path(), &["man", command]).stdout).unwrap();
+        let page = String::from_utf8(vitc(dir.path(), &format!("man {command}")).stdout).unwrap();
         assert!(page.starts_with(".ie") && page.contains(&format!(".TH vitc-{command}")), "{command}: {page}");
     }
-    assert_eq!(vitc(dir.path(), &["man", "nothing"]).status.code(), Some(2));
+    assert_eq!(vitc(dir.path(), "man nothing").status.code(), Some(2));
 }
 
 #[test]
 fn values_from_outside_decide_like_the_check() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let run = |args: &str| vitc(d, &args.split(' ').collect::<Vec<_>>());
+    let run = |words: &str| vitc(d, words);
     let base = "export efficientformerv2-s0 --target onnx -o a.onnx";
     let output = run(&format!("{base} --save-io io"));
     assert!(output.status.success(), "{}", stderr(&output));
@@ -277,12 +257,12 @@ fn values_from_outside_decide_like_the_check() {
 fn the_tensors_of_any_checkpoint_are_listed() {
     let checkpoints = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/checkpoints");
     // A small network of no family.
-    let listed = vitc(&checkpoints, &["inspect", "plain.pth", "--tensors"]);
+    let listed = vitc(&checkpoints, "inspect plain.pth --tensors");
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.status.success() && text.contains("head.weight") && text.contains("f32[5,4]"), "{text}");
-    let object = json(&vitc(&checkpoints, &["inspect", "plain.pth", "--tensors", "--json"]));
+    let object = json(&vitc(&checkpoints, "inspect plain.pth --tensors --json"));
     let head = object["tensors"].as_array().unwrap().iter().find(|t| t["name"] == "head.weight").unwrap();
     assert_eq!((&head["type"], &head["shape"]), (&"f32".into(), &serde_json::json!([5, 4])));
     // What is no checkpoint stays an error.
-    assert_eq!(vitc(&checkpoints, &["inspect", "make.py", "--tensors"]).status.code(), Some(1));
+    assert_eq!(vitc(&checkpoints, "inspect make.py --tensors").status.code(), Some(1));
 }

@@ -1,24 +1,8 @@
 //! Weights in a data file beside an ONNX file: checked, replaced and missed as one artifact.
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod common;
 
-fn vitc(dir: &Path, line: &str) -> Output {
-    let words = line.split(' ');
-    Command::new(env!("CARGO_BIN_EXE_vitc")).args(words).current_dir(dir).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Names in a folder, sorted.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
+use common::command::{json, names, stderr, vitc};
 
 #[test]
 fn a_data_file_comes_and_goes_with_its_model() {
@@ -27,9 +11,8 @@ fn a_data_file_comes_and_goes_with_its_model() {
     let export = |more: &str| {
         let line = format!("export efficientformerv2-s0 --resolution 64 --target onnx --fp16 --json{more} -o a.onnx");
         let output = vitc(d, &line);
-        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let artifact = &report["artifact"];
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        let artifact = &json(&output)["artifact"];
         (artifact["data_file"].as_str().map(str::to_string), artifact["bytes"].as_u64().unwrap())
     };
     let (first, bytes) = export(" --external-data");
@@ -40,7 +23,7 @@ fn a_data_file_comes_and_goes_with_its_model() {
     assert_eq!(bytes, length(&first) + length("a.onnx"));
     assert!(length("a.onnx") < bytes / 10, "the weights are outside");
     let checked = vitc(d, "check a.onnx");
-    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert!(checked.status.success(), "{}", stderr(&checked));
 
     // Other weights are another file, and the one that nothing refers to any more is gone.
     let (second, _) = export(" --external-data --seed 1");
@@ -52,8 +35,9 @@ fn a_data_file_comes_and_goes_with_its_model() {
     let missed = vitc(d, "check a.onnx");
     assert_eq!(missed.status.code(), Some(1));
     let said = format!("a.onnx: its weights are in {}, which is not beside it", second.as_deref().unwrap());
-    assert!(text(&missed.stderr).contains(&said), "{}", text(&missed.stderr));
-    assert!(text(&vitc(d, "inspect a.onnx").stdout).contains("beside it, which is missing"));
+    assert!(stderr(&missed).contains(&said), "{}", stderr(&missed));
+    let shown = vitc(d, "inspect a.onnx").stdout;
+    assert!(String::from_utf8_lossy(&shown).contains("beside it, which is missing"));
     std::fs::rename(d.join("moved"), d.join(second.as_deref().unwrap())).unwrap();
 
     assert_eq!(export("").0, None);

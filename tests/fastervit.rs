@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::command::{stderr, vitc};
 use common::{paper, shapes};
 use std::collections::BTreeMap;
 use vitc::arch::{self, BuildOptions};
@@ -161,24 +162,10 @@ fn wrong_options_say_what_would_do() {
 fn pieces_of_windows_and_carriers_are_checked() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (target, file) in [("onnx", "a.onnx"), ("tensorrt-onnx", "b.onnx"), ("coreml", "c.mlpackage")] {
-        let done = std::process::Command::new(env!("CARGO_BIN_EXE_vitc"))
-            .args([
-                "export",
-                "fastervit-0-any-res",
-                "--resolution",
-                "256x320",
-                "--target",
-                target,
-                "--check",
-                "quick",
-                "-o",
-                file,
-            ])
-            .current_dir(folder.path())
-            .output()
-            .expect("runs");
+        let model = "fastervit-0-any-res --resolution 256x320";
+        let done = vitc(folder.path(), &format!("export {model} --target {target} --check quick -o {file}"));
         let said = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success(), "{target}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "{target}: {}", stderr(&done));
         assert!(
             said.contains("pieces") && said.contains("levels.2.blocks.0") || target == "coreml",
             "{target}: {said}"

@@ -1,23 +1,16 @@
 //! Interface forms: pixels, labels, names, features. Each passes its check, and a later check builds the same from the file's metadata alone.
 
+mod common;
+
+use common::command::{json, stderr, vitc};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use vitc::arch::{self, BuildOptions, seeded::SeededWeights};
 use vitc::check::{self, Runner, bounds, compare::softmax};
 use vitc::export::{self, Kind, Labels, Lowered, Request};
 use vitc::model::ModelRequest;
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::{BinaryKind, DType, Op, Weights, testing::Rng};
-
-fn vitc(dir: &Path, line: &str) -> Output {
-    let words = line.split(' ');
-    Command::new(env!("CARGO_BIN_EXE_vitc")).args(words).current_dir(dir).stdin(Stdio::null()).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 /// Ten class names.
 fn labels(dir: &Path) {
@@ -96,7 +89,7 @@ fn a_folder_becomes_a_classifier() {
         let line = format!("export --weights hub --ema --target {target} --input image --force -o {name} --json");
         let exported = vitc(d, &line);
         assert!(exported.status.success(), "{}", stderr(&exported));
-        let report: serde_json::Value = serde_json::from_slice(&exported.stdout).unwrap();
+        let report = json(&exported);
         let first = report.pointer("/outputs/0/name").unwrap();
         assert_eq!(first, if target == "coreml" { "classLabel" } else { "logits" });
         assert_eq!(
@@ -105,15 +98,14 @@ fn a_folder_becomes_a_classifier() {
         );
         assert!(vitc(d, &format!("check {name} --weights hub")).status.success());
         assert_eq!(vitc(d, &format!("check {name} --weights hub --no-ema")).status.code(), Some(3));
-        let seen: serde_json::Value =
-            serde_json::from_slice(&vitc(d, &format!("run {name} a.png --json")).stdout).unwrap();
+        let seen = json(&vitc(d, &format!("run {name} a.png --json")));
         let best = seen.pointer("/pictures/0/top/0").unwrap();
         assert_eq!(best["label"], names[best["class"].as_u64().unwrap() as usize]);
     }
     let plain = "export --weights hub --target coreml --no-check --force -o a.mlpackage --json";
     let outputs = |line: &str| {
         let output = vitc(d, line);
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = json(&output);
         (report["outputs"][0]["name"].as_str().map(str::to_string), stderr(&output))
     };
     assert_eq!(outputs(&format!("{plain} --no-labels")).0.as_deref(), Some("logits"));
@@ -215,7 +207,7 @@ fn a_run_is_one_object_for_a_program() {
     let exported = vitc(d, &format!("{line} --input image --labels labels.txt"));
     assert!(exported.status.success(), "{}", stderr(&exported));
     let output = vitc(d, "run a.mlpackage a.png a.png --json");
-    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let object = json(&output);
     assert_eq!((&object["ok"], &object["command"]), (&true.into(), &"run".into()));
     for picture in object["pictures"].as_array().unwrap() {
         assert_eq!(picture["file"], "a.png");

@@ -3,9 +3,8 @@
 mod common;
 mod torch_file;
 
+use common::command::{stderr, vitc};
 use common::{paper, shapes};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use torch_file::safetensors;
 use vitc::arch::{self, BuildOptions, Shapes};
 use vitc_ir::testing::assert_same_function;
@@ -130,10 +129,6 @@ fn norms_and_activations_are_recognised_from_the_keys() {
     }
 }
 
-fn vitc(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vitc")).args(args).current_dir(dir).stdin(Stdio::null()).output().unwrap()
-}
-
 #[test]
 fn a_checkpoint_of_another_size_is_refused() {
     for [held, asked] in [["affnet-et", "affnet-t"], ["affnet-t", "affnet"], ["dsm-t", "dsm-s"]] {
@@ -143,8 +138,8 @@ fn a_checkpoint_of_another_size_is_refused() {
             .map(|(key, shape)| (key, shape.clone(), vec![0.5; shape.iter().product()]))
             .collect();
         std::fs::write(folder.path().join("model.safetensors"), safetensors(&tensors)).unwrap();
-        let output = vitc(folder.path(), &["export", asked, "--weights", "model.safetensors", "--target", "onnx"]);
-        let error = String::from_utf8(output.stderr).unwrap();
+        let output = vitc(folder.path(), &format!("export {asked} --weights model.safetensors --target onnx"));
+        let error = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(&format!("model.safetensors holds {held}, not {asked}")), "{error}");
         assert!(error.contains("leave MODEL out"), "{error}");
@@ -160,9 +155,8 @@ fn an_option_about_an_absent_part_is_an_error() {
         ("efficientformerv2-s0", "onnx", ["--spectral", "dense"], "Fourier or cosine transforms"),
         ("ffnet-1", "tensorrt-onnx", ["--talking-heads", "fuse"], "talking heads"),
     ] {
-        let args = ["export", model, "--target", target, "--no-check"];
-        let output = vitc(folder.path(), &[&args[..], &option].concat());
-        let error = String::from_utf8(output.stderr).unwrap();
+        let output = vitc(folder.path(), &format!("export {model} --target {target} --no-check {}", option.join(" ")));
+        let error = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(&format!("{}: {model} has no {part}", option[0])), "{error}");
     }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod command;
 pub(crate) mod golden;
 
 use std::collections::BTreeSet;
