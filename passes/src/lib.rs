@@ -45,6 +45,7 @@ mod widen_depthwise;
 pub use null_direction::{RowShift, row_shifts};
 pub use precision::island_reason;
 
+use std::collections::BTreeSet;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::{DType, Graph, Node, Op, Stage, Target};
 
@@ -111,9 +112,9 @@ pub struct LowerOptions {
     pub talking_heads: TalkingHeads,
     /// Which position biases are stored, and which are gathered from their tables when the model runs.
     pub fold_tables: FoldTables,
-    /// Carry biases behind LayerNorm in its null direction, where that saves operators. Not for weights whose rows this would push out of their range:
-    /// [`row_shifts`] says how far.
-    pub null_direction: bool,
+    /// Paths of linear layers behind LayerNorm whose biases stay, because in the norm's null direction they would push the rows of the weights out of
+    /// their range: [`row_shifts`] says how far.
+    pub biases_that_stay: BTreeSet<String>,
 }
 
 /// What becomes of talking heads where the target fuses attention.
@@ -149,7 +150,7 @@ impl LowerOptions {
             attention: None,
             talking_heads: TalkingHeads::Auto,
             fold_tables: FoldTables::Auto,
-            null_direction: true,
+            biases_that_stay: BTreeSet::new(),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Passes whose result must stay in the range of the weights: lowered, looked at, and lowered again without them where it does not.
+//! Rewrites whose result must stay in the range of the weights: lowered, looked at, and lowered again without those that do not.
 //!
 //! A pass never reads values, so this decision is made here, on the constants that the evaluator computes. One pass asks for it: biases in the null
 //! direction of LayerNorm move every row of a weight matrix by a number, which is exact in real arithmetic but costs digits where that number
 //! is larger than the weights themselves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use vitc_ir::eval::{self, EvalError};
 use vitc_ir::op::{ReduceKind, SliceAxis};
@@ -55,57 +55,78 @@ pub(super) fn lower(
     weights: &dyn Weights,
     witness: &mut Witness<'_>,
 ) -> Result<Gated, EvalError> {
-    let (graph, mut passes) = vitc_passes::lower_before(deploy, target, options, witness);
-    let mut computed = Computed::new();
-    let Some((path, share)) = largest_shift(&graph, weights, &mut computed)? else {
-        return Ok(Gated { graph, passes, notice: None, computed });
-    };
-    if share > ROW_SHIFT {
-        let options = LowerOptions { null_direction: false, ..options.clone() };
-        let (graph, passes) = vitc_passes::lower_before(deploy, target, &options, witness);
-        let notice = format!(
-            "biases behind LayerNorm stay operators of their own: in the null direction they would move the rows of {path} by {share:.1} times \
-             its largest weight"
-        );
-        return Ok(Gated { graph, passes, notice: Some(notice), computed: Computed::new() });
-    }
-    if let Some(report) = passes.iter_mut().find(|p| p.pass == "null_direction") {
-        report.notes.push(format!(
-            "rows move by at most {share:.2} of the layer's largest weight ({path}); the bound is {ROW_SHIFT}"
+    let (mut graph, mut passes) = vitc_passes::lower_before(deploy, target, options, witness);
+    let (layers, mut computed) = moved_layers(&graph, weights)?;
+    let (staying, moving): (Vec<Layer>, Vec<Layer>) = layers.into_iter().partition(|l| l.share > ROW_SHIFT);
+    let mut notice = None;
+    if let Some(worst) = furthest(&staying) {
+        let options =
+            LowerOptions { biases_that_stay: staying.iter().map(|l| l.of.path.clone()).collect(), ..options.clone() };
+        (graph, passes) = vitc_passes::lower_before(deploy, target, &options, witness);
+        let left: HashSet<&str> = shifts(&graph).map(|(path, _)| path).collect();
+        computed.retain(|path, _| left.contains(path.as_str()));
+        let those = match staying.len() {
+            1 => "the bias of a layer behind LayerNorm stays an operator of its own".into(),
+            n => format!("the biases of {n} layers behind LayerNorm stay operators of their own"),
+        };
+        notice = Some(format!(
+            "{those}: the null direction would move the rows of {} by {:.1} times its largest weight",
+            worst.of.path, worst.share
         ));
     }
-    Ok(Gated { graph, passes, notice: None, computed })
-}
-
-/// The layer whose rows move most, and by how much of its largest weight at most. The shifts go to `computed`.
-fn largest_shift(
-    graph: &Graph,
-    weights: &dyn Weights,
-    computed: &mut Computed,
-) -> Result<Option<(String, f64)>, EvalError> {
-    let mut layers = vitc_passes::row_shifts(graph);
-    let values: Vec<Value> = layers.iter().map(|l| l.shift).collect();
-    let shifts = eval::constants(graph, weights, &values)?;
-    let mut moved: Vec<f64> = shifts.iter().map(|shift| largest(shift)).collect();
-    computed.extend(values.into_iter().map(|v| graph.producer(v).path.clone()).zip(shifts));
-    // The largest weight of some rows is a lower bound, and mostly enough.
-    let mut shares = shares(graph, weights, &layers, &moved, SAMPLE)?;
-    if shares.iter().any(|&share| share > ROW_SHIFT) {
-        (layers, moved) =
-            layers.into_iter().zip(moved).zip(shares).filter(|(_, s)| *s > ROW_SHIFT).map(|(l, _)| l).unzip();
-        shares = self::shares(graph, weights, &layers, &moved, usize::MAX)?;
+    let report = passes.iter_mut().find(|p| p.pass == "null_direction");
+    if let (Some(most), Some(report)) = (furthest(&moving), report) {
+        report.notes.push(format!(
+            "rows move by at most {:.2} of the layer's largest weight ({}); the bound is {ROW_SHIFT}",
+            most.share, most.of.path
+        ));
     }
-    Ok(layers.into_iter().map(|l| l.path).zip(shares).max_by(|a, b| a.1.total_cmp(&b.1)))
+    Ok(Gated { graph, passes, notice, computed })
 }
 
-/// How far the rows of each layer move, as a fraction of the largest weight in its first `rows` rows.
-fn shares(
+/// A layer whose rows were moved.
+struct Layer {
+    of: RowShift,
+    /// How far, at most.
+    moved: f64,
+    /// That as a fraction of the largest weight, or an upper bound of it within [`ROW_SHIFT`].
+    share: f64,
+}
+
+fn furthest(layers: &[Layer]) -> Option<&Layer> {
+    layers.iter().max_by(|a, b| a.share.total_cmp(&b.share))
+}
+
+/// The constants that rows move by, with the paths of their nodes.
+fn shifts(graph: &Graph) -> impl Iterator<Item = (&str, RowShift)> {
+    vitc_passes::row_shifts(graph).into_iter().map(|layer| (graph.producer(layer.shift).path.as_str(), layer))
+}
+
+/// The layers whose rows were moved, and by what.
+fn moved_layers(graph: &Graph, weights: &dyn Weights) -> Result<(Vec<Layer>, Computed), EvalError> {
+    let values: Vec<Value> = shifts(graph).map(|(_, layer)| layer.shift).collect();
+    let (mut layers, mut computed) = (Vec::new(), Computed::new());
+    for ((path, of), shift) in shifts(graph).zip(eval::constants(graph, weights, &values)?) {
+        layers.push(Layer { of, moved: largest(&shift), share: 0.0 });
+        computed.insert(path.to_string(), shift);
+    }
+    // The largest weight of some rows is a lower bound, and mostly enough.
+    measure(graph, weights, layers.iter_mut(), SAMPLE)?;
+    measure(graph, weights, layers.iter_mut().filter(|l| l.share > ROW_SHIFT), usize::MAX)?;
+    Ok((layers, computed))
+}
+
+/// How far the rows move as a fraction of the largest weight in a layer's first `rows` rows.
+fn measure<'l>(
     graph: &Graph,
     weights: &dyn Weights,
-    layers: &[RowShift],
-    moved: &[f64],
+    layers: impl Iterator<Item = &'l mut Layer>,
     rows: usize,
-) -> Result<Vec<f64>, EvalError> {
+) -> Result<(), EvalError> {
+    let layers: Vec<&mut Layer> = layers.collect();
+    if layers.is_empty() {
+        return Ok(());
+    }
     let mut looked = graph.clone();
     let mut push = |op: Op, x: Value| -> Value {
         looked.push(op, &[x], "range").unwrap_or_else(|e| panic!("rows are a matrix: {e}")).into()
@@ -116,9 +137,11 @@ fn shares(
         let magnitudes = push(Op::Unary(UnaryKind::Abs), some);
         push(Op::Reduce { kind: ReduceKind::Max, axes: vec![1], keep: false }, magnitudes)
     };
-    let values: Vec<Value> = layers.iter().map(&mut largest_of_rows).collect();
-    let share = |(&moved, rows): (&f64, Arc<Vec<f64>>)| if moved == 0.0 { 0.0 } else { moved / largest(&rows) };
-    Ok(moved.iter().zip(eval::constants(&looked, weights, &values)?).map(share).collect())
+    let values: Vec<Value> = layers.iter().map(|l| largest_of_rows(&l.of)).collect();
+    for (layer, rows) in layers.into_iter().zip(eval::constants(&looked, weights, &values)?) {
+        layer.share = if layer.moved == 0.0 { 0.0 } else { layer.moved / largest(&rows) };
+    }
+    Ok(())
 }
 
 /// The largest magnitude. What is not finite is found where it is written.
@@ -170,9 +193,17 @@ mod tests {
             assert_eq!(vitc_passes::row_shifts(&kept.graph).len(), count(&kept));
             assert!(kept.passes.iter().any(|p| p.notes.iter().any(|n| n.starts_with("rows move by at most 0."))));
             let refused = gated(1e4);
-            assert_eq!(count(&refused), 0, "{}", target.name);
+            let paths =
+                |g: &Gated| -> Vec<String> { vitc_passes::row_shifts(&g.graph).into_iter().map(|l| l.path).collect() };
+            let mut others = paths(&kept);
+            others.retain(|path| path != "levels.3.blocks.1.attn.qkv");
+            assert_eq!((paths(&refused), count(&refused)), (others.clone(), count(&kept) - 1), "{}", target.name);
+            assert_eq!(refused.computed.len(), others.len());
             let notice = refused.notice.expect("the user is told");
-            assert!(notice.contains("levels.3.blocks.1.attn.qkv"), "{notice}");
+            assert!(
+                notice.contains("the bias of a layer") && notice.contains("levels.3.blocks.1.attn.qkv"),
+                "{notice}"
+            );
         }
     }
 }
