@@ -139,7 +139,9 @@ fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
     if !fits(height) || !fits(width) {
         let near = |side: usize| {
             let (down, up) = ((32..=side).rev().find(|&s| fits(s)), (side.max(32)..).find(|&s| fits(s)));
-            down.into_iter().chain(up).map(|s| s.to_string()).collect::<Vec<_>>().join(" or ")
+            let mut sides: Vec<String> = down.into_iter().chain(up).map(|s| s.to_string()).collect();
+            sides.dedup(); // one that fits is nearest on both sides
+            sides.join(" or ")
         };
         let why = format!(
             "stage 3 attends on every second position of a {}x{} map, whose sides must be even",
