@@ -1,5 +1,8 @@
 //! Seeded weights suit any variant, resolution and number of classes: nothing leaves the f16 range, and the image matters.
 
+mod common;
+
+use common::command::{stderr, vitc};
 use ndarray::{ArrayD, IxDyn};
 use vitc::arch::{self, BuildOptions, Family, Variant, seeded};
 use vitc_ir::testing::Rng;
@@ -121,6 +124,17 @@ fn any_resolution_classes_and_seed_will_do() {
         assert!(checked > 0, "{}: no size fits", family.id);
     }
     assert_none(faults);
+}
+
+/// Attention whose softmax is all or nothing would carry the rounding of half precision into whole channels.
+#[test]
+fn maps_in_half_precision_pass_their_check() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for seed in [602, 611, 625] {
+        let model = format!("fmvit-t --resolution 128 --seed {seed} --output pyramid");
+        let done = vitc(folder.path(), &format!("export {model} --target onnx --fp16 -o a.onnx"));
+        assert!(done.status.success(), "{model}: {}", stderr(&done));
+    }
 }
 
 #[test]

@@ -8,10 +8,12 @@
 //! | read as | value |
 //! |---|---|
 //! | kernel or matrix | √(3/fan-in)·u, which keeps the RMS |
-//! | kernel or matrix that reads a product of two maps | that / 64: a product squares what an image has more than others, block after block |
+//! | kernel or matrix that reads an activation | that, less the mean of each row: what all positive maps have in common would drown the image |
+//! | kernel or matrix that reads a product of two maps | the first / 64: a product squares what an image has more than others, block after block |
 //! | bias | 0.02·u, small so that the image decides |
 //! | BatchNorm mean, variance | 0.02·r·u, r²·(1 + u/2), r the RMS of what enters |
 //! | scale of a norm | 1 + u/4 |
+//! | scale of a norm on the way to queries or keys | a quarter of that: a score squares amplitudes, and a softmax of large scores is all or nothing |
 //! | factor of a branch (LayerScale) | 0.3 + 0.1·u |
 //! | stored in pieces (complex mixes of a spectrum) | 0.1·u: a mask of RMS 1 would square the spectrum's mean bin |
 //! | anything else (position tables, …) | 0.2·u |
@@ -19,7 +21,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use vitc_ir::op::{ReduceKind, SpectralNorm};
-use vitc_ir::{BinaryKind, Graph, Node, Op, Stored, StoredType, UnaryKind, Value, WeightError, Weights};
+use vitc_ir::{BinaryKind, Graph, Node, NodeId, Op, Stored, StoredType, UnaryKind, Value, WeightError, Weights};
 
 /// Deterministic weights for one graph.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub struct SeededWeights {
 struct Rule {
     offset: f64,
     factor: f64,
+    /// Elements of each row, if its mean is taken away.
+    centred: Option<usize>,
 }
 
 impl Rule {
@@ -46,6 +50,10 @@ enum Role {
     Matrix {
         fan_in: usize,
     },
+    /// A matrix that reads an activation's mostly positive result.
+    Centred {
+        fan_in: usize,
+    },
     /// A matrix that reads a product of maps.
     Damped {
         fan_in: usize,
@@ -54,6 +62,8 @@ enum Role {
     Mean,
     Variance,
     NormScale,
+    /// A norm's scale on the way to queries or keys.
+    ScoreScale,
     BranchFactor,
     Filter,
     Other,
@@ -132,6 +142,9 @@ impl Share {
 /// The role of every weight leaf, and for statistics the value that enters the norm.
 fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
     let mut roles = HashMap::new();
+    for norm in norms_of_scores(graph) {
+        roles.insert(leaf_behind(graph, graph.node(norm).inputs[1]), (Role::ScoreScale, None));
+    }
     for (_, node) in graph.nodes() {
         for (i, &input) in node.inputs.iter().enumerate() {
             let role = match (&node.op, i) {
@@ -156,6 +169,7 @@ fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
             };
             let role = match role {
                 Role::Matrix { fan_in } if is_product(graph, node.inputs[0]) => Role::Damped { fan_in },
+                Role::Matrix { fan_in } if reads_activation(graph, node) => Role::Centred { fan_in },
                 role => role,
             };
             if graph.is_constant(input) && !matches!(role, Role::Other) {
@@ -170,6 +184,25 @@ fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
     roles
 }
 
+/// The BatchNorms whose results, added up, pooled or laid out differently, are the queries or keys of an attention.
+fn norms_of_scores(graph: &Graph) -> Vec<NodeId> {
+    let mut norms = Vec::new();
+    let attentions = graph.nodes().filter(|(_, n)| matches!(n.op, Op::Attention { .. }));
+    let mut stack: Vec<Value> = attentions.flat_map(|(_, n)| n.inputs[..2].to_vec()).collect();
+    while let Some(value) = stack.pop() {
+        let node = graph.producer(value);
+        match &node.op {
+            Op::BatchNorm { .. } => norms.push(value.node),
+            Op::Binary(BinaryKind::Add) => stack.extend(node.inputs.iter()),
+            Op::AvgPool { .. } | Op::Reshape { .. } | Op::Transpose { .. } | Op::Resize { .. } => {
+                stack.push(node.inputs[0])
+            }
+            _ => {}
+        }
+    }
+    norms
+}
+
 /// The leaf of a constant that is only moved, not computed with.
 fn leaf_behind(graph: &Graph, value: Value) -> Value {
     match graph.op(value) {
@@ -182,17 +215,19 @@ fn leaf_behind(graph: &Graph, value: Value) -> Value {
 
 fn rule(role: Role, entering: f64) -> Rule {
     let (offset, factor) = match role {
-        Role::Matrix { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt()),
+        Role::Matrix { fan_in } | Role::Centred { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt()),
         Role::Damped { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt() / 64.0),
         Role::Bias => (0.0, 0.02),
         Role::Mean => (0.0, 0.02 * entering.sqrt()),
         Role::Variance => (entering, 0.5 * entering),
         Role::NormScale => (1.0, 0.25),
+        Role::ScoreScale => (0.25, 0.0625),
         Role::BranchFactor => (0.3, 0.1),
         Role::Filter => (0.0, 0.1),
         Role::Other => (0.0, 0.2),
     };
-    Rule { offset, factor }
+    let centred = if let Role::Centred { fan_in } = role { Some(fan_in) } else { None };
+    Rule { offset, factor, centred }
 }
 
 /// Estimate of the mean square of a node's result from those of its operands, taken as independent and centred.
@@ -229,9 +264,9 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         Op::Prelu => x(0) / 2.0 * (1.0 + x(1)),
         Op::Conv { .. } => {
             let fan_in = shape(1).elements() / shape(1).dim(0);
-            fan_in as f64 * x(0) * x(1) + optional(2)
+            fan_in as f64 * x(0) * x(1) * centred(graph, node) + optional(2)
         }
-        Op::Linear => shape(1).dim(1) as f64 * x(0) * x(1) + optional(2),
+        Op::Linear => shape(1).dim(1) as f64 * x(0) * x(1) * centred(graph, node) + optional(2),
         Op::MatMul { transpose_a, .. } => {
             let a = shape(0);
             a.0[a.rank() - if *transpose_a { 2 } else { 1 }].at(1) as f64 * x(0) * x(1)
@@ -290,10 +325,24 @@ fn norm_gain(scale: f64, variance: f64) -> f64 {
     scale * 3f64.ln() / (variance * 12.0 / 13.0).sqrt()
 }
 
+/// What is left of the mean square of a positive map when its mean is gone: 1 − 1/π behind ReLU, and about that behind GELU and SiLU.
+fn centred(graph: &Graph, node: &Node) -> f64 {
+    if reads_activation(graph, node) { 1.0 - std::f64::consts::FRAC_1_PI } else { 1.0 }
+}
+
 /// A product of two maps.
 fn is_product(graph: &Graph, value: Value) -> bool {
     let node = graph.producer(value);
     node.op == Op::Binary(BinaryKind::Mul) && node.inputs.iter().all(|&v| is_map(graph, v))
+}
+
+/// Whether a convolution or linear layer over several channels reads an activation's result. Of few channels too little would be left.
+fn reads_activation(graph: &Graph, node: &Node) -> bool {
+    let channels = match &node.op {
+        Op::Conv { .. } | Op::Linear => graph.shape(node.inputs[1]).dim(1),
+        _ => 0,
+    };
+    channels >= 8 && matches!(graph.op(node.inputs[0]), Op::Unary(UnaryKind::Relu | UnaryKind::Gelu | UnaryKind::Silu))
 }
 
 /// A run-time value that is no gate.
@@ -333,8 +382,13 @@ impl Weights for SeededWeights {
         let rule = self.rules.get(key).ok_or_else(missing)?;
         let stream = fnv1a(key) ^ self.seed;
         let mut bytes = vec![0; elements * 4];
-        for (i, out) in bytes.chunks_exact_mut(4).enumerate() {
-            out.copy_from_slice(&((rule.offset + rule.factor * uniform(stream, i as u64)) as f32).to_le_bytes());
+        let number = |i: usize| rule.offset + rule.factor * uniform(stream, i as u64);
+        let row = rule.centred.unwrap_or(elements);
+        for (r, out) in bytes.chunks_mut(4 * row.max(1)).enumerate() {
+            let mean = rule.centred.map_or(0.0, |n| (r * n..(r + 1) * n).map(number).sum::<f64>() / n as f64);
+            for (i, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                *out = ((number(r * row + i) - mean) as f32).to_le_bytes();
+            }
         }
         Ok(Stored { dtype: StoredType::F32, bytes: Cow::Owned(bytes) })
     }
