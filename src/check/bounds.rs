@@ -7,19 +7,20 @@
 //!
 //! | checked whole | f32 | f16 |
 //! |---|---|---|
-//! | FMViT | 3.0e-6 | 4.9e-3 |
-//! | AFFNet | 6.1e-6 | 8.4e-3 |
-//! | EfficientFormerV2 | 3.7e-6 | 3.2e-3 |
-//! | FasterViT 0 to 4, 6, 4-21k-224, 0-any-res | 2.0e-6 | 1.7e-3 |
-//! | CAS-ViT | 1.1e-6 | 1.8e-3 |
-//! | FFNet | 1.8e-6 | 2.0e-3 |
-//! | DSM | 5.2e-7 | 2.5e-3 |
+//! | FMViT | 1.8e-6 | 3.0e-3 |
+//! | AFFNet | 5.6e-6 | 1.3e-2 |
+//! | EfficientFormerV2 | 2.2e-6 | 4.3e-3 |
+//! | FasterViT 0 to 3, 0- to 2-any-res | 3.2e-6 | 3.1e-3 |
+//! | CAS-ViT | 1.8e-6 | 3.0e-3 |
+//! | FFNet | 1.7e-6 | 1.7e-3 |
+//! | DSM | 6.1e-7 | 3.1e-3 |
 //!
-//! The other FasterViTs, in part (`--check quick`): 2.9e-6 and 1.3e-3.
+//! The other FasterViTs, with seeded weights of an earlier rule, whole (4, 6, 4-21k-224) or in part (`--check quick`): 2.9e-6 and 1.7e-3. Among 12
+//! seeds of AFFNet-ET as ONNX in f16 one misses the bound with 2.3e-2: the spectrum of the constant image is one large number, which is rounded once per axis.
 //!
 //! *Spoiled files.* `tests/bench/faults.py` spoils one thing in the ONNX file of the smallest variant of each family, 122 times for each precision: a bias
 //! or an attention table left out, a kernel mirrored, channels exchanged, padding on one side, a resize by nearest. In f32 119 are rejected, the
-//! smallest at 1.2e-4; the other three move logits by at most 2.4e-5. In f16 84 are rejected; what moves logits by less than 2 % passes, among it 21
+//! smallest at 1.6e-4; the other three move logits by at most 5.0e-5. In f16 87 are rejected; what moves logits by less than 2 % passes, among it 19
 //! of 28 biases left out, which seeded weights keep small.
 
 use super::compare::Comparison;
