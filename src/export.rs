@@ -5,6 +5,7 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Watch`], never to a stream.
 
+mod computed;
 mod error;
 mod labels;
 mod next;
@@ -13,8 +14,8 @@ mod report;
 mod request;
 mod rounding;
 
+pub use computed::Computed;
 pub use error::Error;
-pub use range_gate::Computed;
 pub use report::{PassLine, Port, Precision, Report, WeightsLine, Written};
 pub use request::{Kind, Labels, PageRequest, Request};
 pub use rounding::{Rounded, Rounding};
@@ -26,7 +27,7 @@ use crate::interface::{self, Around};
 use crate::model::Model;
 use crate::place::{Form, Staging};
 use crate::recipe;
-use range_gate::WithComputed;
+use computed::WithComputed;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use vitc_exporters::coreml::{self, InputForm, Interface};
@@ -138,7 +139,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         }
     };
     let paper = interface::around(&model.graph, around).map_err(Error::Usage)?;
-    let (deploy, mut passes) = vitc_passes::deploy_before(&paper, &mut witness);
+    let (deploy, mut passes) = vitc_passes::deploy_witnessed(&paper, &mut witness);
     concerned(request, model.variant.name, &deploy)?;
     let options = LowerOptions {
         attention: request.attention,
@@ -152,10 +153,13 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     };
     let weights = model.weights.weights();
     let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness).map_err(ExportError::from)?;
+    let (graph, computed) = (lowered.graph, lowered.computed);
+    if request.check_passes && broken.is_none() {
+        broken = validate(&graph, Some(&target)).err().map(|what| Error::Pass { pass: "lowering", what });
+    }
     if let Some(error) = broken {
         return Err(error);
     }
-    let (graph, computed) = (lowered.graph, lowered.computed);
     passes.extend(lowered.passes);
     notices.extend(lowered.notice);
 

@@ -146,12 +146,12 @@ fn every_pass_leaves_a_valid_graph() {
         let witness = &mut |pass: &'static str, graph: &Graph| {
             validate(graph, None).unwrap_or_else(|e| panic!("{}, {pass}: {e}", variant.name));
         };
-        let (deployed, _) = vitc_passes::deploy_before(&paper(variant.name, None), witness);
+        let (deployed, _) = vitc_passes::deploy_witnessed(&paper(variant.name, None), witness);
         for (target, precision) in
             [(Target::onnx(20), DType::F32), (Target::tensorrt(17), DType::F16), (Target::coreml(15), DType::F16)]
         {
             let options = LowerOptions::new(precision, DType::F32);
-            let (lowered, _) = vitc_passes::lower_before(&deployed, &target, &options, witness);
+            let (lowered, _) = vitc_passes::lower_witnessed(&deployed, &target, &options, witness);
             validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, {}: {e}", variant.name, target.name));
         }
     }

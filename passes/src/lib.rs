@@ -171,11 +171,11 @@ pub type Witness<'a> = dyn FnMut(&'static str, &Graph) + 'a;
 
 /// The deploy form of a paper graph, and what each pass did.
 pub fn deploy(graph: &Graph) -> (Graph, Vec<PassReport>) {
-    deploy_before(graph, &mut |_, _| ())
+    deploy_witnessed(graph, &mut |_, _| ())
 }
 
-/// [`deploy`] before a witness.
-pub fn deploy_before(graph: &Graph, witness: &mut Witness<'_>) -> (Graph, Vec<PassReport>) {
+/// [`deploy`], with a witness.
+pub fn deploy_witnessed(graph: &Graph, witness: &mut Witness<'_>) -> (Graph, Vec<PassReport>) {
     let mut pipeline = Pipeline::new(graph.clone(), witness);
     // How many passes in a row found nothing.
     let mut idle = 0;
@@ -191,11 +191,11 @@ pub fn deploy_before(graph: &Graph, witness: &mut Witness<'_>) -> (Graph, Vec<Pa
 
 /// A deploy graph spelled for a target, and what each pass did.
 pub fn lower(graph: &Graph, target: &Target, options: &LowerOptions) -> (Graph, Vec<PassReport>) {
-    lower_before(graph, target, options, &mut |_, _| ())
+    lower_witnessed(graph, target, options, &mut |_, _| ())
 }
 
-/// [`lower`] before a witness.
-pub fn lower_before(
+/// [`lower`], with a witness.
+pub fn lower_witnessed(
     graph: &Graph,
     target: &Target,
     options: &LowerOptions,

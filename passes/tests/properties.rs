@@ -3,7 +3,7 @@
 use vitc_ir::testing::{Options, Rng, assert_same_function, random_graph};
 use vitc_ir::valid::validate;
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Target};
-use vitc_passes::{DEPLOY, LowerOptions, deploy, lower, lower_before};
+use vitc_passes::{DEPLOY, LowerOptions, deploy, lower, lower_witnessed};
 
 const SEEDS: u64 = 150;
 /// Passes are exact in real arithmetic; what is left is the rounding of f64.
@@ -54,7 +54,7 @@ fn lowering_preserves_the_function_and_says_only_what_the_target_has() {
         for (seed, paper) in graphs() {
             let (graph, _) = deploy(&paper);
             let options = LowerOptions::new(DType::F32, DType::F32);
-            let (lowered, _) = lower_before(&graph, &target, &options, &mut |pass, graph| {
+            let (lowered, _) = lower_witnessed(&graph, &target, &options, &mut |pass, graph| {
                 validate(graph, None).unwrap_or_else(|e| panic!("{pass}, {}, seed {seed}: {e}", target.name));
             });
             validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name));

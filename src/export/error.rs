@@ -27,10 +27,10 @@ pub enum Error {
     Model(#[from] ModelError),
     /// A pass made a graph that is none.
     #[error(
-        "the pass {pass} broke the graph: {what}\n  this is a mistake in vitc, not in your model: please report it with the command line"
+        "{pass} broke the graph: {what}\n  this is a mistake in vitc, not in your model: please report it with the command line"
     )]
     Pass {
-        /// Name of the pass.
+        /// Name of the pass, or of all of them for a rule of the target.
         pass: &'static str,
         /// The rule that the graph breaks.
         what: ValidError,

@@ -4,11 +4,11 @@
 //! direction of LayerNorm move every row of a weight matrix by a number, which is exact in real arithmetic but costs digits where that number
 //! is larger than the weights themselves.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use super::Computed;
+use std::collections::HashSet;
 use vitc_ir::eval::{self, EvalError};
 use vitc_ir::op::{ReduceKind, SliceAxis};
-use vitc_ir::{Graph, Op, Stored, Target, UnaryKind, Value, WeightError, Weights};
+use vitc_ir::{Graph, Op, Target, UnaryKind, Value, Weights};
 use vitc_passes::{LowerOptions, PassReport, RowShift, Witness};
 
 /// Largest shift of a layer's rows, as a fraction of its largest weight: at 1 a sum of products loses at most one bit.
@@ -25,26 +25,7 @@ pub(super) struct Gated {
     pub(super) computed: Computed,
 }
 
-/// Constants of a graph by the path of their node: what was computed for a decision need not be computed again to be written.
-pub type Computed = HashMap<String, Arc<Vec<f64>>>;
-
-/// Weights with what is computed from them.
-pub(super) struct WithComputed<'a> {
-    pub(super) weights: &'a dyn Weights,
-    pub(super) computed: &'a Computed,
-}
-
-impl Weights for WithComputed<'_> {
-    fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
-        self.weights.weight(key, elements)
-    }
-
-    fn computed(&self, path: &str) -> Option<&Arc<Vec<f64>>> {
-        self.computed.get(path)
-    }
-}
-
-/// Lower, within the range of the weights, before a witness.
+/// Lower, within the range of the weights, with a witness.
 ///
 /// # Errors
 /// If a weight is missing.
@@ -55,16 +36,18 @@ pub(super) fn lower(
     weights: &dyn Weights,
     witness: &mut Witness<'_>,
 ) -> Result<Gated, EvalError> {
-    let (mut graph, mut passes) = vitc_passes::lower_before(deploy, target, options, witness);
+    let (mut graph, mut passes) = vitc_passes::lower_witnessed(deploy, target, options, witness);
     let (layers, mut computed) = moved_layers(&graph, weights)?;
-    let (staying, moving): (Vec<Layer>, Vec<Layer>) = layers.into_iter().partition(|l| l.share > ROW_SHIFT);
+    let (staying, mut moving): (Vec<Layer>, Vec<Layer>) = layers.into_iter().partition(|l| l.share > ROW_SHIFT);
     let mut notice = None;
     if let Some(worst) = furthest(&staying) {
         let options =
             LowerOptions { biases_that_stay: staying.iter().map(|l| l.of.path.clone()).collect(), ..options.clone() };
-        (graph, passes) = vitc_passes::lower_before(deploy, target, &options, witness);
-        let left: HashSet<&str> = shifts(&graph).map(|(path, _)| path).collect();
+        (graph, passes) = vitc_passes::lower_witnessed(deploy, target, &options, witness);
+        // A layer beside one that stays, behind the same norm, stays too.
+        let (left, layers): (HashSet<&str>, HashSet<String>) = shifts(&graph).map(|(path, of)| (path, of.path)).unzip();
         computed.retain(|path, _| left.contains(path.as_str()));
+        moving.retain(|l| layers.contains(&l.of.path));
         let those = match staying.len() {
             1 => "the bias of a layer behind LayerNorm stays an operator of its own".into(),
             n => format!("the biases of {n} layers behind LayerNorm stay operators of their own"),
@@ -154,7 +137,7 @@ mod tests {
     use super::*;
     use crate::arch::seeded::SeededWeights;
     use crate::arch::{self, BuildOptions};
-    use vitc_ir::DType;
+    use vitc_ir::{DType, Stored, WeightError};
 
     /// Seeded weights with the biases of one layer multiplied.
     struct Hostile {
