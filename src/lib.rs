@@ -18,4 +18,5 @@ pub mod picture;
 pub mod place;
 pub mod recipe;
 pub mod report;
+pub mod signature;
 pub mod stages;
