@@ -1,5 +1,7 @@
 //! The check on real models and on random graphs: what must pass passes, what is wrong is found and named.
 
+mod misspelled;
+
 use super::*;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, BuildOptions};
