@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod export;
 pub mod interface;
+pub mod message;
 pub mod model;
 pub mod nearest;
 mod numbers;

@@ -8,6 +8,7 @@ mod trained;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, ArchError, BuildOptions, Family, Head, Results, UnknownModel, Variant};
 use crate::checkpoint::{BoundWeights, CheckpointError, ModelConfig, SelectOptions, StrictError};
+use crate::message::{Explain, Message};
 use crate::signature::Signature;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,6 +88,12 @@ pub enum ModelError {
     /// The checkpoint holds another model than the one asked for.
     #[error("{0}")]
     Other(String),
+}
+
+impl Explain for ModelError {
+    fn message(&self) -> Message {
+        self.to_string().into()
+    }
 }
 
 impl ModelError {

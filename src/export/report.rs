@@ -2,6 +2,7 @@
 
 use super::{Lowered, Request, Rounding, next};
 use crate::check::{CheckReport, Outside};
+use crate::message::Message;
 use crate::model::WeightSource;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<PathBuf>,
     /// What the user should know.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
     /// Commands to run next, with comments (`# …`) between them.
     pub next: Vec<String>,
 }

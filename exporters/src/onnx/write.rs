@@ -92,7 +92,7 @@ fn emit(
     let end = data.as_ref().map_or(0, |d| place(&mut plan.streamed, d.location));
     let (bytes, header) = frame(&plan);
     if bytes > INLINE_LIMIT {
-        let remedy = "write the weights to a data file (--external-data)";
+        let remedy = "write the weights to a data file";
         return Err(ExportError::TooLarge { bytes, limit: INLINE_LIMIT, remedy });
     }
     let mut out = BufWriter::with_capacity(BUFFER, out);
