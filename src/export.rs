@@ -29,6 +29,7 @@ use crate::message::{Message, Setting};
 use crate::model::Model;
 use crate::place::{Form, Staging};
 use crate::recipe;
+use crate::signature::Signature;
 use computed::WithComputed;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -57,12 +58,14 @@ pub type Watch<'a> = dyn Fn(Event<'_>) + 'a;
 pub struct Lowered {
     /// The model: paper graph and weights.
     pub model: Model,
+    /// What the artifact takes and returns.
+    pub signature: Signature,
     /// The target, every option decided.
     pub target: Target,
     /// What the graph does not say about the interface.
     pub interface: Interface,
-    /// How a picture becomes the input.
-    pub preprocessing: Preprocessing,
+    /// How a picture becomes the input, if the model takes one.
+    pub preprocessing: Option<Preprocessing>,
     /// Probabilities stand for scores.
     pub probabilities: bool,
     /// Names of the classes.
@@ -142,7 +145,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     watch(Event::Step("running the passes"));
     let probabilities = request.softmax || classifier;
     let around = Around {
-        pixels: preprocessing.normalised_inside.then_some(&preprocessing),
+        pixels: preprocessing.as_ref().filter(|p| p.normalised_inside),
         probabilities,
         input_name: request.input_name.as_deref(),
         output_names: &request.output_names,
@@ -153,9 +156,10 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
             broken = validate(graph, None).err().map(|what| Error::Pass { pass, what });
         }
     };
-    let paper = interface::around(&model.graph, around).map_err(|what| Error::Usage(what.into()))?;
+    let (paper, signature) =
+        interface::around(&model.graph, &model.signature, around).map_err(|what| Error::Usage(what.into()))?;
     let (deploy, mut passes) = vitc_passes::deploy_witnessed(&paper, &mut witness);
-    concerned(request, model.variant.name, &deploy)?;
+    concerned(request, &model.name, &deploy)?;
     let options = LowerOptions {
         attention: request.attention,
         spectral: request.spectral,
@@ -180,7 +184,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
 
     let interface = Interface {
         input: if picture { InputForm::Image } else { InputForm::Tensor },
-        input_description: preprocessing.describe(),
+        input_description: preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
         labels: labels.clone().filter(|_| classifier),
         ..Interface::default()
     };
@@ -206,6 +210,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     }
     Ok(Lowered {
         model,
+        signature,
         target,
         interface,
         preprocessing,
@@ -256,7 +261,7 @@ enum Room {
 /// shows where.
 pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
     let lowered = lower(request, watch)?;
-    let name = lowered.model.variant.name;
+    let name = &lowered.model.name;
     let place = place(request, name)?;
     let page = match &request.page {
         Some(page) => {
@@ -360,26 +365,26 @@ fn data_files(place: &Path, staged: &Path) -> Vec<PathBuf> {
 }
 
 /// How a picture becomes the input: what the user says before what the model says.
-fn preprocessing(request: &Request, model: &Model) -> Preprocessing {
-    let own = model.preprocessing();
-    Preprocessing {
+fn preprocessing(request: &Request, model: &Model) -> Option<Preprocessing> {
+    let own = model.signature.preprocessing()?.clone();
+    Some(Preprocessing {
         mean: request.mean.unwrap_or(own.mean),
         std: request.std.unwrap_or(own.std),
         normalised_inside: request.input == InputForm::Image,
         ..own
-    }
+    })
 }
 
 /// What the artifact says about itself. A classifier holds its labels where the system looks for them, anything else in an entry.
 fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     let mut metadata = lowered.model.metadata(lowered.precision);
-    metadata.preprocessing = Some(lowered.preprocessing.clone());
+    metadata.preprocessing = lowered.preprocessing.clone();
     metadata.author = request.author.clone();
     metadata.license = request.license.clone();
     metadata.description = request.description.clone();
     // A checkpoint without a classifier gives features where scores were asked for.
     let results = match request.model.results {
-        Results::Logits if !interface::classifies(&lowered.model.graph) => Results::Features,
+        Results::Logits if lowered.model.signature.classes().is_none() => Results::Features,
         results => results,
     };
     metadata.extra = recipe::entries(&request.model, results, lowered.probabilities);

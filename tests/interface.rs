@@ -135,7 +135,7 @@ fn the_stem_takes_the_deviation() {
             let more = |kind| count(&image, kind) - count(&plain, kind);
             assert_eq!((more(BinaryKind::Sub), more(BinaryKind::Mul)), (wanted, 0), "{} {kind:?}", variant.name);
             assert_eq!(image.graph.run_time_nodes().count(), plain.graph.run_time_nodes().count() + wanted);
-            assert!(image.preprocessing.normalised_inside);
+            assert!(image.preprocessing.is_some_and(|p| p.normalised_inside));
         }
     }
     let means: Vec<bool> = arch::FAMILIES.iter().map(|f| f.variants[0].preprocessing.mean == [0.0; 3]).collect();

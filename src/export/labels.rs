@@ -1,7 +1,6 @@
 //! Names of the classes, and whether an artifact can answer with one.
 
 use super::{Error, Labels, Request};
-use crate::interface;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
@@ -11,8 +10,7 @@ use vitc_ir::Dim;
 
 /// Names of the classes: the user's, else the checkpoint's, if the model classifies.
 pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
-    let scores = model.graph.outputs.first().and_then(|o| model.graph.shape(o.value).0.last()?.fixed());
-    let scores = scores.filter(|_| interface::classifies(&model.graph));
+    let scores = model.signature.classes();
     let path = match &request.labels {
         Labels::Omit => return Ok(None),
         Labels::Checkpoint => {

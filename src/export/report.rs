@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitc_exporters::Summary;
 use vitc_exporters::coreml::{CLASS_LABEL, CLASS_PROBABILITIES, InputForm, Interface};
+use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::target::Format;
 use vitc_ir::{DType, Dim, Graph, Type};
 use vitc_passes::PassReport;
@@ -214,14 +215,14 @@ impl Report {
             _ => 0,
         };
         let mut report = Report {
-            model: model.variant.name.into(),
+            model: model.name.clone(),
             weights,
             target: lowered.target.name.into(),
             format,
             resolution: model.resolution,
             batch: model.batch.fixed().map_or("dynamic".into(), |n| n.to_string()),
             inputs,
-            preprocessing: lowered.preprocessing.describe(),
+            preprocessing: lowered.preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
             outputs,
             precision: Precision {
                 compute: dtype(lowered.precision),
