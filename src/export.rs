@@ -301,7 +301,9 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
             save_io: request.save_io.clone(),
             ..check::Options::new(metadata.preprocessing.clone())
         };
-        report.check = Some(check::check(&lowered.model.graph, weights, &staged, &options)?);
+        let model = &lowered.model;
+        let reference = check::Reference { graph: &model.graph, signature: &model.signature, weights };
+        report.check = Some(check::check(reference, &staged, &options)?);
     }
     if let Some(expect) = &request.expect {
         report.expect = Some(expect.compare(&staged, lowered.precision)?);
