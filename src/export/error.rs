@@ -7,6 +7,7 @@ use crate::place::{PlaceError, advice};
 use std::path::{Path, PathBuf};
 use vitc_exporters::ExportError;
 use vitc_ir::ValidError;
+use vitc_passes::PassError;
 
 /// Why an export did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub enum Error {
         /// The rule that the graph breaks.
         what: ValidError,
     },
+    /// A pass cannot rewrite the graph.
+    #[error("{0}")]
+    Rewrite(#[from] PassError),
     /// The exporter refused or could not write.
     #[error("{}{}", .0, export_advice(.0))]
     Export(#[from] ExportError),
@@ -88,7 +92,7 @@ impl Error {
             Error::Usage(_) => true,
             Error::Model(e) => e.is_usage(),
             Error::Labels { .. } | Error::Pass { .. } | Error::Export(_) | Error::Place(_) => false,
-            Error::Uncheckable(_) | Error::Check { .. } => false,
+            Error::Rewrite(_) | Error::Uncheckable(_) | Error::Check { .. } => false,
         }
     }
 }
