@@ -26,6 +26,7 @@ pub mod ty;
 mod uses;
 pub mod valid;
 pub mod weights;
+mod words;
 
 pub use copier::Copier;
 pub use expand::expand;
