@@ -13,6 +13,7 @@ pub mod cost;
 pub mod eval;
 pub mod expand;
 pub mod graph;
+pub mod id;
 mod index;
 pub mod infer;
 pub mod net;
@@ -30,7 +31,8 @@ mod words;
 
 pub use copier::Copier;
 pub use expand::expand;
-pub use graph::{Graph, Node, NodeId, Output, Stage, Value};
+pub use graph::{Graph, Node, Output, Stage};
+pub use id::{NodeId, Value};
 pub use infer::ShapeError;
 pub use net::{ConvSpec, Net};
 pub use op::{BinaryKind, Generator, Op, UnaryKind};

@@ -17,7 +17,8 @@
 //!
 //! [`crate::parse`] reads this form back. Two graphs are equal up to ids if and only if their texts are equal.
 
-use crate::graph::{Graph, Node, NodeId, Value};
+use crate::graph::{Graph, Node};
+use crate::id::{NodeId, Value};
 use crate::op::{Op, SliceAxis};
 use crate::parse::is_bare;
 use crate::real::Real;

@@ -1,7 +1,8 @@
 //! Statements to nodes: names and words are looked up, types checked.
 
 use super::{Call, Expression, ParseError, Result, Statement};
-use crate::graph::{Graph, NodeId, Output, Value};
+use crate::graph::{Graph, Output};
+use crate::id::{NodeId, Value};
 use crate::op::Op;
 use crate::ty::Type;
 use crate::words::role;

@@ -4,10 +4,18 @@
 //! so the enclosing lengths are written before it is computed, and its bytes go straight through. A failure leaves a
 //! torn file behind; the caller writes to a temporary one.
 
+mod builder;
+mod ops;
+mod plan;
+mod text;
+
+pub use text::text;
+
 use super::messages as onnx;
-use super::plan::{Plan, Streamed};
 use crate::metadata::Metadata;
 use crate::{ExportError, Summary};
+use builder::Streamed;
+use plan::Plan;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::io::{BufWriter, Write};
