@@ -76,8 +76,8 @@ pub struct Output {
     pub value: Value,
 }
 
-/// Which operators are legal: see [`crate::valid`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Which operators are legal, in order: see [`crate::valid`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// As the paper and the checkpoint have it: every branch, BatchNorm and head.
     Paper,
