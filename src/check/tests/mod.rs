@@ -44,8 +44,9 @@ impl Fixture {
     }
 
     fn export_as(&self, weights: &dyn Weights, precision: DType, target: Target) -> std::path::PathBuf {
-        let (deploy, _) = vitc_passes::deploy(&self.paper);
-        let (graph, _) = vitc_passes::lower(&deploy, &target, &LowerOptions::new(precision, DType::F32));
+        let (deploy, _) = vitc_passes::deploy(&self.paper).expect("passes run");
+        let (graph, _) =
+            vitc_passes::lower(&deploy, &target, &LowerOptions::new(precision, DType::F32)).expect("passes run");
         let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
         let path = self.folder.path().join("model.onnx");
         let mut file = File::create(&path).expect("creates");
@@ -218,9 +219,9 @@ fn every_value_has_its_size_and_its_distance() {
     assert!(compared(&right).iter().all(|(_, e)| e.max_error <= 1e-5 * e.max_reference.max(1.0)), "{right:?}");
 
     // The evaluator, which shares nothing with tract, finds the same sizes on the same inputs.
-    let (deploy, _) = vitc_passes::deploy(&model.paper);
+    let (deploy, _) = vitc_passes::deploy(&model.paper).expect("passes run");
     let options = LowerOptions::new(DType::F32, DType::F32);
-    let (graph, _) = vitc_passes::lower(&deploy, &Target::onnx(17), &options);
+    let (graph, _) = vitc_passes::lower(&deploy, &Target::onnx(17), &options).expect("passes run");
     let mut sizes: std::collections::HashMap<String, f64> = Default::default();
     for input in Synthetic::ALL {
         let pixels: Vec<f64> = input.pixels(&[1, 3, 64, 64]).into_iter().map(f64::from).collect();
