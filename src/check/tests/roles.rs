@@ -36,7 +36,8 @@ fn checked(model: &str, artifact: &str, precision: DType) -> CheckReport {
     let [model, artifact] = [model, artifact].map(|text| vitc_ir::parse(text).unwrap_or_else(|e| panic!("{e}")));
     let weights = random_weights(3, &model);
     let target = Target::onnx(17);
-    let (lowered, _) = vitc_passes::lower(&artifact, &target, &LowerOptions::new(precision, DType::F32));
+    let (lowered, _) =
+        vitc_passes::lower(&artifact, &target, &LowerOptions::new(precision, DType::F32)).expect("lowers");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.onnx");
     let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
