@@ -5,16 +5,13 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Watch`], never to a stream.
 
-mod computed;
 mod error;
 mod labels;
 mod next;
-mod range_gate;
 mod report;
 mod request;
 mod rounding;
 
-pub use computed::Computed;
 pub use error::Error;
 pub use report::{PassLine, Port, Precision, Report, WeightsLine, Written};
 pub use request::{Kind, Labels, PageRequest, Request};
@@ -23,6 +20,7 @@ pub use rounding::{Rounded, Rounding};
 use crate::arch::Results;
 use crate::artifact::{Artifact, LABELS_KEY, written_by_vitc};
 use crate::check::{self, CheckError, Outside, npy};
+use crate::decide::{self, Decision};
 use crate::interface::{self, Around};
 use crate::message;
 use crate::message::{Message, Setting};
@@ -30,13 +28,13 @@ use crate::model::Model;
 use crate::place::{Form, Staging};
 use crate::recipe;
 use crate::signature::Signature;
-use computed::WithComputed;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use vitc_exporters::coreml::{self, InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
 use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Metadata, Summary};
+use vitc_ir::eval::{Computed, Numbers};
 use vitc_ir::target::{AttentionForm, Format};
 use vitc_ir::{DType, Dim, Generator, Graph, Op, Target, validate};
 use vitc_passes::{FoldTables, LowerOptions, PassReport, Spectral, TalkingHeads};
@@ -76,6 +74,8 @@ pub struct Lowered {
     pub graph: Graph,
     /// What is known of its constants.
     pub computed: Computed,
+    /// What was decided by looking at numbers.
+    pub decisions: Vec<Decision>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
     /// Element type of the computation.
@@ -86,8 +86,8 @@ pub struct Lowered {
 
 impl Lowered {
     /// Where the numbers of the target graph's constants come from.
-    fn constants(&self) -> WithComputed<'_> {
-        WithComputed { weights: self.model.weights.weights(), computed: &self.computed }
+    fn constants(&self) -> Numbers<'_> {
+        Numbers { weights: self.model.weights.weights(), computed: Some(&self.computed) }
     }
 }
 
@@ -171,16 +171,16 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         ..LowerOptions::new(precision, request.interface)
     };
     let weights = model.weights.weights();
-    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness)?;
-    let (graph, computed) = (lowered.graph, lowered.computed);
+    let lowered = decide::lower(&deploy, &target, &options, weights, &mut witness)?;
+    notices.extend(lowered.notice().map(Message::from));
+    let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
     if request.check_passes && broken.is_none() {
         broken = validate(&graph, Some(&target)).err().map(|what| Error::Pass { pass: "lowering", what });
     }
     if let Some(error) = broken {
         return Err(error);
     }
-    passes.extend(lowered.passes);
-    notices.extend(lowered.notice.map(Message::from));
+    passes.extend(lowering);
 
     let interface = Interface {
         input: if picture { InputForm::Image } else { InputForm::Tensor },
@@ -219,6 +219,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         deploy,
         graph,
         computed,
+        decisions,
         passes,
         precision,
         notices,
@@ -287,7 +288,7 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
         Form::File => write_onnx(&lowered, &metadata, request.external_data, &staged)?,
         Form::Package => {
             std::fs::create_dir(&staged).map_err(ExportError::Io)?;
-            (coreml::write(graph, &lowered.constants(), target, &lowered.interface, &metadata, &staged)?, None)
+            (coreml::write(graph, lowered.constants(), target, &lowered.interface, &metadata, &staged)?, None)
         }
     };
     let mut report = Report::new(request, &lowered, &summary, &place);
@@ -381,6 +382,7 @@ fn preprocessing(request: &Request, model: &Model) -> Option<Preprocessing> {
 fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     let mut metadata = lowered.model.metadata(lowered.precision);
     metadata.preprocessing = lowered.preprocessing.clone();
+    metadata.decisions = lowered.decisions.iter().map(Decision::to_string).collect();
     metadata.author = request.author.clone();
     metadata.license = request.license.clone();
     metadata.description = request.description.clone();
@@ -405,7 +407,7 @@ fn write_onnx(
     external: bool,
     staged: &Path,
 ) -> Result<(Summary, Option<String>), ExportError> {
-    let (graph, weights, target) = (&lowered.graph, &lowered.constants(), &lowered.target);
+    let (graph, weights, target) = (&lowered.graph, lowered.constants(), &lowered.target);
     let mut out = File::create(staged)?; // the exporter buffers both
     if !external && onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
         Ok((onnx::write(graph, weights, target, metadata, &mut out)?, None))
