@@ -4,7 +4,7 @@
 //! direction of LayerNorm move every row of a weight matrix by a number, which is exact in real arithmetic but costs digits where that number
 //! is larger than the weights themselves.
 
-use super::Computed;
+use super::computed::Computed;
 use std::collections::HashSet;
 use vitc_ir::eval::{self, EvalError};
 use vitc_ir::op::{ReduceKind, SliceAxis};
