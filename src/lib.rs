@@ -20,5 +20,6 @@ pub mod place;
 pub mod port;
 pub mod recipe;
 pub mod report;
+pub mod runner;
 pub mod signature;
 pub mod stages;

@@ -101,7 +101,8 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
             ..check::Options::new(lowered.preprocessing.clone())
         };
         let model = &lowered.model;
-        report.check = Some(check::check(&model.graph, model.weights.weights(), staged, &options)?);
+        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+        report.check = Some(check::check(check::Reference { graph, signature, weights }, staged, &options)?);
     }
     if let Some(expect) = &request.check.expect {
         report.expect = Some(expect.compare(staged, lowered.precision)?);

@@ -10,7 +10,6 @@ use crate::interface::{self, Around};
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
-use vitc_exporters::ExportError;
 use vitc_exporters::coreml::{InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{DType, Generator, Graph, Op, Target, validate};
@@ -51,11 +50,11 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
             broken = validate(graph, None).err().map(|what| Error::Pass { pass, what });
         }
     };
-    let (deploy, mut passes) = vitc_passes::deploy_witnessed(&paper, &mut witness);
+    let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut witness)?;
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, picture, classifier);
     let weights = model.weights.weights();
-    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness).map_err(ExportError::from)?;
+    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness)?;
     let (graph, computed) = (lowered.graph, lowered.computed);
     if request.check.passes && broken.is_none() {
         broken = validate(&graph, Some(&target)).err().map(|what| Error::Pass { pass: "lowering", what });

@@ -16,7 +16,7 @@ pub(super) fn artifact_place(request: &Request, model: &str) -> Result<PathBuf, 
         Some(_) => "-fp32",
         None => "",
     };
-    let what = format!("an artifact of target {}", target.name);
+    let what = format!("an artifact of target {}", target.name());
     named_place(request.artifact.output.as_deref(), &format!("{model}{precision}{suffix}"), suffix, &what)
 }
 

@@ -140,7 +140,7 @@ impl From<&PassReport> for PassLine {
             before: r.before,
             after: r.after,
             moves: r.moves,
-            notes: r.notes.clone(),
+            notes: r.notes.iter().filter(|n| n.is_for_people()).map(ToString::to_string).collect(),
         }
     }
 }
@@ -149,7 +149,9 @@ impl Report {
     pub(super) fn new(request: &Request, lowered: Lowered, summary: &Summary, place: &Path) -> Report {
         let Lowered { model, graph, .. } = &lowered;
         let (inputs, outputs) = Port::behind(&lowered.interface, graph);
-        let (Format::Onnx { opset: version } | Format::CoreMl { ios: version }) = lowered.target.format;
+        let format = lowered.target.format;
+        let (Format::Onnx { opset: version } | Format::TensorRt { opset: version } | Format::CoreMl { ios: version }) =
+            format;
         let format = format!("{} {version}", lowered.kind.format().title);
         let weights = match &model.weights {
             WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
@@ -166,7 +168,7 @@ impl Report {
         Report {
             model: model.name.clone(),
             weights,
-            target: lowered.target.name.into(),
+            target: lowered.target.name().into(),
             format,
             resolution: model.resolution,
             batch: model.batch.fixed().map_or("dynamic".into(), |n| n.to_string()),

@@ -25,7 +25,7 @@ impl TargetKind {
 
     /// Its name: `onnx`, `tensorrt-onnx`, `coreml`.
     pub fn name(self) -> &'static str {
-        self.target(None).name
+        self.target(None).name()
     }
 
     /// What its artifacts may contain at this version of the format; `None` for the least that a format without choice has.
