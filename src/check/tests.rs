@@ -22,9 +22,9 @@ struct Fixture {
 
 impl Fixture {
     fn new(model: &str, batch: Dim, resolution: usize) -> Fixture {
-        let (family, variant) = arch::find(model).expect("is a model");
-        let options = BuildOptions { batch, resolution: [resolution; 2], classes: 10, ..BuildOptions::new(variant) };
-        let paper = (family.build)(&options).expect("builds");
+        let backbone = arch::find(model).expect("is a model");
+        let options = BuildOptions { batch, resolution: [resolution; 2], classes: 10, ..BuildOptions::new(backbone) };
+        let paper = options.build().expect("builds").graph;
         let weights = SeededWeights::new(&paper, 0);
         Fixture { paper, weights, folder: tempfile::tempdir().expect("a folder") }
     }
