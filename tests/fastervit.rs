@@ -6,6 +6,7 @@ use common::command::{stderr, vitc};
 use common::{paper, shapes};
 use std::collections::BTreeMap;
 use vitc::arch::{self, Backbone, BuildOptions};
+use vitc::cli::explained;
 use vitc_ir::{Graph, Op, cost};
 
 /// Trained parameters, multiply-accumulates and tensors at the native resolution. Parameters are those of the authors'
@@ -54,7 +55,7 @@ fn build(name: &str, resolution: Option<[usize; 2]>, choices: &[(&str, &str)]) -
     let mut options = BuildOptions::new(backbone);
     options.resolution = resolution.unwrap_or(backbone.variant.resolution);
     options.choices = choices.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<BTreeMap<_, _>>();
-    options.build().map(|built| built.graph).map_err(|e| e.to_string())
+    options.build().map(|built| built.graph).map_err(|e| explained(&e))
 }
 
 /// Sides of the windows that the levels cut, in order.
