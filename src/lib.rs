@@ -19,5 +19,6 @@ pub mod picture;
 pub mod place;
 pub mod recipe;
 pub mod report;
+pub mod runner;
 pub mod signature;
 pub mod stages;
