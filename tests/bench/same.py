@@ -11,6 +11,8 @@ of `tests/run` (target/interop/venv).
 """
 import argparse
 import collections
+import contextlib
+import logging
 import hashlib
 import json
 import pathlib
@@ -97,7 +99,8 @@ def read_onnx(path):
 
 def read_package(path):
     """What a CoreML package computes, with constants by content; and its metadata."""
-    from coremltools.proto import Model_pb2
+    with contextlib.redirect_stderr(None):  # off macOS it complains about its own native parts
+        from coremltools.proto import Model_pb2
 
     data = path / "Data/com.apple.CoreML"
     model = Model_pb2.Model()
@@ -183,6 +186,7 @@ def compare(old, new, model, form, folder):
 
 
 def main():
+    logging.disable(logging.WARNING)
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("old")
     args.add_argument("new")
