@@ -22,7 +22,7 @@ use vitc_passes::{FoldTables, LowerOptions, Spectral, TalkingHeads};
 pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Error> {
     observer(Event::Step("reading the model"));
     let model = Model::load(&request.model)?;
-    let mut notices: Vec<Message> = model.notices.iter().cloned().map(Into::into).collect();
+    let mut notices = model.notices.clone();
     let format = request.target.format();
     let mut target = request.target.target(request.version);
     let precision = request.numbers.precision.unwrap_or_else(|| target.default_precision());
@@ -42,8 +42,7 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
         input_name: request.interface.input_name.as_deref(),
         output_names: &request.interface.output_names,
     };
-    let (paper, signature) =
-        interface::around(&model.graph, &model.signature, around).map_err(|what| Error::Usage(what.into()))?;
+    let (paper, signature) = interface::around(&model.graph, &model.signature, around).map_err(Error::Usage)?;
     let mut broken = None;
     let mut witness = |pass: &'static str, graph: &Graph| {
         if request.check.passes && broken.is_none() {
