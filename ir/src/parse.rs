@@ -545,7 +545,8 @@ fn operator(word: &str, a: &mut Attributes, shape: &Shape) -> Result<Option<Op>>
         "split" => Op::Split { axis: a.number("axis")?, sizes: a.numbers("sizes")? },
         "slice" => Op::Slice { cuts: a.cuts()? },
         "pad" => Op::Pad { before: a.numbers("before")?, after: a.numbers("after")? },
-        "gather" => Op::Gather { axis: a.number("axis")?, kept: a.flag("kept")? },
+        "gather" => Op::Gather { axis: a.number("axis")? },
+        "keep" => Op::Keep,
         "expand" => Op::Expand { shape: shape.clone() },
         "resize" => Op::Resize {
             mode: a.one_of("mode", [ResizeMode::Nearest, ResizeMode::Bilinear], mode_word)?,

@@ -197,8 +197,7 @@ fn attributes(op: &Op) -> Vec<String> {
         }
         Op::BatchNorm { eps } => vec![real("eps", *eps)],
         Op::LayerNorm { axes, eps } => vec![list("axes", axes), real("eps", *eps)],
-        Op::Softmax { axis } | Op::Concat { axis } => vec![format!("axis={axis}")],
-        Op::Gather { axis, kept } => [format!("axis={axis}")].into_iter().chain(flags(&[("kept", *kept)])).collect(),
+        Op::Softmax { axis } | Op::Concat { axis } | Op::Gather { axis } => vec![format!("axis={axis}")],
         Op::Reduce { axes, keep, .. } => std::iter::once(list("axes", axes)).chain(flags(&[("keep", *keep)])).collect(),
         Op::AvgPool { kernel, stride, pad } => {
             vec![sides("kernel", kernel), sides("stride", stride), sides("pad", pad)]
@@ -234,6 +233,7 @@ fn attributes(op: &Op) -> Vec<String> {
         | Op::Linear
         | Op::Reshape { .. }
         | Op::Expand { .. }
+        | Op::Keep
         | Op::Dct2
         | Op::Idct2 => vec![],
     }

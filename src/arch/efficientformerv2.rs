@@ -280,5 +280,5 @@ fn position_bias(net: &mut Net, query: [usize; 2], key: [usize; 2]) -> Value {
     let step = [key[0].div_ceil(query[0]), key[1].div_ceil(query[1])];
     let generator = Generator::RelativeIndex { query, key, step, order: OffsetOrder::Absolute };
     let index = net.generate("bias_index", generator, Type::new(DType::I32, Shape::fixed(&[nq, nk])));
-    net.push("bias", Op::Gather { axis: 1, kept: false }, &[table, index])
+    net.push("bias", Op::Gather { axis: 1 }, &[table, index])
 }

@@ -477,7 +477,7 @@ fn attention_bias(net: &mut Net, heads: usize, side: usize, extra: usize) -> Val
     let grid = [side; 2];
     let index = Generator::RelativeIndex { query: grid, key: grid, step: [1; 2], order: OffsetOrder::Signed };
     let index = net.generate("index", index, Type::new(DType::I32, Shape::fixed(&[n, n])));
-    let bias = net.push("pairs", Op::Gather { axis: 0, kept: false }, &[table, index]);
+    let bias = net.push("pairs", Op::Gather { axis: 0 }, &[table, index]);
     let bias = net.transpose("heads", bias, &[2, 0, 1]);
     if extra == 0 {
         return bias;
