@@ -158,7 +158,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     };
     let (paper, signature) =
         interface::around(&model.graph, &model.signature, around).map_err(|what| Error::Usage(what.into()))?;
-    let (deploy, mut passes) = vitc_passes::deploy_witnessed(&paper, &mut witness);
+    let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut witness)?;
     concerned(request, &model.name, &deploy)?;
     let options = LowerOptions {
         attention: request.attention,
@@ -171,7 +171,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         ..LowerOptions::new(precision, request.interface)
     };
     let weights = model.weights.weights();
-    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness).map_err(ExportError::from)?;
+    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness)?;
     let (graph, computed) = (lowered.graph, lowered.computed);
     if request.check_passes && broken.is_none() {
         broken = validate(&graph, Some(&target)).err().map(|what| Error::Pass { pass: "lowering", what });
@@ -301,7 +301,9 @@ pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
             save_io: request.save_io.clone(),
             ..check::Options::new(metadata.preprocessing.clone())
         };
-        report.check = Some(check::check(&lowered.model.graph, weights, &staged, &options)?);
+        let model = &lowered.model;
+        let reference = check::Reference { graph: &model.graph, signature: &model.signature, weights };
+        report.check = Some(check::check(reference, &staged, &options)?);
     }
     if let Some(expect) = &request.expect {
         report.expect = Some(expect.compare(&staged, lowered.precision)?);
@@ -431,7 +433,7 @@ fn place(request: &Request, model: &str) -> Result<PathBuf, Error> {
         Some(_) => "-fp32",
         None => "",
     };
-    let what = format!("an artifact of target {}", request.kind.target().name);
+    let what = format!("an artifact of target {}", request.kind.target().name());
     resolve(request.output.as_deref(), &format!("{model}{precision}{suffix}"), suffix, &what)
 }
 

@@ -130,8 +130,9 @@ pub(super) fn run(args: Args) -> Outcome {
             save_io: args.save_io.clone(),
             ..check::Options::new(preprocessing)
         };
-        let weights = model.weights.weights();
-        found.check = Some(check::check(&model.graph, weights, &args.artifact, &options).map_err(uncheckable)?);
+        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+        let reference = check::Reference { graph, signature, weights };
+        found.check = Some(check::check(reference, &args.artifact, &options).map_err(uncheckable)?);
         found.model = Some(model.name);
     }
     drop(progress);

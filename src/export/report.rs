@@ -148,7 +148,7 @@ impl From<&PassReport> for PassLine {
             before: r.before,
             after: r.after,
             moves: r.moves,
-            notes: r.notes.clone(),
+            notes: r.notes.iter().filter(|n| n.is_for_people()).map(ToString::to_string).collect(),
         }
     }
 }
@@ -199,7 +199,7 @@ impl Report {
         let Lowered { model, graph, .. } = lowered;
         let (inputs, outputs) = Port::behind(&lowered.interface, graph);
         let format = match lowered.target.format {
-            Format::Onnx { opset } => format!("ONNX opset {opset}"),
+            Format::Onnx { opset } | Format::TensorRt { opset } => format!("ONNX opset {opset}"),
             Format::CoreMl { ios } => format!("ML Program for iOS {ios}"),
         };
         let weights = match &model.weights {
@@ -217,7 +217,7 @@ impl Report {
         let mut report = Report {
             model: model.name.clone(),
             weights,
-            target: lowered.target.name.into(),
+            target: lowered.target.name().into(),
             format,
             resolution: model.resolution,
             batch: model.batch.fixed().map_or("dynamic".into(), |n| n.to_string()),
