@@ -123,7 +123,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     }
     watch(Event::Step("reading the model"));
     let model = Model::load(&request.model)?;
-    let mut notices: Vec<Message> = model.notices.iter().cloned().map(Into::into).collect();
+    let mut notices = model.notices.clone();
     let mut target = request.kind.target();
     if request.attention == Some(AttentionForm::Operator) && !target.attention_operator() {
         return Err(Error::Usage(message!(
@@ -156,8 +156,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
             broken = validate(graph, None).err().map(|what| Error::Pass { pass, what });
         }
     };
-    let (paper, signature) =
-        interface::around(&model.graph, &model.signature, around).map_err(|what| Error::Usage(what.into()))?;
+    let (paper, signature) = interface::around(&model.graph, &model.signature, around).map_err(Error::Usage)?;
     let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut witness)?;
     concerned(request, &model.name, &deploy)?;
     let options = LowerOptions {

@@ -61,9 +61,9 @@ fn every_form_passes_its_check_and_a_later_one() {
 fn a_folder_becomes_a_classifier() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let variant = arch::find("efficientformerv2-s0").unwrap();
-    let options = BuildOptions { resolution: [96, 96], classes: 10, ..BuildOptions::new(variant.1) };
-    let graph = (variant.0.build)(&options).unwrap();
+    let backbone = arch::find("efficientformerv2-s0").unwrap();
+    let options = BuildOptions { resolution: [96, 96], classes: 10, ..BuildOptions::new(backbone) };
+    let graph = options.build().unwrap().graph;
     let mut tensors = Vec::new();
     for (prefix, seed) in [("model", 1), ("model_ema", 2)] {
         let weights = SeededWeights::new(&graph, seed);
@@ -132,14 +132,14 @@ fn the_stem_takes_the_deviation() {
             let form = |input| lowered(variant.name, kind, |r| Request { input, ..r });
             let (plain, image) = (form(InputForm::Tensor), form(InputForm::Image));
             let count = |l: &Lowered, kind| l.graph.run_time_nodes().filter(|(_, n)| n.op == Op::Binary(kind)).count();
-            let wanted = usize::from(variant.preprocessing.mean != [0.0; 3]);
+            let wanted = usize::from(variant.transform.mean != [0.0; 3]);
             let more = |kind| count(&image, kind) - count(&plain, kind);
             assert_eq!((more(BinaryKind::Sub), more(BinaryKind::Mul)), (wanted, 0), "{} {kind:?}", variant.name);
             assert_eq!(image.graph.run_time_nodes().count(), plain.graph.run_time_nodes().count() + wanted);
             assert!(image.preprocessing.is_some_and(|p| p.normalised_inside));
         }
     }
-    let means: Vec<bool> = arch::FAMILIES.iter().map(|f| f.variants[0].preprocessing.mean == [0.0; 3]).collect();
+    let means: Vec<bool> = arch::FAMILIES.iter().map(|f| f.variants[0].transform.mean == [0.0; 3]).collect();
     assert!(means.contains(&true) && means.contains(&false), "both cases are met");
 }
 
@@ -166,7 +166,7 @@ fn pixels_answer_as_normalised_values_do() {
     let tensor = write("tensor.onnx", onnx, &|r| r);
     let (file, package) = (write("a.onnx", onnx, &picture), write("a.mlpackage", Kind::CoreMl { ios: None }, &picture));
 
-    let model = arch::find("efficientformerv2-s0").unwrap().1;
+    let model = arch::find("efficientformerv2-s0").unwrap().variant;
     let side = model.resolution[0];
     let mut rng = Rng::new(7);
     let mut noise = || rng.below(256) as f32;
@@ -182,7 +182,7 @@ fn pixels_answer_as_normalised_values_do() {
         plane(&mut |y, x| if edge(y, x) { 0.0 } else { 255.0 }),
     ];
     for pixels in pictures {
-        let p = &model.preprocessing;
+        let p = &model.transform;
         let channel = |i: usize| i / (side * side);
         let normal = |(i, v): (usize, &f32)| ((f64::from(*v) / 255.0 - p.mean[channel(i)]) / p.std[channel(i)]) as f32;
         let normalised: Vec<f32> = pixels.iter().enumerate().map(normal).collect();
