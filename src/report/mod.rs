@@ -225,6 +225,7 @@ fn kind(op: &Op) -> &'static str {
         | Op::Gather { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => "move",
     }
