@@ -23,12 +23,12 @@ pub use rounding::{Rounded, Rounding};
 use crate::arch::Results;
 use crate::artifact::{Artifact, LABELS_KEY, written_by_vitc};
 use crate::check::{self, CheckError, Outside, npy};
-use crate::interface::{self, Around};
+use crate::interface::{self, InterfaceOptions};
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
 use crate::place::{Form, Staging};
-use crate::recipe;
+use crate::provenance;
 use crate::signature::Signature;
 use computed::WithComputed;
 use std::fs::File;
@@ -144,7 +144,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
 
     watch(Event::Step("running the passes"));
     let probabilities = request.softmax || classifier;
-    let around = Around {
+    let ends = InterfaceOptions {
         pixels: preprocessing.as_ref().filter(|p| p.normalised_inside),
         probabilities,
         input_name: request.input_name.as_deref(),
@@ -156,7 +156,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
             broken = validate(graph, None).err().map(|what| Error::Pass { pass, what });
         }
     };
-    let (paper, signature) = interface::around(&model.graph, &model.signature, around).map_err(Error::Usage)?;
+    let (paper, signature) = interface::wrap(&model.graph, &model.signature, ends).map_err(Error::Usage)?;
     let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut witness)?;
     concerned(request, &model.name, &deploy)?;
     let options = LowerOptions {
@@ -388,7 +388,7 @@ fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
         Results::Logits if lowered.model.signature.classes().is_none() => Results::Features,
         results => results,
     };
-    metadata.extra = recipe::entries(&request.model, results, lowered.probabilities);
+    metadata.extra = provenance::entries(&request.model, results, lowered.probabilities);
     if let (None, Some(labels)) = (&lowered.interface.labels, &lowered.labels) {
         metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
     }

@@ -17,7 +17,7 @@ mod numbers;
 #[cfg(feature = "run")]
 pub mod picture;
 pub mod place;
-pub mod recipe;
+pub mod provenance;
 pub mod report;
 pub mod runner;
 pub mod signature;
