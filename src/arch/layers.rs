@@ -160,5 +160,5 @@ pub(super) fn table_bias(
     let generator = Generator::RelativeIndex { query, key, step, order };
     let pairs = [query, key].map(|grid| grid[0] * grid[1]);
     let index = net.generate(names[0], generator, Type::new(DType::I32, Shape::fixed(&pairs)));
-    net.push(names[1], Op::Gather { axis, kept: false }, &[table, index])
+    net.push(names[1], Op::Gather { axis }, &[table, index])
 }

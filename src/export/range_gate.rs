@@ -4,7 +4,8 @@
 //! direction of LayerNorm move every row of a weight matrix by a number, which is exact in real arithmetic but costs digits where that number
 //! is larger than the weights themselves.
 
-use super::{Computed, Error};
+use super::computed::Computed;
+use super::error::Error;
 use std::collections::HashSet;
 use vitc_exporters::ExportError;
 use vitc_ir::eval::{self, EvalError};
