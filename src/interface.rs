@@ -12,7 +12,7 @@ use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
 
 /// What is put around a model.
 #[derive(Debug, Clone, Copy)]
-pub struct Around<'a> {
+pub struct Ends<'a> {
     /// Take pixels in 0..255 and normalise them by this; `None` for input that is normalised already.
     pub pixels: Option<&'a Preprocessing>,
     /// Return probabilities for the scores.
@@ -27,7 +27,7 @@ pub struct Around<'a> {
 ///
 /// # Errors
 /// If the model has no scores to make probabilities of, or a name is given twice or to nothing.
-pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<(Graph, Signature), Message> {
+pub fn around(paper: &Graph, signature: &Signature, ends: Ends<'_>) -> Result<(Graph, Signature), Message> {
     let mut copy = Copier::new(paper, paper.stage);
     for (id, node) in paper.nodes() {
         if node.op != Op::Input {
@@ -122,8 +122,8 @@ mod tests {
     use crate::signature::Over;
     use vitc_ir::parse;
 
-    fn plain() -> Around<'static> {
-        Around { pixels: None, probabilities: false, input_name: None, output_names: &[] }
+    fn plain() -> Ends<'static> {
+        Ends { pixels: None, probabilities: false, input_name: None, output_names: &[] }
     }
 
     fn scores() -> Graph {
@@ -145,7 +145,7 @@ mod tests {
     fn a_mean_of_zero_is_not_subtracted() {
         let ops = |p: &Preprocessing| {
             let paper = scores();
-            let (graph, _) = around(&paper, &signature(&paper), Around { pixels: Some(p), ..plain() }).unwrap();
+            let (graph, _) = around(&paper, &signature(&paper), Ends { pixels: Some(p), ..plain() }).unwrap();
             graph.run_time_nodes().map(|(_, n)| n.op.word()).collect::<Vec<_>>()
         };
         let with = ops(&preprocessing([0.5, 0.0, 0.0], [1.0; 3]));
@@ -158,7 +158,7 @@ mod tests {
     fn names_go_to_inputs_and_outputs() {
         let named = |names: &[&str], graph: &Graph| {
             let output_names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
-            let ends = Around { input_name: Some("x"), output_names: &output_names, ..plain() };
+            let ends = Ends { input_name: Some("x"), output_names: &output_names, ..plain() };
             let (graph, signature) = around(graph, &signature(graph), ends)?;
             assert_eq!((graph.inputs().next().unwrap().1.path.as_str(), signature.inputs[0].name.as_str()), ("x", "x"));
             Ok::<_, Message>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
