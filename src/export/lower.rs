@@ -4,9 +4,9 @@ use super::error::Error;
 use super::labels;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
-use super::range_gate;
 use super::request::Request;
-use crate::interface::{self, Around};
+use crate::decide;
+use crate::interface::{self, InterfaceOptions};
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
@@ -36,13 +36,13 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
 
     observer(Event::Step("running the passes"));
     let probabilities = request.interface.softmax || classifier;
-    let around = Around {
+    let ends = InterfaceOptions {
         pixels: preprocessing.as_ref().filter(|p| p.normalised_inside),
         probabilities,
         input_name: request.interface.input_name.as_deref(),
         output_names: &request.interface.output_names,
     };
-    let (paper, signature) = interface::around(&model.graph, &model.signature, around).map_err(Error::Usage)?;
+    let (paper, signature) = interface::wrap(&model.graph, &model.signature, ends).map_err(Error::Usage)?;
     let mut broken = None;
     let mut witness = |pass: &'static str, graph: &Graph| {
         if request.check.passes && broken.is_none() {
@@ -53,16 +53,16 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, picture, classifier);
     let weights = model.weights.weights();
-    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness)?;
-    let (graph, computed) = (lowered.graph, lowered.computed);
+    let lowered = decide::lower(&deploy, &target, &options, weights, &mut witness)?;
+    notices.extend(lowered.notice().map(Message::from));
+    let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
     if request.check.passes && broken.is_none() {
         broken = validate(&graph, Some(&target)).err().map(|what| Error::Pass { pass: "lowering", what });
     }
     if let Some(error) = broken {
         return Err(error);
     }
-    passes.extend(lowered.passes);
-    notices.extend(lowered.notice.map(Message::from));
+    passes.extend(lowering);
 
     let interface = Interface {
         input: if picture { InputForm::Image } else { InputForm::Tensor },
@@ -87,6 +87,7 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
         deploy,
         graph,
         computed,
+        decisions,
         passes,
         precision,
         notices,
