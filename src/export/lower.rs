@@ -4,8 +4,8 @@ use super::concerned::concerned;
 use super::error::Error;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
-use super::outside::Outside;
 use super::request::Request;
+use super::wrapping::Wrapping;
 use crate::decide;
 use crate::interface;
 use crate::message;
@@ -25,15 +25,16 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     let mut notices = model.notices.clone();
     let mut target = request.target.target(request.version);
     let precision = request.numbers.precision.unwrap_or_else(|| target.default_precision());
-    let outside = Outside::of(request, &model, &mut notices)?;
+    let wrapping = Wrapping::of(request, &model, &mut notices)?;
 
     observer(Event::Step("running the passes"));
-    let (paper, signature) = interface::around(&model.graph, &model.signature, outside.ends()).map_err(Error::Usage)?;
+    let (paper, signature) =
+        interface::wrap(&model.graph, &model.signature, wrapping.in_graph()).map_err(Error::Usage)?;
     let mut validation = Validation { wanted: request.check.passes, broken: None };
     let mut look = |pass: &'static str, graph: &Graph| validation.look(pass, graph, None);
     let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
     concerned(request, &model.name, &deploy)?;
-    let options = options(request, precision, outside.types());
+    let options = options(request, precision, wrapping.types());
     let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), &mut look)?;
     notices.extend(lowered.notice().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
@@ -41,15 +42,15 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     validation.result()?;
     passes.extend(lowering);
 
-    let interface = outside.interface();
+    let interface = wrapping.interface();
     notices.extend(settle_version(request, &graph, &interface, &mut target)?);
     let single = request.target.format().single_precision.filter(|_| precision == DType::F32);
     notices.extend(single.map(Message::from));
     for notice in &notices {
         observer(Event::Notice(notice));
     }
-    let probabilities = outside.probabilities();
-    let Outside { preprocessing, labels, .. } = outside;
+    let probabilities = wrapping.probabilities();
+    let Wrapping { preprocessing, labels, .. } = wrapping;
     Ok(Lowered {
         model,
         signature,

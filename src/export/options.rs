@@ -81,7 +81,7 @@ impl Default for Numbers {
 
 /// What goes in and comes out.
 #[derive(Debug, Clone)]
-pub struct InterfaceOptions {
+pub struct PortOptions {
     /// Normalised values, or pixels in 0..255 (for CoreML a picture).
     pub input: InputForm,
     /// Name of the input; `None` for `image`.
@@ -100,9 +100,9 @@ pub struct InterfaceOptions {
     pub labels: Labels,
 }
 
-impl Default for InterfaceOptions {
+impl Default for PortOptions {
     fn default() -> Self {
-        InterfaceOptions {
+        PortOptions {
             input: InputForm::Tensor,
             input_name: None,
             output_names: Vec::new(),

@@ -4,7 +4,7 @@
 //! line or a program, is refused alike. Only it makes a [`Request`].
 
 use super::format::TargetKind;
-use super::options::{About, ArtifactOptions, Attention, CheckOptions, InterfaceOptions, Labels, Numbers};
+use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
 use crate::arch::{Head, Results};
 use crate::message;
 use crate::message::{Message, Setting};
@@ -29,7 +29,7 @@ pub struct RequestBuilder {
     /// Element types and spellings of the computation.
     pub numbers: Numbers,
     /// What goes in and comes out.
-    pub interface: InterfaceOptions,
+    pub interface: PortOptions,
     /// What the metadata say beside what vitc knows.
     pub about: About,
     /// How the artifact is checked.
@@ -45,7 +45,7 @@ pub struct Request {
     pub(super) version: Option<u32>,
     pub(super) artifact: ArtifactOptions,
     pub(super) numbers: Numbers,
-    pub(super) interface: InterfaceOptions,
+    pub(super) interface: PortOptions,
     pub(super) about: About,
     pub(super) check: CheckOptions,
 }
@@ -60,7 +60,7 @@ impl RequestBuilder {
             ios: None,
             artifact: ArtifactOptions::default(),
             numbers: Numbers::default(),
-            interface: InterfaceOptions::default(),
+            interface: PortOptions::default(),
             about: About::default(),
             check: CheckOptions::default(),
         }
@@ -119,7 +119,7 @@ impl RequestBuilder {
 
     /// A setting about class scores is an error for other results.
     fn suits_results(&self) -> Result<(), Message> {
-        let InterfaceOptions { softmax, labels, .. } = &self.interface;
+        let PortOptions { softmax, labels, .. } = &self.interface;
         let settings: [(bool, Message); 4] = [
             (*softmax, Setting::Softmax.into()),
             (matches!(labels, Labels::File(_)), Setting::Labels.into()),
@@ -148,7 +148,7 @@ impl RequestBuilder {
                 Setting::Batch.to(8),
             ));
         }
-        let InterfaceOptions { input, input_name, output_names, .. } = &self.interface;
+        let PortOptions { input, input_name, output_names, .. } = &self.interface;
         let names = input_name.iter().map(|n| (Setting::InputName, n));
         for (setting, name) in names.chain(output_names.iter().map(|n| (Setting::OutputName, n))) {
             (format.check_name)(name).map_err(|what| message!(setting, ": ", what))?;

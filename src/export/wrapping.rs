@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::labels;
 use super::request::Request;
-use crate::interface::Ends;
+use crate::interface::InterfaceOptions;
 use crate::message::Message;
 use crate::model::Model;
 use vitc_exporters::coreml::{InputForm, Interface};
@@ -11,7 +11,7 @@ use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::DType;
 
 /// What is put around a model.
-pub(super) struct Outside<'a> {
+pub(super) struct Wrapping<'a> {
     request: &'a Request,
     /// How a picture becomes the input, if the model takes one.
     pub(super) preprocessing: Option<Preprocessing>,
@@ -23,9 +23,9 @@ pub(super) struct Outside<'a> {
     picture: bool,
 }
 
-impl<'a> Outside<'a> {
+impl<'a> Wrapping<'a> {
     /// Around this model: what the user says before what the model says. Notices tell of labels that cannot be answered with.
-    pub(super) fn of(request: &'a Request, model: &Model, notices: &mut Vec<Message>) -> Result<Outside<'a>, Error> {
+    pub(super) fn of(request: &'a Request, model: &Model, notices: &mut Vec<Message>) -> Result<Wrapping<'a>, Error> {
         let (format, asked) = (request.target.format(), &request.interface);
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
             mean: asked.mean.unwrap_or(own.mean),
@@ -39,7 +39,7 @@ impl<'a> Outside<'a> {
             _ => false,
         };
         let picture = format.picture.is_some() && asked.input == InputForm::Image;
-        Ok(Outside { request, preprocessing, labels, classifier, picture })
+        Ok(Wrapping { request, preprocessing, labels, classifier, picture })
     }
 
     /// Whether probabilities stand for scores.
@@ -48,8 +48,8 @@ impl<'a> Outside<'a> {
     }
 
     /// What of it is part of the graph.
-    pub(super) fn ends(&self) -> Ends<'_> {
-        Ends {
+    pub(super) fn in_graph(&self) -> InterfaceOptions<'_> {
+        InterfaceOptions {
             pixels: self.preprocessing.as_ref().filter(|p| p.normalised_inside),
             probabilities: self.probabilities(),
             input_name: self.request.interface.input_name.as_deref(),
