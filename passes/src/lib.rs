@@ -34,6 +34,7 @@ mod multiply_out;
 mod name_constants;
 mod null_direction;
 mod pad_heads;
+mod pattern;
 mod pool_first;
 mod precision;
 mod price;
