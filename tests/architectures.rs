@@ -4,9 +4,11 @@
 mod common;
 
 use common::{merged, paper, shapes};
-use vitc::arch::{self, FAMILIES};
+use vitc::arch::{self, FAMILIES, Results};
+use vitc::model::{Model, ModelRequest};
+use vitc::signature::{InputPort, InputRole, OutputRole, Over, Signature};
 use vitc_ir::{DType, Graph, Op, Target, cost, validate};
-use vitc_passes::LowerOptions;
+use vitc_passes::{Context, LowerOptions};
 
 /// What a variant has at its native resolution. Exact, from the authors' code (FMViT: from the definition of reference
 /// design R1).
@@ -129,12 +131,13 @@ fn a_merged_checkpoint_deploys_to_the_same_graph() {
     for variant in ["fmvit-t", "fmvit-m", "ffnet-1", "ffnet-3"] {
         let training = paper(variant, None);
         let stored = paper(variant, Some(&merged(&shapes(&training))));
-        let [(trained, _), (merged, report)] = [&training, &stored].map(vitc_passes::deploy);
+        let [(trained, _), (merged, report)] =
+            [&training, &stored].map(|g| vitc_passes::deploy(g).expect("passes run"));
         assert_eq!(text(&trained), text(&merged), "{variant}");
         let folded: usize = report.iter().filter(|r| r.pass == "fold_batch_norm").map(|r| r.count).sum();
         // FFNet's script leaves the last BatchNorm.
         assert!(folded <= 2, "{variant}: {report:?}");
-        let (again, report) = vitc_passes::deploy(&merged);
+        let (again, report) = vitc_passes::deploy(&merged).expect("passes run");
         assert_eq!(again.to_string(), merged.to_string(), "{variant}: {report:?}");
     }
 }
@@ -146,13 +149,14 @@ fn every_pass_leaves_a_valid_graph() {
         let witness = &mut |pass: &'static str, graph: &Graph| {
             validate(graph, None).unwrap_or_else(|e| panic!("{}, {pass}: {e}", variant.name));
         };
-        let (deployed, _) = vitc_passes::deploy_witnessed(&paper(variant.name, None), witness);
+        let (deployed, _) = vitc_passes::deploy_observed(&paper(variant.name, None), witness).expect("passes run");
         for (target, precision) in
             [(Target::onnx(20), DType::F32), (Target::tensorrt(17), DType::F16), (Target::coreml(15), DType::F16)]
         {
             let options = LowerOptions::new(precision, DType::F32);
-            let (lowered, _) = vitc_passes::lower_witnessed(&deployed, &target, &options, witness);
-            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, {}: {e}", variant.name, target.name));
+            let (lowered, _) =
+                vitc_passes::lower_observed(&deployed, &Context::new(&target, &options), witness).expect("passes run");
+            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, {}: {e}", variant.name, target.name()));
         }
     }
 }
@@ -164,11 +168,39 @@ fn files_stay_small() {
     for (model, onnx, mil) in
         [("efficientformerv2-s0", 205, 190), ("cas-vit-xs", 350, 350), ("ffnet-1", 155, 155), ("fmvit-m", 200, 200)]
     {
-        let (deployed, _) = vitc_passes::deploy(&paper(model, None));
+        let (deployed, _) = vitc_passes::deploy(&paper(model, None)).expect("passes run");
         for (target, most) in [(Target::onnx(20), onnx), (Target::coreml(15), mil)] {
-            let (lowered, _) = vitc_passes::lower(&deployed, &target, &LowerOptions::new(DType::F32, DType::F32));
+            let (lowered, _) =
+                vitc_passes::lower(&deployed, &target, &LowerOptions::new(DType::F32, DType::F32)).expect("passes run");
             let operators = lowered.run_time_nodes().count();
-            assert!(operators <= most, "{model} for {}: {operators} operators, at most {most}", target.name);
+            assert!(operators <= most, "{model} for {}: {operators} operators, at most {most}", target.name());
+        }
+    }
+}
+
+/// The signature of every family says what its outputs are, whatever is asked for.
+#[test]
+fn roles_are_those_of_the_outputs() {
+    for family in FAMILIES {
+        for results in [Results::Logits, Results::Features, Results::Pyramid] {
+            let request = ModelRequest { results, classes: Some(10), ..ModelRequest::named(family.variants[0].name) };
+            let model = Model::load(&request).unwrap_or_else(|e| panic!("{e}"));
+            let Signature { inputs, outputs } = &model.signature;
+            assert!(matches!(&inputs[..], [InputPort { name, role: InputRole::Image(_) }] if name == "image"));
+            let names: Vec<&String> = model.graph.outputs.iter().map(|o| &o.name).collect();
+            assert_eq!(outputs.iter().map(|o| &o.name).collect::<Vec<_>>(), names, "{}", model.name);
+            assert_eq!(model.signature.classes(), (results == Results::Logits).then_some(10));
+            for (port, output) in outputs.iter().zip(&model.graph.outputs) {
+                let dims: Vec<usize> = model.graph.shape(output.value).0.iter().map(|d| d.at(1)).collect();
+                let [h, w] = model.resolution;
+                let fits = match (port.role, &dims[..]) {
+                    (OutputRole::Scores { classes, over: Over::Rows }, [1, columns]) => classes == *columns,
+                    (OutputRole::Features, [1, _]) => results == Results::Features,
+                    (OutputRole::Map { stride }, [1, _, y, x]) => [h.div_ceil(stride), w.div_ceil(stride)] == [*y, *x],
+                    _ => false,
+                };
+                assert!(fits, "{} {}: {:?} of {dims:?}", model.name, port.name, port.role);
+            }
         }
     }
 }

@@ -92,11 +92,12 @@ fn spectral_families_in_half_precision() {
         [("affnet/affnet_et", "affnet-et"), ("affnet/affnet_et_224", "affnet-et"), ("dsm/dsm_t", "dsm-t")]
     {
         let golden = Golden::load(data, &NameTable::IDENTITY);
-        let (deploy, _) = vitc_passes::deploy(&golden.paper(model, &[]));
+        let (deploy, _) = vitc_passes::deploy(&golden.paper(model, &[])).expect("passes run");
         for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)] {
-            let (half, _) = vitc_passes::lower(&deploy, &target, &LowerOptions::new(DType::F16, DType::F32));
+            let (half, _) =
+                vitc_passes::lower(&deploy, &target, &LowerOptions::new(DType::F16, DType::F32)).expect("passes run");
             let (error, largest) = (golden.error(&half), golden.largest());
-            assert!(error <= 0.01 * largest, "{data} for {}: {error:e} of {largest}", target.name);
+            assert!(error <= 0.01 * largest, "{data} for {}: {error:e} of {largest}", target.name());
         }
     }
 }

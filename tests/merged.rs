@@ -164,12 +164,12 @@ fn agrees(data: &str, model: &str, suffix: &str, merge: Merge) -> (usize, Graph)
     let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
     let options = BuildOptions { tensors: Some(&shapes), ..BuildOptions::new(variant) };
     let paper = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
-    let (deployed, report) = vitc_passes::deploy(&paper);
+    let (deployed, report) = vitc_passes::deploy(&paper).expect("passes run");
     for graph in [&paper, &deployed] {
         let error = golden.error_with(graph, &weights);
         assert!(error <= ROUNDED * golden.largest().max(1.0), "{model}, {}: {error:e}", graph.stage.word());
     }
-    let (_, again) = vitc_passes::deploy(&deployed);
+    let (_, again) = vitc_passes::deploy(&deployed).expect("passes run");
     assert!(again.iter().all(|r| r.count == 0), "{model}: {again:?}");
     (report.iter().filter(|r| r.pass == "merge_branches").map(|r| r.count).sum(), paper)
 }

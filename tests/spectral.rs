@@ -26,7 +26,7 @@ fn built(name: &str, resolution: Option<[usize; 2]>, batch: Dim, tensors: Option
 
 fn lowered(paper: &Graph, target: &Target, spectral: Spectral) -> Graph {
     let options = LowerOptions { spectral, ..LowerOptions::new(DType::F32, DType::F32) };
-    let (graph, _) = lower(&deploy(paper).0, target, &options);
+    let (graph, _) = lower(&deploy(paper).expect("passes run").0, target, &options).expect("passes run");
     validate(&graph, Some(target)).unwrap_or_else(|e| panic!("{e}"));
     graph
 }
@@ -68,7 +68,7 @@ fn bases_stay_below_half_of_the_weights() {
             let half = cost::trained_parameters(&graph) / 2;
             for target in targets() {
                 let stored = bases(&lowered(&graph, &target, Spectral::Auto));
-                assert!(0 < stored && stored <= half, "{model} {resolution:?} {}: {stored} of {half}", target.name);
+                assert!(0 < stored && stored <= half, "{model} {resolution:?} {}: {stored} of {half}", target.name());
                 exceeded += usize::from(bases(&lowered(&graph, &target, Spectral::Dense)) > half);
             }
         }

@@ -43,7 +43,7 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct ModelReport {
     kind: &'static str,
-    model: &'static str,
+    model: String,
     paper: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
@@ -85,7 +85,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let looks_like_path = path.exists() || args.what.contains(['/', '\\']);
     let request = if looks_like_path { ModelRequest::checkpoint(path) } else { ModelRequest::named(&args.what) };
     let model = Model::load(&ModelRequest { resolution: args.resolution, ..request })?;
-    let report = report(&model, looks_like_path.then(|| path.to_path_buf()));
+    let report = report(&model, looks_like_path.then(|| path.to_path_buf()))?;
     Ok(Answer { text: text(&report), json: serde_json::to_value(&report).map_err(Failure::failed)?, warning: None })
 }
 
@@ -132,13 +132,13 @@ fn artifact(path: &Path) -> Outcome {
     Ok(Answer { text, json, warning: None })
 }
 
-fn report(model: &Model, file: Option<PathBuf>) -> ModelReport {
+fn report(model: &Model, file: Option<PathBuf>) -> Result<ModelReport, Failure> {
     let (inputs, outputs) = Port::of(&model.graph);
-    let (deploy, _) = vitc_passes::deploy(&model.graph);
-    ModelReport {
+    let (deploy, _) = vitc_passes::deploy(&model.graph).map_err(Failure::failed)?;
+    Ok(ModelReport {
         kind: if file.is_some() { "checkpoint" } else { "model" },
-        model: model.variant.name,
-        paper: model.family.paper,
+        model: model.name.clone(),
+        paper: model.origin.citation(),
         file,
         found: model.weights.found().to_vec(),
         resolution: model.resolution,
@@ -153,7 +153,7 @@ fn report(model: &Model, file: Option<PathBuf>) -> ModelReport {
             nodes: deploy.run_time_nodes().count(),
             ops: count(deploy.run_time_nodes().map(|(_, n)| n.op.word())),
         },
-    }
+    })
 }
 
 /// Names with how often each occurs, most frequent first, then by name.

@@ -23,6 +23,7 @@ pub(super) fn section(page: &Page<'_>) -> Element {
         let (class, verdict) = match (r.passed, c.finite) {
             (true, _) => ("good", "agrees"),
             (false, true) => ("bad", "differs"),
+            (false, false) if !c.reference_finite => ("bad", "the model is not finite"),
             (false, false) => ("bad", "not finite"),
         };
         vec![

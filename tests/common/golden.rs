@@ -109,13 +109,13 @@ impl Golden {
     /// Panic unless paper graph, deploy graph and the f32 target graph of each target compute the reference.
     pub(crate) fn assert_all_agree(&self, paper: &Graph) {
         self.assert_agrees(paper);
-        let (deploy, _) = vitc_passes::deploy(paper);
+        let (deploy, _) = vitc_passes::deploy(paper).expect("passes run");
         self.assert_agrees(&deploy);
         for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)] {
             let options = LowerOptions::new(DType::F32, DType::F32);
-            let (lowered, _) = vitc_passes::lower(&deploy, &target, &options);
+            let (lowered, _) = vitc_passes::lower(&deploy, &target, &options).expect("passes run");
             let error = self.error(&lowered);
-            assert!(error <= EXACT, "{} for {} differs from its reference by {error:e}", paper.name, target.name);
+            assert!(error <= EXACT, "{} for {} differs from its reference by {error:e}", paper.name, target.name());
         }
     }
 }

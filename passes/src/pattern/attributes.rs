@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use vitc_ir::Op;
-use vitc_ir::parse::{operator_of, shape_of};
+use vitc_ir::parse::{Call, Cursor};
 
 /// Keys and values, flags with an empty value; the shape of what has one.
 pub(crate) fn attributes(op: &Op) -> Vec<(String, String)> {
@@ -22,12 +22,13 @@ pub(crate) fn attributes(op: &Op) -> Vec<(String, String)> {
 /// # Errors
 /// If there is none.
 pub(crate) fn operator(word: &str, attributes: &[(&str, Arc<str>)]) -> Result<Op, String> {
-    let shape = attributes.iter().find(|(key, _)| *key == "shape").map_or("[]", |(_, text)| text);
-    let shape = shape_of(shape).map_err(|e| e.what)?;
+    let shape = attributes.iter().find(|(key, _)| *key == "shape").map(|(_, text)| format!("f32{text}"));
+    let ty = shape.map(|text| Cursor::new(&text, 1).ty()).transpose().map_err(|e| e.what)?;
     let pairs = attributes.iter().filter(|(key, _)| *key != "shape").map(|(key, text)| match &**text {
         "" => key.to_string(),
         text => format!("{key}={text}"),
     });
-    let list = format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "));
-    operator_of(word, &list, &shape).map_err(|e| e.what)
+    let text = format!("{word}{{{}}}", pairs.collect::<Vec<_>>().join(", "));
+    let call = Call::read(&mut Cursor::new(&text, 1)).map_err(|e| e.what)?;
+    call.attributes.operator(ty.as_ref()).map_err(|e| e.what)
 }

@@ -67,6 +67,14 @@ impl Plan {
         })
     }
 
+    /// Whether the result is computed from an input, as every result of a model is.
+    pub(crate) fn computes(&self, graph: &Graph) -> bool {
+        match self.result {
+            Operand::Old(value) => !graph.is_constant(value) && *graph.op(value) != Op::Input,
+            Operand::New(_) => true,
+        }
+    }
+
     /// Append the nodes to the copy of the graph that was planned on.
     ///
     /// # Errors
@@ -94,8 +102,8 @@ struct Planner<'a> {
     bound: &'a Bindings,
     root: Value,
     makes: Vec<Make>,
-    /// The node of each step.
-    steps: Vec<usize>,
+    /// What each step makes.
+    steps: Vec<Operand>,
 }
 
 impl Planner<'_> {
@@ -109,7 +117,7 @@ impl Planner<'_> {
     fn operand(&mut self, source: &Source) -> Result<Operand, Misfit> {
         match source {
             Source::Given(var) => self.bound.value(*var).map(Operand::Old).ok_or(Misfit::Undefined),
-            Source::Step(step) => Ok(Operand::New(self.steps[*step])),
+            Source::Step(step) => Ok(self.steps[*step]),
             Source::Number(number) => {
                 let value = Real(self.bound.real(number).ok_or(Misfit::Undefined)?);
                 let path = format!("{}.const_{value}", self.graph.producer(self.root).path);
@@ -137,11 +145,18 @@ impl Planner<'_> {
         let types = infer(&op, &types).map_err(|e| Misfit::Type(format!("{}: {}", e.op, e.what)))?;
         let [ty] = <[Type; 1]>::try_from(types)
             .map_err(|types| Misfit::Type(format!("{} makes {} values", step.word, types.len())))?;
+        if let (Op::Reshape { .. }, &[x]) = (&op, &operands[..])
+            && *self.ty(x) == ty
+        {
+            // The shape that it has already.
+            self.steps.push(x);
+            return Ok(());
+        }
         let (base, suffix) = &step.path;
         let base = self.bound.value(*base).ok_or(Misfit::Undefined)?;
         let path = format!("{}{suffix}", self.graph.producer(base).path);
         self.makes.push(Make { op, ty, operands, path });
-        self.steps.push(self.makes.len() - 1);
+        self.steps.push(Operand::New(self.makes.len() - 1));
         Ok(())
     }
 }

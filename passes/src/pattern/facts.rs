@@ -1,7 +1,7 @@
 //! The facts that rules may ask for, and the functions that compute an attribute from others.
 
 use super::bindings::{Found, list};
-use vitc_ir::{Graph, Value};
+use vitc_ir::{Dim, Graph, Value};
 
 /// A fact about values and texts.
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +22,9 @@ pub(crate) const FACTS: &[Fact] = &[
     Fact { name: "same_type", holds: same_type },
     Fact { name: "same_size", holds: same_size },
     Fact { name: "identity", holds: |_, a| permutation(a).is_some_and(|p| p.iter().enumerate().all(|(i, &p)| i == p)) },
-    Fact { name: "last", holds: |g, a| axes(g, a).is_some_and(|(axes, rank)| axes.last() == Some(&(rank - 1))) },
+    Fact { name: "some", holds: |_, a| text(a, 0).and_then(list).is_some_and(|list| !list.is_empty()) },
     Fact { name: "inner", holds: |g, a| axes(g, a).is_some_and(|(axes, rank)| !axes.contains(&(rank - 1))) },
-    Fact { name: "spans", holds: spans },
+    Fact { name: "fills", holds: fills },
 ];
 
 /// Every function.
@@ -34,7 +34,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function { name: "to_last", compute: to_last },
     Function { name: "from_last", compute: from_last },
     Function { name: "sizes", compute: sizes },
-    Function { name: "along", compute: along },
 ];
 
 fn value(arguments: &[Found], at: usize) -> Option<Value> {
@@ -77,24 +76,27 @@ fn permutation(arguments: &[Found]) -> Option<Vec<usize>> {
     numbers(text(arguments, 0)?)
 }
 
-/// `last(axes, %x)`: the axes (or axis), which are x's, and its rank.
+/// `axes, %x`: the axes (or axis), which are x's, and its rank.
 fn axes(graph: &Graph, arguments: &[Found]) -> Option<(Vec<usize>, usize)> {
     let rank = graph.shape(value(arguments, 1)?).rank();
     let axes = numbers(text(arguments, 0)?)?;
     (axes.iter().all(|&a| a < rank) && rank > 0).then_some((axes, rank))
 }
 
-/// `spans(%c, axes, %x)`: the constant c has as many elements as x along each of the axes (or one), and broadcasts from there to x.
-fn spans(graph: &Graph, arguments: &[Found]) -> bool {
-    let spans = || {
+/// `fills(%c, axes, %x)`: the constant c has x's sizes on these axes, 1 on any other, and broadcasts to x.
+fn fills(graph: &Graph, arguments: &[Found]) -> bool {
+    let fills = || {
         let (c, (axes, rank)) = (value(arguments, 0)?, axes(graph, &arguments[1..])?);
-        let x = graph.shape(value(arguments, 2)?);
-        let dims = graph.shape(c).as_fixed()?;
+        let (dims, x) = (&graph.shape(c).0, &graph.shape(value(arguments, 2)?).0);
         let front = rank.checked_sub(dims.len())?;
-        let fits = |(i, d): (usize, &usize)| *d == 1 || axes.contains(&(front + i)) && x.0[front + i].fixed() == Some(*d);
-        Some(dims.iter().enumerate().all(fits))
+        let one = Dim::Fixed(1);
+        let fits = |axis: usize| {
+            let d = axis.checked_sub(front).map_or(one, |at| dims[at]);
+            d.fixed().is_some() && d == if axes.contains(&axis) { x[axis] } else { one }
+        };
+        Some((0..rank).all(fits))
     };
-    spans().unwrap_or(false)
+    fills().unwrap_or(false)
 }
 
 /// `compose(p, q)`: the permutation q after p.
@@ -129,13 +131,4 @@ fn sizes(graph: &Graph, arguments: &[Found]) -> Option<String> {
     let x = graph.shape(value(arguments, 1)?);
     let sizes: Vec<String> = axes.iter().map(|&a| x.0[a].to_string()).collect();
     Some(format!("[{}]", sizes.join(",")))
-}
-
-/// `along(axis, %x)`: x's size on this axis and 1 on every other, as a shape that broadcasts to x's.
-fn along(graph: &Graph, arguments: &[Found]) -> Option<String> {
-    let (axes, rank) = axes(graph, arguments)?;
-    let x = graph.shape(value(arguments, 1)?);
-    let dims: Vec<String> =
-        (0..rank).map(|a| if axes.contains(&a) { x.0[a].to_string() } else { "1".to_string() }).collect();
-    Some(format!("[{}]", dims.join(",")))
 }

@@ -37,10 +37,15 @@ pub(crate) fn instance(rule: &Rule, given: &Given, seed: u64, form: Form) -> Opt
         rng,
         order: (form == Form::Shuffled).then(|| Rng::new(seed ^ 0x5eed)),
         base: Shape(base),
+        weights: seed / 4 % 3 == 0,
+        front: 0,
+        alike: None,
         words: HashMap::new(),
         free: HashMap::new(),
         built: HashMap::new(),
     };
+    writer.front = writer.rng.range(0, writer.base.rank());
+    writer.alike = writer.rng.chance(50).then(|| writer.constant_shape());
     let root = writer.term(given.root)?;
     if writer.graph.is_constant(root) {
         return None;
@@ -49,7 +54,10 @@ pub(crate) fn instance(rule: &Rule, given: &Given, seed: u64, form: Form) -> Opt
     let mut inner: Vec<_> = inner.filter_map(|(&term, &v)| Some((v, shared(&given.terms[term])?))).collect();
     inner.sort();
     let mut graph = writer.graph;
-    graph.outputs.push(Output { name: "y".to_string(), value: root });
+    // In half of the graphs something reads the root, so that the root may become an input.
+    let read = seed / 2 % 2 == 0;
+    let value = if read { graph.push(Op::Unary(UnaryKind::Neg), &[root], "reader").ok()?.into() } else { root };
+    graph.outputs.push(Output { name: "y".to_string(), value });
     Some(Instance { graph, root, inner })
 }
 
@@ -70,6 +78,12 @@ struct Writer<'a> {
     order: Option<Rng>,
     /// The shape that most values have or broadcast to.
     base: Shape,
+    /// Whether all operands but the first are mostly constant.
+    weights: bool,
+    /// How many of its axes stand for the dots of an open shape.
+    front: usize,
+    /// The shape that most constants have, in half of the instances.
+    alike: Option<Shape>,
     words: HashMap<Var, String>,
     free: HashMap<Var, Value>,
     built: HashMap<TermId, Value>,
@@ -127,15 +141,16 @@ impl Writer<'_> {
         if let Some(&value) = self.free.get(&free.var) {
             return Some(value);
         }
-        let constant = free.constant || self.rng.chance(5);
+        let constant = free.constant || self.rng.chance(if self.weights && !self.free.is_empty() { 90 } else { 5 });
         let name = &self.rule.values[free.var];
+        let alike = self.alike.clone().filter(|_| self.rng.chance(90));
         let value = if !constant && free.shape.is_none() && !self.free.is_empty() && self.rng.chance(10) {
             // Two names for one value.
             self.rng.pick(&self.free.values().copied().collect::<Vec<_>>())
         } else {
             let shape = match &free.shape {
                 Some(pattern) => self.patterned(pattern, constant)?,
-                None if constant => self.constant_shape(),
+                None if constant => alike.unwrap_or_else(|| self.constant_shape()),
                 None => self.input_shape(),
             };
             let ty = Type::new(DType::F32, shape);
@@ -178,28 +193,21 @@ impl Writer<'_> {
     }
 
     fn patterned(&mut self, pattern: &ShapePattern, constant: bool) -> Option<Shape> {
-        let front = if pattern.open { self.rng.below(3) } else { 0 };
-        let mut dims = vec![Dim::Fixed(1); front];
-        dims.iter_mut().for_each(|d| *d = Dim::Fixed(self.rng.range(1, 3)));
+        let batch = self.base.0[0];
+        let mut dims = if pattern.open { self.base.0[..self.front].to_vec() } else { Vec::new() };
+        if constant {
+            dims.iter_mut().filter(|d| **d == batch).for_each(|d| *d = Dim::Fixed(1));
+        }
         for item in &pattern.dims {
-            let drawn = match dims.is_empty() && !constant {
-                true => self.base.0[0].to_string(),
-                false => self.rng.range(1, 4).to_string(),
-            };
+            let first = dims.is_empty() && !constant;
+            let drawn = if first { batch.to_string() } else { self.rng.range(1, 4).to_string() };
             let text = match item {
                 Item::Text(text) => text.clone(),
                 Item::Word(var) => self.words.entry(*var).or_insert(drawn).clone(),
                 Item::List(_) | Item::Compute(..) => return None,
             };
-            let batch = self.base.0[0];
-            dims.push(if text == batch.to_string() && !constant && dims.is_empty() {
-                batch
-            } else {
-                Dim::Fixed(text.parse().ok()?)
-            });
-        }
-        if front > 0 && !constant {
-            dims[0] = self.base.0[0];
+            let is_batch = first && text == batch.to_string();
+            dims.push(if is_batch { batch } else { Dim::Fixed(text.parse().ok()?) });
         }
         Some(Shape(dims))
     }
@@ -232,9 +240,8 @@ impl Writer<'_> {
 
     fn drawn(&mut self, key: &str, first: &Shape) -> Option<String> {
         let rank = first.rank();
-        let written = |numbers: Vec<usize>| {
-            format!("[{}]", numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(","))
-        };
+        let written =
+            |numbers: Vec<usize>| format!("[{}]", numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
         Some(match key {
             "axis" if rank > 0 => self.rng.below(rank).to_string(),
             "axes" => written((0..rank).filter(|_| self.rng.chance(40)).collect()),

@@ -174,13 +174,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// The ways to deal the elements to the operands.
-    fn deal(
-        &self,
-        group: Group,
-        elements: &[Element],
-        operands: &[(Value, bool)],
-        bound: &Bindings,
-    ) -> Vec<Vec<Goal>> {
+    fn deal(&self, group: Group, elements: &[Element], operands: &[(Value, bool)], bound: &Bindings) -> Vec<Vec<Goal>> {
         let Some((&(first, inverted), rest)) = operands.split_first() else { return Vec::new() };
         let hand = |chosen: usize, inverted: bool| -> Vec<Element> {
             let taken = elements.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1);

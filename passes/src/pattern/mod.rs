@@ -55,7 +55,7 @@ mod tests;
 use bindings::Bindings;
 use rewrite::Table;
 use term::Rule;
-use vitc_ir::{Graph, Uses, Value};
+use vitc_ir::{Graph, Node, NodeId};
 
 /// The rules of one file, in order.
 #[derive(Debug)]
@@ -76,21 +76,21 @@ impl Rules {
 /// A place where a rule matches.
 pub(crate) struct Site<'a> {
     pub(crate) graph: &'a Graph,
-    pub(crate) uses: &'a Uses,
     rule: &'a Rule,
     bound: &'a Bindings,
+    root: NodeId,
 }
 
 impl Site<'_> {
-    /// What a name of the rule stands for.
-    pub(crate) fn value(&self, name: &str) -> Option<Value> {
-        let var = self.rule.values.iter().position(|n| n == name)?;
-        self.bound.value(var)
+    /// What the Result takes the place of.
+    pub(crate) fn node(&self) -> &Node {
+        self.graph.node(self.root)
     }
 
-    /// What the Result takes the place of.
-    pub(crate) fn root(&self) -> Option<Value> {
-        self.bound.value(self.rule.root)
+    /// Rank of the value that a name of the rule stands for.
+    pub(crate) fn rank(&self, name: &str) -> Option<usize> {
+        let var = self.rule.values.iter().position(|n| n == name)?;
+        Some(self.graph.shape(self.bound.value(var)?).rank())
     }
 }
 

@@ -20,7 +20,8 @@ fn rule(sections: &Sections) -> Result<Rule> {
     let mut givens = Vec::new();
     let mut root = None;
     for lines in &sections.givens {
-        let (given, var) = Spelling { names: &mut names, given: Given::default(), known: HashMap::new() }.read(lines)?;
+        let (given, var) =
+            Spelling { names: &mut names, given: Given::default(), known: HashMap::new() }.read(lines)?;
         if root.is_some_and(|root| root != var) {
             return Err(error(lines[0].0, "every Given of a rule ends with the same name"));
         }
@@ -31,7 +32,7 @@ fn rule(sections: &Sections) -> Result<Rule> {
     let root = root.ok_or_else(|| error(first, "expected a Given"))?;
     let mut conditions = Vec::new();
     for &(at, text) in &sections.conditions {
-        let mut cursor = Cursor::new(at, text);
+        let mut cursor = Cursor::new(text, at);
         conditions.push(names.condition(&mut cursor)?);
         while cursor.eat(",") {
             conditions.push(names.condition(&mut cursor)?);
@@ -44,7 +45,7 @@ fn rule(sections: &Sections) -> Result<Rule> {
 }
 
 fn error(line: usize, what: impl Into<String>) -> ParseError {
-    ParseError { line, what: what.into() }
+    ParseError::new(line, what)
 }
 
 /// The names of a rule, by number.
@@ -140,7 +141,7 @@ fn is_letter(word: &str) -> bool {
 
 /// A number written out, or `None` if something else comes next.
 fn literal(cursor: &mut Cursor) -> Result<Option<f64>> {
-    if !cursor.starts_with(|c| c.is_ascii_digit() || c == '-') {
+    if !cursor.at(|c| c.is_ascii_digit() || c == '-') {
         return Ok(None);
     }
     let text = cursor.word("a number")?;
@@ -174,7 +175,7 @@ impl Spelling<'_> {
     fn read(mut self, lines: &[Line]) -> Result<(Given, Var)> {
         let mut root = None;
         for &(at, text) in lines {
-            let mut cursor = Cursor::new(at, text);
+            let mut cursor = Cursor::new(text, at);
             let var = self.names.value(&mut cursor)?;
             cursor.expect("=")?;
             let term = self.term(&mut cursor)?;
@@ -207,7 +208,7 @@ impl Spelling<'_> {
     }
 
     fn term(&mut self, cursor: &mut Cursor) -> Result<TermId> {
-        if cursor.starts_with(|c| c == '%') {
+        if cursor.at(|c| c == '%') {
             return self.value(cursor, false);
         }
         if let Some(x) = literal(cursor)? {
@@ -215,8 +216,8 @@ impl Spelling<'_> {
         }
         let word = cursor.word("an expression")?;
         match word {
-            "const" if cursor.eat("") && cursor.starts_with(|c| c == '%') => self.value(cursor, true),
-            "shared" if cursor.eat("") && cursor.starts_with(|c| c.is_alphabetic()) => {
+            "const" if cursor.eat("") && cursor.at(|c| c == '%') => self.value(cursor, true),
+            "shared" if cursor.eat("") && cursor.at(|c| c.is_alphabetic()) => {
                 let term = self.term(cursor)?;
                 match self.inner(term) {
                     Some(inner) => inner.shared = true,
@@ -301,7 +302,7 @@ struct Making<'n> {
 impl Making<'_> {
     fn read(mut self, lines: &[Line]) -> Result<Template> {
         for &(at, text) in lines {
-            let mut cursor = Cursor::new(at, text);
+            let mut cursor = Cursor::new(text, at);
             cursor.expect("%")?;
             let name = cursor.word("a name")?;
             let (base, suffix) = name.split_at(name.find('.').unwrap_or(name.len()));

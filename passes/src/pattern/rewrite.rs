@@ -12,9 +12,9 @@ use super::build::{Misfit, Plan};
 use super::matcher::Matcher;
 use super::term::{Condition, Group, Rule, Term};
 use super::{Rules, Site};
-use crate::Rewritten;
+use crate::pass::{PassError, Result, Rewritten};
 use std::collections::HashMap;
-use vitc_ir::{Copier, Graph, NodeId, Op, ShapeError, Uses};
+use vitc_ir::{Copier, Graph, NodeId, Op, Uses};
 
 /// Rounds after which rules count as undoing each other. A chain of 2ⁿ nodes that rules join in pairs takes n.
 const ROUNDS: usize = 64;
@@ -45,27 +45,31 @@ impl Rules {
     /// Rewrite until nothing matches.
     ///
     /// # Errors
-    /// If a Result cannot be built, which its plan excludes.
-    pub(crate) fn run(&self, graph: &Graph) -> Result<Rewritten, ShapeError> {
+    /// If the rules undo each other.
+    pub(crate) fn run(&self, graph: &Graph) -> Result {
         self.run_where(graph, &|_| true)
     }
 
     /// Rewrite where `permit` agrees, until nothing matches.
-    pub(crate) fn run_where(&self, graph: &Graph, permit: &Permit) -> Result<Rewritten, ShapeError> {
-        let mut result = Rewritten { graph: graph.clone(), count: 0, notes: Vec::new() };
+    ///
+    /// # Errors
+    /// As [`Rules::run`].
+    pub(crate) fn run_where(&self, graph: &Graph, permit: &Permit) -> Result {
+        let mut result = Rewritten::unchanged(graph);
         for _ in 0..ROUNDS {
             let round = self.round(&result.graph, permit);
             if round.plans.is_empty() {
-                break;
+                return Ok(result);
             }
             result.count += round.plans.len();
             result.graph = round.apply(&result.graph)?;
         }
-        Ok(result)
+        let what = format!("its rules still match after {ROUNDS} rounds, so one undoes what another does");
+        Err(PassError { pass: String::new(), node: String::new(), what })
     }
 
     /// What matches, from the results back.
-    fn round(&self, graph: &Graph, permit: &Permit) -> Round {
+    pub(crate) fn round(&self, graph: &Graph, permit: &Permit) -> Round {
         let uses = graph.uses();
         let mut needed = vec![false; graph.len()];
         let mut need = |node: NodeId| needed[node.0 as usize] = true;
@@ -113,8 +117,9 @@ impl Rule {
         let mut plan = None;
         Matcher::new(graph, uses, &self.givens[given]).run(self, id.into(), &mut |bound| {
             let conditions = self.conditions.iter().all(|c| holds(graph, bound, c));
-            if conditions && permit(&Site { graph, uses, rule: self, bound }) {
+            if conditions && permit(&Site { graph, rule: self, bound, root: id }) {
                 plan = Plan::new(graph, self, bound).map_err(&mut *misfit).ok();
+                plan = plan.take().filter(|plan| !uses.is_result(id.into()) || plan.computes(graph));
             }
             plan.is_some()
         });
@@ -128,14 +133,14 @@ pub(crate) fn holds(graph: &Graph, bound: &Bindings, condition: &Condition) -> b
 }
 
 /// What one round does.
-struct Round {
+pub(crate) struct Round {
     /// By node: whether it is needed afterwards, copied or replaced.
     needed: Vec<bool>,
     plans: HashMap<NodeId, Plan>,
 }
 
 impl Round {
-    fn apply(&self, graph: &Graph) -> Result<Graph, ShapeError> {
+    pub(crate) fn apply(&self, graph: &Graph) -> Result<Graph> {
         let mut copy = Copier::new(graph, graph.stage);
         for (id, _) in graph.nodes().filter(|(id, _)| self.needed[id.0 as usize]) {
             let Some(plan) = self.plans.get(&id) else {

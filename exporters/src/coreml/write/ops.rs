@@ -1,0 +1,400 @@
+//! Each operator in MIL: one match, no wildcard. Nothing is written here; [`spell`] only says which operation with
+//! which parameters.
+//!
+//! Invariants: one node becomes one operation wherever MIL has it. Every input with a default is listed. Floating-point
+//! parameters have the element type of the operand, which systems before iOS 17 insist on.
+
+use crate::ExportError;
+use crate::coreml::Interface;
+use half::f16;
+use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode};
+use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};
+
+/// A parameter that becomes a `const` operation.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Param {
+    /// A truth value.
+    Bool(bool),
+    /// A vector of truth values.
+    Bools(Vec<bool>),
+    /// An integer.
+    Int(i32),
+    /// A vector of integers.
+    Ints(Vec<i32>),
+    /// A string.
+    Str(&'static str),
+    /// A float of this element type.
+    Float(DType, f64),
+    /// So many zeros of this element type.
+    Zeros(DType, usize),
+}
+
+/// What an input of an operation is bound to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Operand {
+    /// A value of the graph.
+    Value(Value),
+    /// Several values of the graph.
+    Values(Vec<Value>),
+    /// The result of the operation before, where a node needs two.
+    Previous,
+    /// A constant of the operation's own.
+    Param(Param),
+}
+
+/// An operation.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Mil {
+    /// Operator.
+    pub(super) op: &'static str,
+    /// Inputs by name.
+    pub(super) inputs: Vec<(&'static str, Operand)>,
+    /// Result, if it is not the node's: a step on the way to it.
+    pub(super) step: Option<Type>,
+    /// First iOS version that has it in this form, and what in it asks for that.
+    pub(super) since: (u32, &'static str),
+}
+
+impl Mil {
+    pub(super) fn new(op: &'static str, x: Value) -> Self {
+        Mil { op, inputs: vec![("x", Operand::Value(x))], step: None, since: (15, "") }
+    }
+
+    fn of(op: &'static str) -> Self {
+        Mil { op, inputs: Vec::new(), step: None, since: (15, "") }
+    }
+
+    fn value(mut self, name: &'static str, value: Value) -> Self {
+        self.inputs.push((name, Operand::Value(value)));
+        self
+    }
+
+    pub(super) fn param(mut self, name: &'static str, param: Param) -> Self {
+        self.inputs.push((name, Operand::Param(param)));
+        self
+    }
+
+    fn since(mut self, ios: u32, what: &'static str) -> Self {
+        if ios > self.since.0 {
+            self.since = (ios, what);
+        }
+        self
+    }
+}
+
+/// MIL's name of an element type.
+pub(super) fn dtype_word(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "fp32",
+        DType::F16 => "fp16",
+        DType::I32 => "int32",
+    }
+}
+
+fn int(n: usize) -> Result<i32, String> {
+    i32::try_from(n).map_err(|_| format!("{n} does not fit in 32 bits"))
+}
+
+fn ints(values: impl IntoIterator<Item = usize>) -> Result<Param, String> {
+    values.into_iter().map(int).collect::<Result<_, _>>().map(Param::Ints)
+}
+
+fn dims(shape: &Shape) -> Result<Param, String> {
+    ints(shape.as_fixed().ok_or("the shape depends on the batch")?)
+}
+
+/// A number as the operand's element type holds it.
+fn stored(dtype: DType, x: f64) -> f64 {
+    match dtype {
+        DType::F16 => f64::from(f16::from_f64(x)),
+        DType::F32 | DType::I32 => f64::from(x as f32),
+    }
+}
+
+/// The operations that compute `node` for iOS `ios`, in order; the last one has the node's results.
+///
+/// # Errors
+/// Why MIL cannot say it.
+pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, String> {
+    let shape = |i: usize| graph.shape(node.inputs[i]);
+    let dtype = |i: usize| graph.ty(node.inputs[i]).dtype;
+    let constant = |i: usize, what: &str| match graph.is_constant(node.inputs[i]) {
+        true => Ok(()),
+        false => Err(format!("{what} must be a constant")),
+    };
+    if let Some(t) = node.types.iter().find(|t| t.shape.rank() == 0 || t.shape.rank() > 5) {
+        return Err(format!("values have 1 to 5 dimensions, found {t}"));
+    }
+    if let Some(t) = node.inputs.iter().map(|&v| graph.ty(v)).find(|t| t.shape.rank() > 5) {
+        return Err(format!("values have at most 5 dimensions, found {t}"));
+    }
+    let x = || node.inputs[0];
+    let on_x = |op| Mil::new(op, x());
+    let one = match &node.op {
+        Op::Unary(kind) => match kind {
+            UnaryKind::Relu => on_x("relu"),
+            UnaryKind::Gelu => on_x("gelu").param("mode", Param::Str("EXACT")),
+            UnaryKind::Silu => on_x("silu"),
+            UnaryKind::Sigmoid => on_x("sigmoid"),
+            UnaryKind::Tanh => on_x("tanh"),
+            UnaryKind::Erf => on_x("erf"),
+            UnaryKind::Sqrt => on_x("sqrt"),
+            UnaryKind::Exp => on_x("exp"),
+            UnaryKind::Abs => on_x("abs"),
+            UnaryKind::Neg => on_x("mul").param("y", Param::Float(dtype(0), -1.0)),
+        },
+        Op::Binary(kind) => on_x(match kind {
+            BinaryKind::Add => "add",
+            BinaryKind::Sub => "sub",
+            BinaryKind::Mul => "mul",
+            BinaryKind::Div => "real_div",
+            BinaryKind::Max => "maximum",
+            BinaryKind::Min => "minimum",
+        })
+        .value("y", node.inputs[1]),
+        Op::Clip { lo, hi } => clip(on_x, dtype(0), *lo, *hi)?,
+        Op::Prelu => {
+            constant(1, "the slope")?;
+            if shape(0).rank() != 4 || shape(1).0[0] != shape(0).0[1] {
+                return Err(format!("prelu takes x [B,C,H,W] and one slope per channel, found {}", shape(1)));
+            }
+            on_x("prelu").value("alpha", node.inputs[1])
+        }
+        Op::Cast { to } => on_x("cast").param("dtype", Param::Str(dtype_word(*to))),
+        Op::Conv { stride, pad: [top, left, bottom, right], groups } => {
+            let mut conv = on_x("conv").value("weight", node.inputs[1]);
+            if let Some(&bias) = node.inputs.get(2) {
+                conv = conv.value("bias", bias);
+                if !graph.is_constant(bias) {
+                    conv = conv.since(17, "a bias that is computed at run time");
+                }
+            }
+            conv.param("strides", ints(*stride)?)
+                .param("pad_type", Param::Str("custom"))
+                .param("pad", ints([*top, *bottom, *left, *right])?)
+                .param("dilations", Param::Ints(vec![1, 1]))
+                .param("groups", Param::Int(int(*groups)?))
+        }
+        Op::MatMul { transpose_a, transpose_b } => on_x("matmul")
+            .value("y", node.inputs[1])
+            .param("transpose_x", Param::Bool(*transpose_a))
+            .param("transpose_y", Param::Bool(*transpose_b)),
+        Op::Linear => {
+            (1..node.inputs.len()).try_for_each(|i| constant(i, "weight and bias"))?;
+            if shape(0).rank() > 3 {
+                return Err(format!("linear takes values of rank 3 at most, found {}", shape(0)));
+            }
+            let linear = on_x("linear").value("weight", node.inputs[1]);
+            match node.inputs.get(2) {
+                Some(&bias) => linear.value("bias", bias),
+                // Optional by the documentation, but older systems reject files that leave a default out.
+                None => linear.param("bias", Param::Zeros(dtype(0), shape(1).dim(0))),
+            }
+        }
+        Op::LayerNorm { axes, eps } => {
+            let mut norm = on_x("layer_norm").param("axes", ints(axes.iter().copied())?);
+            if node.inputs.len() == 3 {
+                let full = Shape(axes.iter().map(|&a| shape(0).0[a]).collect());
+                for i in [1, 2] {
+                    constant(i, "scale and bias")?;
+                    if *shape(i) != full {
+                        return Err(format!("scale and bias have the shape {full} of the axes, found {}", shape(i)));
+                    }
+                }
+                norm = norm.value("gamma", node.inputs[1]).value("beta", node.inputs[2]);
+            }
+            // An epsilon that half precision rounds to nothing would divide by zero on constant input.
+            let vanishes = dtype(0) == DType::F16 && eps.0 != 0.0 && stored(DType::F16, eps.0) == 0.0;
+            match vanishes {
+                false => norm.param("epsilon", Param::Float(dtype(0), eps.0)),
+                true => norm
+                    .param("epsilon", Param::Float(DType::F32, eps.0))
+                    .since(17, "an epsilon too small for fp16, which is fp32 beside fp16 values"),
+            }
+        }
+        Op::Softmax { axis } => on_x("softmax").param("axis", Param::Int(int(*axis)?)),
+        Op::Reduce { axes, .. } if axes.is_empty() => on_x("identity"),
+        Op::Reduce { kind, axes, keep } => on_x(match kind {
+            ReduceKind::Sum => "reduce_sum",
+            ReduceKind::Mean => "reduce_mean",
+            ReduceKind::Max => "reduce_max",
+        })
+        .param("axes", ints(axes.iter().copied())?)
+        .param("keep_dims", Param::Bool(*keep)),
+        Op::AvgPool { kernel, stride, pad: [top, left, bottom, right] } => on_x("avg_pool")
+            .param("kernel_sizes", ints(*kernel)?)
+            .param("strides", ints(*stride)?)
+            .param("pad_type", Param::Str("custom"))
+            .param("pad", ints([*top, *bottom, *left, *right])?)
+            .param("exclude_padding_from_average", Param::Bool(true))
+            .param("ceil_mode", Param::Bool(false)),
+        Op::Reshape { shape } => on_x("reshape").param("shape", dims(shape)?),
+        Op::Transpose { perm } => on_x("transpose").param("perm", ints(perm.iter().copied())?),
+        Op::Concat { .. } if node.inputs.len() == 1 => on_x("identity"),
+        Op::Concat { axis } => {
+            let mut concat = Mil::of("concat");
+            concat.inputs.push(("values", Operand::Values(node.inputs.to_vec())));
+            concat.param("axis", Param::Int(int(*axis)?)).param("interleave", Param::Bool(false))
+        }
+        Op::Split { sizes, .. } if sizes.len() == 1 => on_x("identity"),
+        Op::Split { axis, sizes } => {
+            on_x("split").param("split_sizes", ints(sizes.iter().copied())?).param("axis", Param::Int(int(*axis)?))
+        }
+        Op::Slice { cuts } => {
+            let mut end = shape(0).as_fixed().ok_or("the shape depends on the batch")?;
+            let (mut begin, mut stride) = (vec![0; end.len()], vec![1; end.len()]);
+            for cut in cuts {
+                (begin[cut.axis], end[cut.axis], stride[cut.axis]) = (cut.start, cut.stop, cut.step);
+            }
+            let none = Param::Bools(vec![false; end.len()]);
+            on_x("slice_by_index")
+                .param("begin", ints(begin)?)
+                .param("end", ints(end)?)
+                .param("stride", ints(stride)?)
+                .param("begin_mask", none.clone())
+                .param("end_mask", none.clone())
+                .param("squeeze_mask", none)
+        }
+        Op::Pad { before, after } => {
+            if !dtype(0).is_float() {
+                return Err("pad takes floats".into());
+            }
+            match before.iter().zip(after).position(|(&b, &a)| b + a > 0) {
+                None => on_x("identity"),
+                Some(first) => on_x("pad")
+                    .param("pad", ints(before.iter().zip(after).skip(first).flat_map(|(&b, &a)| [b, a]))?)
+                    .param("mode", Param::Str("constant"))
+                    .param("constant_val", Param::Float(dtype(0), 0.0)),
+            }
+        }
+        Op::Gather { axis, .. } => {
+            let mut gather = on_x("gather").value("indices", node.inputs[1]).param("axis", Param::Int(int(*axis)?));
+            if ios >= 16 {
+                gather = gather.param("batch_dims", Param::Int(0));
+            }
+            if ios >= 17 {
+                gather = gather.param("validate_indices", Param::Bool(false));
+            }
+            gather
+        }
+        Op::Expand { shape: to } => return expand(x(), graph.ty(x()), to),
+        Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
+            let fixed = (shape(0).dim(3) as f64).powf(-0.5);
+            if (scale.0 / fixed - 1.0).abs() > 1e-12 {
+                return Err(format!("scaled_dot_product_attention has the factor {fixed}, found {scale}"));
+            }
+            let mut attention = Mil::of("scaled_dot_product_attention").since(18, "the operator for attention");
+            for (name, &value) in ["query", "key", "value"].into_iter().zip(node.inputs.iter()) {
+                attention = attention.value(name, value);
+            }
+            if *bias { attention.value("attn_mask", node.inputs[3]) } else { attention }
+        }
+        Op::Resize { mode, size } => resize(on_x, *mode, [shape(0).dim(2), shape(0).dim(3)], *size, ios)?,
+        Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
+            return Err("it is a leaf, not an operation".into());
+        }
+        Op::Sum
+        | Op::BatchNorm { .. }
+        | Op::Attention { .. }
+        | Op::Rfft2 { .. }
+        | Op::Irfft2 { .. }
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => return Err("a lowering replaces it before this point".into()),
+    };
+    Ok(vec![one])
+}
+
+/// `clip` has two finite bounds in ascending order; one bound is `maximum` or `minimum`.
+fn clip(on_x: impl Fn(&'static str) -> Mil, dtype: DType, lo: Real, hi: Real) -> Result<Mil, String> {
+    let (lo, hi) = (stored(dtype, lo.0), stored(dtype, hi.0));
+    let bound = |b| Param::Float(dtype, b);
+    match (lo.is_finite(), hi.is_finite()) {
+        (true, true) if lo < hi => Ok(on_x("clip").param("alpha", bound(lo)).param("beta", bound(hi))),
+        (true, false) if hi > 0.0 => Ok(on_x("maximum").param("y", bound(lo))),
+        (false, true) if lo < 0.0 => Ok(on_x("minimum").param("y", bound(hi))),
+        (false, false) if lo < 0.0 && hi > 0.0 => Ok(on_x("identity")),
+        _ => Err(format!("clip takes an interval, found {lo}..{hi}")),
+    }
+}
+
+/// `tile` repeats axes; axes that broadcasting adds in front come from a reshape.
+fn expand(x: Value, from: &Type, to: &Shape) -> Result<Vec<Mil>, String> {
+    let old = from.shape.as_fixed().ok_or("the shape depends on the batch")?;
+    let new = to.as_fixed().ok_or("the shape depends on the batch")?;
+    let mut padded = vec![1; new.len() - old.len()];
+    padded.extend(&old);
+    let reps = ints(new.iter().zip(&padded).map(|(n, o)| n / o))?;
+    let mut steps = Vec::new();
+    let mut tile = Mil::of("tile");
+    if padded.len() == old.len() {
+        tile = tile.value("x", x);
+    } else {
+        let mut step = Mil::new("reshape", x).param("shape", ints(padded.iter().copied())?);
+        step.step = Some(Type::new(from.dtype, Shape::fixed(&padded)));
+        steps.push(step);
+        tile.inputs.push(("x", Operand::Previous));
+    }
+    steps.push(tile.param("reps", reps));
+    Ok(steps)
+}
+
+/// Whole factors are `upsample_*`; everything else is `resize_*`. Both forms of `Bilinear` sample at half-pixel
+/// centres.
+fn resize(
+    on_x: impl Fn(&'static str) -> Mil,
+    mode: ResizeMode,
+    from: [usize; 2],
+    to: [usize; 2],
+    ios: u32,
+) -> Result<Mil, String> {
+    let whole = (0..2).all(|i| to[i].is_multiple_of(from[i]));
+    let factor = |i: usize| Param::Float(DType::F32, (to[i] / from[i]) as f64);
+    let scaled = |op| on_x(op).param("scale_factor_height", factor(0)).param("scale_factor_width", factor(1));
+    let (height, width) = (Param::Int(int(to[0])?), Param::Int(int(to[1])?));
+    let sized = |op| on_x(op).param("target_size_height", height).param("target_size_width", width);
+    Ok(match (mode, whole) {
+        (ResizeMode::Nearest, true) => scaled("upsample_nearest_neighbor"),
+        (ResizeMode::Nearest, false) => sized("resize_nearest_neighbor"),
+        (ResizeMode::Bilinear, true) => {
+            let up = scaled("upsample_bilinear").param("align_corners", Param::Bool(false));
+            // Before iOS 16 the flag does not exist, and half-pixel centres follow from align_corners = false.
+            if ios >= 16 { up.param("half_pixel_centers", Param::Bool(true)) } else { up }
+        }
+        (ResizeMode::Bilinear, false) => sized("resize_bilinear").param("sampling_mode", Param::Str("UNALIGN_CORNERS")),
+    })
+}
+
+/// The error of a node that [`spell`] cannot say.
+pub(super) fn not_lowered(node: &Node, why: String) -> ExportError {
+    ExportError::NotLowered { op: node.op.word(), path: node.path.clone(), why }
+}
+
+/// Lowest iOS version that can hold a graph with this interface, and what asks for it (empty for 15, the first with ML
+/// Programs).
+///
+/// # Errors
+/// If a node has no spelling in any version.
+pub fn minimum_ios(graph: &Graph, interface: &Interface) -> Result<(u32, String), ExportError> {
+    let mut least = (15, String::new());
+    let mut need = |ios: u32, why: String| {
+        if ios > least.0 {
+            least = (ios, why);
+        }
+    };
+    for (_, node) in graph.inputs().filter(|(_, n)| n.types[0].dtype == DType::F16) {
+        need(16, format!("the fp16 input {}", node.path));
+    }
+    let array_outputs = if interface.labels.is_some() { &[] } else { graph.outputs.as_slice() };
+    for output in array_outputs.iter().filter(|o| graph.ty(o.value).dtype == DType::F16) {
+        need(16, format!("the fp16 output {}", output.name));
+    }
+    for (_, node) in graph.run_time_nodes() {
+        for mil in spell(graph, node, 26).map_err(|why| not_lowered(node, why))? {
+            let (ios, what) = mil.since;
+            need(ios, format!("{} at {}: {what}", mil.op, node.path));
+        }
+    }
+    Ok(least)
+}

@@ -1,0 +1,42 @@
+//! Spell operators that a target lacks with ones that it has.
+//!
+//! ```text
+//! Given   %y = gelu(%x)
+//! Result  %y.half = mul(mul(%x, add(erf(div(%x, sqrt(2))), 1)), 0.5)
+//!
+//! Given   %y = silu(%x)
+//! Result  %y.mul = mul(%x, sigmoid(%x))
+//!
+//! Given   %y = linear(%x[..,N,I], %w, %b)
+//! Result  %y.w = transpose(%w){perm=[1,0]}
+//!         %y.add = add(matmul(%x, %y.w), %b)
+//!
+//! Given   %y = linear(%x[..,N,I], %w)
+//! Result  %y.w = transpose(%w){perm=[1,0]}
+//!         %y = matmul(%x, %y.w)
+//!
+//! Given   %y = layer_norm(%x, %g, %b){axes=[a], eps=e}
+//! Result  %y.channels_last = transpose(%x){perm=to_last(a, %x)}
+//!         %y.norm = layer_norm(%y.channels_last, %g, %b){axes=last(%x), eps=e}
+//!         %y.channels_first = transpose(%y.norm){perm=from_last(a, %x)}
+//!
+//! Given   %y = layer_norm(%x){axes=[a], eps=e}
+//! Result  %y.channels_last = transpose(%x){perm=to_last(a, %x)}
+//!         %y.norm = layer_norm(%y.channels_last){axes=last(%x), eps=e}
+//!         %y.channels_first = transpose(%y.norm){perm=from_last(a, %x)}
+//! ```
+//!
+//! Exact    by definition of each operator; GELU in the order that runtimes recognise.
+
+use crate::pass::{Context, Pass, Result};
+use crate::pattern::rules;
+use vitc_ir::Graph;
+
+rules!(RULES, "decompose.rs");
+
+/// The pass.
+pub(crate) const PASS: Pass = Pass::everywhere("decompose", run);
+
+fn run(graph: &Graph, context: &Context) -> Result {
+    RULES.run_where(graph, &|site| context.target.allows(site.graph, site.node()).is_err())
+}

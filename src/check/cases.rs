@@ -1,0 +1,111 @@
+//! What both computations run on: the synthetic inputs and the user's own, in the form that each of the two takes.
+
+use super::inputs::normalise;
+use super::{CheckError, Options, Reference, Synthetic};
+use crate::signature::InputRole;
+use std::iter::repeat;
+use vitc_exporters::metadata::Preprocessing;
+use vitc_ir::{Dim, Graph};
+
+/// Batches at which an artifact with a symbolic batch is checked.
+const DYNAMIC: [usize; 2] = [1, 3];
+
+/// Largest value of a pixel that an artifact normalises itself; pixels are whole numbers then.
+const WHITE: f32 = 255.0;
+
+/// Arrays for the inputs of a model, in order.
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) synthetic: bool,
+    pub(super) batch: usize,
+    /// As the model takes them: normalised.
+    pub(super) reference: Vec<Vec<f32>>,
+    /// As the artifact takes them.
+    pub(super) candidate: Vec<Vec<f32>>,
+}
+
+/// The batches that are run: where it is symbolic two, and that of the user's array.
+///
+/// # Errors
+/// If the model has no input, or the user's array does not fit it.
+pub(super) fn batches(paper: &Graph, options: &Options) -> Result<Vec<usize>, CheckError> {
+    let inputs: Vec<_> = paper.inputs().map(|(_, node)| &node.types[0].shape).collect();
+    let Some(first) = inputs.first() else {
+        return Err(CheckError::Interface("the model has no input".into()));
+    };
+    let mut batches = match first.0.first() {
+        Some(Dim::Batch(_)) => DYNAMIC.to_vec(),
+        _ => vec![1],
+    };
+    let Some(user) = &options.input else { return Ok(batches) };
+    if inputs.len() > 1 {
+        return Err(CheckError::Input(format!("one array was given, the model takes {}", inputs.len())));
+    }
+    if batches.len() > 1 {
+        batches.extend(user.shape.first().filter(|n| !DYNAMIC.contains(n)));
+    }
+    if !batches.iter().any(|&b| first.at(b) == user.shape) {
+        return Err(CheckError::Input(format!("the input has shape {:?}, the model takes {first}", user.shape)));
+    }
+    Ok(batches)
+}
+
+/// How a picture is prepared: as an artifact that prepares nothing takes it, and whether the artifact prepares it itself.
+#[derive(Clone, Copy)]
+struct Pictures<'a> {
+    preprocessing: Option<&'a Preprocessing>,
+    inside: bool,
+}
+
+impl Pictures<'_> {
+    /// A synthetic picture as the artifact takes it.
+    fn synthetic(self, kind: Synthetic, shape: &[usize]) -> Vec<f32> {
+        let pixels = kind.pixels(shape);
+        match self.inside {
+            true => pixels.iter().map(|p| (p * WHITE).round()).collect(),
+            false => normalise(&pixels, shape, self.preprocessing),
+        }
+    }
+
+    /// What the artifact takes, as the model takes it.
+    fn normal(self, given: &[f32], shape: &[usize]) -> Vec<f32> {
+        match self.inside {
+            true => normalise(&given.iter().map(|p| p / WHITE).collect::<Vec<_>>(), shape, self.preprocessing),
+            false => given.to_vec(),
+        }
+    }
+}
+
+/// An input of the model at one batch.
+struct Port {
+    shape: Vec<usize>,
+    picture: bool,
+}
+
+/// The cases of one batch. The reference always gets normalised values: normalising is part of what is checked.
+pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Vec<Case> {
+    let roles = model.signature.inputs.iter().map(|port| matches!(port.role, InputRole::Image(_)));
+    let shapes = model.graph.inputs().map(|(_, node)| node.types[0].shape.at(batch));
+    let ports: Vec<Port> =
+        shapes.zip(roles.chain(repeat(false))).map(|(shape, picture)| Port { shape, picture }).collect();
+    let preprocessing = options.preprocessing.as_ref();
+    let pictures = Pictures { preprocessing, inside: preprocessing.is_some_and(|p| p.normalised_inside) };
+    let case = |name: String, synthetic, given: Vec<Vec<f32>>| {
+        let normal = |(port, data): (&Port, &Vec<f32>)| match port.picture {
+            true => pictures.normal(data, &port.shape),
+            false => data.clone(),
+        };
+        let reference = ports.iter().zip(&given).map(normal).collect();
+        Case { name, synthetic, batch, reference, candidate: given }
+    };
+    let synthetic = |kind: &Synthetic| {
+        let array = |(i, port): (usize, &Port)| match port.picture {
+            true => pictures.synthetic(*kind, &port.shape),
+            false => kind.numbers(i as u64, &port.shape),
+        };
+        case(kind.name(), true, ports.iter().enumerate().map(array).collect())
+    };
+    let given = options.input.as_ref().filter(|user| matches!(&ports[..], [one] if one.shape == user.shape));
+    let given = given.map(|user| case("given".into(), false, vec![user.data.clone()]));
+    Synthetic::ALL.iter().map(synthetic).chain(given).collect()
+}

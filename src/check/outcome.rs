@@ -1,0 +1,108 @@
+//! What the runs of a check found, and how the outputs of one run are compared.
+
+use super::cases::Case;
+use super::compare::{Comparison, compare, compare_boxes, compare_pixels, softmax_over};
+use super::report::Run;
+use super::{CheckError, bounds};
+use crate::runner::Named;
+use crate::signature::{OutputRole, Over};
+use vitc_ir::DType;
+
+/// What was found so far.
+pub(super) struct Findings {
+    pub(super) runs: Vec<Run>,
+    /// Every value of the reference was finite.
+    pub(super) reference_finite: bool,
+    /// The artifact computes in f16.
+    pub(super) half: bool,
+    /// Operators that ran by their definition.
+    pub(super) defined: usize,
+    pub(super) notes: Vec<String>,
+    /// Batch and inputs, for reference and artifact, of the first failed run of a whole model.
+    pub(super) failed: Option<(usize, [Vec<Vec<f32>>; 2])>,
+}
+
+impl Findings {
+    /// Nothing yet.
+    pub(super) fn new() -> Findings {
+        let (runs, notes) = (Vec::new(), Vec::new());
+        Findings { runs, reference_finite: true, half: false, defined: 0, notes, failed: None }
+    }
+
+    /// Compare the outputs of one run, each by its role. Whether all agree.
+    pub(super) fn compare(
+        &mut self,
+        case: &Case,
+        roles: &[OutputRole],
+        wanted: &[Named],
+        got: &[Named],
+        half: bool,
+    ) -> Result<bool, CheckError> {
+        if wanted.len() != got.len() {
+            return Err(CheckError::Interface(format!("it has {} outputs, the model has {}", got.len(), wanted.len())));
+        }
+        let precision = if half { DType::F16 } else { DType::F32 };
+        let mut passed = true;
+        for (i, (w, g)) in wanted.iter().zip(got).enumerate() {
+            if w.data.len() != g.data.len() {
+                let what = format!("{} has shape {:?}, the model's {} has {:?}", g.name, g.shape, w.name, w.shape);
+                return Err(CheckError::Interface(what));
+            }
+            let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
+            let (comparison, agrees) = by_role(role, precision, w, g);
+            passed &= agrees;
+            self.reference_finite &= comparison.reference_finite;
+            self.runs.push(Run {
+                input: case.name.clone(),
+                synthetic: case.synthetic,
+                batch: case.batch,
+                output: g.name.clone(),
+                allowed: bounds::allowed(precision, comparison.max_reference),
+                comparison,
+                passed: agrees,
+            });
+        }
+        Ok(passed)
+    }
+}
+
+/// Compare one output as what it holds; whether it agrees.
+fn by_role(role: OutputRole, precision: DType, wanted: &Named, got: &Named) -> (Comparison, bool) {
+    let (w, g) = (&wanted.data, &got.data);
+    let comparison = match (role, classes(role, wanted)) {
+        (_, Some([classes, 1])) => compare(w, g, classes),
+        (_, Some(map)) => {
+            let comparison = compare_pixels(w, g, map, precision);
+            return (comparison, bounds::agrees_by_pixel(precision, &comparison));
+        }
+        (OutputRole::Boxes, None) => compare_boxes(w, g, wanted.shape.last().copied().unwrap_or(1)),
+        _ => compare(w, g, 0),
+    };
+    (comparison, bounds::agrees(precision, &comparison))
+}
+
+/// Classes, and positions that are classified in an image, of an output that holds them along axis 1.
+fn classes(role: OutputRole, value: &Named) -> Option<[usize; 2]> {
+    let over = match role {
+        OutputRole::Scores { over, .. } | OutputRole::Probabilities { over, .. } => over,
+        OutputRole::Features | OutputRole::Map { .. } | OutputRole::Boxes | OutputRole::Tensor => return None,
+    };
+    match (over, &value.shape[..]) {
+        (Over::Rows, &[_, classes]) => Some([classes, 1]),
+        (Over::Pixels, [_, classes, map @ ..]) => Some([*classes, map.iter().product()]),
+        (Over::Rows, _) | (Over::Pixels, _) => None,
+    }
+}
+
+/// What the artifact should answer, from what the model returns: probabilities for its scores, if it answers with those.
+pub(super) fn as_answered(outputs: &[Named], roles: &[OutputRole], probabilities: bool) -> Vec<Named> {
+    let answer = |(i, v): (usize, &Named)| {
+        let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
+        let scores = matches!(role, OutputRole::Scores { .. }) && probabilities;
+        match classes(role, v).filter(|_| scores) {
+            Some(classes) => Named { data: softmax_over(&v.data, classes), ..v.clone() },
+            None => v.clone(),
+        }
+    };
+    outputs.iter().enumerate().map(answer).collect()
+}
