@@ -179,6 +179,7 @@ fn batch_macs(graph: &Graph, node: &Node) -> u64 {
         | Op::Gather { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => 0,
     }
@@ -208,5 +209,6 @@ pub fn is_trained(key: &str) -> bool {
 pub fn emitted_constants(graph: &Graph) -> Vec<crate::id::Value> {
     let mut seen = std::collections::HashSet::new();
     let reads = graph.run_time_nodes().flat_map(|(_, n)| n.inputs.iter().copied());
-    reads.chain(graph.outputs.iter().map(|o| o.value)).filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()
+    let reads = reads.chain(graph.outputs.iter().map(|o| o.value)).map(|v| graph.stored(v));
+    reads.filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()
 }

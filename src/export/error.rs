@@ -1,6 +1,6 @@
 //! Why an export did not happen, and what to do.
 
-use super::Report;
+use super::report::Report;
 use crate::check::{CheckError, Outside};
 use crate::message;
 use crate::message::{Explain, Message, Setting};

@@ -4,7 +4,8 @@
 //! direction of LayerNorm move every row of a weight matrix by a number, which is exact in real arithmetic but costs digits where that number
 //! is larger than the weights themselves.
 
-use super::{Computed, Error};
+use super::computed::Computed;
+use super::error::Error;
 use std::collections::HashSet;
 use vitc_exporters::ExportError;
 use vitc_ir::eval::{self, EvalError};
@@ -173,9 +174,9 @@ mod tests {
 
     #[test]
     fn a_bias_that_would_drown_the_weights_stays() {
-        let (family, variant) = arch::find("fastervit-0-any-res").expect("is a model");
-        let options = BuildOptions { resolution: [64; 2], ..BuildOptions::new(variant) };
-        let paper = (family.build)(&options).expect("builds");
+        let backbone = arch::find("fastervit-0-any-res").expect("is a model");
+        let options = BuildOptions { resolution: [64; 2], ..BuildOptions::new(backbone) };
+        let paper = options.build().expect("builds").graph;
         let (deploy, _) = vitc_passes::deploy(&paper).expect("deploys");
         let options = LowerOptions::new(DType::F32, DType::F32);
         for target in [Target::onnx(20), Target::tensorrt(17)] {

@@ -117,7 +117,7 @@ fn chain(net: &mut Net, steps: &[Digits]) -> Value {
     let first = steps.next().expect("an order starts from a sequence").constant(net);
     steps.fold(first, |index, step| {
         let renamed = step.constant(net);
-        net.push("order", Op::Gather { axis: 0, kept: false }, &[renamed, index])
+        net.push("order", Op::Gather { axis: 0 }, &[renamed, index])
     })
 }
 

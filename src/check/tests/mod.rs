@@ -5,7 +5,7 @@ mod roles;
 
 use super::*;
 use crate::arch::seeded::SeededWeights;
-use crate::arch::{self, BuildOptions};
+use crate::arch::{self, BuildOptions, Built};
 use crate::runner::{Program, Request};
 use std::fs::File;
 use tempfile::TempDir;
@@ -26,10 +26,10 @@ struct Fixture {
 
 impl Fixture {
     fn new(model: &str, batch: Dim, resolution: usize) -> Fixture {
-        let (family, variant) = arch::find(model).expect("is a model");
-        let options = BuildOptions { batch, resolution: [resolution; 2], classes: 10, ..BuildOptions::new(variant) };
-        let paper = (family.build)(&options).expect("builds");
-        let signature = signature(&paper, family.roles(&options));
+        let backbone = arch::find(model).expect("is a model");
+        let options = BuildOptions { batch, resolution: [resolution; 2], classes: 10, ..BuildOptions::new(backbone) };
+        let Built { graph: paper, roles, .. } = options.build().expect("builds");
+        let signature = signature(&paper, roles);
         let weights = SeededWeights::new(&paper, 0);
         Fixture { paper, signature, weights, folder: tempfile::tempdir().expect("a folder") }
     }
