@@ -40,6 +40,7 @@ pub(crate) fn instance(rule: &Rule, given: &Given, seed: u64, form: Form) -> Opt
         weights: seed / 4 % 3 == 0,
         front: 0,
         alike: None,
+        sizes: vec![1],
         words: HashMap::new(),
         free: HashMap::new(),
         built: HashMap::new(),
@@ -84,6 +85,8 @@ struct Writer<'a> {
     front: usize,
     /// The shape that most constants have, in half of the instances.
     alike: Option<Shape>,
+    /// Sizes that occur.
+    sizes: Vec<usize>,
     words: HashMap<Var, String>,
     free: HashMap<Var, Value>,
     built: HashMap<TermId, Value>,
@@ -115,6 +118,7 @@ impl Writer<'_> {
     }
 
     fn leaf(&mut self, op: Op, ty: Type, name: &str) -> Option<Value> {
+        self.sizes.extend(ty.shape.0.iter().filter_map(|d| d.fixed()));
         self.graph.push_leaf(op, ty, name).ok()
     }
 
@@ -178,7 +182,7 @@ impl Writer<'_> {
     /// A shape of which the base shape has much: what broadcasts to it, vectors, matrices and kernels beside it.
     fn constant_shape(&mut self) -> Shape {
         let sizes: Vec<usize> = self.base.0[1..].iter().map(|d| d.at(1)).collect();
-        let any = |rng: &mut Rng| rng.pick(&[&sizes[..], &[1, 2, 3]].concat());
+        let any = |rng: &mut Rng| if rng.chance(70) { rng.pick(&self.sizes) } else { rng.range(1, 3) };
         let dims: Vec<usize> = match self.rng.below(6) {
             0 => vec![],
             1 => {
@@ -187,7 +191,7 @@ impl Writer<'_> {
                 ones.collect()
             }
             2 => [&[1], &sizes[..]].concat(),
-            _ => (0..self.rng.range(1, 4)).map(|_| any(self.rng)).collect(),
+            _ => (0..self.rng.pick(&[1, 1, 2, 2, 3, 4])).map(|_| any(self.rng)).collect(),
         };
         Shape::fixed(&dims)
     }
