@@ -21,7 +21,8 @@ pub(crate) fn number(graph: &Graph, value: Value) -> Option<f64> {
     if !graph.is_constant(value) {
         return None;
     }
-    read(graph, value, &mut LARGEST.clone())
+    let mut left = LARGEST;
+    read(graph, value, &mut left)
 }
 
 fn read(graph: &Graph, value: Value, left: &mut usize) -> Option<f64> {
