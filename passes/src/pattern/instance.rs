@@ -28,7 +28,7 @@ pub(crate) enum Form {
 /// A Given with random shapes and attributes, or `None` if they did not fit. The same seed makes the same shapes in both forms.
 pub(crate) fn instance(rule: &Rule, given: &Given, seed: u64, form: Form) -> Option<Instance> {
     let rng = &mut Rng::new(seed);
-    let batch = if seed % 2 == 0 { Dim::Batch(1) } else { Dim::Fixed(2) };
+    let batch = if seed.is_multiple_of(2) { Dim::Batch(1) } else { Dim::Fixed(2) };
     let base = (0..rng.range(1, 4)).map(|i| if i == 0 { batch } else { Dim::Fixed(rng.range(1, 4)) }).collect();
     let mut writer = Writer {
         rule,
@@ -37,7 +37,7 @@ pub(crate) fn instance(rule: &Rule, given: &Given, seed: u64, form: Form) -> Opt
         rng,
         order: (form == Form::Shuffled).then(|| Rng::new(seed ^ 0x5eed)),
         base: Shape(base),
-        weights: seed / 4 % 3 == 0,
+        weights: (seed / 4).is_multiple_of(3),
         front: 0,
         alike: None,
         sizes: vec![1],
@@ -56,7 +56,7 @@ pub(crate) fn instance(rule: &Rule, given: &Given, seed: u64, form: Form) -> Opt
     inner.sort();
     let mut graph = writer.graph;
     // In half of the graphs something reads the root, so that the root may become an input.
-    let read = seed / 2 % 2 == 0;
+    let read = (seed / 2).is_multiple_of(2);
     let value = if read { graph.push(Op::Unary(UnaryKind::Neg), &[root], "reader").ok()?.into() } else { root };
     graph.outputs.push(Output { name: "y".to_string(), value });
     Some(Instance { graph, root, inner })

@@ -143,7 +143,7 @@ fn hostile_graphs_cost_no_more_than_their_size() {
     assert_eq!(operators(&six, &deep("add(PREV, PREV)", 500)).len(), 501);
     assert_eq!(operators(&pairs, &deep("neg(PREV)", 3000)), ["exp"]);
     assert_eq!(operators(&rules(GELU), &deep("mul(PREV, PREV)", 500)).len(), 501);
-    let mut doubled = format!("@c0: f32[] = add(literal[1]:f32[], literal[2]:f32[])\n");
+    let mut doubled = "@c0: f32[] = add(literal[1]:f32[], literal[2]:f32[])\n".to_string();
     (0..200).for_each(|i| doubled += &format!("@c{}: f32[] = add(@c{i}, @c{i})\n", i + 1));
     let doubled = graph(&(doubled + &format!("%y: {t} = mul(%x, @c200)\n")), "y=%y");
     assert_eq!(operators(&rules(GELU), &doubled), ["mul"]);
