@@ -1,6 +1,7 @@
 //! Statements to nodes: names and words are looked up, types checked.
 
 use super::{Call, Expression, ParseError, Result, Statement};
+use crate::batch_norm::Affine;
 use crate::graph::{Graph, Output};
 use crate::id::{NodeId, Value};
 use crate::op::Op;
@@ -80,8 +81,16 @@ impl<'g> Builder<'g> {
     /// Append an operator, its operands before it.
     fn call(&mut self, call: Call, ty: Option<&Type>, path: &str) -> Result<NodeId> {
         let Call { line, word, operands, attributes, .. } = call;
-        let op = attributes.operator(ty)?;
         let fail = |what: String| ParseError::new(line, what);
+        if let Some(affine) = Affine::of_word(word) {
+            let eps = attributes.only_eps()?;
+            let roles = affine.roles().iter().copied().chain(std::iter::repeat("x"));
+            let operands = operands.into_iter().zip(roles);
+            let inputs =
+                operands.map(|(o, role)| self.value(line, o, &below(path, role))).collect::<Result<Vec<_>>>()?;
+            return affine.push(self.graph, eps, &inputs, path).map(|v| v.node).map_err(|e| fail(e.to_string()));
+        }
+        let op = attributes.operator(ty)?;
         if op == Op::Input || op.is_constant_leaf() {
             if !operands.is_empty() {
                 return Err(fail(format!("{word} takes no operands")));
