@@ -7,7 +7,8 @@
 //! bn_shift(γ, β, μ, σ²){eps}  t = β − μ·γ/√(σ² + ε)
 //! ```
 //!
-//! In a graph each is the elementary operators that the formula shows, in its order; both share `s`.
+//! In a graph each is the elementary operators that the formula shows, in its order; both share `s`. `bn"KEY":f32[C]` in the place of the parameters
+//! is a whole BatchNorm of a checkpoint: the weights `KEY.weight`, `KEY.bias`, `KEY.running_mean` and `KEY.running_var`.
 
 use crate::graph::Graph;
 use crate::id::Value;
@@ -15,6 +16,20 @@ use crate::infer::ShapeError;
 use crate::op::{BinaryKind, Op, UnaryKind};
 use crate::real::Real;
 use crate::ty::Type;
+
+/// What a checkpoint calls the parameters of a BatchNorm, in the order of the operator's operands.
+pub(crate) const PARAMETERS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
+
+/// Name and type of a BatchNorm of a checkpoint, if `operands` are its weights of these names.
+pub(crate) fn whole<'g>(graph: &'g Graph, operands: &[Value], names: &[&str]) -> Option<(&'g str, &'g Type)> {
+    let parameter = |v: Value, name: &str| match graph.op(v) {
+        Op::Weight { key } => Some((key.strip_suffix(name)?.strip_suffix('.')?, graph.ty(v))),
+        _ => None,
+    };
+    let first = parameter(*operands.first()?, names.first()?)?;
+    let all = operands.len() == names.len() && operands.iter().zip(names).all(|(&v, n)| parameter(v, n) == Some(first));
+    all.then_some(first)
+}
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +57,14 @@ impl Affine {
         match self {
             Affine::Scale => &["scale", "var"],
             Affine::Shift => &["scale", "shift", "mean", "var"],
+        }
+    }
+
+    /// What a checkpoint calls its operands.
+    pub(crate) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Affine::Scale => &["weight", "running_var"],
+            Affine::Shift => &PARAMETERS,
         }
     }
 

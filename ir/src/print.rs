@@ -18,7 +18,8 @@
 //! - An operand of a line that runs is called after its role, on an indented line. What several lines read has an unindented one before the
 //!   first of them and is called after it. Nothing is numbered, and the names of constants in the graph are not part of the text, so an edit
 //!   touches the lines it changes and no others.
-//! - Arithmetic on a BatchNorm's parameters has words of its own: see [`crate::batch_norm`].
+//! - Sums and products of constants in a row are one with several operands, from left to right. Arithmetic on a BatchNorm's parameters has words
+//!   of its own, `bn_scale` and `bn_shift`, and `bn"KEY":f32[C]` is a whole BatchNorm of a checkpoint.
 //! - Pairs and pads of equal numbers collapse (`stride=2`, `pad=1`), `groups=1` and false flags are left out, and the shape of `reshape`
 //!   and `expand` is the declared one.
 //! - A name of other characters than letters, digits and `._-+/` is quoted: `%"odd name"`.
@@ -27,14 +28,18 @@
 
 mod attributes;
 mod constants;
+#[cfg(test)]
+mod tests;
 
+use crate::batch_norm::{self, PARAMETERS};
 use crate::graph::{Graph, Node};
+use crate::op::Op;
 use crate::parse::is_bare;
-use constants::{Constants, Definitions};
+use constants::{Constants, Definitions, whole_norm};
 use std::fmt::{self, Display, Write};
 
 /// Columns that a constant's line fills before its operands get lines of their own.
-const WIDTH: usize = 140;
+const WIDTH: usize = 160;
 
 impl Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +71,14 @@ fn write(f: &mut fmt::Formatter<'_>, graph: &Graph, with_constants: bool) -> fmt
             define(f, graph, &constants, &shared, 0)?;
         }
         heading(f, node, '%', &node.path)?;
-        let operands: Vec<String> = node.inputs.iter().map(|&v| constants.read(v)).collect();
+        let operands: Vec<String> = match (&node.op, &node.inputs[..]) {
+            (Op::BatchNorm { .. }, [x, parameters @ ..]) => {
+                let whole = batch_norm::whole(graph, parameters, &PARAMETERS).map(|(key, ty)| whole_norm(key, ty));
+                let each = || parameters.iter().map(|&v| constants.read(v)).collect();
+                [vec![constants.read(*x)], whole.map_or_else(each, |norm| vec![norm])].concat()
+            }
+            (_, operands) => operands.iter().map(|&v| constants.read(v)).collect(),
+        };
         writeln!(f, "{}", call(node.op.word(), &operands, &node.op.attributes()))?;
         if with_constants {
             define(f, graph, &constants, &own, 2)?;

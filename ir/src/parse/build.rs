@@ -101,9 +101,16 @@ impl<'g> Builder<'g> {
                 Err(e) => Err(fail(e.to_string())),
             };
         }
-        let operands = operands.into_iter().enumerate();
-        let inputs =
-            operands.map(|(i, o)| self.value(line, o, &below(path, &role(&op, i)))).collect::<Result<Vec<_>>>()?;
+        let mut inputs = Vec::with_capacity(operands.len());
+        for (i, operand) in operands.into_iter().enumerate() {
+            let mut slot = i;
+            if op.is_chain() && i > 1 {
+                let left = self.free(&below(path, &role(&op, 0)));
+                inputs = vec![self.graph.push(op.clone(), &inputs, &left).map_err(|e| fail(e.to_string()))?.into()];
+                slot = 1;
+            }
+            inputs.push(self.value(line, operand, &below(path, &role(&op, slot)))?);
+        }
         self.graph.push(op, &inputs, path).map_err(|e| fail(e.to_string()))
     }
 

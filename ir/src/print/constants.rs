@@ -1,7 +1,7 @@
 //! Which constants get a line of their own, what they are called, and how the others are nested.
 
 use super::{Quoted, WIDTH, call, joined, named};
-use crate::batch_norm::{self, Affine};
+use crate::batch_norm;
 use crate::graph::Graph;
 use crate::id::{NodeId, Value};
 use crate::op::Op;
@@ -29,6 +29,8 @@ enum Reader {
 /// The constants of a graph on their way into its text.
 pub(super) struct Constants<'g> {
     graph: &'g Graph,
+    /// Operands that each node is. By node.
+    reads: Vec<usize>,
     /// Constants that are read by more than one constant expression, or are too deep to nest further. By node.
     cut: Vec<bool>,
     /// Nodes that run and read it, through whatever constants. By node.
@@ -40,19 +42,25 @@ pub(super) struct Constants<'g> {
     own: HashMap<NodeId, String>,
 }
 
-/// A constant as it is written: an operator, or arithmetic with a word of its own.
+/// An operator as it is written.
 struct Written {
     word: &'static str,
-    operands: Vec<Value>,
+    /// Operands, each with what it is to the operator.
+    operands: Vec<(Value, String)>,
+    /// A whole BatchNorm instead of operands.
+    norm: Option<String>,
     attributes: Vec<String>,
-    affine: Option<Affine>,
 }
 
 impl<'g> Constants<'g> {
     pub(super) fn of(graph: &'g Graph) -> Self {
         let n = graph.len();
         let (shared, taken, own) = Default::default();
-        let mut this = Constants { graph, cut: vec![false; n], reader: vec![Reader::Nobody; n], shared, taken, own };
+        let mut reads = vec![0; n];
+        graph.nodes().flat_map(|(_, n)| n.inputs.iter()).for_each(|v| reads[v.node.0 as usize] += 1);
+        graph.outputs.iter().for_each(|o| reads[o.value.node.0 as usize] += 1);
+        let mut this =
+            Constants { graph, reads, cut: vec![false; n], reader: vec![Reader::Nobody; n], shared, taken, own };
         this.find_readers();
         this.find_cuts();
         this
@@ -61,23 +69,19 @@ impl<'g> Constants<'g> {
     /// From the last node to the first: operands come before their readers.
     fn find_readers(&mut self) {
         let graph = self.graph;
-        let mut read = vec![false; graph.len()];
-        graph.nodes().flat_map(|(_, n)| n.inputs.iter()).for_each(|v| read[v.node.0 as usize] = true);
         for output in &graph.outputs {
             self.reader[output.value.node.0 as usize] = Reader::Several;
-            read[output.value.node.0 as usize] = true;
         }
         for (id, node) in graph.nodes().rev() {
             let constant = graph.is_constant(id.into());
-            if constant && !read[id.0 as usize] {
+            if constant && self.reads[id.0 as usize] == 0 {
                 self.reader[id.0 as usize] = Reader::Several;
             }
             let reader = if constant { self.reader[id.0 as usize] } else { Reader::One(id) };
             if reader == Reader::Nobody {
                 continue;
             }
-            let operands = if constant { self.written(id).operands } else { node.inputs.to_vec() };
-            for v in operands {
+            for v in if constant { self.operands(id) } else { node.inputs.to_vec() } {
                 let known = &mut self.reader[v.node.0 as usize];
                 *known = if *known == Reader::Nobody || *known == reader { reader } else { Reader::Several };
             }
@@ -93,7 +97,7 @@ impl<'g> Constants<'g> {
             if !graph.is_constant(id.into()) {
                 node.inputs.iter().for_each(|v| reads[v.node.0 as usize] += 1);
             } else if visible(self, id) {
-                self.written(id).operands.iter().for_each(|v| reads[v.node.0 as usize] += 1);
+                self.operands(id).iter().for_each(|v| reads[v.node.0 as usize] += 1);
             }
         }
         graph.outputs.iter().for_each(|o| reads[o.value.node.0 as usize] += 1);
@@ -102,7 +106,7 @@ impl<'g> Constants<'g> {
             if !graph.is_constant(id.into()) || !visible(self, id) || node.inputs.is_empty() {
                 continue;
             }
-            let operands = self.written(id).operands;
+            let operands = self.operands(id);
             let below = operands.iter().map(|v| depth[v.node.0 as usize]).max().unwrap_or(0);
             // What is short is written again.
             let short = operands.iter().all(|&v| self.is_leaf(v.node));
@@ -112,22 +116,50 @@ impl<'g> Constants<'g> {
         }
     }
 
+    /// Operands as they are written.
+    fn operands(&self, id: NodeId) -> Vec<Value> {
+        self.written(id).operands.into_iter().map(|(v, _)| v).collect()
+    }
+
     fn is_leaf(&self, id: NodeId) -> bool {
         self.graph.node(id).inputs.is_empty()
     }
 
     fn written(&self, id: NodeId) -> Written {
-        if let Some((affine, operands, eps)) = batch_norm::recognised(self.graph, id.into()) {
-            return Written {
-                word: affine.word(),
-                operands,
-                attributes: vec![format!("eps={eps}")],
-                affine: Some(affine),
-            };
+        let (graph, node) = (self.graph, self.graph.node(id));
+        if let Some((affine, operands, eps)) = batch_norm::recognised(graph, id.into()) {
+            let (word, attributes) = (affine.word(), vec![format!("eps={eps}")]);
+            if let Some((key, ty)) = batch_norm::whole(graph, &operands, affine.keys()) {
+                return Written { word, operands: vec![], norm: Some(whole_norm(key, ty)), attributes };
+            }
+            let operands = operands.into_iter().zip(affine.roles().iter().map(|r| r.to_string())).collect();
+            return Written { word, operands, norm: None, attributes };
         }
-        let node = self.graph.node(id);
-        let (operands, attributes) = (node.inputs.to_vec(), node.op.attributes());
-        Written { word: node.op.word(), operands, attributes, affine: None }
+        let operands = self.chain(id).into_iter().enumerate();
+        let operands =
+            operands.map(|(i, v)| (v, role(&node.op, if node.op.is_chain() { i.min(1) } else { i }))).collect();
+        Written { word: node.op.word(), operands, norm: None, attributes: node.op.attributes() }
+    }
+
+    /// Operands of a node, with those of its left operand in that one's place where both are sums or products and nothing else reads it.
+    fn chain(&self, id: NodeId) -> Vec<Value> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let mut operands = node.inputs.to_vec();
+        if !node.op.is_chain() {
+            return operands;
+        }
+        let mut later = Vec::new();
+        while let &[left, right] = &operands[..]
+            && *graph.op(left) == node.op
+            && graph.is_constant(left)
+            && self.reads[left.node.0 as usize] == 1
+        {
+            later.push(right);
+            operands = graph.producer(left).inputs.to_vec();
+        }
+        operands.extend(later.into_iter().rev());
+        operands
     }
 
     /// Name the constants that a node which runs reads: those that others read too, and those of it alone.
@@ -149,11 +181,8 @@ impl<'g> Constants<'g> {
         for output in &graph.outputs {
             self.name(output.value.node, false, &output.name, "y", &mut shared, &mut own);
         }
-        let uses = graph.uses();
         for (id, node) in graph.nodes().filter(|(id, _)| graph.is_constant((*id).into())) {
-            let values = (0..node.types.len() as u32).map(|index| Value { node: id, index });
-            let unread = values.into_iter().all(|v| uses.readers(v).is_empty() && !uses.is_result(v));
-            if unread && !matches!(node.op, Op::Weight { .. } | Op::Literal { .. }) {
+            if self.reads[id.0 as usize] == 0 && !matches!(node.op, Op::Weight { .. } | Op::Literal { .. }) {
                 self.name(id, false, &node.path, "", &mut shared, &mut own);
                 if !self.shared.contains_key(&id) {
                     let name = self.free(node.path.clone());
@@ -191,13 +220,9 @@ impl<'g> Constants<'g> {
             }
             let Some((id, written, visited, before)) = way.last_mut() else { return };
             let (id, before) = (*id, *before);
-            if let Some(v) = written.operands.get(*visited) {
-                let role = match written.affine {
-                    Some(affine) => affine.roles()[*visited].to_string(),
-                    None => role(&self.graph.node(id).op, *visited),
-                };
+            if let Some((v, role)) = written.operands.get(*visited) {
                 *visited += 1;
-                next = Some((v.node, role));
+                next = Some((v.node, role.clone()));
                 continue;
             }
             way.pop();
@@ -252,11 +277,7 @@ impl<'g> Constants<'g> {
                 [x] if ty.shape.rank() == 0 => format!("{x}:{ty}"),
                 _ => format!("literal[{}]:{ty}", joined(",", values)),
             },
-            _ => {
-                let written = self.written(value.node);
-                let operands: Vec<String> = written.operands.iter().map(|&v| self.operand(v)).collect();
-                call(written.word, &operands, &written.attributes) + &self.suffix(value)
-            }
+            _ => self.flat(&self.written(value.node)) + &self.suffix(value),
         }
     }
 
@@ -273,30 +294,29 @@ impl<'g> Constants<'g> {
         self.broken(&self.written(id), indent)
     }
 
+    fn flat(&self, written: &Written) -> String {
+        let operands = written.operands.iter().map(|(v, _)| self.operand(*v)).chain(written.norm.clone());
+        call(written.word, &operands.collect::<Vec<_>>(), &written.attributes)
+    }
+
     fn broken(&self, written: &Written, indent: usize) -> String {
-        let operands: Vec<String> = written.operands.iter().map(|&v| self.operand(v)).collect();
-        let flat = call(written.word, &operands, &written.attributes);
-        if indent + flat.chars().count() <= WIDTH {
+        let flat = self.flat(written);
+        if indent + flat.chars().count() <= WIDTH || written.operands.is_empty() {
             return flat;
         }
         let indent = indent + 2;
-        let lines: Vec<String> = written
-            .operands
-            .iter()
-            .zip(operands)
-            .map(|(&v, flat)| {
-                let nested = flat.chars().count() + indent > WIDTH && !self.is_leaf(v.node) && !flat.starts_with('@');
-                let text = if nested { self.broken(&self.written(v.node), indent) + &self.suffix(v) } else { flat };
-                format!("\n{:indent$}{text}", "")
-            })
-            .collect();
-        let mut text = written.word.to_string();
-        if !lines.is_empty() {
-            text += &format!("({})", lines.join(","));
-        }
-        if !written.attributes.is_empty() {
-            text += &format!("{{{}}}", written.attributes.join(", "));
-        }
-        text
+        let lines = written.operands.iter().map(|(v, _)| {
+            let flat = self.operand(*v);
+            let nested = indent + flat.chars().count() > WIDTH && !self.is_leaf(v.node) && !flat.starts_with('@');
+            let text = if nested { self.broken(&self.written(v.node), indent) + &self.suffix(*v) } else { flat };
+            format!("\n{:indent$}{text}", "")
+        });
+        let lines = lines.collect::<Vec<_>>().join(",");
+        call(written.word, &[lines], &written.attributes)
     }
+}
+
+/// A whole BatchNorm in the place of its parameters.
+pub(super) fn whole_norm(key: &str, ty: &Type) -> String {
+    format!("bn{}:{ty}", Quoted(key))
 }
