@@ -105,7 +105,9 @@ fn passes_do_what_their_files_say() {
             let end = if given == result { "unchanged\n".into() } else { format!("result\n{result}") };
             write!(written, "given\n{given}{end}").expect("a string");
         }
-        assert!(fires, "{name} finds nothing to do in its file");
+        if !fires {
+            wrong.push(format!("{name} finds nothing to do in its file"));
+        }
         if written != text && update {
             std::fs::write(&path, written).unwrap();
         } else if written != text {
