@@ -23,7 +23,7 @@
 //! smallest at 1.6e-4; the other three move logits by at most 5.0e-5. In f16 87 are rejected; what moves logits by less than 2 % passes, among it 19
 //! of 28 biases left out, which seeded weights keep small.
 
-use super::compare::Comparison;
+use super::comparison::Comparison;
 use vitc_ir::DType;
 
 /// f32: allowed error as a fraction of max(1, largest reference value).
