@@ -14,13 +14,13 @@ use vitc_passes::{self as passes, Context, LowerOptions, Pass};
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
-  vitc ir efficientformerv2-s0                                  a model, as its paper has it
-  vitc ir efficientformerv2-s0 --passes deploy --listing        what runs of it after the passes that suit every target
-  vitc ir fmvit-t --passes deploy,lower --target coreml         as the target has it
-  vitc ir block.ir --passes fold_batch_norm,merge_branches      a graph written by hand, after two passes
-  vitc ir - --passes fold_batch_norm < block.ir                 the same from stdin
+  vitc ir efficientformerv2-s0                              a model, as its paper has it
+  vitc ir efficientformerv2-s0 --passes deploy --listing    what runs of it after the exact passes
+  vitc ir fmvit-t --passes deploy,lower --target coreml     as a target has it
+  vitc ir block.ir --passes fold_batch_norm,fold_scale      a graph from a file, after two passes
+  vitc ir - --passes fold_batch_norm < block.ir             a graph from stdin
 
-The form is described in ir/src/print.rs. A graph is validated before the first pass and after the last.")]
+A graph is validated before the first pass and after the last.")]
 pub(super) struct Args {
     /// A file of a graph in text form, `-` for stdin, a model's name, or a checkpoint.
     #[arg(value_name = "FILE.ir|MODEL|CHECKPOINT")]
@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = TargetKind::Onnx)]
     target: TargetKind,
 
-    /// Half precision for `lower`.
+    /// Half precision, for `lower` and `precision`.
     #[arg(long)]
     fp16: bool,
 
