@@ -15,7 +15,12 @@ pub(super) fn element(dtype: DType) -> DataType {
     match dtype {
         DType::F32 => DataType::Float,
         DType::F16 => DataType::Float16,
-        DType::I32 => DataType::Int64,
+        DType::I32 | DType::I64 => DataType::Int64,
+        DType::I8 => DataType::Int8,
+        DType::U8 => DataType::Uint8,
+        DType::I4 => DataType::Int4,
+        DType::U4 => DataType::Uint4,
+        DType::Bool => DataType::Bool,
     }
 }
 
@@ -126,7 +131,9 @@ impl<'g> Writer<'g> {
             let (value, place) = self.constants[index];
             let raw_data = &mut self.message.initializer[place].raw_data;
             match self.graph.ty(value).dtype {
-                DType::F32 | DType::F16 => raw_data.extend_from_slice(piece),
+                DType::F32 | DType::F16 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => {
+                    raw_data.extend_from_slice(piece)
+                }
                 DType::I32 => raw_data.extend(piece.chunks_exact(4).flat_map(|b| {
                     let number = i32::from_le_bytes([b[0], b[1], b[2], b[3]]);
                     i64::from(number).to_le_bytes()
