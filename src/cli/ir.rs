@@ -140,7 +140,7 @@ outputs y=%n
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("block.ir");
         std::fs::write(&path, text).unwrap();
-        let args = ["ir", path.to_str().unwrap()].iter().chain(args);
+        let args = [&["ir", path.to_str().unwrap()], args].concat();
         run(Args::try_parse_from(args).unwrap())
     }
 
