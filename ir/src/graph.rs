@@ -248,7 +248,8 @@ impl Graph {
         let constant = match node.op {
             _ if node.inputs.is_empty() => node.op.is_constant_leaf(),
             Op::Keep => false,
-            _ => node.inputs.iter().all(|&v| self.is_constant(v)),
+            // As many copies of a constant as the batch has items are made when the batch is known.
+            _ => node.inputs.iter().all(|&v| self.is_constant(v)) && !node.types.iter().any(|t| t.shape.has_batch()),
         };
         if constant {
             let equal = |id| {

@@ -318,6 +318,7 @@ fn batch_norm(x: Operands) -> Rule {
 fn layer_norm(x: Operands, axes: &[usize]) -> Rule {
     x.need(x.0.len() != 2, "takes scale and bias together")?;
     x.need(ascending(axes, x.rank(0)) && !axes.is_empty(), "normalises ascending axes")?;
+    axes.iter().try_for_each(|&a| x.plain(a).map(drop))?;
     let fits = |t: &&Type| {
         let along = |(d, &a): (&Dim, &usize)| *d == x.dims(0)[a] || *d == Dim::Fixed(1);
         t.shape.rank() == axes.len() && t.shape.0.iter().zip(axes).all(along)
@@ -430,7 +431,7 @@ fn expand(x: Operands, shape: &Shape) -> Rule {
 
 fn window_partition(x: Operands, window: &[usize; 2]) -> Rule {
     x.is_map()?;
-    let (h, w) = (x.plain(2)?, x.plain(3)?);
+    let (_, h, w) = (x.plain(1)?, x.plain(2)?, x.plain(3)?);
     let divides = !window.contains(&0) && h.is_multiple_of(window[0]) && w.is_multiple_of(window[1]);
     x.need(divides, format_args!("with windows {window:?} takes a map that they divide"))?;
     let (count, tokens) = ((h / window[0]) * (w / window[1]), window[0] * window[1]);
@@ -441,6 +442,7 @@ fn window_merge(x: Operands, window: &[usize; 2], map: &[usize; 2]) -> Rule {
     let divides = !window.contains(&0) && (0..2).all(|i| map[i].is_multiple_of(window[i]));
     let what = format!("takes tokens of windows {window:?} that divide the map {map:?}");
     x.need(x.rank(0) == 3 && divides, what)?;
+    x.plain(2)?;
     let tokens = window[0].checked_mul(window[1]).map(Dim::Fixed);
     x.need(Some(x.dims(0)[1]) == tokens, format_args!("takes windows of {window:?} tokens"))?;
     let count = (map[0] / window[0]).checked_mul(map[1] / window[1]);

@@ -1,0 +1,160 @@
+//! Proposals of operators that move, cut and sample.
+
+use super::Maker;
+use crate::id::Value;
+use crate::op::{Op, ResizeMode, SliceAxis};
+use crate::ty::{Dim, Shape};
+
+impl Maker {
+    pub(super) fn reshape(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let shape = self.graph.shape(x).clone();
+        let (rank, k) = (self.rng.range(0, 5), shape.0.iter().find(|d| d.fixed().is_none()).map(|d| d.at(1)));
+        let Some(k) = k else {
+            let dims = self.factors(shape.elements(), rank);
+            return self.push(Op::Reshape { shape: Shape::fixed(&dims) }, &[x]);
+        };
+        // Any multiple of the batch, anywhere; most often the one that was.
+        let multiple = if self.rng.chance(70) { k } else { self.divisor(shape.elements()) };
+        let mut dims: Vec<Dim> = self.factors(shape.elements() / multiple, rank).into_iter().map(Dim::Fixed).collect();
+        let place = if self.rng.chance(60) { 0 } else { self.rng.below(dims.len() + 1) };
+        dims.insert(place, Dim::Batch(multiple));
+        self.push(Op::Reshape { shape: Shape(dims) }, &[x])
+    }
+
+    pub(super) fn transpose(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let mut perm: Vec<usize> = (0..self.graph.shape(x).rank()).collect();
+        for i in (1..perm.len()).rev() {
+            let j = self.rng.below(i + 1);
+            perm.swap(i, j);
+        }
+        self.push(Op::Transpose { perm }, &[x])
+    }
+
+    pub(super) fn concat(&mut self) -> Option<Value> {
+        let x = self.ranked(1)?;
+        let ty = self.graph.ty(x).clone();
+        let axis = self.rng.below(ty.shape.rank());
+        ty.shape.0[axis].fixed()?;
+        let mut parts = vec![x];
+        for _ in 0..self.rng.below(4) {
+            let mut shape = ty.shape.clone();
+            if self.rng.chance(50) {
+                shape.0[axis] = Dim::Fixed(self.size());
+            }
+            let part = if self.rng.chance(10) { x } else { self.of(&shape, ty.dtype)? };
+            let place = self.rng.below(parts.len() + 1);
+            parts.insert(place, part);
+        }
+        self.push(Op::Concat { axis }, &parts)
+    }
+
+    pub(super) fn split(&mut self) -> Option<Value> {
+        let x = self.ranked(1)?;
+        let axis = self.rng.below(self.graph.shape(x).rank());
+        let mut rest = self.graph.shape(x).0[axis].fixed()?;
+        let equal = self.divisor(rest);
+        let even = self.rng.chance(60);
+        let mut sizes = Vec::new();
+        while rest > 0 {
+            let size = if even { equal } else { self.rng.range(1, rest) };
+            sizes.push(size);
+            rest -= size;
+        }
+        self.push(Op::Split { axis, sizes }, &[x])
+    }
+
+    pub(super) fn slice(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let mut cuts = Vec::new();
+        for (axis, d) in self.graph.shape(x).0.clone().into_iter().enumerate() {
+            let Dim::Fixed(size) = d else { continue };
+            if self.rng.chance(40) {
+                let start = self.rng.below(size);
+                let stop = self.rng.range(start + 1, size);
+                cuts.push(SliceAxis { axis, start, stop, step: self.rng.pick(&[1, 1, 2, 3]) });
+            }
+        }
+        self.push(Op::Slice { cuts }, &[x])
+    }
+
+    pub(super) fn pad(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let dims = self.graph.shape(x).0.clone();
+        let mut side = || -> Vec<usize> {
+            dims.iter().map(|d| if d.fixed().is_some() { self.rng.pick(&[0, 0, 0, 1, 2]) } else { 0 }).collect()
+        };
+        let (before, after) = (side(), side());
+        self.push(Op::Pad { before, after }, &[x])
+    }
+
+    pub(super) fn gather(&mut self) -> Option<Value> {
+        let x = if self.rng.chance(50) { self.table()? } else { self.ranked(1)? };
+        let axis = self.rng.below(self.graph.shape(x).rank());
+        let size = self.graph.shape(x).0[axis].fixed()?;
+        let indices = self.indices(size)?;
+        self.push(Op::Gather { axis }, &[x, indices])
+    }
+
+    /// A constant that stays as it is.
+    pub(super) fn barrier(&mut self) -> Option<Value> {
+        let x = if self.rng.chance(60) { self.table()? } else { self.value()? };
+        self.push(Op::Keep, &[x])
+    }
+
+    /// A table of positions, as a gather reads it.
+    fn table(&mut self) -> Option<Value> {
+        if self.rng.chance(20) {
+            return self.coordinates();
+        }
+        let dims = [self.rng.range(1, 4), self.rng.range(1, 25)];
+        self.constant(&dims)
+    }
+
+    pub(super) fn expand(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let mut shape = self.graph.shape(x).clone();
+        let mut batch = shape.has_batch();
+        for i in 0..shape.rank() {
+            if shape.0[i] == Dim::Fixed(1) {
+                shape.0[i] = if !batch && self.rng.chance(20) { self.batch } else { Dim::Fixed(self.size()) };
+                batch |= shape.0[i].fixed().is_none();
+            }
+        }
+        if self.rng.chance(30) {
+            let size = self.size();
+            shape.0.insert(0, Dim::Fixed(size));
+        }
+        self.push(Op::Expand { shape }, &[x])
+    }
+
+    pub(super) fn resize(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let size = [self.size(), self.size()];
+        let mode = self.rng.pick(&[ResizeMode::Nearest, ResizeMode::Bilinear]);
+        self.push(Op::Resize { mode, size }, &[x])
+    }
+
+    pub(super) fn windows(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let (h, w) = (self.graph.shape(x).dim(2), self.graph.shape(x).dim(3));
+        let window = [self.divisor(h), self.divisor(w)];
+        let y = self.push(Op::WindowPartition { window }, &[x])?;
+        match self.rng.chance(50) {
+            true => self.push(Op::WindowMerge { window, map: [h, w] }, &[y]),
+            false => Some(y),
+        }
+    }
+
+    /// Windows of tokens that nobody cut before.
+    pub(super) fn window_merge(&mut self) -> Option<Value> {
+        let x = self.ranked(3)?;
+        let shape = self.graph.shape(x).clone();
+        let [windows, tokens, _] = <[Dim; 3]>::try_from(shape.0).ok()?;
+        let (windows, tokens) = (self.divisor(windows.at(1)), tokens.fixed()?);
+        let [h, w] = <[usize; 2]>::try_from(self.factors(tokens, 2)).ok()?;
+        let [rows, columns] = <[usize; 2]>::try_from(self.factors(windows, 2)).ok()?;
+        self.push(Op::WindowMerge { window: [h, w], map: [h * rows, w * columns] }, &[x])
+    }
+}

@@ -1,0 +1,148 @@
+//! Proposals of several operators at once: what single passes look for, in any size, which single proposals would seldom make.
+
+use super::Maker;
+use crate::id::Value;
+use crate::op::{AttentionLayout, BinaryKind, Op, ReduceKind, UnaryKind};
+use crate::ty::{DType, Dim, Shape};
+
+impl Maker {
+    /// One of the phrases, on whatever is there.
+    pub(super) fn phrase(&mut self) -> Option<Value> {
+        match self.rng.below(7) {
+            0 => self.summands(),
+            1 => self.two_layers(),
+            2 => self.mean_of_layer(),
+            3 => self.towers(),
+            4 => self.joined_twice(),
+            5 => self.joint_projection(),
+            _ => self.talking_heads(),
+        }
+    }
+
+    /// `(r + (x + a)) + c`.
+    fn summands(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let shape = self.graph.shape(x).clone();
+        let dims: Vec<usize> = shape.0.iter().map(|d| d.fixed().unwrap_or(1)).collect();
+        let r = self.of(&shape, DType::F32)?;
+        let part = dims[self.rng.below(dims.len() + 1)..].to_vec();
+        let [a, c] = [self.constant(&part)?, self.constant(&dims)?];
+        let y = self.push(Op::Binary(BinaryKind::Add), &[x, a])?;
+        let y = self.push(Op::Binary(BinaryKind::Add), &[r, y])?;
+        self.push(Op::Binary(BinaryKind::Add), &[y, c])
+    }
+
+    /// Tokens `[batch,N,C]` of f32.
+    fn tokens(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let shape = self.graph.shape(x).clone();
+        let [c, n] = [shape.dim(1), shape.dim(2) * shape.dim(3)];
+        let y = self.push(Op::Reshape { shape: Shape::batched(shape.0[0], &[c, n]) }, &[x])?;
+        if self.rng.chance(50) { self.push(Op::Transpose { perm: vec![0, 2, 1] }, &[y]) } else { Some(y) }
+    }
+
+    /// `W·x + b` on the last axis, with weights of their own.
+    fn layer(&mut self, x: Value, out: usize) -> Option<Value> {
+        let inner = self.graph.shape(x).0.last()?.fixed()?;
+        let inputs = [x, self.weight(&[out, inner], "")?, self.weight(&[out], "")?];
+        self.push(Op::Linear, &inputs)
+    }
+
+    /// `W₂·f(W₁·x + b₁) + b₂`.
+    fn two_layers(&mut self) -> Option<Value> {
+        let x = self.tokens()?;
+        let (wide, out) = (self.size(), self.size());
+        let y = self.layer(x, wide)?;
+        let kind = self.rng.pick(&[UnaryKind::Gelu, UnaryKind::Relu]);
+        let y = self.push(Op::Unary(kind), &[y])?;
+        self.layer(y, out)
+    }
+
+    /// `mean(r + (W·x + b))` over positions.
+    fn mean_of_layer(&mut self) -> Option<Value> {
+        let x = self.tokens()?;
+        let out = self.size();
+        let y = self.layer(x, out)?;
+        let shape = self.graph.shape(y).clone();
+        let r = self.of(&shape, DType::F32)?;
+        let y = self.push(Op::Binary(BinaryKind::Add), &[r, y])?;
+        self.push(Op::Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: false }, &[y])
+    }
+
+    /// A depthwise convolution that keeps the map.
+    fn depthwise(&mut self, x: Value, side: usize) -> Option<Value> {
+        let c = self.graph.shape(x).0.get(1)?.fixed()?;
+        let inputs = [x, self.weight(&[c, 1, side, side], "")?, self.weight(&[c], "")?];
+        self.push(Op::Conv { stride: [1; 2], pad: [side / 2; 4], groups: c }, &inputs)
+    }
+
+    /// Equal chains on the parts of a split.
+    fn towers(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let part = self.rng.range(1, 3);
+        let n = self.rng.range(2, 3);
+        let x = self.widened(x, part * n)?;
+        let split = self.push(Op::Split { axis: 1, sizes: vec![part; n] }, &[x])?;
+        let kind = self.rng.pick(&[UnaryKind::Relu, UnaryKind::Sigmoid]);
+        let length = self.rng.range(1, 2);
+        let mut ends = Vec::new();
+        for index in 0..n as u32 {
+            let mut y = Value { index, ..split };
+            for _ in 0..length {
+                y = self.depthwise(y, 3)?;
+                y = self.push(Op::Unary(kind), &[y])?;
+            }
+            ends.push(y);
+        }
+        self.push(Op::Concat { axis: 1 }, &ends)
+    }
+
+    /// A map with this many channels.
+    fn widened(&mut self, x: Value, out: usize) -> Option<Value> {
+        let c = self.graph.shape(x).dim(1);
+        let inputs = [x, self.weight(&[out, c, 1, 1], "")?, self.weight(&[out], "")?];
+        self.push(Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }, &inputs)
+    }
+
+    /// `[a ; dw([b ; c])]`.
+    fn joined_twice(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let [a, b, c] = [self.widened(x, 1)?, self.widened(x, 2)?, self.widened(x, 1)?];
+        let inner = self.push(Op::Concat { axis: 1 }, &[b, c])?;
+        let inner = self.depthwise(inner, 3)?;
+        self.push(Op::Concat { axis: 1 }, &[a, inner])
+    }
+
+    /// Attention on three parts of one projection, and a layer behind it.
+    fn joint_projection(&mut self) -> Option<Value> {
+        let x = self.tokens()?;
+        let (heads, d, out) = (self.rng.range(1, 3), self.rng.range(1, 5), self.size());
+        let y = self.layer(x, 3 * heads * d)?;
+        let q = self.push(Op::Split { axis: 2, sizes: vec![heads * d; 3] }, &[y])?;
+        let parts = [0, 1, 2].map(|index| Value { index, ..q });
+        let op =
+            Op::Attention { heads, scale: 0.5.into(), layout: AttentionLayout::Tokens, bias: false, talking: false };
+        let y = self.push(op, &parts)?;
+        self.layer(y, out)
+    }
+
+    /// Attention on maps whose heads are mixed.
+    fn talking_heads(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let (heads, d) = self.rng.pick(&[(1, 2), (2, 3), (3, 1), (2, 8), (4, 4), (2, 12)]);
+        let mut inputs = Vec::new();
+        for _ in 0..3 {
+            inputs.push(self.widened(x, heads * d)?);
+        }
+        let positions = self.graph.shape(x).0[2..].iter().map(|d: &Dim| d.at(1)).product();
+        let bias = self.rng.chance(50);
+        if bias {
+            inputs.push(self.constant(&[heads, positions, positions])?);
+        }
+        for dims in [&[heads, heads][..], &[heads], &[heads, heads], &[heads]] {
+            inputs.push(self.constant(dims)?);
+        }
+        let op = Op::Attention { heads, scale: 0.7.into(), layout: AttentionLayout::Channels, bias, talking: true };
+        self.push(op, &inputs)
+    }
+}
