@@ -11,8 +11,10 @@
 //! Invariants of what is written: no date, no machine, no randomness, so equal graphs, weights and metadata give equal bytes; names of inputs and
 //! outputs are unique and not empty; the size of every constant is that of its type, because readers do not look.
 
+mod read;
 mod write;
 
+pub use read::{Asset, AssetWeights, ReadError, read};
 pub use write::{Function, write};
 
 /// The program's file in the asset's folder.
