@@ -24,9 +24,12 @@ use crate::arch::Results;
 use crate::artifact::{Artifact, LABELS_KEY, written_by_vitc};
 use crate::check::{self, CheckError, Outside, npy};
 use crate::interface::{self, Around};
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::Model;
 use crate::place::{Form, Staging};
 use crate::recipe;
+use crate::signature::Signature;
 use computed::WithComputed;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -44,7 +47,7 @@ pub enum Event<'a> {
     /// What is being done now, for a progress line.
     Step(&'a str),
     /// Something the user should know.
-    Notice(&'a str),
+    Notice(&'a Message),
 }
 
 /// Who is told about [`Event`]s.
@@ -55,12 +58,14 @@ pub type Watch<'a> = dyn Fn(Event<'_>) + 'a;
 pub struct Lowered {
     /// The model: paper graph and weights.
     pub model: Model,
+    /// What the artifact takes and returns.
+    pub signature: Signature,
     /// The target, every option decided.
     pub target: Target,
     /// What the graph does not say about the interface.
     pub interface: Interface,
-    /// How a picture becomes the input.
-    pub preprocessing: Preprocessing,
+    /// How a picture becomes the input, if the model takes one.
+    pub preprocessing: Option<Preprocessing>,
     /// Probabilities stand for scores.
     pub probabilities: bool,
     /// Names of the classes.
@@ -76,7 +81,7 @@ pub struct Lowered {
     /// Element type of the computation.
     pub precision: DType,
     /// What the user should know.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
 }
 
 impl Lowered {
@@ -92,29 +97,42 @@ impl Lowered {
 /// If the model cannot be had, or the options do not suit the target.
 pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     if matches!(request.kind, Kind::CoreMl { .. }) && matches!(request.model.batch, Dim::Batch(_)) {
-        let why = "CoreML packages here have a fixed batch: flexible shapes leave the Neural Engine";
-        return Err(Error::Usage(format!(
-            "--batch dynamic: {why}\n  export one package per batch size: --batch 1, --batch 8"
+        return Err(Error::Usage(message!(
+            Setting::Batch.to("dynamic"),
+            ": CoreML packages here have a fixed batch: flexible shapes leave the Neural Engine\n  export one package per batch size: ",
+            Setting::Batch.to(1),
+            ", ",
+            Setting::Batch.to(8),
         )));
     }
     let package = matches!(request.kind, Kind::CoreMl { .. });
-    let names = request.input_name.iter().map(|n| ("--input-name", n));
-    for (flag, name) in names.chain(request.output_names.iter().map(|n| ("--output-name", n))) {
-        interface::check_name(name, package).map_err(|what| Error::Usage(format!("{flag}: {what}")))?;
+    let names = request.input_name.iter().map(|n| (Setting::InputName, n));
+    for (setting, name) in names.chain(request.output_names.iter().map(|n| (Setting::OutputName, n))) {
+        interface::check_name(name, package).map_err(|what| Error::Usage(message!(setting, ": ", what)))?;
     }
     let picture = package && request.input == InputForm::Image;
     if picture && request.model.batch != Dim::Fixed(1) {
-        let why = "a CoreML image is one picture";
-        return Err(Error::Usage(format!("--input image: {why}\n  use --batch 1, or --input tensor for a batch")));
+        return Err(Error::Usage(message!(
+            Setting::Input.to("image"),
+            ": a CoreML image is one picture\n  use ",
+            Setting::Batch.to(1),
+            ", or ",
+            Setting::Input.to("tensor"),
+            " for a batch",
+        )));
     }
     watch(Event::Step("reading the model"));
     let model = Model::load(&request.model)?;
-    let mut notices = model.notices.clone();
+    let mut notices: Vec<Message> = model.notices.iter().cloned().map(Into::into).collect();
     let mut target = request.kind.target();
     if request.attention == Some(AttentionForm::Operator) && !target.attention_operator() {
-        let least = if matches!(request.kind, Kind::CoreMl { .. }) { "--ios 18" } else { "--opset 23" };
-        let what = "--attention sdpa: the operator for attention does not exist for this target";
-        return Err(Error::Usage(format!("{what}\n  use {least}, or --attention matmul")));
+        return Err(Error::Usage(message!(
+            Setting::Attention.to("sdpa"),
+            ": the operator for attention does not exist for this target\n  use ",
+            if package { Setting::Ios.to(18) } else { Setting::Opset.to(23) },
+            ", or ",
+            Setting::Attention.to("matmul"),
+        )));
     }
     let precision = request.precision.unwrap_or_else(|| target.default_precision());
     let preprocessing = preprocessing(request, &model);
@@ -127,7 +145,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     watch(Event::Step("running the passes"));
     let probabilities = request.softmax || classifier;
     let around = Around {
-        pixels: preprocessing.normalised_inside.then_some(&preprocessing),
+        pixels: preprocessing.as_ref().filter(|p| p.normalised_inside),
         probabilities,
         input_name: request.input_name.as_deref(),
         output_names: &request.output_names,
@@ -138,9 +156,10 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
             broken = validate(graph, None).err().map(|what| Error::Pass { pass, what });
         }
     };
-    let paper = interface::around(&model.graph, around).map_err(Error::Usage)?;
+    let (paper, signature) =
+        interface::around(&model.graph, &model.signature, around).map_err(|what| Error::Usage(what.into()))?;
     let (deploy, mut passes) = vitc_passes::deploy_witnessed(&paper, &mut witness);
-    concerned(request, model.variant.name, &deploy)?;
+    concerned(request, &model.name, &deploy)?;
     let options = LowerOptions {
         attention: request.attention,
         spectral: request.spectral,
@@ -161,11 +180,11 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         return Err(error);
     }
     passes.extend(lowered.passes);
-    notices.extend(lowered.notice);
+    notices.extend(lowered.notice.map(Message::from));
 
     let interface = Interface {
         input: if picture { InputForm::Image } else { InputForm::Tensor },
-        input_description: preprocessing.describe(),
+        input_description: preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
         labels: labels.clone().filter(|_| classifier),
         ..Interface::default()
     };
@@ -173,13 +192,14 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
         let (least, why) = coreml::minimum_ios(&graph, &interface)?;
         match ios {
             Some(ios) if ios < least => {
-                return Err(Error::Usage(format!("--ios {ios}: {why} needs iOS {least}\n  use --ios {least}")));
+                let why = format!(": {why} needs iOS {least}\n  use ");
+                return Err(Error::Usage(message!(Setting::Ios.to(ios), why, Setting::Ios.to(least))));
             }
             Some(_) => {}
             None => *chosen = least,
         }
         if ios.is_none() && !why.is_empty() {
-            notices.push(format!("the package needs iOS {least} because of {why}"));
+            notices.push(format!("the package needs iOS {least} because of {why}").into());
         }
         if precision == DType::F32 {
             notices.push("fp32 does not run on the Neural Engine, only on GPU and CPU".into());
@@ -190,6 +210,7 @@ pub fn lower(request: &Request, watch: &Watch<'_>) -> Result<Lowered, Error> {
     }
     Ok(Lowered {
         model,
+        signature,
         target,
         interface,
         preprocessing,
@@ -212,13 +233,15 @@ fn concerned(request: &Request, model: &str, deploy: &Graph) -> Result<(), Error
     let transforms = has(|op| matches!(op, Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2));
     let tables = has(|op| matches!(op, Op::Generate(Generator::RelativeIndex { .. })));
     let options = [
-        ("--attention", request.attention.is_some(), attends, "attention that this could spell"),
-        ("--talking-heads", request.talking_heads != TalkingHeads::Auto, talks, "talking heads"),
-        ("--spectral", request.spectral != Spectral::Auto, transforms, "Fourier or cosine transforms"),
-        ("--fold-tables", request.fold_tables != FoldTables::Auto, tables, "position tables"),
+        (Setting::Attention, request.attention.is_some(), attends, "attention that this could spell"),
+        (Setting::TalkingHeads, request.talking_heads != TalkingHeads::Auto, talks, "talking heads"),
+        (Setting::Spectral, request.spectral != Spectral::Auto, transforms, "Fourier or cosine transforms"),
+        (Setting::FoldTables, request.fold_tables != FoldTables::Auto, tables, "position tables"),
     ];
     match options.into_iter().find(|&(_, given, has, _)| given && !has) {
-        Some((flag, _, _, part)) => Err(Error::Usage(format!("{flag}: {model} has no {part}\n  leave it out"))),
+        Some((setting, _, _, part)) => {
+            Err(Error::Usage(message!(setting, format!(": {model} has no {part}\n  leave it out"))))
+        }
         None => Ok(()),
     }
 }
@@ -238,7 +261,7 @@ enum Room {
 /// shows where.
 pub fn export(request: &Request, watch: &Watch<'_>) -> Result<Report, Error> {
     let lowered = lower(request, watch)?;
-    let name = lowered.model.variant.name;
+    let name = &lowered.model.name;
     let place = place(request, name)?;
     let page = match &request.page {
         Some(page) => {
@@ -342,26 +365,26 @@ fn data_files(place: &Path, staged: &Path) -> Vec<PathBuf> {
 }
 
 /// How a picture becomes the input: what the user says before what the model says.
-fn preprocessing(request: &Request, model: &Model) -> Preprocessing {
-    let own = model.preprocessing();
-    Preprocessing {
+fn preprocessing(request: &Request, model: &Model) -> Option<Preprocessing> {
+    let own = model.signature.preprocessing()?.clone();
+    Some(Preprocessing {
         mean: request.mean.unwrap_or(own.mean),
         std: request.std.unwrap_or(own.std),
         normalised_inside: request.input == InputForm::Image,
         ..own
-    }
+    })
 }
 
 /// What the artifact says about itself. A classifier holds its labels where the system looks for them, anything else in an entry.
 fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     let mut metadata = lowered.model.metadata(lowered.precision);
-    metadata.preprocessing = Some(lowered.preprocessing.clone());
+    metadata.preprocessing = lowered.preprocessing.clone();
     metadata.author = request.author.clone();
     metadata.license = request.license.clone();
     metadata.description = request.description.clone();
     // A checkpoint without a classifier gives features where scores were asked for.
     let results = match request.model.results {
-        Results::Logits if !interface::classifies(&lowered.model.graph) => Results::Features,
+        Results::Logits if lowered.model.signature.classes().is_none() => Results::Features,
         results => results,
     };
     metadata.extra = recipe::entries(&request.model, results, lowered.probabilities);
@@ -422,10 +445,11 @@ fn resolve(output: Option<&Path>, name: &str, suffix: &str, what: &str) -> Resul
         return Ok(output.join(name));
     }
     if !fits {
-        return Err(Error::Usage(format!(
+        let named = Path::new(&*text).with_extension(&suffix[1..]);
+        return Err(Error::Usage(Message::from(format!(
             "{text}: {what} ends in {suffix}\n  use {}, or {text}/ to put the default name inside a folder",
-            Path::new(&*text).with_extension(&suffix[1..]).display()
-        )));
+            named.display()
+        ))));
     }
     Ok(output.to_path_buf())
 }

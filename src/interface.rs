@@ -3,6 +3,7 @@
 //! All of it is part of the graph before any pass runs. Pixels p in 0..255 become (p − 255·mean)·1/(255·std) per channel. The passes carry the
 //! factor into the stem; the difference stays, because the stem pads with zeros, which must stand for the mean.
 
+use crate::signature::{OutputRole, Signature};
 use vitc_exporters::coreml;
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
@@ -20,16 +21,11 @@ pub struct Around<'a> {
     pub output_names: &'a [String],
 }
 
-/// Whether a model returns class scores.
-pub fn classifies(paper: &Graph) -> bool {
-    matches!(&paper.outputs[..], [one] if one.name == "logits")
-}
-
-/// The paper graph with this around it.
+/// The paper graph of a model with this around it, and its signature then.
 ///
 /// # Errors
 /// In words for the command line, if the model has no scores to make probabilities of, or a name is given twice or to nothing.
-pub fn around(paper: &Graph, ends: Around<'_>) -> Result<Graph, String> {
+pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<(Graph, Signature), String> {
     let mut copy = Copier::new(paper, paper.stage);
     for (id, node) in paper.nodes() {
         if node.op != Op::Input {
@@ -42,21 +38,32 @@ pub fn around(paper: &Graph, ends: Around<'_>) -> Result<Graph, String> {
         copy.set(id.into(), value);
     }
     let mut graph = copy.finish();
+    let mut signature = signature.clone();
     if ends.probabilities {
-        if !classifies(&graph) {
-            return Err("--softmax: the model returns no class scores\n  leave it out".into());
-        }
-        let scores = graph.outputs[0].value;
-        let axis = graph.shape(scores).rank() - 1;
-        let node = graph.push(Op::Softmax { axis }, &[scores], "probabilities").map_err(|e| e.to_string())?;
-        graph.outputs[0] = vitc_ir::Output { name: "probabilities".into(), value: node.into() };
+        probabilities(&mut graph, &mut signature)?;
     }
     rename_outputs(&mut graph, ends.output_names)?;
     let names = || graph.inputs().map(|(_, n)| &n.path).chain(graph.outputs.iter().map(|o| &o.name));
     if let Some((_, twice)) = names().enumerate().find(|&(i, name)| names().take(i).any(|n| n == name)) {
         return Err(format!("two inputs or outputs are named {twice}\n  give another --input-name or --output-name"));
     }
-    Ok(graph)
+    signature.rename(&graph);
+    Ok((graph, signature))
+}
+
+/// Softmax over the classes of every output that holds scores.
+fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), String> {
+    let alone = graph.outputs.len() == 1;
+    let mut found = false;
+    for (i, port) in signature.outputs.iter_mut().enumerate() {
+        let OutputRole::Scores { classes, over } = port.role else { continue };
+        let name = if alone { "probabilities".to_string() } else { port.name.clone() };
+        let node = graph.push(Op::Softmax { axis: 1 }, &[graph.outputs[i].value], &name).map_err(|e| e.to_string())?;
+        graph.outputs[i] = vitc_ir::Output { name, value: node.into() };
+        port.role = OutputRole::Probabilities { classes, over };
+        found = true;
+    }
+    if found { Ok(()) } else { Err("--softmax: the model returns no class scores\n  leave it out".into()) }
 }
 
 /// `(x − 255·mean)·1/(255·std)`, without the parts that change nothing.
@@ -108,6 +115,7 @@ pub fn check_name(name: &str, package: bool) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::Over;
     use vitc_ir::parse;
 
     fn plain() -> Around<'static> {
@@ -119,6 +127,12 @@ mod tests {
         parse(text).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// Of a graph that returns scores of three classes.
+    fn signature(graph: &Graph) -> Signature {
+        let role = OutputRole::Scores { classes: 3, over: Over::Rows };
+        Signature::of_picture(graph, preprocessing([0.0; 3], [1.0; 3]), vec![role; graph.outputs.len()])
+    }
+
     fn preprocessing(mean: [f64; 3], std: [f64; 3]) -> Preprocessing {
         Preprocessing { mean, std, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
     }
@@ -126,7 +140,8 @@ mod tests {
     #[test]
     fn a_mean_of_zero_is_not_subtracted() {
         let ops = |p: &Preprocessing| {
-            let graph = around(&scores(), Around { pixels: Some(p), ..plain() }).unwrap();
+            let paper = scores();
+            let (graph, _) = around(&paper, &signature(&paper), Around { pixels: Some(p), ..plain() }).unwrap();
             graph.run_time_nodes().map(|(_, n)| n.op.word()).collect::<Vec<_>>()
         };
         let with = ops(&preprocessing([0.5, 0.0, 0.0], [1.0; 3]));
@@ -139,8 +154,9 @@ mod tests {
     fn names_go_to_inputs_and_outputs() {
         let named = |names: &[&str], graph: &Graph| {
             let output_names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
-            let graph = around(graph, Around { input_name: Some("x"), output_names: &output_names, ..plain() })?;
-            assert_eq!(graph.inputs().next().unwrap().1.path, "x");
+            let ends = Around { input_name: Some("x"), output_names: &output_names, ..plain() };
+            let (graph, signature) = around(graph, &signature(graph), ends)?;
+            assert_eq!((graph.inputs().next().unwrap().1.path.as_str(), signature.inputs[0].name.as_str()), ("x", "x"));
             Ok::<_, String>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
         };
         let one = scores();

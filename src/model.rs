@@ -8,10 +8,12 @@ mod trained;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, ArchError, BuildOptions, Family, Head, Results, UnknownModel, Variant};
 use crate::checkpoint::{BoundWeights, CheckpointError, ModelConfig, SelectOptions, StrictError};
+use crate::message::{Explain, Message};
+use crate::signature::Signature;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use vitc_exporters::metadata::{Metadata, Preprocessing, WeightSource as Origin};
+use vitc_exporters::metadata::{self, Metadata, Preprocessing};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// The model of a request that names neither a model nor a checkpoint.
@@ -88,6 +90,12 @@ pub enum ModelError {
     Other(String),
 }
 
+impl Explain for ModelError {
+    fn message(&self) -> Message {
+        self.to_string().into()
+    }
+}
+
 impl ModelError {
     /// True if the command line is at fault rather than a file.
     pub fn is_usage(&self) -> bool {
@@ -149,13 +157,36 @@ impl WeightSource {
     }
 }
 
+/// Where a model's graph comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin {
+    /// Built as a paper describes it.
+    Paper {
+        /// The paper.
+        family: &'static Family,
+        /// The size.
+        variant: &'static Variant,
+    },
+}
+
+impl Origin {
+    /// Who described the model: title, authors, venue.
+    pub fn citation(&self) -> &'static str {
+        match self {
+            Origin::Paper { family, .. } => family.paper,
+        }
+    }
+}
+
 /// A model and its weights.
 #[derive(Debug)]
 pub struct Model {
-    /// The paper.
-    pub family: &'static Family,
-    /// The size.
-    pub variant: &'static Variant,
+    /// Name, for files and messages (`efficientformerv2-s0`).
+    pub name: String,
+    /// Where its graph comes from.
+    pub origin: Origin,
+    /// What it takes and returns.
+    pub signature: Signature,
     /// Batch.
     pub batch: Dim,
     /// Input height and width.
@@ -198,9 +229,11 @@ impl Model {
         };
         let graph = (family.build)(&options)?;
         let weights = SeededWeights::new(&graph, request.seed);
+        let preprocessing = preprocessing(variant, None);
         Ok(Model {
-            family,
-            variant,
+            name: variant.name.into(),
+            origin: Origin::Paper { family, variant },
+            signature: Signature::of_picture(&graph, preprocessing, family.roles(&options)),
             batch: request.batch,
             resolution: options.resolution,
             graph,
@@ -209,29 +242,29 @@ impl Model {
         })
     }
 
-    /// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation.
-    pub fn preprocessing(&self) -> Preprocessing {
-        let p = &self.variant.preprocessing;
-        let said = self.weights.config().cloned().unwrap_or_default();
-        Preprocessing {
-            mean: said.mean.unwrap_or(p.mean),
-            std: said.std.filter(|s| s.iter().all(|x| *x > 0.0)).unwrap_or(p.std),
-            crop: said.crop_pct.unwrap_or(p.crop),
-            interpolation: said.interpolation.unwrap_or_else(|| p.interpolation.into()),
-            normalised_inside: false,
-        }
-    }
-
     /// What the artifact says about the model and its weights.
     pub fn metadata(&self, precision: DType) -> Metadata {
-        let origin = match &self.weights {
-            WeightSource::Seeded { seed, .. } => Origin::Seeded { seed: *seed },
+        let source = match &self.weights {
+            WeightSource::Seeded { seed, .. } => metadata::WeightSource::Seeded { seed: *seed },
             WeightSource::Checkpoint { path, blake3, .. } => {
                 let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                Origin::Checkpoint { file, blake3: blake3.to_string() }
+                metadata::WeightSource::Checkpoint { file, blake3: blake3.to_string() }
             }
         };
-        Metadata::new(self.variant.name, origin, precision)
+        Metadata::new(self.name.clone(), source, precision)
+    }
+}
+
+/// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation.
+fn preprocessing(variant: &Variant, said: Option<&ModelConfig>) -> Preprocessing {
+    let p = &variant.preprocessing;
+    let said = said.cloned().unwrap_or_default();
+    Preprocessing {
+        mean: said.mean.unwrap_or(p.mean),
+        std: said.std.filter(|s| s.iter().all(|x| *x > 0.0)).unwrap_or(p.std),
+        crop: said.crop_pct.unwrap_or(p.crop),
+        interpolation: said.interpolation.unwrap_or_else(|| p.interpolation.into()),
+        normalised_inside: false,
     }
 }
 

@@ -14,6 +14,9 @@
 //!   lock can be taken belongs to nobody and is swept. The lock, not age or process number, decides.
 //! - What vitc did not write is replaced only when the caller says so.
 
+use crate::message;
+use crate::message::{Explain, Message, Setting};
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -31,7 +34,6 @@ const OLD: &str = "old";
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// The folder that should hold the artifact does not exist.
-    #[error("{}: the folder {} does not exist\n  create it first: mkdir -p {}", path.display(), folder.display(), folder.display())]
     MissingFolder {
         /// The artifact.
         path: PathBuf,
@@ -39,16 +41,12 @@ pub enum PlaceError {
         folder: PathBuf,
     },
     /// The destination exists and was not written by vitc.
-    #[error("{}: exists and was not written by vitc, so it is not replaced\n  choose another place with -o, or replace it with --force", .0.display())]
     Foreign(PathBuf),
     /// A folder stands where a file should go.
-    #[error("{}: is a folder, and a file should take this name\n  choose another name, or put the file inside: -o {}/", .0.display(), .0.display())]
     Folder(PathBuf),
     /// The path has no file name.
-    #[error("{}: names no file\n  give the artifact's name, as in -o model.onnx", .0.display())]
     NoName(PathBuf),
     /// The operating system refused.
-    #[error("{}: {what}: {source}{}", path.display(), advice(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -59,10 +57,6 @@ pub enum PlaceError {
         source: io::Error,
     },
     /// The new package could not take its place, and the old one could not be put back.
-    #[error(
-        "{}: the new package could not take its place ({source}), and the old one could not be put back\n  the old one is kept in {}; the next export to this folder puts it back",
-        path.display(), kept.display()
-    )]
     Stuck {
         /// The destination.
         path: PathBuf,
@@ -74,16 +68,63 @@ pub enum PlaceError {
     },
 }
 
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl Explain for PlaceError {
+    fn message(&self) -> Message {
+        match self {
+            PlaceError::MissingFolder { path, folder } => format!(
+                "{}: the folder {folder} does not exist\n  create it first: mkdir -p {folder}",
+                path.display(),
+                folder = folder.display()
+            )
+            .into(),
+            PlaceError::Foreign(path) => message!(
+                format!("{}: exists and was not written by vitc, so it is not replaced\n", path.display()),
+                "  choose another place with ",
+                Setting::Place,
+                ", or replace it with ",
+                Setting::Force.on(),
+            ),
+            PlaceError::Folder(path) => message!(
+                format!("{}: is a folder, and a file should take this name\n", path.display()),
+                "  choose another name, or put the file inside: ",
+                Setting::Place.to(format_args!("{}/", path.display())),
+            ),
+            PlaceError::NoName(path) => message!(
+                format!("{}: names no file\n  give the artifact's name, as in ", path.display()),
+                Setting::Place.to("model.onnx"),
+            ),
+            PlaceError::Io { what, path, source } => {
+                message!(format!("{}: {what}: {source}", path.display()), advice(source))
+            }
+            PlaceError::Stuck { path, kept, source } => format!(
+                "{}: the new package could not take its place ({source}), and the old one could not be put back\n  \
+                 the old one is kept in {}; the next export to this folder puts it back",
+                path.display(),
+                kept.display()
+            )
+            .into(),
+        }
+    }
+}
+
 /// What a person can do about a system error, as a further line of the message; empty where the error speaks for itself.
-pub fn advice(error: &io::Error) -> &'static str {
+pub fn advice(error: &io::Error) -> Message {
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "\n  free some space or choose another disk with -o; what was there before is untouched"
-        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => message!(
+            "\n  free some space or choose another disk with ",
+            Setting::Place,
+            "; what was there before is untouched",
+        ),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "\n  choose a folder that you may write to with -o"
+            message!("\n  choose a folder that you may write to with ", Setting::Place)
         }
-        _ => "",
+        _ => Message::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! a port is called.
 
 use vitc_exporters::metadata::Preprocessing;
+use vitc_ir::Graph;
 
 /// The ports of a model, in the order of its graph's inputs and outputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +11,44 @@ pub struct Signature {
     pub inputs: Vec<InputPort>,
     /// What comes out.
     pub outputs: Vec<OutputPort>,
+}
+
+impl Signature {
+    /// The ports of a graph, whose outputs hold this; a model that takes pictures has one input.
+    pub fn of_picture(graph: &Graph, preprocessing: Preprocessing, outputs: Vec<OutputRole>) -> Signature {
+        let role = InputRole::Image(Box::new(preprocessing));
+        let inputs =
+            graph.inputs().map(|(_, node)| InputPort { name: node.path.clone(), role: role.clone() }).collect();
+        let outputs = graph.outputs.iter().zip(outputs);
+        let outputs = outputs.map(|(output, role)| OutputPort { name: output.name.clone(), role }).collect();
+        Signature { inputs, outputs }
+    }
+
+    /// How a picture becomes the input, if the model takes one.
+    pub fn preprocessing(&self) -> Option<&Preprocessing> {
+        self.inputs.iter().find_map(|input| match &input.role {
+            InputRole::Image(preprocessing) => Some(&**preprocessing),
+            InputRole::Tensor => None,
+        })
+    }
+
+    /// Give the ports the names that the graph's inputs and outputs have.
+    pub fn rename(&mut self, graph: &Graph) {
+        for (port, (_, node)) in self.inputs.iter_mut().zip(graph.inputs()) {
+            port.name.clone_from(&node.path);
+        }
+        for (port, output) in self.outputs.iter_mut().zip(&graph.outputs) {
+            port.name.clone_from(&output.name);
+        }
+    }
+
+    /// Number of classes, if scores of the whole picture are all that the model returns.
+    pub fn classes(&self) -> Option<usize> {
+        match self.outputs[..] {
+            [OutputPort { role: OutputRole::Scores { classes, over: Over::Rows }, .. }] => Some(classes),
+            _ => None,
+        }
+    }
 }
 
 /// One input.

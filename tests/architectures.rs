@@ -4,7 +4,9 @@
 mod common;
 
 use common::{merged, paper, shapes};
-use vitc::arch::{self, FAMILIES};
+use vitc::arch::{self, FAMILIES, Results};
+use vitc::model::{Model, ModelRequest};
+use vitc::signature::{InputPort, InputRole, OutputRole, Over, Signature};
 use vitc_ir::{DType, Graph, Op, Target, cost, validate};
 use vitc_passes::LowerOptions;
 
@@ -169,6 +171,33 @@ fn files_stay_small() {
             let (lowered, _) = vitc_passes::lower(&deployed, &target, &LowerOptions::new(DType::F32, DType::F32));
             let operators = lowered.run_time_nodes().count();
             assert!(operators <= most, "{model} for {}: {operators} operators, at most {most}", target.name);
+        }
+    }
+}
+
+/// The signature of every family says what its outputs are, whatever is asked for.
+#[test]
+fn roles_are_those_of_the_outputs() {
+    for family in FAMILIES {
+        for results in [Results::Logits, Results::Features, Results::Pyramid] {
+            let request = ModelRequest { results, classes: Some(10), ..ModelRequest::named(family.variants[0].name) };
+            let model = Model::load(&request).unwrap_or_else(|e| panic!("{e}"));
+            let Signature { inputs, outputs } = &model.signature;
+            assert!(matches!(&inputs[..], [InputPort { name, role: InputRole::Image(_) }] if name == "image"));
+            let names: Vec<&String> = model.graph.outputs.iter().map(|o| &o.name).collect();
+            assert_eq!(outputs.iter().map(|o| &o.name).collect::<Vec<_>>(), names, "{}", model.name);
+            assert_eq!(model.signature.classes(), (results == Results::Logits).then_some(10));
+            for (port, output) in outputs.iter().zip(&model.graph.outputs) {
+                let dims: Vec<usize> = model.graph.shape(output.value).0.iter().map(|d| d.at(1)).collect();
+                let [h, w] = model.resolution;
+                let fits = match (port.role, &dims[..]) {
+                    (OutputRole::Scores { classes, over: Over::Rows }, [1, columns]) => classes == *columns,
+                    (OutputRole::Features, [1, _]) => results == Results::Features,
+                    (OutputRole::Map { stride }, [1, _, y, x]) => [h.div_ceil(stride), w.div_ceil(stride)] == [*y, *x],
+                    _ => false,
+                };
+                assert!(fits, "{} {}: {:?} of {dims:?}", model.name, port.name, port.role);
+            }
         }
     }
 }

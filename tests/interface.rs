@@ -6,9 +6,10 @@ use common::command::{json, stderr, vitc};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 use vitc::arch::{self, BuildOptions, seeded::SeededWeights};
-use vitc::check::{self, Runner, bounds, compare::softmax};
+use vitc::check::{self, bounds, compare::softmax};
 use vitc::export::{self, Kind, Labels, Lowered, Request};
 use vitc::model::ModelRequest;
+use vitc::runner::{Program, Request as Run, Session};
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::{BinaryKind, DType, Op, Weights, testing::Rng};
 
@@ -135,7 +136,7 @@ fn the_stem_takes_the_deviation() {
             let more = |kind| count(&image, kind) - count(&plain, kind);
             assert_eq!((more(BinaryKind::Sub), more(BinaryKind::Mul)), (wanted, 0), "{} {kind:?}", variant.name);
             assert_eq!(image.graph.run_time_nodes().count(), plain.graph.run_time_nodes().count() + wanted);
-            assert!(image.preprocessing.normalised_inside);
+            assert!(image.preprocessing.is_some_and(|p| p.normalised_inside));
         }
     }
     let means: Vec<bool> = arch::FAMILIES.iter().map(|f| f.variants[0].preprocessing.mean == [0.0; 3]).collect();
@@ -153,7 +154,7 @@ fn pixels_answer_as_normalised_values_do() {
         let path = dir.path().join(name);
         let request = Request::new(ModelRequest::named("efficientformerv2-s0"), kind, &path);
         export::export(&with(Request { check: None, ..request }), &|_| {}).unwrap_or_else(|e| panic!("{name}: {e}"));
-        Runner::open(&path, 1).unwrap_or_else(|e| panic!("{name}: {e}"))
+        Program::open(&path).and_then(|p| p.load(Run::outputs(1))).unwrap_or_else(|e| panic!("{name}: {e}"))
     };
     let onnx = Kind::Onnx { opset: 17 };
     let picture = |r: Request| Request {
@@ -185,7 +186,7 @@ fn pixels_answer_as_normalised_values_do() {
         let channel = |i: usize| i / (side * side);
         let normal = |(i, v): (usize, &f32)| ((f64::from(*v) / 255.0 - p.mean[channel(i)]) / p.std[channel(i)]) as f32;
         let normalised: Vec<f32> = pixels.iter().enumerate().map(normal).collect();
-        let answer = |runner: &Runner, x: &[f32]| runner.run(x).unwrap().swap_remove(0).data;
+        let answer = |session: &Session, x: &[f32]| session.run_in_order(&[x]).unwrap().swap_remove(0).data;
         let wanted = answer(&tensor, &normalised);
         for (got, wanted) in
             [(answer(&file, &pixels), wanted.clone()), (answer(&package, &pixels), softmax(&wanted, wanted.len()))]

@@ -1,6 +1,7 @@
 //! How a pass makes its graph: by walking the old one.
 
-use crate::graph::{Graph, NodeId, Output, Stage, Value};
+use crate::graph::{Graph, Output, Stage};
+use crate::id::{NodeId, Value};
 
 /// Builds a new graph by walking an old one: what a pass is made of.
 ///

@@ -101,7 +101,7 @@ pub fn is_trained(key: &str) -> bool {
 }
 
 /// Constant values that run-time nodes (or outputs) read, each once, in order of first use: what an artifact stores.
-pub fn emitted_constants(graph: &Graph) -> Vec<crate::graph::Value> {
+pub fn emitted_constants(graph: &Graph) -> Vec<crate::id::Value> {
     let mut seen = std::collections::HashSet::new();
     let reads = graph.run_time_nodes().flat_map(|(_, n)| n.inputs.iter().copied());
     reads.chain(graph.outputs.iter().map(|o| o.value)).filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()

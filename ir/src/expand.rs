@@ -4,7 +4,8 @@
 //! reference that is independent of every lowering.
 
 use crate::copier::Copier;
-use crate::graph::{Graph, Value};
+use crate::graph::Graph;
+use crate::id::Value;
 use crate::net::Net;
 use crate::op::{AttentionLayout, BinaryKind, Generator, Op, Part, SpectralNorm};
 use crate::ty::{Dim, Shape, Type};

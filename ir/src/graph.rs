@@ -3,33 +3,13 @@
 //! Weights are values like any other: arithmetic on them (folding, merging, padding) is a node whose inputs are all constant. Nothing is
 //! computed until an artifact is emitted. Constant nodes are hash-consed when they are pushed, so equal constants are one node.
 
+use crate::id::{NodeId, Value};
 use crate::index::{self, Index};
 use crate::infer::{ShapeError, infer};
 use crate::op::Op;
 use crate::ty::{DType, Shape, Type};
-use crate::uses::Uses;
 use std::ops::Deref;
 use std::sync::Arc;
-
-/// Index of a node in its graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(pub u32);
-
-/// One output of one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Value {
-    /// The producing node.
-    pub node: NodeId,
-    /// Which of its outputs.
-    pub index: u32,
-}
-
-impl From<NodeId> for Value {
-    /// The node's first output.
-    fn from(node: NodeId) -> Self {
-        Value { node, index: 0 }
-    }
-}
 
 /// An operation with its operands, result types and name. Graphs that were copied from each other share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,8 +75,8 @@ pub struct Output {
     pub value: Value,
 }
 
-/// Which operators are legal: see [`crate::valid`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Which operators are legal, in order: see [`crate::valid`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// As the paper and the checkpoint have it: every branch, BatchNorm and head.
     Paper,
@@ -331,11 +311,6 @@ impl Graph {
             return path.to_string();
         }
         (2..).map(|i| format!("{path}_{i}")).find(|p| self.find(p).is_none()).expect("the naturals do not end")
-    }
-
-    /// Who reads what.
-    pub fn uses(&self) -> Uses {
-        Uses::of(self)
     }
 
     /// The graph without nodes that no output needs. Inputs of the model stay.

@@ -3,7 +3,7 @@
 //! Passes copy graphs tens of times, so what a copy costs is what the compiler costs. The index stores a hash and an id; the caller
 //! compares with the node itself.
 
-use crate::graph::NodeId;
+use crate::id::NodeId;
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hash};
 

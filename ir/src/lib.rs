@@ -8,11 +8,14 @@
 //! Architecture invariants: this crate does no input or output, knows no file format and no inference engine. Adding an operator
 //! breaks the build wherever it must be answered for.
 
+pub mod axes;
 mod copier;
 pub mod cost;
 pub mod eval;
 pub mod expand;
+pub mod facts;
 pub mod graph;
+pub mod id;
 mod index;
 pub mod infer;
 pub mod net;
@@ -27,9 +30,12 @@ mod uses;
 pub mod valid;
 pub mod weights;
 
+pub use axes::{Axis, AxisMap};
 pub use copier::Copier;
 pub use expand::expand;
-pub use graph::{Graph, Node, NodeId, Output, Stage, Value};
+pub use facts::{Class, Facts};
+pub use graph::{Graph, Node, Output, Stage};
+pub use id::{NodeId, Value};
 pub use infer::ShapeError;
 pub use net::{ConvSpec, Net};
 pub use op::{BinaryKind, Generator, Op, UnaryKind};

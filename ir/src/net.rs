@@ -3,7 +3,8 @@
 //! A [`Net`] is a place in a graph. `net.at("token_mixer")` is the place one level down; it names nodes and resolves weight keys, so
 //! structure, names and weights cannot drift apart: `net.at("fc1").weight("bias", …)` asks for the key `….fc1.bias`.
 
-use crate::graph::{Graph, Stage, Value};
+use crate::graph::{Graph, Stage};
+use crate::id::Value;
 use crate::op::{AttentionLayout, BinaryKind, Generator, Op, ReduceKind, SliceAxis, UnaryKind};
 use crate::real::Real;
 use crate::ty::{DType, Dim, Shape, Type};

@@ -4,7 +4,8 @@
 //! skipped, so that tests can be annotated. Any text is safe to parse: numbers stay below 2³⁰ and values below 2⁴⁸ elements, so no
 //! size overflows, and memory is bounded by the text's length.
 
-use crate::graph::{Graph, Output, Stage, Value};
+use crate::graph::{Graph, Output, Stage};
+use crate::id::Value;
 use crate::op::{
     AttentionLayout, BinaryKind, Generator, OffsetOrder, Op, Part, ReduceKind, ResizeMode, SliceAxis, SpectralNorm,
     UnaryKind,
@@ -416,7 +417,7 @@ struct Builder<'g> {
     graph: &'g mut Graph,
     /// Paths of all lines; inline leaves keep off them.
     declared: HashSet<String>,
-    defined: HashMap<String, crate::graph::NodeId>,
+    defined: HashMap<String, crate::id::NodeId>,
 }
 
 impl Builder<'_> {

@@ -17,7 +17,8 @@
 //!
 //! [`crate::parse`] reads this form back. Two graphs are equal up to ids if and only if their texts are equal.
 
-use crate::graph::{Graph, Node, NodeId, Value};
+use crate::graph::{Graph, Node};
+use crate::id::{NodeId, Value};
 use crate::op::{AttentionLayout, Generator, OffsetOrder, Op, Part, ResizeMode, SpectralNorm};
 use crate::real::Real;
 use std::fmt::{self, Display, Write};

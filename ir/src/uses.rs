@@ -1,6 +1,7 @@
 //! Who reads what: for every value of a graph the operands that it is, and whether the model returns it.
 
-use crate::graph::{Graph, NodeId, Value};
+use crate::graph::Graph;
+use crate::id::{NodeId, Value};
 
 /// One operand of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,15 @@ pub struct Uses {
     results: Vec<Value>,
 }
 
+impl Graph {
+    /// Who reads what.
+    pub fn uses(&self) -> Uses {
+        Uses::of(self)
+    }
+}
+
 impl Uses {
-    pub(crate) fn of(graph: &Graph) -> Uses {
+    fn of(graph: &Graph) -> Uses {
         let mut first = Vec::with_capacity(graph.len());
         let mut values = 0;
         for (_, node) in graph.nodes() {

@@ -15,7 +15,8 @@
 //! 9. every run-time operator is legal at the graph's stage: from `deploy` on there is no BatchNorm; at `target` no operator that exists
 //!    only until it is lowered ([`ValidError::Stage`]), and none that the target cannot say ([`ValidError::Target`]).
 
-use crate::graph::{Graph, Node, NodeId, Stage, Value};
+use crate::graph::{Graph, Node, Stage};
+use crate::id::{NodeId, Value};
 use crate::infer::{ShapeError, check_leaf, infer};
 use crate::op::{AttentionLayout, Op};
 use crate::target::Target;
@@ -167,7 +168,7 @@ pub fn validate(graph: &Graph, target: Option<&Target>) -> Result<(), ValidError
 }
 
 fn operands(graph: &Graph, id: NodeId, node: &Node) -> Result<(), ValidError> {
-    let exists = |v: &crate::graph::Value| v.node < id && (v.index as usize) < graph.producer(*v).types.len();
+    let exists = |v: &crate::id::Value| v.node < id && (v.index as usize) < graph.producer(*v).types.len();
     match node.inputs.iter().position(|v| !exists(v)) {
         Some(operand) => Err(ValidError::Operand { path: node.path.clone(), operand }),
         None => Ok(()),
@@ -272,7 +273,8 @@ fn outputs(graph: &Graph) -> Result<(), ValidError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Output, Value};
+    use crate::graph::Output;
+    use crate::id::Value;
     use crate::parse;
 
     fn graph(stage: &str, body: &str) -> Graph {

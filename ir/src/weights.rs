@@ -63,3 +63,13 @@ pub trait Weights: Sync {
         None
     }
 }
+
+impl<W: Weights + ?Sized> Weights for &W {
+    fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+        (**self).weight(key, elements)
+    }
+
+    fn computed(&self, path: &str) -> Option<&Arc<Vec<f64>>> {
+        (**self).computed(path)
+    }
+}

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vitc_ir::{Dim, Graph, Net, Output, Shape, Type, Value};
 
 pub use crate::checkpoint::{NameTable, Shapes};
+use crate::signature::{OutputRole, Over};
 
 /// Every family, in the order of `vitc list`.
 pub static FAMILIES: &[&Family] = &[
@@ -331,9 +332,27 @@ impl Family {
         Some(graph.weights().map(|(key, ty)| (key.to_string(), ty.shape.at(1))).collect())
     }
 
-    /// Number of classes of the checkpoint's first head, or `None` if it has none.
-    pub fn classes(&self, tensors: &Shapes) -> Option<usize> {
-        self.heads.iter().find_map(|h| tensors.get(&format!("{h}.weight"))?.first().copied())
+    /// The classifier heads that a build of these options uses.
+    fn chosen_heads(&self, options: &BuildOptions) -> Vec<&'static str> {
+        let held = |h: &&&'static str| options.holds(&format!("{h}.weight"), true);
+        let mut heads: Vec<&'static str> = self.heads.iter().filter(held).copied().collect();
+        match options.head {
+            Head::Average => {}
+            Head::Class => heads.retain(|h| *h == self.heads[0]),
+            Head::Distillation => heads.retain(|h| *h != self.heads[0]),
+        }
+        heads
+    }
+
+    /// What the outputs of a build of these options hold, in their order.
+    pub fn roles(&self, options: &BuildOptions) -> Vec<OutputRole> {
+        match options.results {
+            Results::Logits if !self.chosen_heads(options).is_empty() => {
+                vec![OutputRole::Scores { classes: options.classes, over: Over::Rows }]
+            }
+            Results::Logits | Results::Features => vec![OutputRole::Features],
+            Results::Pyramid => (0..4).map(|i| OutputRole::Map { stride: 4 << i }).collect(),
+        }
     }
 }
 
@@ -386,13 +405,7 @@ fn finish(
         Results::Features => vec![("features".into(), pooled(net))],
         Results::Logits => {
             let x = pooled(net);
-            let held = |h: &&&str| options.holds(&format!("{h}.weight"), true);
-            let mut heads: Vec<&str> = family.heads.iter().filter(held).copied().collect();
-            match options.head {
-                Head::Average => {}
-                Head::Class => heads.retain(|h| *h == family.heads[0]),
-                Head::Distillation => heads.retain(|h| *h != family.heads[0]),
-            }
+            let heads = family.chosen_heads(options);
             let logits: Vec<Value> = heads.iter().map(|h| net.at(h).linear(x, options.classes, true)).collect();
             match logits[..] {
                 [] => vec![("features".into(), x)],

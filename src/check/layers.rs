@@ -1,17 +1,18 @@
-//! The values inside a model, seen on both sides: how large each one of the artifact is, and how far it lies from the reference's of the same name.
+//! The values inside a model, seen in both computations: how large each one of the artifact is, and how far it lies from the reference's of the same name.
 //!
 //! A pass may give a value another meaning under its old name, so a single value that differs says nothing; products, which absorb what
 //! stands beside them (a norm, a scale), are not compared. A real fault shows in everything after it: it lies between the last value that agrees and
 //! the next.
 
+use super::CheckError;
 use super::bounds::agrees;
+use super::cases::Case;
 use super::compare::{Comparison, compare};
+use super::computation::Computation;
 use super::layout::Layout;
 use super::report::{Difference, Layer, LayerError, Layers};
-use super::side::Side;
-use super::tract::{Model, Named, Request, Values};
-use super::{Case, CheckError, run};
 use crate::numbers::worse;
+use crate::runner::{Named, PART, Request, Session, Values};
 use std::collections::HashMap;
 use vitc_ir::{DType, Op};
 
@@ -28,43 +29,43 @@ struct Seen {
     compared: Option<(String, Comparison)>,
 }
 
-/// Both sides, ready to return every value.
-pub(super) struct Pair<'a> {
-    reference: &'a Side<'a>,
-    candidate: &'a Side<'a>,
+/// Both computations, ready to return every value.
+pub(super) struct Trace<'a> {
+    reference: &'a Computation<'a>,
+    candidate: &'a Computation<'a>,
     batch: usize,
-    /// Both models loaded, if they may stay in memory together.
-    loaded: Option<[Model; 2]>,
+    /// Both loaded, if they may stay in memory together.
+    loaded: Option<[Session; 2]>,
 }
 
-impl<'a> Pair<'a> {
-    /// With `together` both models stay in memory; else each is loaded for each run.
+impl<'a> Trace<'a> {
+    /// With `together` both stay in memory; else each is loaded for each run.
     pub(super) fn new(
-        reference: &'a Side<'a>,
-        candidate: &'a Side<'a>,
+        reference: &'a Computation<'a>,
+        candidate: &'a Computation<'a>,
         batch: usize,
         together: bool,
-    ) -> Result<Pair<'a>, CheckError> {
+    ) -> Result<Trace<'a>, CheckError> {
         let all = Request { batch, values: Values::All, piece: None };
         let loaded = if together { Some([reference.load(all)?, candidate.load(all)?]) } else { None };
-        Ok(Pair { reference, candidate, batch, loaded })
+        Ok(Trace { reference, candidate, batch, loaded })
     }
 
-    /// Every value of one side, and whether it computes in f16.
-    fn values(&self, side: usize, input: &[f32]) -> Result<(Vec<Named>, bool), CheckError> {
+    /// Every value of one computation, and whether it computes in f16.
+    fn values(&self, side: usize, inputs: &[Vec<f32>]) -> Result<(Vec<Named>, bool), CheckError> {
         let of = [self.reference, self.candidate][side];
         let all = Request { batch: self.batch, values: Values::All, piece: None };
         match &self.loaded {
-            Some(models) => Ok((run(of, &models[side], input)?, models[side].is_half())),
+            Some(sessions) => Ok((of.run(&sessions[side], inputs)?, sessions[side].is_half())),
             None => {
-                let model = of.load(all)?;
-                Ok((run(of, &model, input)?, model.is_half()))
+                let session = of.load(all)?;
+                Ok((of.run(&session, inputs)?, session.is_half()))
             }
         }
     }
 
     /// Every value of the artifact on one input: the reference's and the artifact's own form of it.
-    fn see(&self, [expected, given]: [&[f32]; 2]) -> Result<(DType, Vec<Seen>), CheckError> {
+    fn see(&self, [expected, given]: [&[Vec<f32>]; 2]) -> Result<(DType, Vec<Seen>), CheckError> {
         let (wanted, _) = self.values(0, expected)?;
         let (got, half) = self.values(1, given)?;
         let at: HashMap<String, usize> = wanted.iter().enumerate().map(|(i, v)| (key(&v.name), i)).collect();
@@ -81,8 +82,11 @@ impl<'a> Pair<'a> {
     }
 
     /// The first value from which on nothing agrees on this input.
-    pub(super) fn first_difference(&self, inputs: [&[f32]; 2]) -> Result<Option<Difference>, CheckError> {
-        let (precision, seen) = self.see(inputs)?;
+    pub(super) fn first_difference(
+        &self,
+        [expected, given]: &[Vec<Vec<f32>>; 2],
+    ) -> Result<Option<Difference>, CheckError> {
+        let (precision, seen) = self.see([expected, given])?;
         let pairs: Vec<&(String, Comparison)> = seen.iter().filter_map(|s| s.compared.as_ref()).collect();
         let last_good = last_agreeing(precision, pairs.iter().map(|(_, c)| Some(c)));
         Ok(pairs.get(last_good.map_or(0, |i| i + 1)).map(|(name, c)| Difference {
@@ -149,12 +153,12 @@ fn last_agreeing<'c>(
 
 /// Whether a value is a part of a node that the check spells in simpler operators.
 fn is_part(name: &str) -> bool {
-    name.contains(".spelled.")
+    name.contains(PART)
 }
 
 /// Whether a value of the reference comes from an operator into which passes fold its neighbours.
-fn absorbs(side: &Side<'_>, name: &str) -> bool {
-    let Side::Graph { graph, .. } = side else { return false };
+fn absorbs(reference: &Computation<'_>, name: &str) -> bool {
+    let Some(graph) = reference.program.graph() else { return false };
     let op = graph.find(name).map(|id| &graph.node(id).op);
     matches!(op, Some(Op::Conv { .. } | Op::Linear | Op::MatMul { .. } | Op::BatchNorm { .. }))
 }

@@ -93,7 +93,7 @@ impl ExpectArgs {
 struct Found {
     artifact: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'static str>,
+    model: Option<String>,
     check: Option<CheckReport>,
     expect: Option<Outside>,
 }
@@ -123,16 +123,16 @@ pub(super) fn run(args: Args) -> Outcome {
     if !alone {
         let recipe = Recipe::read(&artifact.metadata);
         let model = Model::load(&request(&args, &artifact, &recipe)?)?;
-        let preprocessing = recipe.preprocessing.unwrap_or_else(|| model.preprocessing());
+        let preprocessing = recipe.preprocessing.or_else(|| model.signature.preprocessing().cloned());
         let options = check::Options {
             probabilities: recipe.probabilities,
             effort: if args.check == Extent::Quick { Effort::Quick } else { Effort::Full },
             save_io: args.save_io.clone(),
-            ..check::Options::new(Some(preprocessing))
+            ..check::Options::new(preprocessing)
         };
         let weights = model.weights.weights();
         found.check = Some(check::check(&model.graph, weights, &args.artifact, &options).map_err(uncheckable)?);
-        found.model = Some(model.variant.name);
+        found.model = Some(model.name);
     }
     drop(progress);
     answer(found)

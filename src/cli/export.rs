@@ -3,7 +3,7 @@
 use super::check::ExpectArgs;
 use super::model_args::{Classifier, ModelArgs, pair};
 use super::progress::Progress;
-use super::{Answer, Exit, Failure, Outcome, summary, text};
+use super::{Answer, Exit, Failure, Outcome, explained, summary, text};
 use crate::arch::Results;
 use crate::check::Effort;
 use crate::export::{self, Error, Event, Kind, Labels, PageRequest, Request};
@@ -485,16 +485,14 @@ pub(super) fn run(args: Args) -> Outcome {
     drop(progress);
     let warning = summary::untrained(&report);
     let text = if args.quiet { String::new() } else { summary::text(&report) };
-    Ok(Answer { text, json: serde_json::to_value(&report).map_err(Failure::failed)?, warning })
+    Ok(Answer { text, json: summary::json(&report)?, warning })
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        let message = error.to_string();
+        let message = explained(&error);
         match error {
-            Error::Check { report, .. } => {
-                Failure { exit: Exit::Check, message, report: serde_json::to_value(report).ok() }
-            }
+            Error::Check { report, .. } => Failure { exit: Exit::Check, message, report: summary::json(&report).ok() },
             e if e.is_usage() => Failure::usage(message),
             _ => Failure::failed(message),
         }

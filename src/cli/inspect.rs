@@ -43,7 +43,7 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct ModelReport {
     kind: &'static str,
-    model: &'static str,
+    model: String,
     paper: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
@@ -137,8 +137,8 @@ fn report(model: &Model, file: Option<PathBuf>) -> ModelReport {
     let (deploy, _) = vitc_passes::deploy(&model.graph);
     ModelReport {
         kind: if file.is_some() { "checkpoint" } else { "model" },
-        model: model.variant.name,
-        paper: model.family.paper,
+        model: model.name.clone(),
+        paper: model.origin.citation(),
         file,
         found: model.weights.found().to_vec(),
         resolution: model.resolution,

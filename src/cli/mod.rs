@@ -16,6 +16,9 @@ mod run;
 mod shell;
 mod summary;
 mod text;
+mod words;
+
+pub use words::{explained, words};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -97,7 +100,8 @@ impl Failure {
 
 impl From<crate::model::ModelError> for Failure {
     fn from(error: crate::model::ModelError) -> Failure {
-        if error.is_usage() { Failure::usage(error.to_string()) } else { Failure::failed(error) }
+        let message = explained(&error);
+        if error.is_usage() { Failure::usage(message) } else { Failure::failed(message) }
     }
 }
 

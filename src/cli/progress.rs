@@ -1,5 +1,6 @@
 //! What the program is doing, for a person who waits: a line on stderr, on a terminal only, and only once a second has passed.
 
+use super::words;
 use crate::export::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -38,7 +39,7 @@ impl Progress {
     pub(super) fn watch(&self, event: Event<'_>) {
         match event {
             Event::Step(what) => self.step(what),
-            Event::Notice(text) if !self.quiet => self.notice(text),
+            Event::Notice(message) if !self.quiet => self.notice(&words(message)),
             Event::Notice(_) => {}
         }
     }

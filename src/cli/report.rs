@@ -2,7 +2,7 @@
 
 use super::export::Recipe;
 use super::progress::Progress;
-use super::{Answer, Failure, Outcome, summary};
+use super::{Answer, Outcome, summary};
 use crate::export::{self, PageRequest, Report, Request};
 use crate::numbers::magnitude;
 use clap::Parser;
@@ -46,8 +46,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let report = export::export(&request, &|event| progress.watch(event))?;
     drop(progress);
     let text = if args.quiet { String::new() } else { text(&report) };
-    let json = serde_json::to_value(&report).map_err(Failure::failed)?;
-    Ok(Answer { text, json, warning: summary::untrained(&report) })
+    Ok(Answer { text, json: summary::json(&report)?, warning: summary::untrained(&report) })
 }
 
 /// The page's place and what it says first.

@@ -5,9 +5,10 @@ use super::text::table;
 use super::{Answer, Failure, Outcome};
 use crate::arch::Results;
 use crate::artifact::Artifact;
-use crate::check::{self, Runner};
+use crate::check;
 use crate::picture;
 use crate::recipe::Recipe;
+use crate::runner::{Program, Request};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -71,18 +72,22 @@ pub(super) fn run(args: Args) -> Outcome {
     let progress = Progress::new(args.json);
     let (recipe, preprocessing) = usable(path, &artifact)?;
     progress.step("loading the artifact");
-    let failed = |e: check::CheckError| Failure::failed(format!("{}: {e}", path.display()));
-    let runner = Runner::open(path, 1).map_err(failed)?;
-    let &[_, _, height, width] = runner.input_shape() else {
-        return Err(Failure::failed(format!("{}: its input is no picture", path.display())));
+    let failed = |what: &str| Failure::failed(format!("{}: {what}", path.display()));
+    let program = Program::open(path).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
+    let stopped = |e| failed(&format!("cannot run the artifact: {e}"));
+    let session = program.load(Request::outputs(1)).map_err(stopped)?;
+    let [height, width] = match session.inputs() {
+        [input] if input.shape.len() == 4 => [input.shape[2], input.shape[3]],
+        _ => return Err(failed("its input is no picture")),
     };
     let mut pictures = Vec::new();
     for file in &args.pictures {
         progress.step(&format!("running on {}", file.display()));
         let fitted = picture::fit(&picture::read(file).map_err(Failure::failed)?, [height, width], &preprocessing);
         let input = picture::input(&fitted.map_err(Failure::failed)?, &preprocessing);
-        let scores = runner.run(&input).map_err(failed)?.swap_remove(0).data;
-        let top = top(&scores, recipe.probabilities, artifact.labels.as_deref());
+        let outputs = session.run_in_order(&[&input]).map_err(stopped)?;
+        let scores = outputs.first().ok_or_else(|| failed("it has no output"))?;
+        let top = top(&scores.data, recipe.probabilities, artifact.labels.as_deref());
         pictures.push(Seen { file: file.clone(), top });
     }
     drop(progress);

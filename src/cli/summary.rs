@@ -1,6 +1,7 @@
 //! The summary of an export: the report as a person reads it.
 
 use super::text::{bytes, si, table};
+use super::{Failure, words};
 use crate::check::Outside;
 use crate::export::{Port, Report, WeightsLine};
 use crate::numbers::magnitude;
@@ -25,6 +26,13 @@ pub(super) fn text(report: &Report) -> String {
         }
     }
     out
+}
+
+/// The report for a program. Its notices read as on the terminal.
+pub(super) fn json(report: &Report) -> Result<serde_json::Value, Failure> {
+    let mut json = serde_json::to_value(report).map_err(Failure::failed)?;
+    json["notices"] = report.notices.iter().map(words).collect();
+    Ok(json)
 }
 
 /// The last line on stderr for weights that nobody trained.

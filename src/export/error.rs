@@ -1,9 +1,12 @@
 //! Why an export did not happen, and what to do.
 
 use super::Report;
-use crate::check::CheckError;
+use crate::check::{CheckError, Outside};
+use crate::message;
+use crate::message::{Explain, Message, Setting};
 use crate::model::ModelError;
 use crate::place::{PlaceError, advice};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use vitc_exporters::ExportError;
 use vitc_ir::ValidError;
@@ -12,10 +15,8 @@ use vitc_ir::ValidError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Options that contradict each other or do not suit the target.
-    #[error("{0}")]
-    Usage(String),
+    Usage(Message),
     /// The file of class names does not fit.
-    #[error("{}: {what}", path.display())]
     Labels {
         /// The file.
         path: PathBuf,
@@ -23,12 +24,8 @@ pub enum Error {
         what: String,
     },
     /// The model cannot be had.
-    #[error(transparent)]
     Model(#[from] ModelError),
     /// A pass made a graph that is none.
-    #[error(
-        "{pass} broke the graph: {what}\n  this is a mistake in vitc, not in your model: please report it with the command line"
-    )]
     Pass {
         /// Name of the pass, or of all of them for a rule of the target.
         pass: &'static str,
@@ -36,18 +33,12 @@ pub enum Error {
         what: ValidError,
     },
     /// The exporter refused or could not write.
-    #[error("{}{}", .0, export_advice(.0))]
     Export(#[from] ExportError),
     /// The artifact could not take its place.
-    #[error(transparent)]
     Place(#[from] PlaceError),
     /// The check could not run.
-    #[error(
-        "the artifact could not be checked: {0}\n  what was in the place before is untouched; --no-check writes the artifact unchecked"
-    )]
     Uncheckable(#[from] CheckError),
     /// The artifact does not compute what the model computes.
-    #[error("{}", failed(.report, .kept.as_deref()))]
     Check {
         /// What is known about the artifact.
         report: Box<Report>,
@@ -56,33 +47,65 @@ pub enum Error {
     },
 }
 
-/// The message of a failed check.
-fn failed(report: &Report, kept: Option<&Path>) -> String {
-    let mut text = String::from("the artifact failed its check");
-    text.push_str(if report.artifact.kept { "; what was in the place before is untouched\n" } else { "\n" });
-    if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
-        check.to_string().lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
     }
-    if let Some(line) = report.expect.as_ref().filter(|e| !e.passed) {
-        let c = &line.comparison;
-        text.push_str(&format!(
-            "  {} values differ from those expected: largest error {:.2e} of {:.2e}\n",
-            line.outside, c.max_error, c.max_reference
-        ));
+}
+
+impl Explain for Error {
+    fn message(&self) -> Message {
+        match self {
+            Error::Usage(message) => message.clone(),
+            Error::Labels { path, what } => format!("{}: {what}", path.display()).into(),
+            Error::Model(error) => error.message(),
+            Error::Pass { pass, what } => format!(
+                "{pass} broke the graph: {what}\n  this is a mistake in vitc, not in your model: please report it with the command line"
+            )
+            .into(),
+            Error::Export(error) => match error {
+                ExportError::Io(io) => message!(error.to_string(), advice(io)),
+                _ => error.to_string().into(),
+            },
+            Error::Place(error) => error.message(),
+            Error::Uncheckable(error) => message!(
+                format!("the artifact could not be checked: {error}\n  what was in the place before is untouched; "),
+                Setting::Check.off(),
+                " writes the artifact unchecked",
+            ),
+            Error::Check { report, kept } => failed(report, kept.as_deref()),
+        }
+    }
+}
+
+/// The message of a failed check.
+fn failed(report: &Report, kept: Option<&Path>) -> Message {
+    let untouched = if report.artifact.kept { "; what was in the place before is untouched" } else { "" };
+    let mut lines = vec![message!("the artifact failed its check", untouched)];
+    if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
+        lines.extend(check.to_string().lines().map(|line| format!("  {line}").into()));
+    }
+    if let Some(Outside { outside, comparison: c, .. }) = report.expect.as_ref().filter(|e| !e.passed) {
+        let (error, reference) = (c.max_error, c.max_reference);
+        let line =
+            format!("  {outside} values differ from those expected: largest error {error:.2e} of {reference:.2e}");
+        lines.push(line.into());
     }
     if let Some(page) = &report.page {
-        text.push_str(&format!("  the report {} shows where\n", page.display()));
+        lines.push(format!("  the report {} shows where", page.display()).into());
     }
     match kept {
-        Some(kept) => text.push_str(&format!("  the failed artifact is {}", kept.display())),
-        None if report.artifact.kept => text.push_str("  --keep-failed leaves it for inspection"),
-        None => text.truncate(text.trim_end().len()),
+        Some(kept) => lines.push(format!("  the failed artifact is {}", kept.display()).into()),
+        None if report.artifact.kept => {
+            lines.push(message!("  ", Setting::KeepFailed.on(), " leaves it for inspection"))
+        }
+        None => {}
     }
-    text
+    Message::joined(lines, "\n")
 }
 
 impl Error {
-    /// True if the command line is at fault rather than a file or the machine.
+    /// True if the request is at fault rather than a file or the machine.
     pub fn is_usage(&self) -> bool {
         match self {
             Error::Usage(_) => true,
@@ -90,12 +113,5 @@ impl Error {
             Error::Labels { .. } | Error::Pass { .. } | Error::Export(_) | Error::Place(_) => false,
             Error::Uncheckable(_) | Error::Check { .. } => false,
         }
-    }
-}
-
-fn export_advice(error: &ExportError) -> &'static str {
-    match error {
-        ExportError::Io(e) => advice(e),
-        _ => "",
     }
 }

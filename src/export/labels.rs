@@ -1,7 +1,8 @@
 //! Names of the classes, and whether an artifact can answer with one.
 
 use super::{Error, Labels, Request};
-use crate::interface;
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::Model;
 use std::collections::HashMap;
 use vitc_exporters::coreml::{CLASS_LABEL, CLASS_PROBABILITIES};
@@ -9,8 +10,7 @@ use vitc_ir::Dim;
 
 /// Names of the classes: the user's, else the checkpoint's, if the model classifies.
 pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
-    let scores = model.graph.outputs.first().and_then(|o| model.graph.shape(o.value).0.last()?.fixed());
-    let scores = scores.filter(|_| interface::classifies(&model.graph));
+    let scores = model.signature.classes();
     let path = match &request.labels {
         Labels::Omit => return Ok(None),
         Labels::Checkpoint => {
@@ -29,34 +29,34 @@ pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<Stri
             "has {} names, and the model has {n} classes\n  give one name a line, in the order of the scores",
             labels.len()
         ))),
-        None => Err(Error::Usage("--labels: the model returns no class scores\n  leave it out".into())),
+        None => Err(Error::Usage(message!(Setting::Labels, ": the model returns no class scores\n  leave it out"))),
     }
 }
 
 /// Whether a package with these labels answers with a label. Labels that the user did not give stay in the metadata where they cannot.
-pub(super) fn classifier(request: &Request, labels: &[String], notices: &mut Vec<String>) -> Result<bool, Error> {
+pub(super) fn classifier(request: &Request, labels: &[String], notices: &mut Vec<Message>) -> Result<bool, Error> {
     if !request.output_names.is_empty() {
         let why = format!("a package with labels answers with {CLASS_LABEL} and {CLASS_PROBABILITIES}");
-        let todo = "leave it out, or leave the labels out with --no-labels";
-        return Err(Error::Usage(format!("--output-name: {why}\n  {todo}")));
+        let todo = "\n  leave it out, or leave the labels out with ";
+        return Err(Error::Usage(message!(Setting::OutputName, ": ", why, todo, Setting::Labels.off())));
     }
     let mut seen = HashMap::new();
     let twice = labels.iter().enumerate().find_map(|(i, label)| Some((seen.insert(label, i)?, i)));
     let (why, todo) = match twice {
         _ if request.model.batch != Dim::Fixed(1) => (
             "a package that answers with a label takes one picture".to_string(),
-            "use --batch 1, or leave --labels out",
+            message!("use ", Setting::Batch.to(1), ", or leave ", Setting::Labels, " out"),
         ),
         Some((a, b)) => (
             format!("classes {a} and {b} are both named {}, and a package keeps probabilities by name", labels[a]),
-            "give every class a name of its own",
+            Message::from("give every class a name of its own"),
         ),
         None => return Ok(true),
     };
     match &request.labels {
-        Labels::File(_) => Err(Error::Usage(format!("--labels: {why}\n  {todo}"))),
+        Labels::File(_) => Err(Error::Usage(message!(Setting::Labels, ": ", why, "\n  ", todo))),
         _ => {
-            notices.push(format!("the package returns scores, and its labels are in the metadata only: {why}"));
+            notices.push(format!("the package returns scores, and its labels are in the metadata only: {why}").into());
             Ok(false)
         }
     }

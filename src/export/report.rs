@@ -2,12 +2,14 @@
 
 use super::{Lowered, Request, Rounding, next};
 use crate::check::{CheckReport, Outside};
+use crate::message::Message;
 use crate::model::WeightSource;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitc_exporters::Summary;
 use vitc_exporters::coreml::{CLASS_LABEL, CLASS_PROBABILITIES, InputForm, Interface};
+use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::target::Format;
 use vitc_ir::{DType, Dim, Graph, Type};
 use vitc_passes::PassReport;
@@ -50,7 +52,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<PathBuf>,
     /// What the user should know.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
     /// Commands to run next, with comments (`# …`) between them.
     pub next: Vec<String>,
 }
@@ -213,14 +215,14 @@ impl Report {
             _ => 0,
         };
         let mut report = Report {
-            model: model.variant.name.into(),
+            model: model.name.clone(),
             weights,
             target: lowered.target.name.into(),
             format,
             resolution: model.resolution,
             batch: model.batch.fixed().map_or("dynamic".into(), |n| n.to_string()),
             inputs,
-            preprocessing: lowered.preprocessing.describe(),
+            preprocessing: lowered.preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
             outputs,
             precision: Precision {
                 compute: dtype(lowered.precision),

@@ -1,8 +1,9 @@
 //! A model from a checkpoint: recognise family, spelling and variant, decide resolution and classes, bind every tensor.
 
-use super::{Digest, Model, ModelError, ModelRequest, Named, WeightSource, choices};
+use super::{Digest, Model, ModelError, ModelRequest, Named, Origin, WeightSource, choices, preprocessing};
 use crate::arch::{self, BuildOptions, Family, Head, Results, Shapes};
 use crate::checkpoint::{self, Checkpoint, NameTable, Selected};
+use crate::signature::Signature;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -94,9 +95,11 @@ pub(super) fn load(request: &ModelRequest, named: Option<Named>, path: &Path) ->
     if request.results == Results::Logits && classes.is_none() {
         classifier_beside(&selected, path, &heads)?;
     }
+    let preprocessing = preprocessing(variant, Some(&config));
     Ok(Model {
-        family,
-        variant,
+        name: variant.name.into(),
+        origin: Origin::Paper { family, variant },
+        signature: Signature::of_picture(&graph, preprocessing, family.roles(&options)),
         batch: request.batch,
         resolution,
         weights: WeightSource::Checkpoint {

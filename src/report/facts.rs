@@ -71,7 +71,7 @@ fn facts(page: &Page<'_>) -> Element {
     let port = |p: &Port| format!("{} {} {}", p.name, p.dtype, p.shape);
     rows.extend(report.inputs.iter().map(|p| ("input", port(p))));
     rows.extend(report.outputs.iter().map(|p| ("output", port(p))));
-    rows.push(("pixels", page.lowered.preprocessing.describe()));
+    rows.extend(page.lowered.preprocessing.as_ref().map(|p| ("pixels", p.describe())));
     if let Some([first, .., last]) = page.lowered.labels.as_deref() {
         let count = page.lowered.labels.as_ref().map_or(0, Vec::len);
         rows.push(("classes", format!("{count} names, from {first} to {last}")));

@@ -221,8 +221,8 @@ fn assert_loads(form: &Form<'_>) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{what} {found}, expected {wanted}")),
     };
-    expect("variant", model.variant.name.into(), form.model.into())?;
-    let size = form.size.unwrap_or(model.variant.resolution);
+    expect("variant", model.name.clone(), form.model.into())?;
+    let size = form.size.unwrap_or(state.variant.resolution);
     expect("size", format!("{:?}", model.resolution), format!("{size:?}"))?;
     let [output] = &model.graph.outputs[..] else { return Err("not one result".into()) };
     let Shape(dims) = model.graph.shape(output.value);

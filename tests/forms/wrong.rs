@@ -22,7 +22,7 @@ fn refused(case: &str, name: &str, bytes: &[u8], change: impl Fn(&mut ModelReque
     let mut request = ModelRequest::checkpoint(&path);
     change(&mut request);
     let message = match Model::load(&request) {
-        Ok(model) => panic!("{case} was accepted as {}", model.variant.name),
+        Ok(model) => panic!("{case} was accepted as {}", model.name),
         Err(error) => error.to_string(),
     };
     assert!(message.contains("\n  ") || message.contains("; use "), "{message}: says not what to do");

@@ -10,19 +10,11 @@
 
 pub mod blob;
 pub mod messages;
-mod names;
-mod ops;
-mod package;
-mod program;
 mod read;
-mod text;
 mod write;
 
-pub use names::is_identifier;
-pub use ops::minimum_ios;
-pub use read::{Package, PackageWeights, ReadError, read};
-pub use text::{print, text};
-pub use write::write;
+pub use read::{Package, PackageWeights, ReadError, print, read, text};
+pub use write::{is_identifier, minimum_ios, write};
 
 /// How the model's input arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

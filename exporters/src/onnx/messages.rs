@@ -40,6 +40,11 @@ pub mod data_type {
             _ => return None,
         })
     }
+
+    /// The short name alone, `?` for a code that the format does not define.
+    pub(crate) fn word(code: i32) -> &'static str {
+        describe(code).map_or("?", |(word, _)| word)
+    }
 }
 
 /// Kind codes of [`Attribute::kind`].
@@ -241,4 +246,24 @@ pub struct Dim {
     /// The name of a number that is known when the model runs.
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
+}
+
+/// The type of a value in short: `f32[1,3,224,224]`, `f32[batch,1000]`; `?` for what is unknown.
+pub(crate) fn type_of(info: &ValueInfo) -> String {
+    let Some(tensor) = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else { return "?".into() };
+    let dim = |d: &Dim| match (&d.dim_value, &d.dim_param) {
+        (Some(value), _) => value.to_string(),
+        (None, Some(name)) => name.clone(),
+        (None, None) => "?".into(),
+    };
+    match &tensor.shape {
+        Some(shape) => {
+            format!(
+                "{}[{}]",
+                data_type::word(tensor.elem_type),
+                shape.dim.iter().map(dim).collect::<Vec<_>>().join(",")
+            )
+        }
+        None => format!("{}[…]", data_type::word(tensor.elem_type)),
+    }
 }

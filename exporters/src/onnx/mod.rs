@@ -7,13 +7,9 @@
 //! constants; a symbolic batch is the dimension `batch`, its multiples `k*batch`.
 
 pub mod messages;
-mod ops;
-mod plan;
 mod read;
-mod text;
 mod write;
 
 pub use prost::bytes::Bytes;
 pub use read::{ENTRY_LIMIT, ITEM_LIMIT, Inspection, Port, ReadError, inspect};
-pub use text::text;
-pub use write::{DataFile, INLINE_LIMIT, size_of, write, write_external};
+pub use write::{DataFile, INLINE_LIMIT, size_of, text, write, write_external};

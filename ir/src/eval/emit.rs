@@ -5,7 +5,8 @@ use super::constants::{Held, Opened, Part, Plan};
 use super::expr::{Piece, Program};
 use super::round::{SMALLEST_NORMAL_F16, f16_bits, f16_pattern, f16_value, nearest_f16};
 use super::tensor::Source;
-use crate::graph::{Graph, Value};
+use crate::graph::Graph;
+use crate::id::Value;
 use crate::op::Op;
 use crate::ty::DType;
 use crate::weights::{StoredType, Weights};
@@ -156,7 +157,7 @@ impl<'a> Emission<'a> {
     }
 
     /// The weights that a constant is computed from, in the graph's order.
-    fn weights_below(&self, value: Value) -> Vec<crate::graph::NodeId> {
+    fn weights_below(&self, value: Value) -> Vec<crate::id::NodeId> {
         let mut seen = std::collections::BTreeSet::new();
         let mut stack = vec![value.node];
         while let Some(id) = stack.pop() {

@@ -3,7 +3,8 @@
 use super::constants::{Plan, Root, WIDE_LIMIT};
 use super::tensor::Tensor;
 use super::{EvalError, array, fixed, kernels, round};
-use crate::graph::{Graph, NodeId, Value};
+use crate::graph::Graph;
+use crate::id::{NodeId, Value};
 use crate::op::Op;
 use crate::ty::DType;
 use crate::weights::Weights;

@@ -34,7 +34,8 @@ pub use interpret::{run, run_observed};
 pub use memory::MemoryWeights;
 pub use stream::{Sink, StreamError, StreamReport, stream};
 
-use crate::graph::{Graph, Value};
+use crate::graph::Graph;
+use crate::id::Value;
 use crate::ty::DType;
 use crate::weights::{WeightError, Weights};
 use constants::{Plan, WIDE_LIMIT};

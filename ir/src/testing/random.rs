@@ -1,7 +1,8 @@
 //! Random graphs as the papers draw them, small: every structure that a pass looks for, in odd geometry.
 
 use super::Rng;
-use crate::graph::{Graph, Output, Value};
+use crate::graph::{Graph, Output};
+use crate::id::Value;
 use crate::net::{Net, paper};
 use crate::op::{AttentionLayout, Generator, OffsetOrder, Op, ReduceKind, SpectralNorm, UnaryKind};
 use crate::ty::{DType, Dim, Shape, Type};

@@ -1,7 +1,7 @@
 //! Decodes types and constants. Every size is checked here, before anything is computed with it.
 
-use super::super::blob::{self, BlobType};
-use super::super::messages::{self, DataType, dimension, tensor_value, value, value_type};
+use crate::coreml::blob::{self, BlobType};
+use crate::coreml::messages::{self, DataType, dimension, tensor_value, value, value_type};
 use half::f16;
 use vitc_ir::{DType, Real, Shape, StoredType, Type};
 

@@ -9,7 +9,8 @@ mod spectral;
 mod stream;
 
 use super::{MemoryWeights, constant, run};
-use crate::graph::{Graph, Output, Value};
+use crate::graph::{Graph, Output};
+use crate::id::Value;
 use crate::op::Op;
 use crate::testing::Rng;
 use crate::ty::{DType, Shape, Type};

@@ -2,7 +2,8 @@
 
 use super::super::stream::{Limits, stream_with};
 use super::super::{EvalError, MemoryWeights, StreamError, constant, run, stream};
-use crate::graph::{Graph, Output, Stage, Value};
+use crate::graph::{Graph, Output, Stage};
+use crate::id::Value;
 use crate::net::Net;
 use crate::op::{BinaryKind, Generator, OffsetOrder, Op, ReduceKind, SliceAxis, UnaryKind};
 use crate::testing::Rng;

@@ -151,7 +151,7 @@ fn cast(from: &str, to: &str, element: DataType) -> pb::NodeProto {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::tract::{Request, prepare};
+    use crate::runner::session::{Request, load};
 
     fn value(name: &str, element: DataType, dims: &[i64]) -> pb::ValueInfoProto {
         let dim = |&d: &i64| pb::tensor_shape_proto::Dimension {
@@ -197,8 +197,8 @@ mod tests {
         };
         let opset_import = vec![pb::OperatorSetIdProto { version: 17, ..Default::default() }];
         let model = pb::ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() };
-        let model = prepare(model, None, Request::outputs(1)).expect("loads");
-        model.run(x).expect("runs").remove(0).data
+        let session = load(model, None, Request::outputs(1)).expect("loads");
+        session.run(&[("x", x)]).expect("runs").remove(0).data
     }
 
     #[test]

@@ -5,8 +5,7 @@
 //! [`ENTRY_LIMIT`] of them are refused. Weights are never touched: a tensor's elements stay a view of the caller's
 //! buffer.
 
-use super::messages::{self as onnx, data_type};
-use super::text::type_of;
+use super::messages::{self as onnx, data_type, type_of};
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
 use prost::encoding::{WireType, decode_key, decode_varint};

@@ -1,17 +1,24 @@
 //! Writes a package: the weight file first, constant by constant as they are computed, then the model that refers to
 //! it, then the manifest.
 
+mod names;
+mod ops;
+mod package;
+mod program;
+
+pub use names::is_identifier;
+pub use ops::minimum_ios;
+
 use super::blob::{BlobType, BlobWriter};
 use super::messages::{
     ArrayDataType, ArrayFeatureType, ColorSpace, DictionaryFeatureType, Empty, FeatureDescription, FeatureType,
     ImageFeatureType, Metadata as ModelMetadata, Model, ModelDescription, Program, dictionary_feature_type,
     feature_type, model, value,
 };
-use super::ops::minimum_ios;
-use super::package::{manifest, model_path, weight_path};
-use super::program::{elements, interface_error, program};
 use super::{CLASS_LABEL, CLASS_PROBABILITIES, InputForm, Interface, RELEASES, Release, WEIGHT_FILE};
 use crate::{ExportError, Metadata, Summary};
+use package::{manifest, model_path, weight_path};
+use program::{elements, interface_error, program};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};

@@ -4,15 +4,15 @@
 //! first user; block outputs are results of operations, so an input or constant that is an output goes through
 //! `identity`.
 
-use super::messages::{
+use super::names::{Unique, is_identifier};
+use super::ops::{Mil, Operand, Param, not_lowered, spell};
+use crate::ExportError;
+use crate::coreml::messages::{
     Argument, Binding, Block, DataType, DictionaryType, Dimension, Function, ListType, ListValue, NamedValueType,
     Operation, Program, TensorType, TensorValue, Value as MilValue, ValueType,
 };
-use super::messages::{binding, dimension, tensor_value, value, value_type};
-use super::names::{Unique, is_identifier};
-use super::ops::{Mil, Operand, Param, not_lowered, spell};
-use super::{CLASS_LABEL, CLASS_PROBABILITIES, Interface, Release};
-use crate::ExportError;
+use crate::coreml::messages::{binding, dimension, tensor_value, value, value_type};
+use crate::coreml::{CLASS_LABEL, CLASS_PROBABILITIES, Interface, Release};
 use half::f16;
 use std::collections::{BTreeMap, HashMap};
 use vitc_ir::{DType, Graph, Op, Type, Value};

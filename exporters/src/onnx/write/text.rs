@@ -3,10 +3,10 @@
 //! Invariant: one line per constant and node, in the order of the file; the elements of weights do not appear, those of
 //! small integer constants (shapes, axes, indices) do.
 
-use super::messages::{self as onnx, attribute_kind, data_type};
 use super::plan::Plan;
 use crate::ExportError;
 use crate::metadata::Metadata;
+use crate::onnx::messages::{self as onnx, attribute_kind, data_type, type_of};
 use std::collections::HashMap;
 use std::fmt::Write;
 use vitc_ir::{Graph, Target};
@@ -48,29 +48,9 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(out, "{text}").expect("writing to a string does not fail");
 }
 
-fn word(code: i32) -> &'static str {
-    data_type::describe(code).map_or("?", |(word, _)| word)
-}
-
-/// `f32[1,3,224,224]`, `f32[batch,1000]`; `?` for what is unknown.
-pub(super) fn type_of(info: &onnx::ValueInfo) -> String {
-    let Some(tensor) = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else { return "?".into() };
-    let dim = |d: &onnx::Dim| match (&d.dim_value, &d.dim_param) {
-        (Some(value), _) => value.to_string(),
-        (None, Some(name)) => name.clone(),
-        (None, None) => "?".into(),
-    };
-    match &tensor.shape {
-        Some(shape) => {
-            format!("{}[{}]", word(tensor.elem_type), shape.dim.iter().map(dim).collect::<Vec<_>>().join(","))
-        }
-        None => format!("{}[…]", word(tensor.elem_type)),
-    }
-}
-
 fn tensor_type(tensor: &onnx::Tensor) -> String {
     let dims: Vec<String> = tensor.dims.iter().map(i64::to_string).collect();
-    format!("{}[{}]", word(tensor.data_type), dims.join(","))
+    format!("{}[{}]", data_type::word(tensor.data_type), dims.join(","))
 }
 
 fn elements(tensor: &onnx::Tensor) -> String {

@@ -7,11 +7,12 @@
 //! return logits
 //! ```
 
-use super::messages::{
+use super::error::ReadError;
+use super::files;
+use crate::coreml::messages::{
     Argument, Block, DataType, Model, NamedValueType, Operation, TensorType, Value, ValueType, binding, dimension,
     model, tensor_value, value, value_type,
 };
-use super::read::{ReadError, model as read_model};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -21,7 +22,7 @@ use std::path::Path;
 /// # Errors
 /// If the manifest or the model file cannot be read.
 pub fn text(package: &Path) -> Result<String, ReadError> {
-    read_model(package).map(|m| print(&m))
+    files::model(package).map(|m| print(&m))
 }
 
 /// The program of a model as text; empty for another kind of model.
@@ -127,7 +128,7 @@ fn named(value: &NamedValueType) -> String {
 fn print_type(ty: Option<&ValueType>) -> String {
     match ty.and_then(|t| t.kind.as_ref()) {
         Some(value_type::Kind::Tensor(t)) => {
-            let size = |d: &super::messages::Dimension| match d.kind {
+            let size = |d: &crate::coreml::messages::Dimension| match d.kind {
                 Some(dimension::Kind::Constant(c)) => c.size.to_string(),
                 Some(dimension::Kind::Unknown(_)) | None => "?".to_string(),
             };

@@ -4,8 +4,8 @@
 //! Invariants: one node becomes one operation wherever MIL has it. Every input with a default is listed. Floating-point
 //! parameters have the element type of the operand, which systems before iOS 17 insist on.
 
-use super::Interface;
 use crate::ExportError;
+use crate::coreml::Interface;
 use half::f16;
 use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode};
 use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};

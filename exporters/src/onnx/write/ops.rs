@@ -4,50 +4,9 @@
 //! every attribute whose default depends on the opset written out. What ONNX says in several nodes was said by a
 //! lowering before; here it is an error.
 
-use super::messages::{Attribute, attribute_kind};
-use super::plan::Builder;
-use prost::bytes::Bytes;
+use super::builder::{Builder, Spelling, elem_type};
 use vitc_ir::op::{AttentionLayout, BinaryKind, Op, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
 use vitc_ir::{DType, Node, Real, Shape};
-
-/// Operator, operands and attributes of an ONNX node.
-pub(super) struct Spelling {
-    /// Operator.
-    pub(super) op: &'static str,
-    /// Names of the operands; empty for one that is left out.
-    pub(super) inputs: Vec<String>,
-    /// Attributes.
-    pub(super) attributes: Vec<Attribute>,
-}
-
-impl Spelling {
-    fn new(op: &'static str, inputs: Vec<String>) -> Self {
-        Spelling { op, inputs, attributes: Vec::new() }
-    }
-
-    fn attribute(mut self, name: &str, kind: i32, value: Attribute) -> Self {
-        self.attributes.push(Attribute { name: name.into(), kind, ..value });
-        self
-    }
-
-    fn int(self, name: &str, i: i64) -> Self {
-        self.attribute(name, attribute_kind::INT, Attribute { i: Some(i), ..Default::default() })
-    }
-
-    fn float(self, name: &str, f: Real) -> Self {
-        self.attribute(name, attribute_kind::FLOAT, Attribute { f: Some(f.0 as f32), ..Default::default() })
-    }
-
-    fn string(self, name: &str, s: &'static str) -> Self {
-        let s = Some(Bytes::from_static(s.as_bytes()));
-        self.attribute(name, attribute_kind::STRING, Attribute { s, ..Default::default() })
-    }
-
-    fn ints(self, name: &str, ints: &[usize]) -> Self {
-        let ints = ints.iter().map(|&i| i as i64).collect();
-        self.attribute(name, attribute_kind::INTS, Attribute { ints, ..Default::default() })
-    }
-}
 
 /// Spell a run-time node; the reason if a lowering should have replaced it.
 pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
@@ -93,7 +52,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             Ok(Spelling::new("PRelu", vec![b.read(node.inputs[0]), name]))
         }
         Op::Cast { to } => {
-            let code = i64::from(super::plan::elem_type(*to));
+            let code = i64::from(elem_type(*to));
             Ok(Spelling::new("Cast", b.read_all(&node.inputs)).int("to", code))
         }
 
@@ -194,7 +153,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             }
             let attention = Spelling::new("Attention", b.read_all(&node.inputs)).float("scale", *scale);
             // Softmax in f32, also for f16.
-            let float = i64::from(super::plan::elem_type(DType::F32));
+            let float = i64::from(elem_type(DType::F32));
             Ok(if dtype(0) == DType::F16 { attention.int("softmax_precision", float) } else { attention })
         }
 

@@ -4,10 +4,18 @@
 //! so the enclosing lengths are written before it is computed, and its bytes go straight through. A failure leaves a
 //! torn file behind; the caller writes to a temporary one.
 
+mod builder;
+mod ops;
+mod plan;
+mod text;
+
+pub use text::text;
+
 use super::messages as onnx;
-use super::plan::{Plan, Streamed};
 use crate::metadata::Metadata;
 use crate::{ExportError, Summary};
+use builder::Streamed;
+use plan::Plan;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::io::{BufWriter, Write};
@@ -92,7 +100,7 @@ fn emit(
     let end = data.as_ref().map_or(0, |d| place(&mut plan.streamed, d.location));
     let (bytes, header) = frame(&plan);
     if bytes > INLINE_LIMIT {
-        let remedy = "write the weights to a data file (--external-data)";
+        let remedy = "write the weights to a data file";
         return Err(ExportError::TooLarge { bytes, limit: INLINE_LIMIT, remedy });
     }
     let mut out = BufWriter::with_capacity(BUFFER, out);

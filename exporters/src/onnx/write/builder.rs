@@ -1,20 +1,52 @@
-//! From a graph to the messages of an ONNX file: everything but the elements of the large constants.
+//! The graph message as it grows: names, constants and nodes. Which operator says a node is decided in [`super::ops`].
 //!
-//! Invariants. One run-time node becomes one ONNX node named by its path; the only node added is an `Identity` for a
-//! result that no node of its own produces. Value names are unique, a constant that nothing reads is not emitted, and
-//! equal small arrays (shapes, axes, bounds) are one initializer. Each value between input and result has its complete
-//! type in `value_info`.
+//! Invariants. Value names are unique, a constant that nothing reads is not emitted, and equal small arrays (shapes, axes,
+//! bounds) are one initializer. Each value between input and result has its complete type in `value_info`.
 
-use super::messages::{self as onnx, data_type};
-use super::ops;
-use crate::metadata::{Metadata, VERSION};
-use crate::{ExportError, Summary};
+use crate::onnx::messages::{self as onnx, Attribute, attribute_kind, data_type};
 use half::f16;
 use prost::bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use vitc_ir::eval::ConstantStats;
-use vitc_ir::target::Format;
-use vitc_ir::{DType, Dim, Generator, Graph, Node, NodeId, Op, Real, Shape, Target, Type, Value, cost};
+use vitc_ir::{DType, Dim, Generator, Graph, Node, NodeId, Op, Real, Shape, Type, Value};
+
+/// Operator, operands and attributes of an ONNX node.
+pub(super) struct Spelling {
+    /// Operator.
+    pub(super) op: &'static str,
+    /// Names of the operands; empty for one that is left out.
+    pub(super) inputs: Vec<String>,
+    /// Attributes.
+    pub(super) attributes: Vec<Attribute>,
+}
+
+impl Spelling {
+    pub(super) fn new(op: &'static str, inputs: Vec<String>) -> Self {
+        Spelling { op, inputs, attributes: Vec::new() }
+    }
+
+    fn attribute(mut self, name: &str, kind: i32, value: Attribute) -> Self {
+        self.attributes.push(Attribute { name: name.into(), kind, ..value });
+        self
+    }
+
+    pub(super) fn int(self, name: &str, i: i64) -> Self {
+        self.attribute(name, attribute_kind::INT, Attribute { i: Some(i), ..Default::default() })
+    }
+
+    pub(super) fn float(self, name: &str, f: Real) -> Self {
+        self.attribute(name, attribute_kind::FLOAT, Attribute { f: Some(f.0 as f32), ..Default::default() })
+    }
+
+    pub(super) fn string(self, name: &str, s: &'static str) -> Self {
+        let s = Some(Bytes::from_static(s.as_bytes()));
+        self.attribute(name, attribute_kind::STRING, Attribute { s, ..Default::default() })
+    }
+
+    pub(super) fn ints(self, name: &str, ints: &[usize]) -> Self {
+        let ints = ints.iter().map(|&i| i as i64).collect();
+        self.attribute(name, attribute_kind::INTS, Attribute { ints, ..Default::default() })
+    }
+}
 
 /// A constant whose elements come from the evaluator while the file is written.
 pub(super) struct Streamed {
@@ -24,73 +56,6 @@ pub(super) struct Streamed {
     pub(super) tensors: Vec<onnx::Tensor>,
     /// Bytes of the elements as written.
     pub(super) bytes: u64,
-}
-
-/// The messages of a file.
-pub(super) struct Plan {
-    /// The model without its graph.
-    pub(super) model: onnx::Model,
-    /// The graph, with the small initializers.
-    pub(super) graph: onnx::Graph,
-    /// The other initializers, in order of first use.
-    pub(super) streamed: Vec<Streamed>,
-    /// Elements of the float constants.
-    pub(super) parameters: u64,
-}
-
-impl Plan {
-    /// Spell every node of a target-stage graph.
-    pub(super) fn new(graph: &Graph, target: &Target, metadata: &Metadata) -> Result<Plan, ExportError> {
-        let Format::Onnx { opset } = target.format else {
-            return Err(ExportError::Target { name: target.name, what: "is not an ONNX target".into() });
-        };
-        let Some(ir_version) = ir_version(opset) else {
-            let what = format!("opset {opset} is not supported; choose 17 to 23");
-            return Err(ExportError::Target { name: target.name, what });
-        };
-        let mut builder = Builder::new(graph, opset);
-        for (id, node) in graph.run_time_nodes() {
-            let fail = |why| ExportError::NotLowered { op: node.op.word(), path: node.path.clone(), why };
-            builder.node(id, node).map_err(fail)?;
-        }
-        builder.results();
-        let props = metadata.entries().into_iter().map(|(key, value)| onnx::StringStringEntry { key, value });
-        let model = onnx::Model {
-            ir_version,
-            producer_name: "vitc".into(),
-            producer_version: VERSION.into(),
-            doc_string: metadata.summary(),
-            graph: None,
-            opset_import: vec![onnx::OperatorSetId { domain: String::new(), version: i64::from(opset) }],
-            metadata_props: props.collect(),
-        };
-        let (graph_message, streamed) = (builder.message, builder.streamed);
-        Ok(Plan { model, graph: graph_message, streamed, parameters: cost::parameters(graph) })
-    }
-
-    /// What the file holds: `bytes` in all files together, `stats` of the streamed constants.
-    pub(super) fn summary(&self, bytes: u64, stats: Vec<ConstantStats>) -> Summary {
-        let names = self.streamed.iter().map(|s| s.tensors[0].name.clone());
-        let nodes = &self.graph.node;
-        Summary {
-            nodes: nodes.len(),
-            op_counts: crate::count(nodes.iter().map(|n| n.op_type.as_str())),
-            parameters: self.parameters,
-            bytes,
-            constants: names.zip(stats).collect(),
-        }
-    }
-}
-
-/// Version of the file format that belongs to an opset.
-fn ir_version(opset: u32) -> Option<i64> {
-    match opset {
-        17 | 18 => Some(8),
-        19 | 20 => Some(9),
-        21 | 22 => Some(10),
-        23 => Some(11),
-        _ => None,
-    }
 }
 
 /// Element type code. Integers are 64 bits wide in ONNX's indices, shapes and axes, so all of them are.
@@ -134,8 +99,10 @@ pub(super) struct Builder<'g> {
     pub(super) graph: &'g Graph,
     /// Its operator set.
     pub(super) opset: u32,
-    message: onnx::Graph,
-    streamed: Vec<Streamed>,
+    /// The message so far.
+    pub(super) message: onnx::Graph,
+    /// Its large constants, in order of first use.
+    pub(super) streamed: Vec<Streamed>,
     /// Names of run-time values.
     names: HashMap<Value, String>,
     /// Names of constants, by value and the shape they are read under.
@@ -150,7 +117,8 @@ pub(super) struct Builder<'g> {
 }
 
 impl<'g> Builder<'g> {
-    fn new(graph: &'g Graph, opset: u32) -> Self {
+    /// Only the interface so far.
+    pub(super) fn new(graph: &'g Graph, opset: u32) -> Self {
         let mut b = Builder {
             graph,
             opset,
@@ -182,9 +150,8 @@ impl<'g> Builder<'g> {
         b
     }
 
-    /// Append one node.
-    fn node(&mut self, id: NodeId, node: &Node) -> Result<(), String> {
-        let spelling = ops::spell(self, node)?;
+    /// Append one node, which `spelling` says.
+    pub(super) fn node(&mut self, id: NodeId, node: &Node, spelling: Spelling) {
         let mut output = Vec::with_capacity(node.types.len());
         for (index, ty) in node.types.iter().enumerate() {
             let value = Value { node: id, index: index as u32 };
@@ -200,11 +167,10 @@ impl<'g> Builder<'g> {
         let name = unused(&mut self.node_names, &node.path);
         let (op_type, input, attribute) = (spelling.op.into(), spelling.inputs, spelling.attributes);
         self.message.node.push(onnx::Node { input, output, name, op_type, attribute, domain: String::new() });
-        Ok(())
     }
 
     /// Append the copies behind results that are an input, a constant or another result.
-    fn results(&mut self) {
+    pub(super) fn results(&mut self) {
         for (result, value) in std::mem::take(&mut self.copies) {
             let input = vec![self.read(value)];
             let name = unused(&mut self.node_names, &result);

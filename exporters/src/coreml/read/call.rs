@@ -1,0 +1,173 @@
+//! The inputs of one operation, by name and checked.
+
+use super::body::{Body, Bound};
+use super::values::{Constant, Elements};
+use crate::coreml::messages::{self, binding};
+use vitc_ir::Value;
+
+/// The inputs of one operation.
+pub(super) struct Call<'b, 'a> {
+    /// The body so far.
+    pub(super) body: &'b mut Body<'a>,
+    /// The operation.
+    pub(super) operation: &'b messages::Operation,
+}
+
+impl Call<'_, '_> {
+    /// Names bound to an input.
+    pub(super) fn names(&self, input: &str) -> Result<Vec<String>, String> {
+        let argument = self.operation.inputs.get(input).ok_or_else(|| format!("the input {input} is missing"))?;
+        let name = |b: &messages::Binding| match &b.kind {
+            Some(binding::Kind::Name(name)) => Ok(name.clone()),
+            Some(binding::Kind::Value(_)) | None => Err(format!("the input {input} is not bound to a name")),
+        };
+        argument.arguments.iter().map(name).collect()
+    }
+
+    /// The one name bound to an input.
+    pub(super) fn name(&self, input: &str) -> Result<String, String> {
+        let names = self.names(input)?;
+        <[String; 1]>::try_from(names).map(|[n]| n).map_err(|n| format!("the input {input} has {} values", n.len()))
+    }
+
+    /// Whether the operation has an input.
+    pub(super) fn has(&self, input: &str) -> bool {
+        self.operation.inputs.contains_key(input)
+    }
+
+    /// The value of the graph that an input is bound to.
+    pub(super) fn value(&mut self, input: &str) -> Result<Value, String> {
+        let name = self.name(input)?;
+        self.body.leaf(&name)
+    }
+
+    /// The value of the input `x`.
+    pub(super) fn x(&mut self) -> Result<Value, String> {
+        self.value("x")
+    }
+
+    /// The value of the input `x`, which is a map.
+    pub(super) fn map(&mut self) -> Result<Value, String> {
+        let x = self.x()?;
+        match self.rank(x) {
+            4 => Ok(x),
+            _ => Err(format!("takes a map [B,C,H,W], found {}", self.body.graph.ty(x))),
+        }
+    }
+
+    fn parameter(&self, input: &str) -> Result<&Constant, String> {
+        match self.body.bound.get(&self.name(input)?) {
+            Some(Bound::Constant(constant, _)) => Ok(constant),
+            _ => Err(format!("the input {input} is not a constant")),
+        }
+    }
+
+    /// One truth value.
+    pub(super) fn flag(&self, input: &str) -> Result<bool, String> {
+        match (&self.parameter(input)?.elements, self.parameter(input)?.dims.is_empty()) {
+            (Elements::Bools(b), true) => Ok(b[0]),
+            _ => Err(format!("the input {input} is not one truth value")),
+        }
+    }
+
+    /// A truth value that must be `wanted`.
+    pub(super) fn must(&self, input: &str, wanted: bool) -> Result<(), String> {
+        match self.flag(input)? == wanted {
+            true => Ok(()),
+            false => Err(format!("{input} = {} is not read", !wanted)),
+        }
+    }
+
+    /// A truth value per axis; all false if there is none.
+    pub(super) fn mask(&self, input: &str, rank: usize) -> Result<Vec<bool>, String> {
+        if !self.has(input) {
+            return Ok(vec![false; rank]);
+        }
+        match &self.parameter(input)?.elements {
+            Elements::Bools(b) if b.len() == rank => Ok(b.clone()),
+            _ => Err(format!("the input {input} has not one truth value per axis")),
+        }
+    }
+
+    /// One number.
+    pub(super) fn number(&self, input: &str) -> Result<f64, String> {
+        match (&self.parameter(input)?.elements, self.parameter(input)?.dims.is_empty()) {
+            (Elements::Floats(f), true) => Ok(f[0]),
+            (Elements::Ints(i), true) => Ok(f64::from(i[0])),
+            _ => Err(format!("the input {input} is not one number")),
+        }
+    }
+
+    /// One integer.
+    pub(super) fn integer(&self, input: &str) -> Result<i32, String> {
+        match (&self.parameter(input)?.elements, self.parameter(input)?.dims.is_empty()) {
+            (Elements::Ints(i), true) => Ok(i[0]),
+            _ => Err(format!("the input {input} is not one integer")),
+        }
+    }
+
+    /// A vector of integers that are not negative.
+    pub(super) fn sizes(&self, input: &str) -> Result<Vec<usize>, String> {
+        let constant = self.parameter(input)?;
+        let (Elements::Ints(ints), 1) = (&constant.elements, constant.dims.len()) else {
+            return Err(format!("the input {input} is not a vector of integers"));
+        };
+        let size = |&i: &i32| usize::try_from(i).map_err(|_| format!("{input} holds {i}"));
+        ints.iter().map(size).collect()
+    }
+
+    /// A vector of exactly `N` of them.
+    pub(super) fn sizes_of<const N: usize>(&self, input: &str) -> Result<[usize; N], String> {
+        let sizes = self.sizes(input)?;
+        sizes.try_into().map_err(|s: Vec<usize>| format!("{input} has {} elements instead of {N}", s.len()))
+    }
+
+    /// A string.
+    pub(super) fn word(&self, input: &str) -> Result<&str, String> {
+        match &self.parameter(input)?.elements {
+            Elements::Text(text) => Ok(text),
+            _ => Err(format!("the input {input} is not a string")),
+        }
+    }
+
+    /// A string that must be `wanted`.
+    pub(super) fn expect(&self, input: &str, wanted: &str) -> Result<(), String> {
+        match self.word(input)? {
+            found if found == wanted => Ok(()),
+            found => Err(format!("{input} = {found} is not read")),
+        }
+    }
+
+    /// Number of dimensions of a value.
+    pub(super) fn rank(&self, x: Value) -> usize {
+        self.body.graph.shape(x).rank()
+    }
+
+    /// An axis of a value of this rank; negative ones count from the end.
+    fn resolve(&self, axis: i64, rank: usize) -> Result<usize, String> {
+        let from_start = if axis < 0 { axis + rank as i64 } else { axis };
+        usize::try_from(from_start).ok().filter(|&a| a < rank).ok_or_else(|| format!("axis {axis} of {rank}"))
+    }
+
+    /// The axis that the input `axis` names, of a value of this rank.
+    pub(super) fn axis(&self, rank: usize) -> Result<usize, String> {
+        self.resolve(i64::from(self.integer("axis")?), rank)
+    }
+
+    /// The same for `axes`.
+    pub(super) fn axes(&self, rank: usize) -> Result<Vec<usize>, String> {
+        let constant = self.parameter("axes")?;
+        let Elements::Ints(ints) = &constant.elements else { return Err("axes are not integers".into()) };
+        ints.iter().map(|&a| self.resolve(i64::from(a), rank)).collect()
+    }
+
+    /// Padding of a window operation on a map, as top, left, bottom, right.
+    pub(super) fn window_pad(&self) -> Result<[usize; 4], String> {
+        let given: [usize; 4] = self.sizes_of("pad")?;
+        match self.word("pad_type")? {
+            "custom" => Ok([given[0], given[2], given[1], given[3]]),
+            "valid" => Ok([0; 4]),
+            other => Err(format!("pad_type {other} is not read")),
+        }
+    }
+}

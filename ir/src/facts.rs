@@ -1,0 +1,218 @@
+//! What is known about each operator, said once: one exhaustive match, from which every list of operators follows.
+//!
+//! Whoever asks "is this one of those operators" asks a fact. What depends on the operands' shapes, where each of their axes is found in the
+//! result, stands in [`crate::axes`]. Both are proven against the evaluator: an operator with a fact that does not hold, or that lacks one which
+//! holds, fails the tests.
+
+use crate::graph::Stage;
+use crate::op::{AttentionLayout, BinaryKind, Op, ReduceKind, UnaryKind};
+use crate::ty::DType;
+use std::ops::RangeInclusive;
+
+/// Kind of computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A port of the model, or a constant: no operands.
+    Leaf,
+    /// One function of the elements at one place, broadcast.
+    Elementwise,
+    /// The same numbers in another element type.
+    Cast,
+    /// Sums of products of two operands, and a bias.
+    Contraction,
+    /// Products with matrices that the operator itself defines: Fourier and cosine transforms.
+    Transform,
+    /// Scores, softmax and a mean of values by them.
+    Attention,
+    /// Shifted and scaled by statistics, or to a given sum.
+    Normalisation,
+    /// Several elements become one.
+    Reduction,
+    /// Elements are laid out differently, repeated or left out; zeros may stand between them.
+    Movement,
+    /// Elements are read where an index or a ratio of sizes says.
+    Sampling,
+}
+
+/// What an operator loses in half precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wide {
+    /// Nothing but the rounding of its result. Norms and pools belong here: formats compute their statistics in f32.
+    Nothing,
+    /// Bits of a sum of exponentials.
+    Exponentials,
+    /// Bits of a sum over many elements, which may overflow too.
+    Sums,
+}
+
+/// Some of an operator's operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slots(u32);
+
+impl Slots {
+    /// No operand.
+    pub const NONE: Slots = Slots(0);
+    /// Every operand, however many there are.
+    pub const ALL: Slots = Slots(u32::MAX);
+    /// The first operand.
+    pub const FIRST: Slots = Slots(1);
+
+    /// These operands, of the first thirty.
+    pub fn of(slots: impl IntoIterator<Item = usize>) -> Slots {
+        Slots(slots.into_iter().fold(0, |set, slot| set | 1 << slot.min(30)))
+    }
+
+    /// Whether operand `slot` is one of them.
+    pub fn contains(self, slot: usize) -> bool {
+        self.0 >> slot.min(31) & 1 == 1
+    }
+}
+
+/// What is known about an operator whatever its operands are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Kind of computation.
+    pub class: Class,
+    /// How many operands there can be.
+    pub operands: RangeInclusive<usize>,
+    /// Operands in which it is linear, the others held, but for a summand that the operand does not change.
+    pub linear: Slots,
+    /// Operands that pass a shift on: a number added to all of the operand's elements is added to every element of the result.
+    pub shift: Slots,
+    /// What it loses in half precision.
+    pub wide: Wide,
+    /// Operands that may be held in few bits: activations with one scale, weights with one for each index of
+    /// [`crate::axes::AxisMap::scale_axis`].
+    pub quantised: Slots,
+    /// May give integers and booleans that are computed when the model runs. Where not, they are constants.
+    pub integers: bool,
+    /// Last stage at which it may stand in a graph.
+    pub until: Stage,
+}
+
+impl Facts {
+    fn of(class: Class, operands: RangeInclusive<usize>) -> Facts {
+        Facts {
+            class,
+            operands,
+            linear: Slots::NONE,
+            shift: Slots::NONE,
+            wide: Wide::Nothing,
+            quantised: Slots::NONE,
+            integers: false,
+            until: Stage::Target,
+        }
+    }
+
+    /// Moves the elements of its operands, whatever they are.
+    fn movement(operands: RangeInclusive<usize>) -> Facts {
+        Facts { linear: Slots::ALL, shift: Slots::FIRST, integers: true, ..Facts::of(Class::Movement, operands) }
+    }
+
+    /// A sum of products of operands 0 and 1.
+    fn contraction(operands: RangeInclusive<usize>) -> Facts {
+        let bias = Slots::of([2]);
+        let quantised = Slots::of([0, 1]);
+        Facts { linear: Slots::ALL, shift: bias, quantised, ..Facts::of(Class::Contraction, operands) }
+    }
+
+    fn linear(self, linear: Slots) -> Facts {
+        Facts { linear, ..self }
+    }
+
+    fn shift(self, shift: Slots) -> Facts {
+        Facts { shift, ..self }
+    }
+
+    fn wide(self, wide: Wide) -> Facts {
+        Facts { wide, ..self }
+    }
+
+    fn until(self, until: Stage) -> Facts {
+        Facts { until, ..self }
+    }
+}
+
+impl Op {
+    /// What is known about the operator.
+    pub fn facts(&self) -> Facts {
+        let first = Slots::FIRST;
+        match self {
+            Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => Facts::of(Class::Leaf, 0..=0),
+
+            Op::Unary(UnaryKind::Neg) => Facts::of(Class::Elementwise, 1..=1).linear(first),
+            Op::Unary(_) | Op::Clip { .. } => Facts::of(Class::Elementwise, 1..=1),
+            Op::Binary(kind) => {
+                let facts = Facts::of(Class::Elementwise, 2..=2);
+                match kind {
+                    BinaryKind::Add => facts.linear(Slots::ALL).shift(Slots::ALL),
+                    BinaryKind::Sub => facts.linear(Slots::ALL).shift(first),
+                    BinaryKind::Mul => facts.linear(Slots::ALL),
+                    BinaryKind::Div => facts.linear(first),
+                    BinaryKind::Max | BinaryKind::Min => facts,
+                }
+            }
+            Op::Sum => Facts::of(Class::Elementwise, 2..=usize::MAX).linear(Slots::ALL).shift(Slots::ALL),
+            Op::Prelu => Facts::of(Class::Elementwise, 2..=2).linear(Slots::of([1])),
+            // Nothing is rounded on the way up.
+            Op::Cast { to: DType::F32 } => Facts::of(Class::Cast, 1..=1).linear(first).shift(first),
+            Op::Cast { .. } => Facts::of(Class::Cast, 1..=1),
+
+            Op::Conv { .. } | Op::Linear => Facts::contraction(2..=3),
+            Op::MatMul { .. } => Facts::contraction(2..=2),
+
+            // Anything but the variance.
+            Op::BatchNorm { .. } => Facts::of(Class::Normalisation, 5..=5)
+                .linear(Slots::of([0, 1, 2, 3]))
+                .shift(Slots::of([2]))
+                .until(Stage::Paper),
+            Op::LayerNorm { .. } => {
+                Facts::of(Class::Normalisation, 1..=3).linear(Slots::of([1, 2])).shift(Slots::of([2]))
+            }
+            Op::Softmax { .. } => Facts::of(Class::Normalisation, 1..=1).wide(Wide::Exponentials),
+
+            Op::Reduce { kind, .. } => {
+                let facts = Facts::of(Class::Reduction, 1..=1);
+                match kind {
+                    ReduceKind::Sum => facts.linear(first).wide(Wide::Sums),
+                    ReduceKind::Mean => facts.linear(first).shift(first).wide(Wide::Sums),
+                    ReduceKind::Max => facts.shift(first),
+                }
+            }
+            Op::AvgPool { .. } => Facts::of(Class::Reduction, 1..=1).linear(first).shift(first),
+
+            Op::Reshape { .. } | Op::Transpose { .. } | Op::Split { .. } | Op::Slice { .. } | Op::Expand { .. } => {
+                Facts::movement(1..=1)
+            }
+            Op::Concat { .. } => Facts::movement(1..=usize::MAX).shift(Slots::NONE),
+            Op::Pad { .. } => Facts::movement(1..=1).shift(Slots::NONE),
+            Op::WindowPartition { .. } | Op::WindowMerge { .. } => Facts::movement(1..=1).until(Stage::Deploy),
+            Op::Gather { .. } => {
+                Facts { integers: true, ..Facts::of(Class::Sampling, 2..=2).linear(first).shift(first) }
+            }
+            Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first),
+
+            Op::Attention { layout, bias, talking, .. } => {
+                let scores = 3 + usize::from(*bias);
+                let facts = Facts::of(Class::Attention, scores..=scores).wide(Wide::Exponentials).until(Stage::Deploy);
+                match (layout, talking) {
+                    // The heads' second mix is linear too, and what it adds up to is anything.
+                    (_, true) => Facts { operands: scores + 4..=scores + 4, ..facts }.linear(Slots::of([
+                        2,
+                        scores + 2,
+                        scores + 3,
+                    ])),
+                    // Some targets have an operator for this form.
+                    (AttentionLayout::Heads, false) => {
+                        facts.linear(Slots::of([2])).shift(Slots::of([2])).until(Stage::Target)
+                    }
+                    (_, false) => facts.linear(Slots::of([2])).shift(Slots::of([2])),
+                }
+            }
+            Op::Rfft2 { .. } | Op::Dct2 | Op::Idct2 => {
+                Facts::of(Class::Transform, 1..=1).linear(first).until(Stage::Deploy)
+            }
+            Op::Irfft2 { .. } => Facts::of(Class::Transform, 2..=2).linear(Slots::ALL).until(Stage::Deploy),
+        }
+    }
+}

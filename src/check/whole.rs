@@ -1,0 +1,80 @@
+//! Both computations run as they are, from the model's inputs to its outputs.
+
+use super::cases::Case;
+use super::computation::Computation;
+use super::outcome::{Findings, as_answered};
+use super::{Check, CheckError, save};
+use crate::runner::{Named, Port, Request, Session};
+
+/// What a run leaves behind, so that the next model has the session's memory.
+struct Ran {
+    inputs: Vec<Port>,
+    /// What the session says about itself, without runs.
+    findings: Findings,
+    /// The outputs, for each case.
+    outputs: Vec<Vec<Named>>,
+}
+
+impl Check<'_> {
+    /// Run and compare one batch's cases.
+    pub(super) fn whole(&self, batch: usize, cases: &[Case], findings: &mut Findings) -> Result<(), CheckError> {
+        let reference = || run(&self.reference, batch, cases, |c| &c.reference);
+        let candidate = || run(&self.candidate, batch, cases, |c| &c.candidate);
+        let (wanted, got) = if self.budget.together() {
+            std::thread::scope(|scope| {
+                let other = scope.spawn(candidate);
+                let first = reference();
+                (first, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        } else {
+            (reference(), candidate())
+        };
+        let (wanted, got) = (wanted?, got?);
+        findings.half |= got.findings.half;
+        findings.defined = got.findings.defined;
+        for (case, (wanted, got_)) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)) {
+            let wanted = &as_answered(wanted, self.options.probabilities);
+            if let Some(folder) = &self.options.save_io {
+                save::save(folder, case, &got.inputs, wanted, got_)?;
+            }
+            let passed = findings.compare(case, wanted, got_, got.findings.half, false)?;
+            if !passed && findings.failed.is_none() {
+                findings.failed = Some((batch, [case.reference.clone(), case.candidate.clone()]));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Load, run on every case, and forget the session.
+fn run(
+    computation: &Computation<'_>,
+    batch: usize,
+    cases: &[Case],
+    input: fn(&Case) -> &[Vec<f32>],
+) -> Result<Ran, CheckError> {
+    let session: Session = computation.load(Request::outputs(batch))?;
+    fits(&session, input(&cases[0]))?;
+    let outputs = cases.iter().map(|c| computation.run(&session, input(c))).collect::<Result<_, _>>()?;
+    let mut findings = Findings::default();
+    findings.artifact(&session);
+    Ok(Ran { inputs: session.inputs().to_vec(), findings, outputs })
+}
+
+/// Whether a session takes these arrays.
+fn fits(session: &Session, inputs: &[Vec<f32>]) -> Result<(), CheckError> {
+    if session.inputs().len() != inputs.len() {
+        let what = format!("it has {} inputs, the model has {}", session.inputs().len(), inputs.len());
+        return Err(CheckError::Interface(what));
+    }
+    let differs = |(port, data): &(&Port, &Vec<f32>)| port.shape.iter().product::<usize>() != data.len();
+    match session.inputs().iter().zip(inputs).find(differs) {
+        None => Ok(()),
+        Some((port, data)) => Err(CheckError::Interface(format!(
+            "its input {} has shape {:?}, the model's has {} elements",
+            port.name,
+            port.shape,
+            data.len()
+        ))),
+    }
+}

@@ -1,0 +1,100 @@
+//! How the command line writes what messages of the library leave open: settings as flags, lists as commands.
+
+use crate::message::{Explain, Given, Listing, Message, Part, Setting, Value};
+
+/// A message as the command line says it.
+pub fn words(message: &Message) -> String {
+    message.written(|part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Setting(given) => setting(given),
+        Part::Listing(Listing::Models) => "vitc list".into(),
+        Part::Listing(Listing::Tensors) => "vitc inspect FILE --tensors".into(),
+    })
+}
+
+/// An error as the command line says it.
+pub fn explained(error: &impl Explain) -> String {
+    words(&error.message())
+}
+
+fn setting(Given { setting, value }: &Given) -> String {
+    let flag = flag(*setting);
+    match (setting, value) {
+        // The element types are flags of their own.
+        (Setting::Precision, Value::To(precision)) => format!("--{precision}"),
+        (Setting::Model, Value::To(name)) => name.clone(),
+        (_, Value::To(value)) => format!("{flag} {value}"),
+        (_, Value::Off) => flag.replacen("--", "--no-", 1),
+        (_, Value::On | Value::Open) => flag.into(),
+    }
+}
+
+fn flag(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Attention => "--attention",
+        Setting::Batch => "--batch",
+        Setting::Check => "--check",
+        Setting::Choice => "--choice",
+        Setting::Classes => "--num-classes",
+        Setting::Ema => "--ema",
+        Setting::ExternalData => "--external-data",
+        Setting::FoldTables => "--fold-tables",
+        Setting::Force => "--force",
+        Setting::Head => "--head",
+        Setting::Ignore => "--ignore",
+        Setting::Input => "--input",
+        Setting::InputName => "--input-name",
+        Setting::Ios => "--ios",
+        Setting::KeepFailed => "--keep-failed",
+        Setting::Labels => "--labels",
+        Setting::Model => "MODEL",
+        Setting::Opset => "--opset",
+        Setting::Output => "--output",
+        Setting::OutputName => "--output-name",
+        Setting::Place => "-o",
+        Setting::Precision => "--fp16",
+        Setting::Rename => "--rename",
+        Setting::Resolution => "--resolution",
+        Setting::Softmax => "--softmax",
+        Setting::Spectral => "--spectral",
+        Setting::StripPrefix => "--strip-prefix",
+        Setting::TalkingHeads => "--talking-heads",
+        Setting::Target => "--target",
+        Setting::Weights => "--weights",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_setting_is_a_flag_of_export() {
+        let command = super::super::Cli::command();
+        let export = command.find_subcommand("export").expect("a command");
+        let known = |word: &str| match (word.strip_prefix("--"), word.strip_prefix('-')) {
+            (Some(long), _) => export.get_arguments().any(|a| a.get_long() == Some(long)),
+            (None, Some(short)) => export.get_arguments().any(|a| a.get_short() == short.chars().next()),
+            _ => export.get_positionals().any(|a| a.get_value_names().is_some_and(|n| n[0] == word)),
+        };
+        for setting in Setting::ALL {
+            assert!(known(flag(setting)), "{setting:?}");
+        }
+        for given in [Setting::Ema.off(), Setting::Check.off(), Setting::Labels.off(), Setting::Precision.to("fp32")] {
+            assert!(known(&words(&given.clone().into())), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn values_follow_their_flags() {
+        let said = crate::message!(
+            Setting::Resolution.to("224x224"),
+            ", ",
+            Setting::Precision.to("fp16"),
+            ", ",
+            Setting::Model
+        );
+        assert_eq!(words(&said), "--resolution 224x224, --fp16, MODEL");
+    }
+}

@@ -1,0 +1,79 @@
+//! What can be run: an ONNX file, a CoreML package read back to a graph, or a graph.
+
+use super::cut::{self, Bottleneck};
+use super::session::{self, Request, RunError, Session};
+use super::write::write;
+use std::path::{Path, PathBuf};
+use vitc_exporters::coreml::{self, Interface};
+use vitc_ir::{Graph, Weights, expand};
+
+/// A model that can be loaded, whole or in part.
+pub struct Program<'a> {
+    content: Content<'a>,
+    interface: Option<Interface>,
+}
+
+enum Content<'a> {
+    /// An ONNX file, run as it is.
+    File(PathBuf),
+    /// A graph without high-level operators, and its weights.
+    Graph(Graph, Box<dyn Weights + 'a>),
+}
+
+impl<'a> Program<'a> {
+    /// A graph, its high-level operators by their definitions.
+    pub fn of_graph(graph: &Graph, weights: &'a dyn Weights) -> Program<'a> {
+        Program { content: Content::Graph(expand(graph), Box::new(weights)), interface: None }
+    }
+
+    /// The artifact at `path`: a folder is a CoreML package, a file is ONNX.
+    ///
+    /// # Errors
+    /// If a package cannot be read. A file is read when it is loaded.
+    pub fn open(path: &Path) -> Result<Program<'static>, RunError> {
+        if !path.is_dir() {
+            return Ok(Program { content: Content::File(path.to_path_buf()), interface: None });
+        }
+        let package = coreml::read(path).map_err(|e| RunError { what: e.to_string() })?;
+        let content = Content::Graph(expand(&package.graph), Box::new(package.weights));
+        Ok(Program { content, interface: Some(package.interface) })
+    }
+
+    /// What a package says of its interface beyond its graph.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.interface.as_ref()
+    }
+
+    /// The graph that runs, if it is one.
+    pub fn graph(&self) -> Option<&Graph> {
+        match &self.content {
+            Content::File(_) => None,
+            Content::Graph(graph, _) => Some(graph),
+        }
+    }
+
+    /// Ready to run.
+    ///
+    /// # Errors
+    /// If the file cannot be read, a weight is missing, or tract does not know or accept an operator.
+    pub fn load(&self, request: Request<'_>) -> Result<Session, RunError> {
+        match &self.content {
+            Content::File(path) => session::load(session::decode(path)?, path.parent(), request),
+            Content::Graph(graph, weights) => {
+                let proto = write(graph, weights.as_ref(), request.batch, request.piece);
+                session::load(proto.map_err(|what| RunError { what })?, None, Request { piece: None, ..request })
+            }
+        }
+    }
+
+    /// Places where it can be cut, in order; the last entry, without a name, is the end.
+    ///
+    /// # Errors
+    /// If the file is not an ONNX model.
+    pub fn bottlenecks(&self) -> Result<Vec<Bottleneck>, RunError> {
+        match &self.content {
+            Content::File(path) => Ok(session::decode(path)?.graph.as_ref().map(cut::of_file).unwrap_or_default()),
+            Content::Graph(graph, _) => Ok(cut::of_graph(graph)),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Every operator in ONNX: one match.
+
+use super::formulas::{
+    avg_pool, batch_norm, bilinear, clip, gelu, layer_norm, linear, nearest, prelu, silu, sum, transposed,
+};
+use super::step::Step;
+use super::{Parts, element};
+use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis};
+use vitc_ir::{Op, UnaryKind};
+
+/// The step that makes result `index` of the node.
+pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String> {
+    let node = p.node;
+    Ok(match &node.op {
+        Op::Unary(kind) => unary(p, *kind),
+        Op::Binary(kind) => Step::new(binary(*kind), [p.read(0), p.read(1)]),
+        Op::Sum => sum(p),
+        Op::Clip { lo, hi } => clip(p, lo.0, hi.0),
+        Op::Prelu => prelu(p),
+        Op::Cast { to } => Step::new("Cast", [p.read(0)]).int("to", element(*to) as i64),
+
+        Op::Conv { stride, pad, groups } => {
+            let operands: Vec<String> = (0..node.inputs.len()).map(|i| p.read(i)).collect();
+            Step::new("Conv", operands).ints("strides", stride).ints("pads", pad).int("group", *groups as i64)
+        }
+        Op::MatMul { transpose_a, transpose_b } => {
+            let a = if *transpose_a { transposed(p, 0) } else { p.read(0) };
+            let b = if *transpose_b { transposed(p, 1) } else { p.read(1) };
+            Step::new("MatMul", [a, b])
+        }
+        Op::Linear => linear(p),
+
+        Op::BatchNorm { eps } => batch_norm(p, eps.0),
+        Op::LayerNorm { axes, eps } => layer_norm(p, axes, eps.0),
+        Op::Softmax { axis } => Step::new("Softmax", [p.read(0)]).int("axis", *axis as i64),
+        Op::Reduce { axes, .. } if axes.is_empty() => Step::new("Identity", [p.read(0)]),
+        Op::Reduce { kind, axes, keep } => {
+            let x = p.read(0);
+            let keep = i64::from(*keep);
+            match kind {
+                ReduceKind::Sum => {
+                    let axes = p.integers(axes.iter().copied());
+                    Step::new("ReduceSum", [x, axes]).int("keepdims", keep)
+                }
+                ReduceKind::Mean => Step::new("ReduceMean", [x]).ints("axes", axes).int("keepdims", keep),
+                ReduceKind::Max => Step::new("ReduceMax", [x]).ints("axes", axes).int("keepdims", keep),
+            }
+        }
+        Op::AvgPool { kernel, stride, pad } => avg_pool(p, *kernel, *stride, *pad),
+
+        Op::Reshape { .. } => {
+            let shape = p.integers(p.result(0));
+            Step::new("Reshape", [p.read(0), shape])
+        }
+        Op::Transpose { perm } => Step::new("Transpose", [p.read(0)]).ints("perm", perm),
+        Op::Concat { axis } => {
+            let operands: Vec<String> = (0..node.inputs.len()).map(|i| p.read(i)).collect();
+            Step::new("Concat", operands).int("axis", *axis as i64)
+        }
+        Op::Split { axis, sizes } => {
+            let start = sizes[..index].iter().sum();
+            slice(p, &[SliceAxis { axis: *axis, start, stop: start + sizes[index], step: 1 }])
+        }
+        Op::Slice { cuts } => slice(p, cuts),
+        Op::Pad { before, after } => {
+            let pads = p.integers(before.iter().chain(after).copied());
+            Step::new("Pad", [p.read(0), pads])
+        }
+        Op::Gather { axis, .. } => Step::new("Gather", [p.read(0), p.read(1)]).int("axis", *axis as i64),
+        Op::Expand { .. } => {
+            let shape = p.integers(p.result(0));
+            Step::new("Expand", [p.read(0), shape])
+        }
+        Op::Resize { mode: ResizeMode::Nearest, size } => nearest(p, *size),
+        Op::Resize { mode: ResizeMode::Bilinear, size } => bilinear(p, *size),
+
+        Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
+            return Err("computes nothing at run time".into());
+        }
+        Op::Attention { .. }
+        | Op::Rfft2 { .. }
+        | Op::Irfft2 { .. }
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => return Err("stands for its definition, which was not put in its place".into()),
+    })
+}
+
+fn unary(p: &mut Parts<'_, '_>, kind: UnaryKind) -> Step {
+    let op = match kind {
+        UnaryKind::Gelu => return gelu(p),
+        UnaryKind::Silu => return silu(p),
+        UnaryKind::Relu => "Relu",
+        UnaryKind::Sigmoid => "Sigmoid",
+        UnaryKind::Tanh => "Tanh",
+        UnaryKind::Erf => "Erf",
+        UnaryKind::Sqrt => "Sqrt",
+        UnaryKind::Exp => "Exp",
+        UnaryKind::Abs => "Abs",
+        UnaryKind::Neg => "Neg",
+    };
+    Step::new(op, [p.read(0)])
+}
+
+fn binary(kind: BinaryKind) -> &'static str {
+    match kind {
+        BinaryKind::Add => "Add",
+        BinaryKind::Sub => "Sub",
+        BinaryKind::Mul => "Mul",
+        BinaryKind::Div => "Div",
+        BinaryKind::Max => "Max",
+        BinaryKind::Min => "Min",
+    }
+}
+
+fn slice(p: &mut Parts<'_, '_>, cuts: &[SliceAxis]) -> Step {
+    let starts = p.integers(cuts.iter().map(|c| c.start));
+    let ends = p.integers(cuts.iter().map(|c| c.stop));
+    let axes = p.integers(cuts.iter().map(|c| c.axis));
+    let steps = p.integers(cuts.iter().map(|c| c.step));
+    Step::new("Slice", [p.read(0), starts, ends, axes, steps])
+}
