@@ -18,6 +18,7 @@ const DEPTH: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
     Bool,
+    Unsigned8,
     Float32,
     Float16,
     Signed32,
@@ -27,7 +28,7 @@ pub(super) enum Element {
 impl Element {
     pub(super) fn bytes(self) -> usize {
         match self {
-            Element::Bool => 1,
+            Element::Bool | Element::Unsigned8 => 1,
             Element::Float16 => 2,
             Element::Float32 | Element::Signed32 | Element::Unsigned32 => 4,
         }
@@ -94,7 +95,6 @@ impl<'a> Container<'a> {
         let mut entry = self.type_entry(number)?;
         match entry.varint()? {
             2 => {}
-            39 => return Err("a picture as an argument is not read".into()),
             other => return Err(format!("a type of kind {other} is not read")),
         }
         let rank = entry.varint()?;
@@ -112,6 +112,7 @@ impl<'a> Container<'a> {
         let element = usize::try_from(entry.varint()?).map_err(|_| "a type is missing")?;
         let element = match self.type_entry(element)?.varint()? {
             4 => Element::Bool,
+            26 => Element::Unsigned8,
             6 => Element::Float32,
             7 => Element::Float16,
             18 => Element::Signed32,
@@ -122,6 +123,23 @@ impl<'a> Container<'a> {
         let known: Vec<Option<usize>> = ty.dims.iter().map(|d| Some(d.unwrap_or(1))).collect();
         TensorType { element, dims: known }.fixed()?;
         Ok(ty)
+    }
+
+    /// Height and width, if the type is that of a picture.
+    pub(super) fn picture(&self, number: usize) -> Result<Option<[usize; 2]>, String> {
+        let mut entry = self.type_entry(number)?;
+        if entry.varint()? != 39 {
+            return Ok(None);
+        }
+        let mut format = self.attribute_entry(entry.varint()?)?;
+        if (format.varint()?, format.varint()?) != (27, 24) {
+            return Err("a picture of other than 24-bit RGB pixels is not read".into());
+        }
+        let mut side = || match entry.varint()? {
+            side @ 1..=65536 => Ok(side as usize),
+            side => Err(format!("a picture with a side of {side}")),
+        };
+        Ok(Some([side()?, side()?]))
     }
 
     /// Numbers of the result types and the operand types of a function type.
@@ -143,7 +161,7 @@ impl<'a> Container<'a> {
     fn nested(&self, number: u64, depth: usize) -> Result<Attribute<'a>, String> {
         let depth = depth.checked_sub(1).ok_or("attributes lie in each other too deep")?;
         let mut entry = self.attribute_entry(number)?;
-        let mut list = |entry: &mut Cursor<'a>| -> Result<Vec<_>, String> {
+        let list = |entry: &mut Cursor<'a>| -> Result<Vec<_>, String> {
             entry.list()?.into_iter().map(|n| self.nested(n, depth)).collect()
         };
         Ok(match entry.varint()? {
@@ -237,7 +255,7 @@ fn integer(entry: &mut Cursor<'_>) -> Result<i64, String> {
 pub(super) fn numbers(element: Element, bytes: &[u8]) -> Vec<f64> {
     let word = |c: &[u8; 4]| *c;
     match element {
-        Element::Bool => bytes.iter().map(|&b| f64::from(b)).collect(),
+        Element::Bool | Element::Unsigned8 => bytes.iter().map(|&b| f64::from(b)).collect(),
         Element::Float16 => bytes.as_chunks::<2>().0.iter().map(|&c| f16::from_le_bytes(c).to_f64()).collect(),
         Element::Float32 => bytes.as_chunks::<4>().0.iter().map(|c| f64::from(f32::from_le_bytes(word(c)))).collect(),
         Element::Signed32 => bytes.as_chunks::<4>().0.iter().map(|c| f64::from(i32::from_le_bytes(word(c)))).collect(),

@@ -23,6 +23,10 @@ pub(super) enum Bound<'a> {
     Value(Value),
     /// A constant.
     Constant(TensorType, Elements<'a>),
+    /// An input that is a picture: its values are `[1,3,H,W]` of the graph.
+    Picture(Value),
+    /// Its pixels `[H,W,3]`, in the type in which they are read.
+    Pixels(Value),
 }
 
 /// A function as it is read.
@@ -42,7 +46,7 @@ fn graph_type(ty: &TensorType) -> Result<Type, String> {
         Element::Float32 => DType::F32,
         Element::Float16 => DType::F16,
         Element::Signed32 => DType::I32,
-        Element::Bool | Element::Unsigned32 => return Err(format!("a value of {:?} is not read", ty.element)),
+        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => return Err(format!("a value of {:?} is not read", ty.element)),
     };
     let dims = ty.dims.iter().map(|d| d.map_or(Dim::Batch(1), Dim::Fixed)).collect();
     Ok(Type::new(dtype, Shape(dims)))
@@ -73,12 +77,16 @@ impl<'c, 'a> Function<'c, 'a> {
         let mut function = Function { container, composites, file, graph, sources, leaves: HashMap::new() };
         let mut arguments = Vec::new();
         for (&name, &ty) in header.inputs.iter().zip(&block.arguments) {
-            let ty = graph_type(&container.tensor(ty)?)?;
+            let picture = container.picture(ty)?;
+            let ty = match picture {
+                Some([height, width]) => Type::f32(&[1, 3, height, width]),
+                None => graph_type(&container.tensor(ty)?)?,
+            };
             if name.is_empty() || function.graph.find(name).is_some() {
                 return Err(format!("the name {name:?} of an input is empty or taken"));
             }
             let value = function.graph.push_leaf(Op::Input, ty, name).map_err(|e| e.to_string())?;
-            arguments.push(Bound::Value(value));
+            arguments.push(if picture.is_some() { Bound::Picture(value) } else { Bound::Value(value) });
         }
         let results = function.block(block, arguments)?;
         for (&name, result) in header.outputs.iter().zip(results) {
@@ -163,6 +171,7 @@ impl<'a> Call<'_, '_, 'a> {
     fn value(&mut self, i: usize) -> Result<Value, String> {
         match self.operand(i)?.clone() {
             Bound::Value(value) => Ok(value),
+            Bound::Picture(_) | Bound::Pixels(_) => Err(format!("operand {i} is a picture")),
             Bound::Constant(ty, elements) => {
                 let (dims, _) = ty.fixed()?;
                 self.leaf(&ty, &elements, &dims)
@@ -320,7 +329,7 @@ fn source(element: Element, elements: &Elements<'_>, file: &[u8]) -> Result<Sour
             let bytes = indices.flat_map(|i| (i as f32).to_le_bytes()).collect();
             return Ok(Source::Held { bytes, dtype: StoredType::F32 });
         }
-        Element::Bool | Element::Unsigned32 => return Err(format!("weights of {element:?} are not read")),
+        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => return Err(format!("weights of {element:?} are not read")),
     };
     Ok(match elements {
         Elements::Inline { bytes, .. } => Source::Held { bytes: bytes.to_vec(), dtype },
@@ -403,10 +412,11 @@ impl<'a> Call<'_, '_, 'a> {
             "broadcasting_divide_v1" => self.binary(BinaryKind::Div, true),
             "broadcasting_maximum_v1" => self.binary(BinaryKind::Max, true),
             "broadcasting_minimum_v1" => self.binary(BinaryKind::Min, true),
-            "primitive.cast_v1" => {
-                let (x, to) = (self.value(0)?, self.declared(0)?.dtype);
-                self.push(Op::Cast { to }, &[x])
-            }
+            "primitive.image_to_tensor_v1" => match *self.operand(0)? {
+                Bound::Picture(value) => Ok(vec![Bound::Pixels(value)]),
+                _ => Err("does not read a picture".into()),
+            },
+            "primitive.cast_v1" => self.cast(),
             "primitive.batch_matmul_v1" | "broadcasting_batch_matmul_v1" => {
                 let [a, b] = [self.value(0)?, self.value(1)?];
                 self.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[a, b])
@@ -462,9 +472,31 @@ impl<'a> Call<'_, '_, 'a> {
             _ => return Err("calls nothing".into()),
         };
         let composite = self.function.composites.get(name).ok_or_else(|| format!("calls {name}, which is no composite"))?;
-        let inputs = (0..self.operation.operands.len()).map(|i| self.value(i)).collect::<Result<Vec<_>, _>>()?;
+        let mut inputs = (0..self.operation.operands.len()).map(|i| self.value(i)).collect::<Result<Vec<_>, _>>()?;
+        // The operator's bias is one for all images.
+        if let Some(mask) = inputs.get_mut(3) {
+            let shape = Shape(self.shape(*mask).0.split_off(1));
+            *mask = self.before(Op::Reshape { shape }, &[*mask])?;
+        }
         let op = composite.op(&inputs, &self.function.graph)?;
         self.push(op, &inputs)
+    }
+
+    /// Pixels in a type that computes are the picture's values in another order.
+    fn cast(&mut self) -> Result<Vec<Bound<'a>>, String> {
+        let to = self.declared(0)?.dtype;
+        let Bound::Pixels(picture) = *self.operand(0)? else {
+            let x = self.value(0)?;
+            return self.push(Op::Cast { to }, &[x]);
+        };
+        let dims = self.shape(picture);
+        let rows = self.before(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[picture])?;
+        let shape = Shape(vec![dims.0[2], dims.0[3], Dim::Fixed(3)]);
+        if to == DType::F32 {
+            return self.push(Op::Reshape { shape }, &[rows]);
+        }
+        let pixels = self.before(Op::Reshape { shape }, &[rows])?;
+        self.push(Op::Cast { to }, &[pixels])
     }
 
     fn rsqrt(&mut self) -> Result<Vec<Bound<'a>>, String> {

@@ -53,6 +53,8 @@ pub enum ReadError {
 pub struct Asset {
     /// Its functions by name, in the file's order.
     pub functions: Vec<(String, Graph)>,
+    /// Whether the functions take a picture: 8-bit RGB, of the size of their input `[1,3,H,W]`, which holds 0..255.
+    pub picture: bool,
     /// Their constants.
     pub weights: AssetWeights,
     /// Metadata entries; `author`, `license` and `description` among them.
@@ -61,6 +63,14 @@ pub struct Asset {
     pub op_counts: Vec<(String, usize)>,
     /// Bytes of all files together.
     pub bytes: u64,
+}
+
+impl Asset {
+    /// The function that is meant where none is named: `main`, or the only one.
+    pub fn main(&self) -> Option<&Graph> {
+        let named = self.functions.iter().find(|(name, _)| name == "main");
+        named.or(if self.functions.len() == 1 { self.functions.first() } else { None }).map(|(_, graph)| graph)
+    }
 }
 
 /// Where the elements of a constant are.
@@ -108,14 +118,20 @@ pub fn read(asset: &Path) -> Result<Asset, ReadError> {
     bytes += file.as_deref().map_or(0, |f| f.len() as u64);
     bytes += std::fs::metadata(asset.join(super::HASH)).map_or(0, |m| m.len());
     let invalid = |what| ReadError::Invalid { file: PROGRAM, what };
-    let (functions, sources, op_counts) = decode(file.as_deref().unwrap_or_default()).map_err(invalid)?;
-    Ok(Asset { functions, weights: AssetWeights { file, sources }, metadata, op_counts, bytes })
+    let Program { functions, picture, sources, op_counts } = decode(file.as_deref().unwrap_or_default()).map_err(invalid)?;
+    Ok(Asset { functions, picture, weights: AssetWeights { file, sources }, metadata, op_counts, bytes })
 }
 
-type Decode = (Vec<(String, Graph)>, HashMap<String, Source>, Vec<(String, usize)>);
+/// What the program's file holds.
+struct Program {
+    functions: Vec<(String, Graph)>,
+    picture: bool,
+    sources: HashMap<String, Source>,
+    op_counts: Vec<(String, usize)>,
+}
 
 /// The functions of a program.
-fn decode(file: &[u8]) -> Result<Decode, String> {
+fn decode(file: &[u8]) -> Result<Program, String> {
     let container = Container::read(file)?;
     if container.name(&container.asset)? != "serialization.asset" {
         return Err("does not begin with an asset".into());
@@ -135,13 +151,16 @@ fn decode(file: &[u8]) -> Result<Decode, String> {
             composites.insert(header.name, composites::Composite::read(&container, header, block)?);
         }
     }
-    let mut sources = HashMap::new();
+    let (mut sources, mut pictures) = (HashMap::new(), 0);
     let mut functions: Vec<(String, Graph)> = Vec::new();
     for header in headers.iter().filter(|h| !h.private) {
         if functions.iter().any(|(name, _)| name == header.name) {
             return Err(format!("two functions are named {}", header.name));
         }
         let block = region(&header.operation)?;
+        for &argument in &block.arguments {
+            pictures += usize::from(container.picture(argument)?.is_some());
+        }
         let graph = Decoded::read(&container, &composites, header, &block, &mut sources, file)
             .map_err(|what| format!("{}: {what}", header.name))?;
         functions.push((header.name.to_string(), graph));
@@ -149,8 +168,12 @@ fn decode(file: &[u8]) -> Result<Decode, String> {
     if functions.is_empty() {
         return Err("has no function".into());
     }
+    if pictures != 0 && pictures != functions.len() {
+        return Err("some functions take a picture and some do not".into());
+    }
     let inert = ["primitive.constant_v1", "dataflow.output_v1"];
-    Ok((functions, sources, crate::count(words.into_iter().filter(|w| !inert.contains(w)))))
+    let op_counts = crate::count(words.into_iter().filter(|w| !inert.contains(w)));
+    Ok(Program { functions, picture: pictures > 0, sources, op_counts })
 }
 
 /// What a graph says about itself.

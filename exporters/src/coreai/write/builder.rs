@@ -66,7 +66,7 @@ pub(super) struct Builder {
 /// Bytes of a number.
 fn number(element: Element, x: f64) -> Vec<u8> {
     match element {
-        Element::Bool => vec![u8::from(x != 0.0)],
+        Element::Picture | Element::U8 => vec![x as u8],
         Element::F32 => (x as f32).to_le_bytes().to_vec(),
         Element::F16 => f16::from_f64(x).to_le_bytes().to_vec(),
         Element::I32 => (x as i32).to_le_bytes().to_vec(),
@@ -308,6 +308,19 @@ fn joint(a: &[i64], b: &[i64]) -> Vec<i64> {
     let rank = a.len().max(b.len());
     let size = |dims: &[i64], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]);
     (0..rank).map(|i| if size(a, i) == 1 { size(b, i) } else { size(a, i) }).collect()
+}
+
+/// Pictures.
+impl Builder {
+    /// A picture as `[1,3,H,W]` of this element type, in 0..255.
+    pub(super) fn picture(&mut self, x: Id, element: Element) -> Id {
+        let dims = self.dims(x);
+        let [h, w] = [dims[0], dims[1]];
+        let pixels = self.one(OperationName::ImageToTensor, &[x], Tensor::new(Element::U8, &[h, w, 3]));
+        let pixels = self.cast(pixels, element);
+        let planes = self.transpose(pixels, &[2, 0, 1]);
+        self.reshape(planes, &[1, 3, h, w])
+    }
 }
 
 /// Products, pools and reductions.

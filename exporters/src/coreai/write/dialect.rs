@@ -96,6 +96,7 @@ pub(super) mod kind {
     pub(in super::super) const PARAMETER: u64 = 16;
     pub(in super::super) const PADDING_MODE: u64 = 17;
     pub(in super::super) const APPROXIMATION: u64 = 19;
+    pub(in super::super) const PIXEL_FORMAT: u64 = 27;
     pub(in super::super) const FILE: u64 = 30;
     pub(in super::super) const SOURCE: u64 = 31;
     pub(in super::super) const LOCATION: u64 = 40;
@@ -106,12 +107,13 @@ pub(super) mod kind {
     pub(in super::super) const TENSOR_TYPE: u64 = 2;
     pub(in super::super) const FUNCTION_TYPE: u64 = 30;
     pub(in super::super) const SYMBOL_TYPE: u64 = 33;
+    pub(in super::super) const IMAGE_TYPE: u64 = 39;
 }
 
 /// Number of an element type.
 pub(super) fn element(element: Element) -> u64 {
     match element {
-        Element::Bool => 4,
+        Element::U8 | Element::Picture => 26,
         Element::F32 => 6,
         Element::F16 => 7,
         Element::I32 => 18,

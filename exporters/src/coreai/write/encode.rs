@@ -3,7 +3,7 @@
 
 use super::bytecode::{Bytes, MAGIC, Section, Table, VERSION};
 use super::dialect::{self, ENCODING, FIRST_ASSET, OperationName, kind};
-use super::program::{Attribute, Composite, Elements, GraphOperation, Operation, Program, Region, Setting, Tensor};
+use super::program::{Attribute, Composite, Element, Elements, GraphOperation, Operation, Program, Region, Setting, Tensor};
 use std::collections::HashMap;
 
 /// Alignment of constants in the file; readers load it into ordinary memory, which is aligned no better.
@@ -11,6 +11,9 @@ pub(super) const ALIGNMENT: u64 = 16;
 
 /// Name of what wrote the file.
 const PRODUCER: &str = "vitc";
+
+/// Pixels of 24 bits, red first.
+const RGB: u64 = 24;
 
 /// A file without its resources.
 pub(super) struct Frame {
@@ -125,6 +128,11 @@ impl Encoder {
     }
 
     fn tensor(&mut self, ty: &Tensor) -> u64 {
+        if ty.element == Element::Picture {
+            let format = self.attribute(kind::PIXEL_FORMAT, |_, b| b.varint(RGB));
+            let head = Bytes::default().varint(kind::IMAGE_TYPE).varint(format);
+            return self.types.number(ty.dims.iter().fold(head, |b, &d| b.varint(d as u64)));
+        }
         let element = self.types.number(Bytes::default().varint(dialect::element(ty.element)));
         let head = Bytes::default().varint(kind::TENSOR_TYPE).varint(ty.rank() as u64);
         let bytes = ty.dims.iter().fold(head, |b, &d| b.svarint(d)).varint(element);

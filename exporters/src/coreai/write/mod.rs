@@ -17,7 +17,7 @@ use composites::Composites;
 use constants::Constants;
 use dialect::OperationName;
 use encode::{Frame, encode};
-use program::{GraphOperation, Program, Region, Tensor};
+use program::{Element, GraphOperation, Program, Region, Tensor};
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
 use spell::{Body, element, sizes};
@@ -41,6 +41,8 @@ pub struct Function<'a> {
     pub name: &'a str,
     /// What it computes.
     pub graph: &'a Graph,
+    /// Its input is a picture. The graph's input is `[1,3,H,W]` and holds 0..255; normalising is the graph's work.
+    pub picture: bool,
 }
 
 /// Write the asset of these functions into `dir`, an existing empty folder: build it beside its place and rename it.
@@ -111,13 +113,25 @@ fn graph(
     let inputs: Vec<_> = graph.inputs().collect();
     let fail = |what: String| ExportError::Target { name: "coreai", what };
     let argument = |node: &vitc_ir::Node| -> Result<Tensor, ExportError> {
-        let ty = &node.types[0];
-        Ok(Tensor::new(element(ty.dtype).map_err(fail)?, &sizes(&ty.shape)))
+        let (ty, dims) = (&node.types[0], sizes(&node.types[0].shape));
+        match (function.picture, &dims[..]) {
+            (false, _) => Ok(Tensor::new(element(ty.dtype).map_err(fail)?, &dims)),
+            (true, &[1, 3, height, width]) if ty.dtype.is_float() && inputs.len() == 1 => {
+                Ok(Tensor::new(Element::Picture, &[height, width]))
+            }
+            (true, _) => Err(fail(format!("a picture is one input [1,3,H,W], found {ty} at {}", node.path))),
+        }
     };
     let arguments = inputs.iter().map(|(_, n)| argument(n)).collect::<Result<Vec<_>, _>>()?;
-    let builder = Builder::new(arguments);
-    let parameters = builder.parameters();
-    let values = inputs.iter().zip(parameters).map(|((id, _), p)| (Value::from(*id), p)).collect();
+    let mut builder = Builder::new(arguments);
+    let mut values = HashMap::new();
+    for ((id, node), parameter) in inputs.iter().zip(builder.parameters()) {
+        let value = match function.picture {
+            true => builder.picture(parameter, element(node.types[0].dtype).map_err(fail)?),
+            false => parameter,
+        };
+        values.insert(Value::from(*id), value);
+    }
     let mut body = Body { graph, builder, values, elements, composites };
     for (id, node) in graph.run_time_nodes() {
         let not_lowered = |why| ExportError::NotLowered { op: node.op.word(), path: node.path.clone(), why };

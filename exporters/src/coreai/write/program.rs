@@ -10,7 +10,9 @@ pub(super) const DYNAMIC: i64 = i64::MIN;
 /// Element types that are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Element {
-    Bool,
+    /// A picture of 8-bit red, green and blue, as an argument and nowhere else; its sizes are height and width.
+    Picture,
+    U8,
     F32,
     F16,
     I32,
@@ -21,7 +23,8 @@ impl Element {
     /// Bytes of one element.
     pub(super) fn bytes(self) -> usize {
         match self {
-            Element::Bool => 1,
+            Element::Picture => 3,
+            Element::U8 => 1,
             Element::F16 => 2,
             Element::F32 | Element::I32 | Element::U32 => 4,
         }
@@ -42,11 +45,6 @@ impl Tensor {
 
     pub(super) fn rank(&self) -> usize {
         self.dims.len()
-    }
-
-    /// Whether every size is known.
-    pub(super) fn is_static(&self) -> bool {
-        self.dims.iter().all(|&d| d != DYNAMIC)
     }
 }
 

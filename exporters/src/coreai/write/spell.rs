@@ -344,8 +344,12 @@ impl Body<'_> {
 
     /// The composite of systems that fuse attention.
     fn attention(&mut self, node: &Node, scale: Real, bias: bool) -> Result<Id, String> {
-        let count = if bias { 4 } else { 3 };
-        let operands: Vec<Id> = node.inputs[..count].iter().map(|&v| self.operand(v)).collect::<Result<_, _>>()?;
+        let mut operands: Vec<Id> = node.inputs[..3].iter().map(|&v| self.operand(v)).collect::<Result<_, _>>()?;
+        if bias {
+            // One for all images.
+            let mask = sizes(self.graph.shape(node.inputs[3]));
+            operands.push(self.shaped(node.inputs[3], &[&[1], &mask[..]].concat())?);
+        }
         let types: Vec<Tensor> = operands.iter().map(|&v| self.builder.ty(v).clone()).collect();
         let result = Tensor::new(types[0].element, &sizes(&node.types[0].shape));
         let name = self.composites.attention(&types, &result, scale.0 as f32);
