@@ -8,6 +8,7 @@ use crate::index::{self, Index};
 use crate::infer::{ShapeError, infer};
 use crate::op::Op;
 use crate::ty::{DType, Shape, Type};
+use crate::words::Word;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -89,11 +90,7 @@ pub enum Stage {
 impl Stage {
     /// Word in the text form.
     pub fn word(self) -> &'static str {
-        match self {
-            Stage::Paper => "paper",
-            Stage::Deploy => "deploy",
-            Stage::Target => "target",
-        }
+        Word::word(self)
     }
 }
 

@@ -29,6 +29,7 @@ pub mod ty;
 mod uses;
 pub mod valid;
 pub mod weights;
+mod words;
 
 pub use axes::{Axis, AxisMap};
 pub use copier::Copier;

@@ -19,8 +19,11 @@
 
 use crate::graph::{Graph, Node};
 use crate::id::{NodeId, Value};
-use crate::op::{AttentionLayout, Generator, OffsetOrder, Op, Part, ResizeMode, SpectralNorm};
+use crate::op::{Op, SliceAxis};
+use crate::parse::is_bare;
 use crate::real::Real;
+use crate::words::{self, Visitor, Word};
+use std::convert::Infallible;
 use std::fmt::{self, Display, Write};
 
 impl Display for Graph {
@@ -43,18 +46,13 @@ fn is_inline(op: &Op) -> bool {
     matches!(op, Op::Weight { .. } | Op::Literal { .. })
 }
 
-/// Characters of names that need no quotes.
-pub(crate) fn is_bare(c: char) -> bool {
-    c.is_alphanumeric() || "._-+/".contains(c)
-}
-
 fn line(f: &mut fmt::Formatter<'_>, graph: &Graph, id: NodeId, node: &Node) -> fmt::Result {
     let outputs = (0..node.types.len() as u32).map(|index| Operand(graph, Value { node: id, index }));
     write!(f, "{}: {} = {}", joined(", ", outputs), joined(", ", &node.types), node.op.word())?;
     if !node.inputs.is_empty() {
         write!(f, "({})", joined(", ", node.inputs.iter().map(|&v| Operand(graph, v))))?;
     }
-    let attributes = attributes(&node.op);
+    let attributes = node.op.attributes();
     if !attributes.is_empty() {
         write!(f, "{{{}}}", attributes.join(", "))?;
     }
@@ -106,135 +104,65 @@ impl Display for Quoted<'_> {
     }
 }
 
-fn list(key: &str, numbers: &[usize]) -> String {
-    format!("{key}=[{}]", joined(",", numbers))
-}
-
-/// Numbers along axes: one if they are equal.
-fn sides(key: &str, numbers: &[usize]) -> String {
-    if numbers.iter().all(|n| *n == numbers[0]) { format!("{key}={}", numbers[0]) } else { list(key, numbers) }
-}
-
-fn real(key: &str, value: Real) -> String {
-    format!("{key}={value}")
-}
-
-fn flags(flags: &[(&str, bool)]) -> impl Iterator<Item = String> {
-    flags.iter().filter(|(_, set)| *set).map(|(name, _)| name.to_string())
-}
-
-/// Words of the attributes that are neither numbers nor flags.
-pub(crate) fn part_word(part: Part) -> &'static str {
-    match part {
-        Part::Cos => "cos",
-        Part::Sin => "sin",
-    }
-}
-
-pub(crate) fn order_word(order: OffsetOrder) -> &'static str {
-    match order {
-        OffsetOrder::Absolute => "absolute",
-        OffsetOrder::Signed => "signed",
-    }
-}
-
-pub(crate) fn mode_word(mode: ResizeMode) -> &'static str {
-    match mode {
-        ResizeMode::Nearest => "nearest",
-        ResizeMode::Bilinear => "bilinear",
-    }
-}
-
-pub(crate) fn layout_word(layout: AttentionLayout) -> &'static str {
-    match layout {
-        AttentionLayout::Channels => "channels",
-        AttentionLayout::Tokens => "tokens",
-        AttentionLayout::Heads => "heads",
-    }
-}
-
-pub(crate) fn norm_word(norm: SpectralNorm) -> &'static str {
-    match norm {
-        SpectralNorm::Ortho => "ortho",
-        SpectralNorm::Backward => "backward",
-    }
-}
-
 impl Op {
     /// `key=value` and flags, without what the word or the declared type says: `stride=2`, `pad=1`, `groups=48`.
     pub fn attributes(&self) -> Vec<String> {
-        attributes(self)
+        let mut list = Written(Vec::new());
+        let Ok(()) = words::attributes(&mut self.clone(), &mut list);
+        list.0
     }
 }
 
-fn attributes(op: &Op) -> Vec<String> {
-    match op {
-        Op::Generate(generator) => match generator {
-            Generator::Fill { value } => vec![real("value", *value)],
-            Generator::Iota { axis } => vec![format!("axis={axis}")],
-            Generator::Eye => vec![],
-            Generator::RelativeIndex { query, key, step, order } => vec![
-                sides("query", query),
-                sides("key", key),
-                sides("step", step),
-                format!("order={}", order_word(*order)),
-            ],
-            Generator::DftBasis { n, part } => vec![format!("n={n}"), format!("part={}", part_word(*part))],
-            Generator::DctBasis { n } => vec![format!("n={n}")],
-            Generator::BandMask { grid } => vec![sides("grid", grid)],
-            Generator::LogCoords { window } => vec![sides("window", window)],
-            Generator::GridCoords { side } => vec![format!("side={side}")],
-        },
-        Op::Clip { lo, hi } => vec![real("lo", *lo), real("hi", *hi)],
-        Op::Cast { to } => vec![format!("to={to}")],
-        Op::Conv { stride, pad, groups } => {
-            let mut list = vec![sides("stride", stride), sides("pad", pad)];
-            list.extend((*groups != 1).then(|| format!("groups={groups}")));
-            list
+/// Attributes as text.
+struct Written(Vec<String>);
+
+impl Written {
+    fn add(&mut self, key: &str, value: impl Display) -> Result<(), Infallible> {
+        self.0.push(format!("{key}={value}"));
+        Ok(())
+    }
+}
+
+impl Visitor for Written {
+    type Error = Infallible;
+
+    fn number(&mut self, key: &'static str, value: &mut usize) -> Result<(), Infallible> {
+        self.add(key, value)
+    }
+
+    fn number_or(&mut self, key: &'static str, usual: usize, value: &mut usize) -> Result<(), Infallible> {
+        if *value == usual { Ok(()) } else { self.add(key, value) }
+    }
+
+    fn real(&mut self, key: &'static str, value: &mut Real) -> Result<(), Infallible> {
+        self.add(key, value)
+    }
+
+    fn flag(&mut self, key: &'static str, value: &mut bool) -> Result<(), Infallible> {
+        self.0.extend(value.then(|| key.to_string()));
+        Ok(())
+    }
+
+    fn numbers(&mut self, key: &'static str, values: &mut Vec<usize>) -> Result<(), Infallible> {
+        self.add(key, format_args!("[{}]", joined(",", values.iter())))
+    }
+
+    fn sides(&mut self, key: &'static str, values: &mut [usize]) -> Result<(), Infallible> {
+        match values {
+            [first, others @ ..] if others.iter().all(|n| n == first) => self.add(key, first),
+            _ => self.add(key, format_args!("[{}]", joined(",", values.iter()))),
         }
-        Op::MatMul { transpose_a, transpose_b } => {
-            flags(&[("transpose_a", *transpose_a), ("transpose_b", *transpose_b)]).collect()
-        }
-        Op::BatchNorm { eps } => vec![real("eps", *eps)],
-        Op::LayerNorm { axes, eps } => vec![list("axes", axes), real("eps", *eps)],
-        Op::Softmax { axis } | Op::Concat { axis } => vec![format!("axis={axis}")],
-        Op::Gather { axis, kept } => [format!("axis={axis}")].into_iter().chain(flags(&[("kept", *kept)])).collect(),
-        Op::Reduce { axes, keep, .. } => std::iter::once(list("axes", axes)).chain(flags(&[("keep", *keep)])).collect(),
-        Op::AvgPool { kernel, stride, pad } => {
-            vec![sides("kernel", kernel), sides("stride", stride), sides("pad", pad)]
-        }
-        Op::Transpose { perm } => vec![list("perm", perm)],
-        Op::Split { axis, sizes } => vec![format!("axis={axis}"), list("sizes", sizes)],
-        Op::Slice { cuts } => cuts
-            .iter()
-            .map(|c| {
-                let step = if c.step == 1 { String::new() } else { format!(":{}", c.step) };
-                format!("axis{}={}..{}{step}", c.axis, c.start, c.stop)
-            })
-            .collect(),
-        Op::Pad { before, after } => vec![list("before", before), list("after", after)],
-        Op::Resize { mode, size } => vec![format!("mode={}", mode_word(*mode)), sides("size", size)],
-        Op::Attention { heads, scale, layout, bias, talking } => {
-            [format!("heads={heads}"), real("scale", *scale), format!("layout={}", layout_word(*layout))]
-                .into_iter()
-                .chain(flags(&[("bias", *bias), ("talking", *talking)]))
-                .collect()
-        }
-        Op::Rfft2 { norm } => vec![format!("norm={}", norm_word(*norm))],
-        Op::Irfft2 { norm, width } => vec![format!("norm={}", norm_word(*norm)), format!("width={width}")],
-        Op::WindowPartition { window } => vec![sides("window", window)],
-        Op::WindowMerge { window, map } => vec![sides("window", window), sides("map", map)],
-        Op::Input
-        | Op::Weight { .. }
-        | Op::Literal { .. }
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Sum
-        | Op::Prelu
-        | Op::Linear
-        | Op::Reshape { .. }
-        | Op::Expand { .. }
-        | Op::Dct2
-        | Op::Idct2 => vec![],
+    }
+
+    fn word<T: Word>(&mut self, key: &'static str, value: &mut T) -> Result<(), Infallible> {
+        self.add(key, value.word())
+    }
+
+    fn cuts(&mut self, cuts: &mut Vec<SliceAxis>) -> Result<(), Infallible> {
+        self.0.extend(cuts.iter().map(|c| {
+            let step = if c.step == 1 { String::new() } else { format!(":{}", c.step) };
+            format!("axis{}={}..{}{step}", c.axis, c.start, c.stop)
+        }));
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! input, later where a layout moved it (sequence-first tokens). Every other size in the compiler is a plain number, so every
 //! lowering is exact, a reshape needs at most one inferred size, and no artifact contains shape arithmetic.
 
+use crate::words::Word;
 use std::fmt;
 
 /// Element type of a value.
@@ -28,11 +29,7 @@ impl DType {
 
     /// Word in the text form.
     pub fn word(self) -> &'static str {
-        match self {
-            DType::F32 => "f32",
-            DType::F16 => "f16",
-            DType::I32 => "i32",
-        }
+        Word::word(self)
     }
 
     /// True for `F32` and `F16`.

@@ -327,7 +327,7 @@ mod tests {
             n.body_mut().op = Op::literal(&[0.5; 64]);
             n.body_mut().types[0] = Type::f32(&[64]);
         });
-        assert_eq!(error.to_string(), "literal: literal: 64 elements for f32[64]; literals have fewer than 64");
+        assert_eq!(error.to_string(), "y.b: literal: 64 elements for f32[64]; literals have fewer than 64");
         let error = broken(relu(), 1, |n| {
             n.body_mut().op = Op::Reshape { shape: crate::Shape(vec![crate::Dim::Batch(4), crate::Dim::Batch(8)]) }
         });

@@ -78,6 +78,60 @@ fn leaves_keep_off_the_names_of_lines() {
     assert_eq!(parse(text).unwrap().to_string(), text);
 }
 
+/// However an expression is laid out, it is the same graph.
+#[test]
+fn operands_nest_and_lines_go_on_inside_brackets() {
+    let flat = parse(
+        "graph g  stage=deploy\n%x: f32[B,8] = input\n%s: f32[8] = sqrt(weight\"v\":f32[8])\n\
+         %w: f32[8,1] = reshape(%s)\n%y.a: f32[B,8] = relu(%x)\n%y: f32[B,1] = matmul(%y.a, %w)\n\
+         %h: f32[B,1] = mul(%y, literal[0.5]:f32[])\n%p, %p:1: f32[B,3], f32[B,5] = split(%x){axis=1, sizes=[3,5]}\n\
+         outputs h=%h, p=%p:1\n",
+    )
+    .unwrap();
+    let nested = parse(
+        "graph g  stage=deploy\n%x: f32[B,8] = input\n%y: f32[B,1] = matmul(\n    relu(%x),  \n  # why\n\n\
+         reshape(sqrt(weight\"v\":f32[8]):f32[8]):f32[8,1])\n%h: f32[B,1] = mul(%y, 0.5)\n\
+         outputs h=%h, p=split(%x){axis=1, sizes=[3,5]}:1:f32[B,5]\n",
+    )
+    .unwrap();
+    let below = parse(
+        "graph g  stage=deploy\n%x: f32[B,8] = input\n@s: f32[8] = sqrt(weight\"v\":f32[8])\n%y: f32[B,1] = matmul(relu(%x), @b)\n\
+         \x20 @b: f32[8,1] = reshape(@s)\n\n  # why\n%h: f32[B,1] = mul(%y, 0.5:f32[])\n\
+         %p, %p:1: f32[B,3], f32[B,5] = split(%x){axis=1, sizes=[3,5]}\noutputs h=%h, p=%p:1\n",
+    )
+    .unwrap();
+    let shape = |g: &Graph| g.nodes().map(|(_, n)| (n.op.clone(), n.inputs.to_vec())).collect::<Vec<_>>();
+    let run_time = |g: &Graph| g.run_time_nodes().map(|(_, n)| (n.op.word(), n.path.clone())).collect::<Vec<_>>();
+    assert_eq!(shape(&below).len(), shape(&flat).len());
+    assert_eq!(shape(&nested).len(), shape(&flat).len());
+    assert_eq!(run_time(&below), run_time(&flat));
+    assert_eq!(run_time(&nested)[..3], run_time(&flat)[..3]);
+    assert_eq!(run_time(&nested)[3], ("split", "p".to_string()));
+}
+
+/// Brackets are bounded, so that the stack is.
+#[test]
+fn expressions_have_a_depth() {
+    let nested = |n: usize| {
+        let line = format!("%y: f32[1] = {}%x{}", "relu(".repeat(n), ")".repeat(n));
+        parse(&format!("graph g  stage=deploy\n%x: f32[1] = input\n{line}\noutputs y=%y"))
+    };
+    assert_eq!(nested(64).unwrap().len(), 65);
+    let error = nested(65).unwrap_err().to_string();
+    assert_eq!(error, "line 3: expected at most 64 brackets inside each other, found `%x))))))))))))))))))))))…`");
+    assert!(nested(1_000_000).is_err());
+}
+
+/// An equal constant is one node, under whichever names.
+#[test]
+fn equal_constants_are_one() {
+    let graph = parse(
+        "graph g  stage=deploy\n%x: f32[2,2] = input\n%a: f32[2,2] = eye\n%b: f32[2,2] = eye\n\
+         %y: f32[2,2] = add(%x, %a)\n%z: f32[2,2] = add(%y, %b)\n%w: f32[2,2] = add(%z, eye:f32[2,2])\noutputs w=%w",
+    );
+    assert_eq!(graph.unwrap().len(), 5);
+}
+
 #[test]
 fn comments_and_blank_lines_are_skipped() {
     let graph = parse("\n# why\n  graph g  stage=paper\n\n  %x: f32[2B] = input # no\noutputs y=%x");
@@ -105,12 +159,12 @@ fn errors_name_the_line_and_what_was_expected() {
         ("$%y: f32[1,2,4,4] = rule(%x)\n", "line 4: expected an operator, found `rule`"),
         (
             "$%y: f32[1] = weight(%x)\n",
-            "line 4: expected an operator, found `weight`: weights and literals are written where they are read",
+            "line 4: expected an operator, found `weight`: weights and literals are written `weight\"KEY\":TYPE` and `literal[…]:TYPE`",
         ),
         ("$%y: f32[1,2,4,4] = relu(%x){slope=1}\n", "line 4: relu has no attribute `slope`"),
         (
             "$%y: f32[1,2,4,4] = relu(x)\n",
-            "line 4: expected `%NAME`, `weight\"KEY\":TYPE` or `literal[…]:TYPE`, found `x)`",
+            "line 4: expected `%NAME`, `@NAME`, a number, a weight, a literal or an operator, found `x)`",
         ),
         ("$%y: f32[1,2,4,4] = softmax(%x)\n", "line 4: softmax: expected the attribute `axis=NUMBER`"),
         ("$%y: f32[1,2,4,4] = rfft2(%x){norm=both}\n", "line 4: rfft2: expected the attribute `norm=ortho|backward`"),
@@ -118,7 +172,15 @@ fn errors_name_the_line_and_what_was_expected() {
         ("$%y: f32[1,2,4] = relu(%x)\n", "line 4: %y is declared f32[1,2,4], but relu gives f32[1,2,4,4]"),
         ("$%y: f32[1,2,4,4], f32[1] = relu(%x)\n", "line 4: expected outputs %y, %y:1, … and a type for each"),
         ("$%y: f32[2,2] = eye(%x)\n", "line 4: eye takes no operands"),
-        ("$%y: f32[2,2] = eye\n%z: f32[2,2] = eye\n", "line 5: %z equals %y: a constant is written once"),
+        ("$%y: f32[2,2] = neg(eye)\n", "line 4: expected the type of `eye` behind it"),
+        ("$%y: f32[2,2] = neg(reshape(%x))\n", "line 4: expected the type of `reshape` behind it"),
+        ("$%y: f32[2,2] = neg(abs(%x):f32[2,2])\n", "line 4: abs is declared f32[2,2], but gives f32[1,2,4,4]"),
+        ("$%y: f32[2,2] = neg(abs(%x):1)\n", "line 4: abs has no output 1"),
+        ("$%y: f32[2,2] = neg(\n  abs(\n    abz(%x)))\n", "line 6: expected an operator, found `abz`"),
+        ("$%y: f32[1,2,4,4] = neg(@w)\n", "line 4: @w is not defined"),
+        ("$%y: f32[1,2,4,4] = neg(%x)\n@w: f32[] = abs(1)\n@w: f32[] = abs(2)\n", "line 6: @w is defined twice"),
+        ("$%y: f32[1,2,4,4] = neg(%x)\n  @w: f32[] = abs(1)\n  @w: f32[] = abs(2)\n", "line 6: @w is defined twice"),
+        ("$@y: f32[1,2,4,4] = neg(%x)\n", "line 4: @y depends on an input: write it as a line of its own, %y"),
         ("$%\"y: f32[1] = relu(%x)", "line 4: expected a closing quote, found `\"y: f32[1] = relu(%x)`"),
     ];
     for (text, expected) in cases {
