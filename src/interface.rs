@@ -3,6 +3,8 @@
 //! All of it is part of the graph before any pass runs. Pixels p in 0..255 become (p − 255·mean)·1/(255·std) per channel. The passes carry the
 //! factor into the stem; the difference stays, because the stem pads with zeros, which must stand for the mean.
 
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::signature::{OutputRole, Signature};
 use vitc_exporters::coreml;
 use vitc_exporters::metadata::Preprocessing;
@@ -24,8 +26,8 @@ pub struct Around<'a> {
 /// The paper graph of a model with this around it, and its signature then.
 ///
 /// # Errors
-/// In words for the command line, if the model has no scores to make probabilities of, or a name is given twice or to nothing.
-pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<(Graph, Signature), String> {
+/// If the model has no scores to make probabilities of, or a name is given twice or to nothing.
+pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<(Graph, Signature), Message> {
     let mut copy = Copier::new(paper, paper.stage);
     for (id, node) in paper.nodes() {
         if node.op != Op::Input {
@@ -45,14 +47,15 @@ pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<
     rename_outputs(&mut graph, ends.output_names)?;
     let names = || graph.inputs().map(|(_, n)| &n.path).chain(graph.outputs.iter().map(|o| &o.name));
     if let Some((_, twice)) = names().enumerate().find(|&(i, name)| names().take(i).any(|n| n == name)) {
-        return Err(format!("two inputs or outputs are named {twice}\n  give another --input-name or --output-name"));
+        let twice = format!("two inputs or outputs are named {twice}\n  give another ");
+        return Err(message!(twice, Setting::InputName, " or ", Setting::OutputName));
     }
     signature.rename(&graph);
     Ok((graph, signature))
 }
 
 /// Softmax over the classes of every output that holds scores.
-fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), String> {
+fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), Message> {
     let alone = graph.outputs.len() == 1;
     let mut found = false;
     for (i, port) in signature.outputs.iter_mut().enumerate() {
@@ -63,7 +66,7 @@ fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), Str
         port.role = OutputRole::Probabilities { classes, over };
         found = true;
     }
-    if found { Ok(()) } else { Err("--softmax: the model returns no class scores\n  leave it out".into()) }
+    if found { Ok(()) } else { Err(message!(Setting::Softmax, ": the model returns no class scores\n  leave it out")) }
 }
 
 /// `(x − 255·mean)·1/(255·std)`, without the parts that change nothing.
@@ -79,7 +82,7 @@ fn normalised(graph: &mut Graph, x: Value, p: &Preprocessing) -> Value {
     net.binary("scaled", BinaryKind::Mul, y, scale)
 }
 
-fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), String> {
+fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), Message> {
     let count = graph.outputs.len();
     let names: Vec<String> = match names {
         [] => return Ok(()),
@@ -88,7 +91,8 @@ fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), String> {
         _ => {
             let own: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
             let todo = if count > 1 { format!(", which is numbered, or {count}") } else { String::new() };
-            return Err(format!("--output-name: {} names for {}\n  give one name{todo}", names.len(), own.join(", ")));
+            let what = format!(": {} names for {}\n  give one name{todo}", names.len(), own.join(", "));
+            return Err(message!(Setting::OutputName, what));
         }
     };
     graph.outputs.iter_mut().zip(names).for_each(|(output, name)| output.name = name);
@@ -157,7 +161,7 @@ mod tests {
             let ends = Around { input_name: Some("x"), output_names: &output_names, ..plain() };
             let (graph, signature) = around(graph, &signature(graph), ends)?;
             assert_eq!((graph.inputs().next().unwrap().1.path.as_str(), signature.inputs[0].name.as_str()), ("x", "x"));
-            Ok::<_, String>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
+            Ok::<_, Message>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
         };
         let one = scores();
         let mut two = scores();

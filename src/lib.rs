@@ -17,6 +17,7 @@ mod numbers;
 #[cfg(feature = "run")]
 pub mod picture;
 pub mod place;
+pub mod port;
 pub mod recipe;
 pub mod report;
 pub mod runner;

@@ -4,11 +4,11 @@
 mod common;
 
 use common::{merged, paper, shapes};
-use vitc::arch::{self, FAMILIES, Results};
-use vitc::model::{Model, ModelRequest};
+use vitc::arch::{self, Backbone, FAMILIES, Results};
+use vitc::model::{Model, ModelRequest, recognise};
 use vitc::signature::{InputPort, InputRole, OutputRole, Over, Signature};
 use vitc_ir::{DType, Graph, Op, Target, cost, validate};
-use vitc_passes::LowerOptions;
+use vitc_passes::{Context, LowerOptions};
 
 /// What a variant has at its native resolution. Exact, from the authors' code (FMViT: from the definition of reference
 /// design R1).
@@ -86,7 +86,7 @@ fn published(text: &str) -> (f64, f64) {
 #[test]
 fn counts_are_the_published_ones() {
     for c in COUNTS {
-        let (_, variant) = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
+        let Backbone { variant, .. } = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
         let figures = [(variant.published_parameters, c.merged), (variant.published_macs, c.macs)];
         for (text, counted) in figures.into_iter().filter(|(text, _)| *text != "-") {
             let (wanted, half) = published(text);
@@ -109,11 +109,11 @@ fn families_are_counted_whole() {
 #[test]
 fn tensors_tell_the_family_and_the_variant() {
     for c in COUNTS {
-        let (family, variant) = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
+        let Backbone { family, variant } = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
         let training = shapes(&paper(c.variant, None));
         for tensors in [merged(&training), training] {
-            let families: Vec<&str> = FAMILIES.iter().filter(|f| (f.signature)(&tensors)).map(|f| f.id).collect();
-            assert_eq!(families, [family.id], "{}", c.variant);
+            let found = recognise(tensors.keys()).into_iter().map(|r| (r.prefix, r.family.id, r.score));
+            assert_eq!(found.collect::<Vec<_>>(), [(String::new(), family.id, 1.0)], "{}", c.variant);
             let (found, whole) = family.closest_variant(&tensors);
             assert_eq!((found.name, whole), (variant.name, true));
         }
@@ -131,12 +131,13 @@ fn a_merged_checkpoint_deploys_to_the_same_graph() {
     for variant in ["fmvit-t", "fmvit-m", "ffnet-1", "ffnet-3"] {
         let training = paper(variant, None);
         let stored = paper(variant, Some(&merged(&shapes(&training))));
-        let [(trained, _), (merged, report)] = [&training, &stored].map(vitc_passes::deploy);
+        let [(trained, _), (merged, report)] =
+            [&training, &stored].map(|g| vitc_passes::deploy(g).expect("passes run"));
         assert_eq!(text(&trained), text(&merged), "{variant}");
         let folded: usize = report.iter().filter(|r| r.pass == "fold_batch_norm").map(|r| r.count).sum();
         // FFNet's script leaves the last BatchNorm.
         assert!(folded <= 2, "{variant}: {report:?}");
-        let (again, report) = vitc_passes::deploy(&merged);
+        let (again, report) = vitc_passes::deploy(&merged).expect("passes run");
         assert_eq!(again.to_string(), merged.to_string(), "{variant}: {report:?}");
     }
 }
@@ -148,13 +149,14 @@ fn every_pass_leaves_a_valid_graph() {
         let witness = &mut |pass: &'static str, graph: &Graph| {
             validate(graph, None).unwrap_or_else(|e| panic!("{}, {pass}: {e}", variant.name));
         };
-        let (deployed, _) = vitc_passes::deploy_witnessed(&paper(variant.name, None), witness);
+        let (deployed, _) = vitc_passes::deploy_observed(&paper(variant.name, None), witness).expect("passes run");
         for (target, precision) in
             [(Target::onnx(20), DType::F32), (Target::tensorrt(17), DType::F16), (Target::coreml(15), DType::F16)]
         {
             let options = LowerOptions::new(precision, DType::F32);
-            let (lowered, _) = vitc_passes::lower_witnessed(&deployed, &target, &options, witness);
-            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, {}: {e}", variant.name, target.name));
+            let (lowered, _) =
+                vitc_passes::lower_observed(&deployed, &Context::new(&target, &options), witness).expect("passes run");
+            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, {}: {e}", variant.name, target.name()));
         }
     }
 }
@@ -166,11 +168,12 @@ fn files_stay_small() {
     for (model, onnx, mil) in
         [("efficientformerv2-s0", 205, 190), ("cas-vit-xs", 350, 350), ("ffnet-1", 155, 155), ("fmvit-m", 200, 200)]
     {
-        let (deployed, _) = vitc_passes::deploy(&paper(model, None));
+        let (deployed, _) = vitc_passes::deploy(&paper(model, None)).expect("passes run");
         for (target, most) in [(Target::onnx(20), onnx), (Target::coreml(15), mil)] {
-            let (lowered, _) = vitc_passes::lower(&deployed, &target, &LowerOptions::new(DType::F32, DType::F32));
+            let (lowered, _) =
+                vitc_passes::lower(&deployed, &target, &LowerOptions::new(DType::F32, DType::F32)).expect("passes run");
             let operators = lowered.run_time_nodes().count();
-            assert!(operators <= most, "{model} for {}: {operators} operators, at most {most}", target.name);
+            assert!(operators <= most, "{model} for {}: {operators} operators, at most {most}", target.name());
         }
     }
 }

@@ -46,8 +46,9 @@ fn efficientformerv2_s0_without_distillation_head() {
 
 #[test]
 fn efficientformerv2_s0_in_timms_spelling() {
-    let (family, _) = vitc::arch::find("efficientformerv2-s0").expect("a known model");
-    let timm = family.tables.iter().find(|t| t.code_base == "timm").expect("a known spelling");
+    let backbone = vitc::arch::find("efficientformerv2-s0").expect("a known model");
+    let timm =
+        backbone.family.spellings.iter().map(|s| &s.table).find(|t| t.code_base == "timm").expect("a known spelling");
     let golden = Golden::load("efficientformerv2/efficientformerv2_s0_timm", timm);
     golden.assert_all_agree(&golden.paper("efficientformerv2-s0", &[]));
 }
@@ -92,11 +93,12 @@ fn spectral_families_in_half_precision() {
         [("affnet/affnet_et", "affnet-et"), ("affnet/affnet_et_224", "affnet-et"), ("dsm/dsm_t", "dsm-t")]
     {
         let golden = Golden::load(data, &NameTable::IDENTITY);
-        let (deploy, _) = vitc_passes::deploy(&golden.paper(model, &[]));
+        let (deploy, _) = vitc_passes::deploy(&golden.paper(model, &[])).expect("passes run");
         for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)] {
-            let (half, _) = vitc_passes::lower(&deploy, &target, &LowerOptions::new(DType::F16, DType::F32));
+            let (half, _) =
+                vitc_passes::lower(&deploy, &target, &LowerOptions::new(DType::F16, DType::F32)).expect("passes run");
             let (error, largest) = (golden.error(&half), golden.largest());
-            assert!(error <= 0.01 * largest, "{data} for {}: {error:e} of {largest}", target.name);
+            assert!(error <= 0.01 * largest, "{data} for {}: {error:e} of {largest}", target.name());
         }
     }
 }

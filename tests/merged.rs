@@ -161,15 +161,15 @@ fn agrees(data: &str, model: &str, suffix: &str, merge: Merge) -> (usize, Graph)
     let golden = Golden::load(data, &NameTable::IDENTITY);
     let weights: MemoryWeights = merged_weights(&golden, suffix, merge).into_iter().collect();
     let shapes = merged(&golden.tensors);
-    let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
-    let options = BuildOptions { tensors: Some(&shapes), ..BuildOptions::new(variant) };
-    let paper = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
-    let (deployed, report) = vitc_passes::deploy(&paper);
+    let backbone = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
+    let options = BuildOptions { tensors: Some(&shapes), ..BuildOptions::new(backbone) };
+    let paper = options.build().unwrap_or_else(|e| panic!("{e}")).graph;
+    let (deployed, report) = vitc_passes::deploy(&paper).expect("passes run");
     for graph in [&paper, &deployed] {
         let error = golden.error_with(graph, &weights);
         assert!(error <= ROUNDED * golden.largest().max(1.0), "{model}, {}: {error:e}", graph.stage.word());
     }
-    let (_, again) = vitc_passes::deploy(&deployed);
+    let (_, again) = vitc_passes::deploy(&deployed).expect("passes run");
     assert!(again.iter().all(|r| r.count == 0), "{model}: {again:?}");
     (report.iter().filter(|r| r.pass == "merge_branches").map(|r| r.count).sum(), paper)
 }

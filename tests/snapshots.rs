@@ -12,7 +12,7 @@ use vitc_passes::LowerOptions;
 
 /// The graph for a target, computing in `precision` between f32 interfaces.
 fn lowered(deploy: &Graph, target: &Target, precision: DType) -> (Graph, Metadata) {
-    let (graph, _) = vitc_passes::lower(deploy, target, &LowerOptions::new(precision, DType::F32));
+    let (graph, _) = vitc_passes::lower(deploy, target, &LowerOptions::new(precision, DType::F32)).expect("passes run");
     let metadata = Metadata::new(deploy.name.clone(), WeightSource::Seeded { seed: 0 }, precision);
     (graph, metadata)
 }
@@ -27,10 +27,10 @@ fn snapshot(folder: &str, name: &str, text: &str) {
 
 /// Every form of a model on square images of this many pixels, batch 1.
 fn forms(model: &str, side: usize) {
-    let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
-    let options = BuildOptions { resolution: [side; 2], ..BuildOptions::new(variant) };
-    let paper = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
-    let (deploy, _) = vitc_passes::deploy(&paper);
+    let backbone = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
+    let options = BuildOptions { resolution: [side; 2], ..BuildOptions::new(backbone) };
+    let paper = options.build().unwrap_or_else(|e| panic!("{e}")).graph;
+    let (deploy, _) = vitc_passes::deploy(&paper).expect("passes run");
     snapshot("ir", &format!("{model}.paper"), &paper.to_string());
     snapshot("ir", &format!("{model}.deploy"), &deploy.to_string());
     for (name, target, precision) in

@@ -18,15 +18,15 @@ fn targets() -> [Target; 3] {
 }
 
 fn built(name: &str, resolution: Option<[usize; 2]>, batch: Dim, tensors: Option<&Shapes>) -> Graph {
-    let (family, variant) = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
-    let mut options = BuildOptions { batch, tensors, ..BuildOptions::new(variant) };
-    options.resolution = resolution.unwrap_or(variant.resolution);
-    (family.build)(&options).unwrap_or_else(|e| panic!("{e}"))
+    let backbone = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
+    let mut options = BuildOptions { batch, tensors, ..BuildOptions::new(backbone) };
+    options.resolution = resolution.unwrap_or(backbone.variant.resolution);
+    options.build().unwrap_or_else(|e| panic!("{e}")).graph
 }
 
 fn lowered(paper: &Graph, target: &Target, spectral: Spectral) -> Graph {
     let options = LowerOptions { spectral, ..LowerOptions::new(DType::F32, DType::F32) };
-    let (graph, _) = lower(&deploy(paper).0, target, &options);
+    let (graph, _) = lower(&deploy(paper).expect("passes run").0, target, &options).expect("passes run");
     validate(&graph, Some(target)).unwrap_or_else(|e| panic!("{e}"));
     graph
 }
@@ -68,7 +68,7 @@ fn bases_stay_below_half_of_the_weights() {
             let half = cost::trained_parameters(&graph) / 2;
             for target in targets() {
                 let stored = bases(&lowered(&graph, &target, Spectral::Auto));
-                assert!(0 < stored && stored <= half, "{model} {resolution:?} {}: {stored} of {half}", target.name);
+                assert!(0 < stored && stored <= half, "{model} {resolution:?} {}: {stored} of {half}", target.name());
                 exceeded += usize::from(bases(&lowered(&graph, &target, Spectral::Dense)) > half);
             }
         }

@@ -1,10 +1,119 @@
-//! Multiply-accumulates of operators and graphs: convolutions, products, attention and transforms as matrix products; nothing else counts.
+//! The one cost model: what a computation asks of a machine, and what that takes on a target.
+//!
+//! Everything is counted for one batch item. Time is `MACs / rate + kernels × launch + small products × small + bytes / bandwidth`, with the
+//! constants in the target's data; of several batch items all but kernels and weights, which are launched and read once, is multiplied by their
+//! number, in one place and so on both sides of every comparison. Multiply-accumulates are those of convolutions, products, attention and transforms as matrix products; bytes are results written and weights read.
 
 use crate::graph::{Graph, Node};
 use crate::op::{AttentionLayout, Op};
+use crate::target::{Cost, Target};
+use crate::ty::{DType, Dim, Shape};
+use std::ops::AddAssign;
 
-/// Multiply-accumulates of one node for one image.
+/// What a piece of a graph asks of a machine, for one batch item. A pass that has two exact forms to choose from counts both and takes the cheaper one.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Work {
+    /// Multiply-accumulates.
+    pub macs: usize,
+    /// Kernels launched.
+    pub kernels: usize,
+    /// Small products of batched products with one constant on the left: one per map.
+    pub small: usize,
+    /// Elements of results written.
+    pub results: usize,
+    /// Elements of weights read.
+    pub weights: usize,
+}
+
+impl Work {
+    /// One dense convolution kernel: `weights` elements applied at each of `positions`, `outputs` channels written.
+    pub fn convolution(weights: usize, outputs: usize, positions: usize) -> Work {
+        Work { macs: weights * positions, kernels: 1, small: 0, results: outputs * positions, weights }
+    }
+
+    /// One kernel that writes `results` elements and multiplies nothing.
+    pub fn movement(results: usize) -> Work {
+        Work { kernels: 1, results, ..Work::default() }
+    }
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Work) {
+        self.macs += other.macs;
+        self.kernels += other.kernels;
+        self.small += other.small;
+        self.results += other.results;
+        self.weights += other.weights;
+    }
+}
+
+/// Batch items that the graph's shapes hold: the first dimension that all its inputs, images `[B,C,H,W]`, share; 1 if it is symbolic, or they are
+/// no images.
+pub fn batch_items(graph: &Graph) -> usize {
+    let mut batches = graph.inputs().map(|(_, n)| match n.types[0].shape.0[..] {
+        [Dim::Fixed(n), _, _, _] => n,
+        _ => 1,
+    });
+    let first = batches.next().unwrap_or(1);
+    if batches.all(|n| n == first) { first } else { 1 }
+}
+
+/// What work costs: on this target, for elements of so many bytes, with so many batch items at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Price {
+    cost: Cost,
+    /// Bytes of one element.
+    bytes: usize,
+    /// Batch items that shapes hold.
+    held: usize,
+    /// Batch items that run at once.
+    items: usize,
+}
+
+/// What an open batch counts as where a choice depends on it.
+const OPEN_BATCH: usize = 8;
+
+impl Price {
+    /// For a graph that computes in this element type.
+    pub fn new(graph: &Graph, target: &Target, precision: DType) -> Price {
+        let open = graph.inputs().any(|(_, n)| n.types[0].shape.has_batch());
+        let held = batch_items(graph);
+        let items = if open { OPEN_BATCH } else { held };
+        Price { cost: target.cost, bytes: precision.bytes(), held, items }
+    }
+
+    /// Microseconds.
+    pub fn of(&self, work: &Work) -> f64 {
+        let Price { cost, bytes, items, .. } = self;
+        (work.macs * items) as f64 / cost.rate
+            + work.kernels as f64 * cost.launch
+            + (work.small * items) as f64 * cost.small
+            + ((work.results * items + work.weights) * bytes) as f64 / cost.bandwidth
+    }
+
+    /// Batch items that run at once.
+    pub fn items(&self) -> usize {
+        self.items
+    }
+
+    /// Elements of a run-time value of this shape for one batch item.
+    pub fn elements(&self, shape: &Shape) -> usize {
+        shape.elements() / self.held
+    }
+}
+
+/// Multiply-accumulates of one node for one batch item.
 pub fn macs(graph: &Graph, node: &Node) -> u64 {
+    batch_macs(graph, node) / batch_items(graph) as u64
+}
+
+/// Multiply-accumulates of all run-time nodes for one batch item.
+pub fn total_macs(graph: &Graph) -> u64 {
+    graph.run_time_nodes().map(|(_, n)| batch_macs(graph, n)).sum::<u64>() / batch_items(graph) as u64
+}
+
+/// Multiply-accumulates of one node for as many batch items as its shapes hold.
+fn batch_macs(graph: &Graph, node: &Node) -> u64 {
     let shape = |i: usize| graph.shape(node.inputs[i]);
     let out = |i: usize| node.types[i].shape.elements() as u64;
     match &node.op {
@@ -70,14 +179,10 @@ pub fn macs(graph: &Graph, node: &Node) -> u64 {
         | Op::Gather { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => 0,
     }
-}
-
-/// Multiply-accumulates of all run-time nodes for one image.
-pub fn total_macs(graph: &Graph) -> u64 {
-    graph.run_time_nodes().map(|(_, n)| macs(graph, n)).sum()
 }
 
 /// Elements of the float constants that run-time nodes read: the parameters of the graph as it stands.
@@ -104,5 +209,6 @@ pub fn is_trained(key: &str) -> bool {
 pub fn emitted_constants(graph: &Graph) -> Vec<crate::id::Value> {
     let mut seen = std::collections::HashSet::new();
     let reads = graph.run_time_nodes().flat_map(|(_, n)| n.inputs.iter().copied());
-    reads.chain(graph.outputs.iter().map(|o| o.value)).filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()
+    let reads = reads.chain(graph.outputs.iter().map(|o| o.value)).map(|v| graph.stored(v));
+    reads.filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()
 }

@@ -32,6 +32,8 @@ pub enum Class {
     Movement,
     /// Elements are read where an index or a ratio of sizes says.
     Sampling,
+    /// Nothing: the operand is kept as it is.
+    Barrier,
 }
 
 /// What an operator loses in half precision.
@@ -191,6 +193,7 @@ impl Op {
                 Facts { integers: true, ..Facts::of(Class::Sampling, 2..=2).linear(first).shift(first) }
             }
             Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first),
+            Op::Keep => Facts { class: Class::Barrier, ..Facts::movement(1..=1) },
 
             Op::Attention { layout, bias, talking, .. } => {
                 let scores = 3 + usize::from(*bias);

@@ -146,6 +146,10 @@ fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             Err("is a leaf and has a declared type".into())
         }
+        Op::Keep => {
+            arity(1, 1)?;
+            like(inputs[0].shape.clone())
+        }
         Op::Unary(_) | Op::Clip { .. } => {
             arity(1, 1)?;
             need(inputs[0].dtype.is_float(), "takes a float")?;

@@ -4,14 +4,19 @@
 //! constant says which.
 
 use crate::graph::{Graph, Node};
-use crate::op::{AttentionLayout, Op};
+use crate::op::{AttentionLayout, Op, UnaryKind};
 use crate::ty::DType;
 
-/// The file format and its version.
+/// What an artifact is for: the file format with its version, and what runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// ONNX with this opset of the default domain.
+    /// ONNX with this opset of the default domain, for ONNX Runtime and the like.
     Onnx {
+        /// 17 to 23.
+        opset: u32,
+    },
+    /// ONNX with this opset, for TensorRT to build.
+    TensorRt {
         /// 17 to 23.
         opset: u32,
     },
@@ -27,12 +32,32 @@ pub enum Format {
 pub enum AttentionForm {
     /// Fewest nodes and transposes: products on channel-major maps.
     Compact,
-    /// Token-major 4-D operands and softmax on the last axis, which TensorRT fuses into one kernel.
+    /// Token-major 4-D operands and softmax on the last axis, which a fused kernel recognises.
     Fused,
     /// Every head by itself, as Apple's reference implementation for the Neural Engine has it (`ml-ane-transformers`).
     PerHead,
     /// One operator, with the factor 1/√d: `scaled_dot_product_attention` from iOS 18, which fixes it, `Attention` from opset 23.
     Operator,
+}
+
+/// The kernel into which attention in the form [`AttentionForm::Fused`] is fused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FusedAttention {
+    /// Heads have a multiple of this width.
+    pub head_multiple: usize,
+    /// Narrowest head.
+    pub least: usize,
+    /// Widest head.
+    pub widest: usize,
+    /// Kernels that one attention with talking heads saves when it is fused.
+    pub kernels_saved: f64,
+}
+
+impl FusedAttention {
+    /// The width to which heads of width `d` are padded.
+    pub fn width(&self, d: usize) -> usize {
+        d.next_multiple_of(self.head_multiple).max(self.least)
+    }
 }
 
 /// How the real products around a spectral transform are spelled (recipes of the lowering, `lower_spectral`).
@@ -94,9 +119,7 @@ pub struct Cost {
 /// What an artifact may contain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// Name on the command line.
-    pub name: &'static str,
-    /// File format and version.
+    /// What it is for.
     pub format: Format,
     /// Highest rank of a value.
     pub rank_limit: usize,
@@ -118,6 +141,12 @@ pub struct Target {
     pub sum: bool,
     /// How attention is spelled.
     pub attention: AttentionForm,
+    /// The kernel that attention is fused into, if there is one.
+    pub fused_attention: Option<FusedAttention>,
+    /// The sum with a bias behind a matrix product costs nothing and rounds better than a bias in the null direction of a norm.
+    pub bias_rides_on_product: bool,
+    /// A norm over the channels of a map that is held as tokens is made on the tokens: on the map it would turn the map twice.
+    pub map_norm_on_tokens: bool,
     /// With f16: softmax runs in f32 between casts.
     pub softmax_f32: bool,
     /// With f16: means over the map run in f32 between casts.
@@ -140,7 +169,6 @@ impl Target {
     /// Plain ONNX, for ONNX Runtime and the like.
     pub fn onnx(opset: u32) -> Target {
         Target {
-            name: "onnx",
             format: Format::Onnx { opset },
             rank_limit: usize::MAX,
             gelu: opset >= 20,
@@ -152,6 +180,9 @@ impl Target {
             row_moves: true, // FasterViT-0's maps of 14x14x256: 18 and 30 us, against 138 and 160 for one transpose
             sum: true,       // three operands in one node, at equal speed
             attention: AttentionForm::Compact,
+            fused_attention: None,
+            bias_rides_on_product: false,
+            map_norm_on_tokens: true,
             softmax_f32: true,
             mean_f32: true,
             moments_f32: true,
@@ -169,11 +200,15 @@ impl Target {
     /// ONNX that TensorRT builds.
     pub fn tensorrt(opset: u32) -> Target {
         Target {
-            name: "tensorrt-onnx",
+            format: Format::TensorRt { opset },
             channels_last: true,
             row_moves: false, // moves ride on the kernels of norms
             sum: false,       // sums ride on the kernels in front of them
             attention: AttentionForm::Fused,
+            // Widths from TensorRT's documentation; kernels: 147 against 95 for the five attentions of EfficientFormerV2-S0 (TensorRT-RTX 1.7.1).
+            fused_attention: Some(FusedAttention { head_multiple: 8, least: 16, widest: 256, kernels_saved: 10.4 }),
+            bias_rides_on_product: true, // a sum is computed in the product's kernel
+            map_norm_on_tokens: false,   // moves ride on the kernels of norms
             // Assumed, not measured: half the f16 tensor rate of an A100's data sheet, its memory bandwidth, a usual launch.
             cost: Cost { rate: 78e6, launch: 4.0, small: 0.0, bandwidth: 1.5e6 },
             linear_rank: 0,
@@ -190,7 +225,6 @@ impl Target {
     /// CoreML ML Program.
     pub fn coreml(ios: u32) -> Target {
         Target {
-            name: "coreml",
             format: Format::CoreMl { ios },
             rank_limit: 5,
             gelu: true,
@@ -202,6 +236,9 @@ impl Target {
             row_moves: false,
             sum: false,
             attention: AttentionForm::Compact,
+            fused_attention: None,
+            bias_rides_on_product: false,
+            map_norm_on_tokens: false, // norms take any axis
             softmax_f32: false,
             mean_f32: false,
             moments_f32: false,
@@ -220,24 +257,26 @@ impl Target {
     /// # Errors
     /// What the target does not have.
     pub fn allows(&self, graph: &Graph, node: &Node) -> Result<(), String> {
-        let name = self.name;
+        let name = self.name();
         if let Some(t) = node.types.iter().find(|t| t.shape.rank() > self.rank_limit) {
             return Err(format!("{name} holds values of rank {} at most, found {t}", self.rank_limit));
         }
         let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
-        let no = |what: &str| Err(format!("{name} has no {what}"));
+        let has = |it: bool, what: &str| if it { Ok(()) } else { Err(format!("{name} has no {what}")) };
         match &node.op {
-            Op::Sum if !self.sum => no("sum of several values"),
-            Op::Unary(crate::op::UnaryKind::Gelu) if !self.gelu => no("gelu"),
-            Op::Unary(crate::op::UnaryKind::Silu) if !self.silu => no("silu"),
-            Op::Linear if rank > self.linear_rank => no(&format!("linear on rank {rank}")),
-            Op::MatMul { transpose_a, transpose_b } if (*transpose_a || *transpose_b) && !self.matmul_transpose => {
-                no("transposing matmul")
+            Op::Unary(UnaryKind::Gelu) => has(self.gelu, "gelu"),
+            Op::Unary(UnaryKind::Silu) => has(self.silu, "silu"),
+            Op::Sum => has(self.sum, "sum of several values"),
+            Op::Linear => has(rank <= self.linear_rank, &format!("linear on rank {rank}")),
+            Op::MatMul { transpose_a, transpose_b } => {
+                has(self.matmul_transpose || !(*transpose_a || *transpose_b), "transposing matmul")
             }
-            Op::LayerNorm { axes, .. } if !self.layer_norm_any_axis && axes.last() != Some(&(rank - 1)) => {
-                no("layer_norm on inner axes")
+            Op::LayerNorm { axes, .. } => {
+                has(self.layer_norm_any_axis || axes.last() == Some(&(rank - 1)), "layer_norm on inner axes")
             }
-            Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } if self.attention_operator() => Ok(()),
+            Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => {
+                has(self.attention_operator(), node.op.word())
+            }
             Op::BatchNorm { .. }
             | Op::Attention { .. }
             | Op::Rfft2 { .. }
@@ -245,20 +284,68 @@ impl Target {
             | Op::Dct2
             | Op::Idct2
             | Op::WindowPartition { .. }
-            | Op::WindowMerge { .. } => no(node.op.word()),
-            _ => Ok(()),
+            | Op::WindowMerge { .. } => has(false, node.op.word()),
+            Op::Input
+            | Op::Weight { .. }
+            | Op::Literal { .. }
+            | Op::Generate(_)
+            | Op::Unary(
+                UnaryKind::Relu
+                | UnaryKind::Sigmoid
+                | UnaryKind::Tanh
+                | UnaryKind::Erf
+                | UnaryKind::Sqrt
+                | UnaryKind::Exp
+                | UnaryKind::Abs
+                | UnaryKind::Neg,
+            )
+            | Op::Binary(_)
+            | Op::Clip { .. }
+            | Op::Prelu
+            | Op::Cast { .. }
+            | Op::Conv { .. }
+            | Op::Softmax { .. }
+            | Op::Reduce { .. }
+            | Op::AvgPool { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::Split { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Gather { .. }
+            | Op::Expand { .. }
+            | Op::Resize { .. }
+            | Op::Keep => Ok(()),
         }
+    }
+
+    /// The name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self.format {
+            Format::Onnx { .. } => "onnx",
+            Format::TensorRt { .. } => "tensorrt-onnx",
+            Format::CoreMl { .. } => "coreml",
+        }
+    }
+
+    /// The kernel that attention is fused into as it is spelled here.
+    pub fn fusing(&self) -> Option<&FusedAttention> {
+        self.fused_attention.as_ref().filter(|_| self.attention == AttentionForm::Fused)
     }
 
     /// Whether the format has an operator for attention: ML programs from iOS 18, ONNX from opset 23.
     pub fn attention_operator(&self) -> bool {
-        matches!(self.format, Format::CoreMl { ios: 18.. } | Format::Onnx { opset: 23.. })
+        matches!(
+            self.format,
+            Format::CoreMl { ios: 18.. } | Format::Onnx { opset: 23.. } | Format::TensorRt { opset: 23.. }
+        )
     }
 
     /// Default element type of the target: CoreML's Neural Engine computes in f16 only.
     pub fn default_precision(&self) -> DType {
         match self.format {
-            Format::Onnx { .. } => DType::F32,
+            Format::Onnx { .. } | Format::TensorRt { .. } => DType::F32,
             Format::CoreMl { .. } => DType::F16,
         }
     }

@@ -235,7 +235,8 @@ fn legal(graph: &Graph, node: &Node, target: Option<&Target>) -> Result<(), Vali
         | Op::Pad { .. }
         | Op::Gather { .. }
         | Op::Expand { .. }
-        | Op::Resize { .. } => true,
+        | Op::Resize { .. }
+        | Op::Keep => true,
     };
     if !stage {
         let (path, op, stage) = (node.path.clone(), node.op.word(), graph.stage.word());
@@ -263,7 +264,7 @@ fn outputs(graph: &Graph) -> Result<(), ValidError> {
         if v.node.0 as usize >= graph.len() || v.index as usize >= graph.producer(v).types.len() {
             return fail(name, "its value does not exist");
         }
-        if graph.is_constant(v) || *graph.op(v) == Op::Input {
+        if graph.is_stored(v) || *graph.op(graph.stored(v)) == Op::Input {
             return fail(name, "its value is not computed from an input");
         }
     }

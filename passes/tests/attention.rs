@@ -1,13 +1,16 @@
 //! Attention, windows and what surrounds them: each lowering keeps the function on shapes that the families have and on
 //! odd ones.
 
+mod common;
+
+use common::{deploy, lower, lower_under};
 use vitc_ir::net::paper;
 use vitc_ir::op::{AttentionLayout, Generator, OffsetOrder, ResizeMode};
 use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::assert_same_function;
 use vitc_ir::valid::validate;
 use vitc_ir::{ConvSpec, DType, Dim, Graph, Net, Op, Output, Real, Shape, Target, Type, Value};
-use vitc_passes::{FoldTables, LowerOptions, PassReport, TalkingHeads, deploy, lower, row_shifts};
+use vitc_passes::{Context, Decisions, FoldTables, LowerOptions, Note, PassReport, TalkingHeads};
 
 /// Passes are exact in real arithmetic; what is left is the rounding of f64.
 const EXACT: f64 = 1e-9;
@@ -33,9 +36,14 @@ fn options() -> LowerOptions {
 
 /// Lower for a target, prove that the function is the same, and return the result with the report.
 fn lowered(paper: &Graph, target: &Target, options: &LowerOptions) -> (Graph, Vec<PassReport>) {
+    lowered_under(paper, &Context::new(target, options))
+}
+
+fn lowered_under(paper: &Graph, context: &Context) -> (Graph, Vec<PassReport>) {
     let (deployed, _) = deploy(paper);
-    let (result, report) = lower(&deployed, target, options);
-    validate(&result, Some(target)).unwrap_or_else(|e| panic!("{}: {e}\n{result}", target.name));
+    let (result, report) = lower_under(&deployed, context, &mut |_, _| ());
+    let target = &context.target;
+    validate(&result, Some(target)).unwrap_or_else(|e| panic!("{}: {e}\n{result}", target.name()));
     assert_same_function(paper, &result, 5, EXACT);
     (result, report)
 }
@@ -192,7 +200,7 @@ fn heads_of_every_width() {
             let paper = map_attention(batch, heads, widths, false);
             for target in targets() {
                 let (result, _) = lowered(&paper, &target, &options());
-                if target.name == "tensorrt-onnx" {
+                if target.name() == "tensorrt-onnx" {
                     let softmax = result.run_time_nodes().find(|(_, n)| n.op.word() == "softmax");
                     assert!(softmax.is_some());
                     for (_, n) in result.run_time_nodes().filter(|(_, n)| n.path == "attention.values") {
@@ -252,9 +260,9 @@ fn every_form_computes_the_same() {
                 let word = if talking { "matmul" } else { word };
                 // A site that cannot take the form asked for is named.
                 let said = report.iter().filter(|r| r.pass == "lower_attention").flat_map(|r| &r.notes);
-                let named = said.filter(|note| note.ends_with(": attention")).count();
-                assert_eq!(named, usize::from(talking && form != AttentionForm::Fused), "{}: {form:?}", target.name);
-                assert!(count(&result, word) > 0, "{}: {form:?}\n{result}", target.name);
+                let named = said.filter(|note| note.to_string().ends_with(": attention")).count();
+                assert_eq!(named, usize::from(talking && form != AttentionForm::Fused), "{}: {form:?}", target.name());
+                assert!(count(&result, word) > 0, "{}: {form:?}\n{result}", target.name());
                 // The factor that the operator fixes is in the weights.
                 assert_eq!(result.run_time_nodes().filter(|(_, n)| n.path.ends_with("q.scale")).count(), 0);
             }
@@ -289,8 +297,13 @@ fn odd_heads_are_padded_for_tensorrt() {
             let paper = token_attention(batch, heads, c);
             for target in targets() {
                 let (_, report) = lowered(&paper, &target, &options());
-                let fused = target.name == "tensorrt-onnx";
-                assert_eq!(rewrites(&report, "pad_heads"), if fused { pads } else { 0 }, "{} {heads} {c}", target.name);
+                let fused = target.name() == "tensorrt-onnx";
+                assert_eq!(
+                    rewrites(&report, "pad_heads"),
+                    if fused { pads } else { 0 },
+                    "{} {heads} {c}",
+                    target.name()
+                );
             }
         }
     }
@@ -302,11 +315,11 @@ fn biases_behind_a_norm_disappear() {
     for target in targets() {
         let saves = target.linear_rank < 3;
         for stays in [None, Some("block.proj"), Some("block.qkv")] {
-            let options =
-                LowerOptions { biases_that_stay: stays.into_iter().map(str::to_string).collect(), ..options() };
-            let (result, report) = lowered(&paper, &target, &options);
+            let decisions = Decisions { biases_that_stay: stays.into_iter().map(str::to_string).collect() };
+            let context = Context { decisions, ..Context::new(&target, &options()) };
+            let (result, report) = lowered_under(&paper, &context);
             let moves = saves && stays != Some("block.qkv");
-            assert_eq!(rewrites(&report, "null_direction"), usize::from(moves), "{}\n{result}", target.name);
+            assert_eq!(rewrites(&report, "null_direction"), usize::from(moves), "{}\n{result}", target.name());
         }
     }
 }
@@ -316,11 +329,13 @@ fn biases_behind_a_norm_disappear() {
 fn what_moved_is_told() {
     let paper = token_attention(Dim::Fixed(1), 2, 32);
     let (result, report) = lowered(&paper, &Target::onnx(20), &options());
-    let shifts = row_shifts(&result);
+    let notes = report.iter().flat_map(|r| &r.notes);
+    let shifts: Vec<_> = notes.filter_map(|n| if let Note::RowShift(shift) = n { Some(shift) } else { None }).collect();
     assert_eq!(shifts.len(), rewrites(&report, "null_direction"));
     for shift in shifts {
-        assert_eq!(shift.path, "block.qkv");
-        let [rows, each] = [shift.rows, shift.shift].map(|v| result.shape(v).clone());
+        assert_eq!(shift.layer, "block.qkv");
+        let [rows, each] = [&shift.rows, &shift.shift]
+            .map(|path| result.shape(result.find(path).expect("it keeps its path").into()).clone());
         assert_eq!((rows, each), (Shape::fixed(&[96, 32]), Shape::fixed(&[96, 1])));
     }
 }
@@ -336,7 +351,7 @@ fn tables(batch: Dim, heads: usize, side: usize) -> Graph {
             let index =
                 Generator::RelativeIndex { query: [side; 2], key: [side; 2], step: [1; 2], order: OffsetOrder::Signed };
             let index = net.generate("index", index, Type::new(DType::I32, Shape::fixed(&[n, n])));
-            let bias = net.push("pairs", Op::Gather { axis: 0, kept: false }, &[table, index]);
+            let bias = net.push("pairs", Op::Gather { axis: 0 }, &[table, index]);
             let bias = net.transpose("heads", bias, &[2, 0, 1]);
             let qkv = net.at("qkv").linear(x, 3 * c, true);
             let parts = net.split("parts", qkv, 2, &[c; 3]);
@@ -359,13 +374,13 @@ fn tables_stay_tables() {
                 }
                 let of = |fold_tables| lowered(&paper, &target, &LowerOptions { attention, fold_tables, ..options() });
                 let (stored, report) = of(FoldTables::Auto);
-                assert_eq!((rewrites(&report, "keep_tables"), count(&stored, "gather")), (0, 0), "{}", target.name);
+                assert_eq!((rewrites(&report, "keep_tables"), count(&stored, "gather")), (0, 0), "{}", target.name());
                 let (kept, report) = of(FoldTables::Never);
                 assert_eq!(
                     (rewrites(&report, "keep_tables"), count(&kept, "gather")),
                     (2, 2),
                     "{}\n{kept}",
-                    target.name
+                    target.name()
                 );
                 let indices: std::collections::HashSet<Value> =
                     kept.run_time_nodes().filter(|(_, n)| n.op.word() == "gather").map(|(_, n)| n.inputs[1]).collect();

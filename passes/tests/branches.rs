@@ -1,11 +1,13 @@
 //! Sums of linear branches over one input, in every geometry: kernels of different sides, groups and paddings on one grid, norms, factors,
 //! averages and the input itself. Merged, they compute the same, borders and strides included; and what must not merge does not.
 
+mod common;
+
+use common::deploy;
 use vitc_ir::net::paper;
 use vitc_ir::op::Op;
 use vitc_ir::testing::{Rng, assert_same_function};
 use vitc_ir::{Dim, Graph, Net, Output, Shape, Type, UnaryKind, Value, cost, parse, validate};
-use vitc_passes::deploy;
 
 const SEEDS: u64 = 400;
 const EXACT: f64 = 1e-9;

@@ -1,12 +1,15 @@
 //! Stretches around norms over channels, laid out with channels last: the function stays, and the transposes stand at their ends.
 
+mod common;
+
+use common::{deploy, lower};
 use vitc_ir::net::paper;
 use vitc_ir::op::{Generator, Op, ReduceKind};
 use vitc_ir::testing::{Rng, assert_same_function};
 use vitc_ir::{
     BinaryKind, ConvSpec, DType, Dim, Graph, Net, Output, Shape, Target, Type, UnaryKind, Value, parse, validate,
 };
-use vitc_passes::{LowerOptions, Spectral, deploy, lower};
+use vitc_passes::{LowerOptions, Spectral};
 
 const SEEDS: u64 = 60;
 /// The bases of the transforms are rounded to f32.

@@ -2,12 +2,15 @@
 //! depthwise convolution, biases moved. On random blocks of that kind, with odd maps, pools that reach beyond them and even kernels, each keeps the function; and
 //! a machine on which only launches cost takes them all.
 
+mod common;
+
+use common::{deploy, lower};
 use vitc_ir::net::paper;
 use vitc_ir::op::{AttentionLayout, Op};
 use vitc_ir::testing::{Rng, assert_same_function};
 use vitc_ir::valid::validate;
 use vitc_ir::{ConvSpec, DType, Dim, Graph, Net, Output, Shape, Target, Type, UnaryKind, Value, cost};
-use vitc_passes::{LowerOptions, deploy, lower};
+use vitc_passes::LowerOptions;
 
 const SEEDS: u64 = 60;
 const EXACT: f64 = 1e-9;
@@ -128,7 +131,7 @@ fn multiplied_out_graphs_compute_the_same() {
         for seed in 0..SEEDS {
             let paper = graph(seed);
             let (lowered, _) = lower(&deploy(&paper).0, &target, &options);
-            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name));
+            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name()));
             assert_same_function(&paper, &lowered, seed, EXACT);
         }
     }

@@ -1,8 +1,11 @@
 //! Means taken before a linear layer: what moves, what stays, and that the function does.
 
+mod common;
+
+use common::lower;
 use vitc_ir::testing::assert_same_function;
 use vitc_ir::{DType, Graph, Target, cost, parse, validate};
-use vitc_passes::{LowerOptions, lower};
+use vitc_passes::LowerOptions;
 
 /// mean(x + fc2(gelu(fc1(x)))) over the positions of `[B,6,4]`, with `reads` as further outputs.
 fn mlp(axis: usize, bias: bool, reads: &str) -> Graph {
@@ -21,7 +24,7 @@ fn pooled(graph: &Graph, target: &Target, precision: DType) -> bool {
     let (after, report) = lower(&graph.clone().pruned(), target, &LowerOptions::new(precision, DType::F32));
     validate(&after, Some(target)).unwrap_or_else(|e| panic!("{e}\n{after}"));
     assert_same_function(graph, &after, 3, if precision == DType::F32 { 1e-12 } else { 1e-2 });
-    report.iter().any(|r| r.pass == "pool_first" && r.count == 1)
+    report.iter().any(|r| r.pass == "mean_before_linear" && r.count == 1)
 }
 
 #[test]
@@ -30,7 +33,7 @@ fn a_mean_is_taken_before_the_layer() {
     assert!(pooled(&graph, &Target::onnx(17), DType::F32));
     let options = LowerOptions::new(DType::F32, DType::F32);
     let (after, report) = lower(&graph, &Target::onnx(17), &options);
-    let line = report.iter().find(|r| r.pass == "pool_first").expect("is reported");
+    let line = report.iter().find(|r| r.pass == "mean_before_linear").expect("is reported");
     assert_eq!(cost::total_macs(&graph) - cost::total_macs(&after), 5 * 4 * 8, "{after}");
     assert_eq!(line.after, line.before + 1);
     // Nothing more when layers are spelled: the bias stays in the layer.

@@ -1,9 +1,12 @@
 //! Every pass preserves the function, on random graphs with random weights, and finds nothing to do in its own result.
 
+mod common;
+
+use common::{deploy, lower, lower_observed};
 use vitc_ir::testing::{Options, Rng, assert_same_function, random_graph};
 use vitc_ir::valid::validate;
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Target};
-use vitc_passes::{DEPLOY, LowerOptions, deploy, lower, lower_witnessed};
+use vitc_passes::{Context, DEPLOY, LowerOptions};
 
 const SEEDS: u64 = 150;
 /// Passes are exact in real arithmetic; what is left is the rounding of f64.
@@ -25,8 +28,10 @@ fn each_deploy_pass_preserves_the_function() {
     let mut hits = vec![0; DEPLOY.len()];
     for (seed, paper) in graphs() {
         let mut graph = paper;
-        for (i, (name, pass)) in DEPLOY.iter().enumerate() {
-            let result = pass(&graph);
+        for (i, pass) in DEPLOY.iter().enumerate() {
+            let name = pass.name;
+            let result =
+                (pass.run)(&graph, &Context::independent()).unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}"));
             let after = result.graph.pruned();
             validate(&after, None).unwrap_or_else(|e| panic!("{name}, seed {seed}: {e}"));
             assert_same_function(&graph, &after, seed, EXACT);
@@ -34,8 +39,12 @@ fn each_deploy_pass_preserves_the_function() {
             graph = after;
         }
     }
-    for ((name, _), hits) in DEPLOY.iter().zip(hits) {
-        assert!(hits > 0, "{name} found nothing to do in {SEEDS} random graphs, so this test says nothing about it");
+    for (pass, hits) in DEPLOY.iter().zip(hits) {
+        assert!(
+            hits > 0,
+            "{} found nothing to do in {SEEDS} random graphs, so this test says nothing about it",
+            pass.name
+        );
     }
 }
 
@@ -54,10 +63,10 @@ fn lowering_preserves_the_function_and_says_only_what_the_target_has() {
         for (seed, paper) in graphs() {
             let (graph, _) = deploy(&paper);
             let options = LowerOptions::new(DType::F32, DType::F32);
-            let (lowered, _) = lower_witnessed(&graph, &target, &options, &mut |pass, graph| {
-                validate(graph, None).unwrap_or_else(|e| panic!("{pass}, {}, seed {seed}: {e}", target.name));
+            let (lowered, _) = lower_observed(&graph, &target, &options, &mut |pass, graph| {
+                validate(graph, None).unwrap_or_else(|e| panic!("{pass}, {}, seed {seed}: {e}", target.name()));
             });
-            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name));
+            validate(&lowered, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name()));
             assert_same_function(&paper, &lowered, seed, EXACT);
         }
     }
@@ -70,7 +79,7 @@ fn half_precision_types_every_value_and_keeps_the_interface() {
             let (graph, _) = deploy(&paper);
             for interface in [DType::F32, DType::F16] {
                 let (half, _) = lower(&graph, &target, &LowerOptions::new(DType::F16, interface));
-                validate(&half, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name));
+                validate(&half, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name()));
                 assert!(half.inputs().all(|(_, n)| n.types[0].dtype == interface));
                 assert!(half.outputs.iter().all(|o| half.ty(o.value).dtype == interface));
                 if interface == DType::F32 {

@@ -1,10 +1,13 @@
 //! Parallel products over one input become one product and a split, from the number on that the target names.
 
+mod common;
+
+use common::{deploy, lower};
 use vitc_ir::net::paper;
 use vitc_ir::op::Op;
 use vitc_ir::testing::{Rng, assert_same_function};
 use vitc_ir::{DType, Dim, Graph, Net, Output, Shape, Target, Type, UnaryKind, Value, validate};
-use vitc_passes::{LowerOptions, deploy, lower};
+use vitc_passes::LowerOptions;
 
 const SEEDS: u64 = 200;
 const EXACT: f64 = 1e-9;
@@ -72,7 +75,7 @@ fn tokens(seed: u64, n: usize) -> Graph {
 fn lowered(graph: &Graph, target: &Target) -> (Graph, usize) {
     let options = LowerOptions::new(DType::F32, DType::F32);
     let (graph, report) = lower(&deploy(graph).0, target, &options);
-    validate(&graph, Some(target)).unwrap_or_else(|e| panic!("{}: {e}", target.name));
+    validate(&graph, Some(target)).unwrap_or_else(|e| panic!("{}: {e}", target.name()));
     (graph, report.iter().filter(|r| r.pass == "merge_siblings").map(|r| r.count).sum())
 }
 
@@ -112,9 +115,9 @@ fn the_number_decides() {
     for target in targets() {
         for n in 1..5 {
             let merges = |kernel, groups| lowered(&siblings(n, kernel, groups), &target).1 > 0;
-            assert_eq!(merges(1, 1), n >= target.merge_siblings, "{n} for {}", target.name);
-            assert_eq!(merges(3, 1), n >= target.merge_siblings.max(3), "{n} of 3x3 for {}", target.name);
-            assert!(!merges(1, 2), "{n} of two groups for {}", target.name);
+            assert_eq!(merges(1, 1), n >= target.merge_siblings, "{n} for {}", target.name());
+            assert_eq!(merges(3, 1), n >= target.merge_siblings.max(3), "{n} of 3x3 for {}", target.name());
+            assert!(!merges(1, 2), "{n} of two groups for {}", target.name());
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Every form of every spectral transform against the evaluator, whose transforms are tested against rustfft.
 
+mod common;
+
+use common::{deploy, lower};
 use vitc_ir::eval::{MemoryWeights, run_observed};
 use vitc_ir::testing::{assert_same_function, random_input};
 use vitc_ir::{DType, Graph, Target, parse, validate};
-use vitc_passes::{LowerOptions, Spectral, deploy, lower};
+use vitc_passes::{LowerOptions, Spectral};
 
 /// The bases are rounded to f32.
 const TOLERANCE: f64 = 1e-5;
@@ -19,7 +22,7 @@ fn targets() -> [Target; 3] {
 fn lowered(paper: &Graph, target: &Target, spectral: Spectral) -> Graph {
     let options = LowerOptions { spectral, ..LowerOptions::new(DType::F32, DType::F32) };
     let (graph, _) = lower(&deploy(paper).0, target, &options);
-    validate(&graph, Some(target)).unwrap_or_else(|e| panic!("{}: {e}\n{graph}", target.name));
+    validate(&graph, Some(target)).unwrap_or_else(|e| panic!("{}: {e}\n{graph}", target.name()));
     graph
 }
 
@@ -146,7 +149,7 @@ fn a_normalisation_is_no_node_of_its_own() {
         for target in targets() {
             for spectral in [Spectral::Dense, Spectral::Separable] {
                 let [ortho, backward] = [NORMS[3], NORMS[0]].map(|n| nodes(n, &target, spectral));
-                assert_eq!(backward, ortho + more, "{} {spectral:?} {activation}", target.name);
+                assert_eq!(backward, ortho + more, "{} {spectral:?} {activation}", target.name());
             }
         }
     }
@@ -183,7 +186,7 @@ fn no_value_is_an_unnormalised_spectrum() {
     for target in targets() {
         for spectral in [Spectral::Dense, Spectral::Separable] {
             let [small, same] = [&ortho, &backward].map(|g| largest(&lowered(g, &target, spectral), &weights));
-            assert!(same <= 1.01 * small, "{} {spectral:?}: {same} instead of {small}", target.name);
+            assert!(same <= 1.01 * small, "{} {spectral:?}: {same} instead of {small}", target.name());
             let unnormalised = largest(&backward, &weights);
             assert!(
                 unnormalised > 10.0 * small,
@@ -201,7 +204,7 @@ fn a_filter_is_said_once() {
         for (spectral, transforms) in [(Spectral::Dense, 2), (Spectral::Separable, 4)] {
             let graph = lowered(&paper, &target, spectral);
             let expected = if mix == "matmul" { 2 + transforms } else { 2 };
-            assert_eq!(count(&graph, mix), expected, "{}\n{graph}", target.name);
+            assert_eq!(count(&graph, mix), expected, "{}\n{graph}", target.name());
             assert_eq!((count(&graph, "clip"), count(&graph, "transpose")), (1, 0), "{graph}");
         }
     }

@@ -1,8 +1,11 @@
 //! Layers on few rows as convolutions: which, and that the function stays.
 
+mod common;
+
+use common::lower;
 use vitc_ir::testing::assert_same_function;
 use vitc_ir::{DType, Graph, Target, parse, validate};
-use vitc_passes::{LowerOptions, lower};
+use vitc_passes::LowerOptions;
 
 /// x + fc2(act(fc1(x))) on tokens `[n,k,C]`, with `reads` as further outputs.
 fn mlp(n: &str, bias: bool, act: &str, reads: &str) -> Graph {
@@ -20,9 +23,9 @@ fn convolutions(graph: &Graph, target: &Target, precision: DType) -> usize {
     let (after, report) = lower(&graph.clone().pruned(), target, &LowerOptions::new(precision, DType::F32));
     validate(&after, Some(target)).unwrap_or_else(|e| panic!("{e}\n{after}"));
     assert_same_function(graph, &after, 3, if precision == DType::F32 { 1e-12 } else { 1e-2 });
-    let line = report.iter().find(|r| r.pass == "stream_weights").expect("is reported");
+    let count: usize = report.iter().filter(|r| r.pass == "linear_to_conv").map(|r| r.count).sum();
     let found = after.run_time_nodes().filter(|(_, n)| n.op.word() == "conv").count();
-    assert_eq!(found, 2 * line.count, "{after}");
+    assert_eq!(found, 2 * count, "{after}");
     found
 }
 

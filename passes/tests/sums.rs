@@ -1,9 +1,12 @@
 //! Sums of sums as one: what is merged, what stays, and that the function does.
 
+mod common;
+
+use common::lower;
 use vitc_ir::net::paper;
 use vitc_ir::testing::{Rng, assert_same_function};
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Net, Output, Shape, Target, Type, UnaryKind, parse, validate};
-use vitc_passes::{LowerOptions, lower};
+use vitc_passes::LowerOptions;
 
 fn lowered(graph: &Graph, target: &Target) -> Graph {
     let (lowered, _) = lower(&graph.clone().pruned(), target, &LowerOptions::new(DType::F32, DType::F32));
@@ -88,7 +91,7 @@ fn random_sums_stay_the_function() {
             let after = lowered(&graph, &target);
             assert_same_function(&graph, &after, seed, 1e-9);
             let sums = after.run_time_nodes().filter(|(_, n)| n.op.word() == "sum").count();
-            assert!(target.sum || sums == 0, "{}", target.name);
+            assert!(target.sum || sums == 0, "{}", target.name());
             merged += sums;
         }
     }

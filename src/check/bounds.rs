@@ -32,6 +32,9 @@ pub const F32: f64 = 1e-4;
 /// f16: allowed error as a fraction of the largest reference value.
 pub const F16: f64 = 2e-2;
 
+/// f16: pixels of a map of scores that may have another class besides those whose two best scores lie within twice the allowed error, as a fraction.
+pub const PIXELS_F16: f64 = 2e-2;
+
 /// Largest absolute error that an artifact of this precision may show against values of at most `max_reference` in magnitude.
 pub fn allowed(precision: DType, max_reference: f64) -> f64 {
     match precision {
@@ -44,4 +47,11 @@ pub fn allowed(precision: DType, max_reference: f64) -> f64 {
 /// reference's lead exceeds twice the error found.
 pub fn agrees(precision: DType, c: &Comparison) -> bool {
     c.finite && c.max_error <= allowed(precision, c.max_reference) && c.classes_moved == 0
+}
+
+/// Whether maps of scores agree: finite on both sides, within [`allowed`], and pixels that are not in doubt (their two best scores are further apart
+/// than twice that) have one class, but for [`PIXELS_F16`] of them in f16. While the largest error is looked at as well, the classes follow from it.
+pub fn agrees_by_pixel(precision: DType, c: &Comparison) -> bool {
+    let share = if precision == DType::F16 { PIXELS_F16 } else { 0.0 };
+    c.finite && c.max_error <= allowed(precision, c.max_reference) && c.classes_moved as f64 <= share * c.rows as f64
 }

@@ -1,6 +1,6 @@
 //! `vitc check`: whether an artifact that lies on disk computes what its model computes.
 
-use super::export::Extent;
+use super::check_args::ExpectArgs;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
 use super::{Answer, Exit, Failure, Outcome, summary};
@@ -8,7 +8,6 @@ use crate::arch::{Head, Results};
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
 use crate::checkpoint::SelectOptions;
-use crate::export::Expectation;
 use crate::model::{Model, ModelRequest};
 use crate::recipe::Recipe;
 use clap::Parser;
@@ -45,8 +44,8 @@ pub(super) struct Args {
     expect: ExpectArgs,
 
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
-    #[arg(long, value_enum, default_value_t = Extent::Full, help_heading = "Check")]
-    check: Extent,
+    #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
+    check: Effort,
 
     /// Write the check's inputs and reference outputs to this folder, as .npy and as raw floats for `trtexec --loadInputs`.
     #[arg(long, value_name = "DIR", help_heading = "Check")]
@@ -55,37 +54,6 @@ pub(super) struct Args {
     /// One JSON object on stdout instead of the table, on failure too.
     #[arg(long, help_heading = "Output")]
     json: bool,
-}
-
-/// Values from outside.
-#[derive(Debug, clap::Args)]
-pub(super) struct ExpectArgs {
-    /// What PyTorch answered to the --input: a .npy file of floats.
-    #[arg(long, value_name = "FILE.npy", requires = "input", help_heading = "Check")]
-    expect: Option<PathBuf>,
-
-    /// Largest absolute difference from --expect [default: the check's own bound].
-    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
-    atol: Option<f64>,
-
-    /// Allowed difference from --expect in proportion to each value [default: 0].
-    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
-    rtol: Option<f64>,
-}
-
-impl ExpectArgs {
-    /// The library's request, if there is one.
-    pub(super) fn request(&self, input: Option<&PathBuf>) -> Result<Option<Expectation>, Failure> {
-        let (input, expected) = match (input, &self.expect) {
-            (Some(input), Some(expected)) => (input.clone(), expected.clone()),
-            (None, None) => return Ok(None),
-            (Some(_), None) => {
-                return Err(Failure::usage("--input names values, and --expect is missing: what should it answer?"));
-            }
-            (None, Some(_)) => return Err(Failure::usage("--expect is missing its --input FILE.npy")),
-        };
-        Ok(Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) }))
-    }
 }
 
 /// What was found, for `--json`.
@@ -126,12 +94,13 @@ pub(super) fn run(args: Args) -> Outcome {
         let preprocessing = recipe.preprocessing.or_else(|| model.signature.preprocessing().cloned());
         let options = check::Options {
             probabilities: recipe.probabilities,
-            effort: if args.check == Extent::Quick { Effort::Quick } else { Effort::Full },
+            effort: args.check,
             save_io: args.save_io.clone(),
             ..check::Options::new(preprocessing)
         };
-        let weights = model.weights.weights();
-        found.check = Some(check::check(&model.graph, weights, &args.artifact, &options).map_err(uncheckable)?);
+        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+        let reference = check::Reference { graph, signature, weights };
+        found.check = Some(check::check(reference, &args.artifact, &options).map_err(uncheckable)?);
         found.model = Some(model.name);
     }
     drop(progress);

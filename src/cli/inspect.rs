@@ -4,8 +4,8 @@ use super::text::{bytes, si, table};
 use super::{Answer, Failure, Outcome};
 use crate::artifact::{Artifact, LABELS_KEY, is_artifact};
 use crate::checkpoint::Checkpoint;
-use crate::export::Port;
 use crate::model::{Model, ModelRequest};
+use crate::port::Port;
 use crate::stages::{Stage, stages};
 use clap::Parser;
 use serde::Serialize;
@@ -85,7 +85,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let looks_like_path = path.exists() || args.what.contains(['/', '\\']);
     let request = if looks_like_path { ModelRequest::checkpoint(path) } else { ModelRequest::named(&args.what) };
     let model = Model::load(&ModelRequest { resolution: args.resolution, ..request })?;
-    let report = report(&model, looks_like_path.then(|| path.to_path_buf()));
+    let report = report(&model, looks_like_path.then(|| path.to_path_buf()))?;
     Ok(Answer { text: text(&report), json: serde_json::to_value(&report).map_err(Failure::failed)?, warning: None })
 }
 
@@ -132,10 +132,10 @@ fn artifact(path: &Path) -> Outcome {
     Ok(Answer { text, json, warning: None })
 }
 
-fn report(model: &Model, file: Option<PathBuf>) -> ModelReport {
+fn report(model: &Model, file: Option<PathBuf>) -> Result<ModelReport, Failure> {
     let (inputs, outputs) = Port::of(&model.graph);
-    let (deploy, _) = vitc_passes::deploy(&model.graph);
-    ModelReport {
+    let (deploy, _) = vitc_passes::deploy(&model.graph).map_err(Failure::failed)?;
+    Ok(ModelReport {
         kind: if file.is_some() { "checkpoint" } else { "model" },
         model: model.name.clone(),
         paper: model.origin.citation(),
@@ -153,7 +153,7 @@ fn report(model: &Model, file: Option<PathBuf>) -> ModelReport {
             nodes: deploy.run_time_nodes().count(),
             ops: count(deploy.run_time_nodes().map(|(_, n)| n.op.word())),
         },
-    }
+    })
 }
 
 /// Names with how often each occurs, most frequent first, then by name.

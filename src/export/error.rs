@@ -1,6 +1,6 @@
 //! Why an export did not happen, and what to do.
 
-use super::Report;
+use super::report::Report;
 use crate::check::{CheckError, Outside};
 use crate::message;
 use crate::message::{Explain, Message, Setting};
@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use vitc_exporters::ExportError;
 use vitc_ir::ValidError;
+use vitc_passes::PassError;
 
 /// Why an export did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,8 @@ pub enum Error {
         /// The rule that the graph breaks.
         what: ValidError,
     },
+    /// A pass cannot rewrite the graph.
+    Rewrite(#[from] PassError),
     /// The exporter refused or could not write.
     Export(#[from] ExportError),
     /// The artifact could not take its place.
@@ -63,6 +66,7 @@ impl Explain for Error {
                 "{pass} broke the graph: {what}\n  this is a mistake in vitc, not in your model: please report it with the command line"
             )
             .into(),
+            Error::Rewrite(error) => error.to_string().into(),
             Error::Export(error) => match error {
                 ExportError::Io(io) => message!(error.to_string(), advice(io)),
                 _ => error.to_string().into(),
@@ -111,7 +115,7 @@ impl Error {
             Error::Usage(_) => true,
             Error::Model(e) => e.is_usage(),
             Error::Labels { .. } | Error::Pass { .. } | Error::Export(_) | Error::Place(_) => false,
-            Error::Uncheckable(_) | Error::Check { .. } => false,
+            Error::Rewrite(_) | Error::Uncheckable(_) | Error::Check { .. } => false,
         }
     }
 }

@@ -66,12 +66,12 @@ impl Golden {
     /// The paper graph of `model` for these tensors and this input; every tensor that the graph asks for exists in its
     /// shape.
     pub(crate) fn paper(&self, model: &str, choices: &[(&str, &str)]) -> Graph {
-        let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
-        let mut options = BuildOptions::new(variant);
+        let backbone = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
+        let mut options = BuildOptions::new(backbone);
         options.tensors = Some(&self.tensors);
         options.resolution = [self.input[2], self.input[3]];
         options.choices = choices.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let graph = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
+        let graph = options.build().unwrap_or_else(|e| panic!("{e}")).graph;
         for (key, shape) in shapes(&graph) {
             let elements = |s: &[usize]| s.iter().product::<usize>();
             let stored = self.tensors.get(&key).unwrap_or_else(|| panic!("{model} asks for {key}"));
@@ -109,13 +109,13 @@ impl Golden {
     /// Panic unless paper graph, deploy graph and the f32 target graph of each target compute the reference.
     pub(crate) fn assert_all_agree(&self, paper: &Graph) {
         self.assert_agrees(paper);
-        let (deploy, _) = vitc_passes::deploy(paper);
+        let (deploy, _) = vitc_passes::deploy(paper).expect("passes run");
         self.assert_agrees(&deploy);
         for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(15)] {
             let options = LowerOptions::new(DType::F32, DType::F32);
-            let (lowered, _) = vitc_passes::lower(&deploy, &target, &options);
+            let (lowered, _) = vitc_passes::lower(&deploy, &target, &options).expect("passes run");
             let error = self.error(&lowered);
-            assert!(error <= EXACT, "{} for {} differs from its reference by {error:e}", paper.name, target.name);
+            assert!(error <= EXACT, "{} for {} differs from its reference by {error:e}", paper.name, target.name());
         }
     }
 }

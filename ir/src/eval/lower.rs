@@ -39,6 +39,7 @@ pub(super) fn is_fusable(op: &Op) -> bool {
         | Op::AvgPool { .. }
         | Op::Gather { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::Attention { .. }
         | Op::Rfft2 { .. }
         | Op::Irfft2 { .. }

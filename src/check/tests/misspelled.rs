@@ -58,15 +58,18 @@ fn a_wrong_spelling_does_not_cancel() {
     let paper = vitc_ir::parse(MODEL).unwrap_or_else(|e| panic!("{e}"));
     let weights = random_weights(5, &paper);
     let target = Target::onnx(20);
-    let (graph, _) = vitc_passes::lower(&paper, &target, &LowerOptions::new(DType::F32, DType::F32));
+    let (graph, _) =
+        vitc_passes::lower(&paper, &target, &LowerOptions::new(DType::F32, DType::F32)).expect("passes run");
     let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, DType::F32);
     let mut bytes = Vec::new();
     onnx::write(&graph, &weights, &target, &metadata, &mut bytes).expect("exports");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.onnx");
+    let signature = signature(&paper, vec![OutputRole::Tensor; 3]);
+    let reference = Reference { graph: &paper, signature: &signature, weights: &weights };
     let checked = |model: &pb::ModelProto| {
         std::fs::write(&path, model.encode_to_vec()).expect("writes");
-        check(&paper, &weights, &path, &Options::new(None)).expect("runs")
+        check(reference, &path, &Options::new(None)).expect("runs")
     };
     let right = pb::ModelProto::decode(&bytes[..]).expect("decodes");
     let report = checked(&right);

@@ -145,6 +145,7 @@ impl<'g> Writer<'g> {
 
     /// The name of a value; a constant becomes an initializer.
     fn read(&mut self, value: Value) -> String {
+        let value = self.graph.stored(value);
         if let Some(name) = self.names.get(&value) {
             return name.clone();
         }

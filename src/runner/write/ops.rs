@@ -74,7 +74,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         Op::Resize { mode: ResizeMode::Nearest, size } => nearest(p, *size),
         Op::Resize { mode: ResizeMode::Bilinear, size } => bilinear(p, *size),
 
-        Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
+        Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) | Op::Keep => {
             return Err("computes nothing at run time".into());
         }
         Op::Attention { .. }

@@ -123,7 +123,7 @@ fn operation_words(program: &Program) -> impl Iterator<Item = &str> {
 /// The release that the target names, if it can hold the graph.
 fn release(graph: &Graph, target: &Target, interface: &Interface) -> Result<Release, ExportError> {
     let Format::CoreMl { ios } = target.format else {
-        return Err(ExportError::Target { name: target.name, what: "is not a CoreML target".into() });
+        return Err(ExportError::Target { name: target.name(), what: "is not a CoreML target".into() });
     };
     let release = RELEASES.iter().find(|r| r.ios == ios).ok_or_else(|| {
         let known: Vec<String> = RELEASES.iter().map(|r| r.ios.to_string()).collect();

@@ -118,7 +118,7 @@ fn stored(dtype: DType, x: f64) -> f64 {
 pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, String> {
     let shape = |i: usize| graph.shape(node.inputs[i]);
     let dtype = |i: usize| graph.ty(node.inputs[i]).dtype;
-    let constant = |i: usize, what: &str| match graph.is_constant(node.inputs[i]) {
+    let constant = |i: usize, what: &str| match graph.is_stored(node.inputs[i]) {
         true => Ok(()),
         false => Err(format!("{what} must be a constant")),
     };
@@ -165,7 +165,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
             let mut conv = on_x("conv").value("weight", node.inputs[1]);
             if let Some(&bias) = node.inputs.get(2) {
                 conv = conv.value("bias", bias);
-                if !graph.is_constant(bias) {
+                if !graph.is_stored(bias) {
                     conv = conv.since(17, "a bias that is computed at run time");
                 }
             }
@@ -293,6 +293,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
         }
+        Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Sum
         | Op::BatchNorm { .. }
         | Op::Attention { .. }

@@ -138,6 +138,7 @@ impl Builder<'_> {
 
     /// Name of an operand; a constant comes into being here.
     fn operand(&mut self, value: Value) -> String {
+        let value = self.graph.stored(value);
         if let Some(name) = self.names.get(&value) {
             return name.clone();
         }
@@ -190,7 +191,7 @@ pub(super) fn program(
     // The interface's names come first: nothing else may take them.
     let labels = interface.labels.as_deref();
     let inputs: Vec<(&str, Value)> = graph.inputs().map(|(id, n)| (n.path.as_str(), id.into())).collect();
-    let outputs: Vec<(&str, Value)> = graph.outputs.iter().map(|o| (o.name.as_str(), o.value)).collect();
+    let outputs: Vec<(&str, Value)> = graph.outputs.iter().map(|o| (o.name.as_str(), graph.stored(o.value))).collect();
     let class = labels.map(|_| [CLASS_LABEL, CLASS_PROBABILITIES]).into_iter().flatten();
     for name in inputs.iter().chain(&outputs).map(|&(name, _)| name).chain(class) {
         if !is_identifier(name) {

@@ -141,10 +141,11 @@ impl<'g> Builder<'g> {
         for output in &graph.outputs {
             let name = unused(&mut b.value_names, &output.name);
             b.message.output.push(value_info(&name, graph.ty(output.value)));
-            if graph.is_constant(output.value) || b.names.contains_key(&output.value) {
-                b.copies.push((name, output.value));
+            let value = graph.stored(output.value);
+            if graph.is_constant(value) || b.names.contains_key(&value) {
+                b.copies.push((name, value));
             } else {
-                b.names.insert(output.value, name);
+                b.names.insert(value, name);
             }
         }
         b
@@ -181,6 +182,7 @@ impl<'g> Builder<'g> {
 
     /// The name under which a node reads a value; a constant becomes an initializer.
     pub(super) fn read(&mut self, value: Value) -> String {
+        let value = self.graph.stored(value);
         match self.names.get(&value) {
             Some(name) => name.clone(),
             None => self.read_as(value, &self.graph.shape(value).clone()),
@@ -194,6 +196,7 @@ impl<'g> Builder<'g> {
 
     /// The name of a constant under a shape with the same number of elements.
     pub(super) fn read_as(&mut self, value: Value, shape: &Shape) -> String {
+        let value = self.graph.stored(value);
         let dims: Vec<i64> = shape.0.iter().map(|d| d.at(1) as i64).collect();
         let key = (value, dims);
         if let Some(name) = self.constants.get(&key) {

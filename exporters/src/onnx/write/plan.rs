@@ -27,12 +27,12 @@ pub(super) struct Plan {
 impl Plan {
     /// Spell every node of a target-stage graph.
     pub(super) fn new(graph: &Graph, target: &Target, metadata: &Metadata) -> Result<Plan, ExportError> {
-        let Format::Onnx { opset } = target.format else {
-            return Err(ExportError::Target { name: target.name, what: "is not an ONNX target".into() });
+        let (Format::Onnx { opset } | Format::TensorRt { opset }) = target.format else {
+            return Err(ExportError::Target { name: target.name(), what: "is not an ONNX target".into() });
         };
         let Some(ir_version) = ir_version(opset) else {
             let what = format!("opset {opset} is not supported; choose 17 to 23");
-            return Err(ExportError::Target { name: target.name, what });
+            return Err(ExportError::Target { name: target.name(), what });
         };
         let mut builder = Builder::new(graph, opset);
         for (id, node) in graph.run_time_nodes() {

@@ -1,0 +1,189 @@
+//! Move biases forward to where they cost nothing, and drop those that softmax does not see.
+//!
+//! ```text
+//! Given    y = W₂·f(W₁·x + b₁) + b₂      Result   y = W₂·f(W₁·x) + (b₂ + W₂·b₁)
+//! with     f nothing, an average (pool or mean over positions), attention weights applied to values, or a chain
+//! Given    attention(q, W·x + b, v)      Result   attention(q, W·x, v)
+//! ```
+//!
+//! Exact    an average of a constant is the constant (padding is not counted), and each row of attention weights sums
+//!          to one, without talking heads, whose second mix changes the sums. W₂ must not read padding, or the border
+//!          would see 0 where it must see b₁. A constant on the keys adds `q·b` to all scores of a query, and softmax
+//!          does not see what scores have in common; the heads' first mix keeps that.
+//!
+//! Applied when every reader takes the bias, so that it disappears. The parts of a split projection are taken one by one.
+
+use crate::algebra::Linear;
+use crate::pass::{Context, Pass, Result, Rewritten};
+use std::collections::HashMap;
+use vitc_ir::op::ReduceKind;
+use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Type, Use, Uses, Value};
+
+/// The pass.
+pub(crate) const PASS: Pass = Pass::everywhere("move_biases", run);
+
+fn run(graph: &Graph, _: &Context) -> Result {
+    let flow = Flow::new(graph);
+    let mut copy = Copier::new(graph, graph.stage);
+    // What arrives at a linear node, per input channel, in the new graph.
+    let mut arriving: HashMap<NodeId, Vec<Value>> = HashMap::new();
+    let mut count = 0;
+    for (id, node) in graph.nodes() {
+        let Some(linear) = Linear::of(graph, id) else {
+            copy.node(id);
+            continue;
+        };
+        let arrived = arriving.remove(&id).unwrap_or_default();
+        let parts = flow.parts(id);
+        let leaves = (linear.b.is_some() || !arrived.is_empty()) && parts.iter().any(|p| p.fate != Fate::Stays);
+        if arrived.is_empty() && !leaves {
+            copy.node(id);
+            continue;
+        }
+        let (x, w, b) = (copy.get(linear.x), copy.get(linear.w), linear.b.map(|b| copy.get(b)));
+        let mut linear = Linear { x, w, b, ..linear };
+        for shift in arrived {
+            let response = linear.response(&mut copy.new, shift);
+            linear = linear.shifted(&mut copy.new, response);
+        }
+        if leaves {
+            let b = linear.b.take().expect("a bias was found or arrived");
+            let mut net = Net::within(&mut copy.new, &node.path);
+            let mut kept = Vec::new();
+            for part in &parts {
+                let rows = part.start..part.start + part.size;
+                let whole = parts.len() == 1;
+                let mut own = || if whole { b } else { net.slice("b_part", b, 0, rows.clone()) };
+                match &part.fate {
+                    Fate::Stays => kept.push(own()),
+                    Fate::Moves(readers) => {
+                        let shift = own();
+                        readers.iter().for_each(|&r| arriving.entry(r).or_default().push(shift));
+                    }
+                    Fate::Drops => {}
+                }
+                if part.fate != Fate::Stays {
+                    let zero = Generator::Fill { value: Real(0.0) };
+                    kept.push(net.generate("b_moved", zero, Type::f32(&[part.size])));
+                    count += 1;
+                }
+            }
+            if parts.iter().any(|p| p.fate == Fate::Stays) {
+                linear.b = Some(net.concat("b_kept", &kept, 0));
+            }
+        }
+        let y = linear.emit(&mut copy.new);
+        copy.set(id.into(), y);
+    }
+    Ok(Rewritten::new(copy.finish(), count))
+}
+
+/// What becomes of the bias of some output channels.
+#[derive(Debug, Clone, PartialEq)]
+enum Fate {
+    Stays,
+    /// Into the biases of these nodes.
+    Moves(Vec<NodeId>),
+    Drops,
+}
+
+/// Consecutive output channels of a linear node.
+struct Part {
+    start: usize,
+    size: usize,
+    fate: Fate,
+}
+
+/// Who reads what.
+struct Flow<'a> {
+    graph: &'a Graph,
+    uses: Uses,
+}
+
+impl<'a> Flow<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        Flow { graph, uses: graph.uses() }
+    }
+
+    /// The readers of a value; none of a result that the model returns, which keeps its bias.
+    fn readers(&self, value: Value) -> &[Use] {
+        if self.uses.is_result(value) { &[] } else { self.uses.readers(value) }
+    }
+
+    /// The output channels of a linear node by fate: those of a split that alone reads it one by one.
+    fn parts(&self, id: NodeId) -> Vec<Part> {
+        let value = Value::from(id);
+        let linear = Linear::of(self.graph, id).expect("a linear node");
+        let axis = linear.channel_axis(self.graph);
+        if let &[Use { node: split, slot: 0 }] = self.readers(value)
+            && let Op::Split { axis: cut, sizes } = &self.graph.node(split).op
+            && *cut == axis
+        {
+            let mut start = 0;
+            let parts = sizes.iter().zip(0..).map(|(&size, index)| {
+                let moved = linear.b.is_some_and(|b| is_zero(self.graph, b, start));
+                let fate = if moved { Fate::Stays } else { self.fate(Value { node: split, index }, axis) };
+                start += size;
+                Part { start: start - size, size, fate }
+            });
+            return parts.collect();
+        }
+        vec![Part { start: 0, size: linear.outputs(self.graph), fate: self.fate(value, axis) }]
+    }
+
+    /// What can become of a constant per channel, channels on `axis`, in `value`.
+    fn fate(&self, value: Value, axis: usize) -> Fate {
+        let readers = self.readers(value);
+        let mut takers = Vec::new();
+        for &Use { node: reader, slot } in readers {
+            match self.step(reader, slot, axis) {
+                Fate::Stays => return Fate::Stays,
+                Fate::Moves(nodes) => takers.extend(nodes),
+                Fate::Drops => {}
+            }
+        }
+        match (readers.is_empty(), takers.is_empty()) {
+            (true, _) => Fate::Stays,
+            (_, true) => Fate::Drops,
+            _ => Fate::Moves(takers),
+        }
+    }
+
+    fn step(&self, reader: NodeId, slot: usize, axis: usize) -> Fate {
+        let node = self.graph.node(reader);
+        let through = |axis: usize| self.fate(reader.into(), axis);
+        match &node.op {
+            Op::Conv { .. } | Op::Linear if slot == 0 => match Linear::of(self.graph, reader) {
+                Some(l) if l.is_unpadded() && self.channels(&l) == axis => Fate::Moves(vec![reader]),
+                _ => Fate::Stays,
+            },
+            Op::AvgPool { .. } if axis == 1 => through(axis),
+            Op::Reduce { kind: ReduceKind::Mean, axes, keep } if !axes.contains(&axis) => {
+                let gone = if *keep { 0 } else { axes.iter().filter(|&&a| a < axis).count() };
+                through(axis - gone)
+            }
+            Op::Attention { .. } if slot == 1 => Fate::Drops,
+            Op::Attention { talking: false, .. } if slot == 2 => through(axis),
+            _ => Fate::Stays,
+        }
+    }
+
+    /// Axis of a linear node's input channels.
+    fn channels(&self, linear: &Linear) -> usize {
+        match linear.op {
+            Op::Conv { .. } => 1,
+            _ => self.graph.shape(linear.x).rank() - 1,
+        }
+    }
+}
+
+/// Whether this pass left zeros in the bias `b` from `start` on.
+fn is_zero(graph: &Graph, b: Value, start: usize) -> bool {
+    let mut at = 0;
+    matches!(graph.op(b), Op::Concat { .. })
+        && graph.producer(b).inputs.iter().any(|&part| {
+            at += graph.shape(part).dim(0);
+            let zero = *graph.op(part) == Op::Generate(Generator::Fill { value: Real(0.0) });
+            zero && at - graph.shape(part).dim(0) == start
+        })
+}

@@ -1,0 +1,49 @@
+//! The passes with which several targets spell a deploy graph, in groups between which a target puts its own.
+
+pub(crate) mod attention;
+mod cancel_movement;
+mod decompose;
+mod fuse_linear_chains;
+mod keep_tables;
+mod mean_before_linear;
+mod merge_constant_sums;
+mod merge_siblings;
+mod merge_towers;
+mod multiply_out;
+mod name_constants;
+mod norms;
+mod null_direction;
+mod precision;
+mod row_order;
+mod sequence_first;
+mod spectral;
+mod widen_depthwise;
+mod windows;
+
+use crate::deploy::{COMMON_SUBEXPRESSIONS, fold_attention_scale};
+use crate::pass::Pass;
+
+pub use precision::island_reason;
+
+/// Algebra that the cost model chooses.
+pub const ALGEBRA: &[Pass] = &[
+    fold_attention_scale::FOR_OPERATOR,
+    spectral::PASS,
+    widen_depthwise::PASS,
+    multiply_out::PASS,
+    fuse_linear_chains::PASS,
+    merge_towers::PASS,
+];
+
+/// Biases, where linear layers read norms.
+pub const BIASES: &[Pass] = &[null_direction::PASS];
+
+/// Products joined, and tokens in the order in which they move least.
+pub const ORDER: &[Pass] = &[merge_siblings::PASS, sequence_first::PASS, mean_before_linear::PASS];
+
+/// Operators in the target's words, and what they leave behind.
+pub const SPELL: &[Pass] =
+    &[attention::PASS, windows::PASS, norms::PASS, decompose::PASS, merge_constant_sums::PASS, cancel_movement::PASS];
+
+/// Element types and names.
+pub const FINISH: &[Pass] = &[COMMON_SUBEXPRESSIONS, keep_tables::PASS, precision::PASS, name_constants::PASS];

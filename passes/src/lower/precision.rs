@@ -1,0 +1,139 @@
+//! Give values their element types: f16 with the f32 islands that the target wants, inputs and outputs as asked.
+//!
+//! ```text
+//! Given    a graph in f32
+//! Result   every run-time float value f16, every constant rounded once; inputs and outputs as the options say, with one cast behind each
+//!          input and one in front of each output; softmax and means over positions between casts in f32 where the target's data says so
+//! ```
+//!
+//! Moments cancel: a square that only means read, its mean and the mean of what was squared are one island where the target's data says so. An
+//! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
+//! each value that crosses.
+//!
+//! A graph that computes in f32 gets the casts at its inputs and outputs only.
+//!
+//! Not exact: each f16 value is rounded to 11 bits. The check measures the error against the f32 paper graph and bounds it.
+
+use crate::note::Note;
+use crate::pass::{Context, Pass, Result, Rewritten};
+use std::collections::{HashMap, HashSet};
+use vitc_ir::op::ReduceKind;
+use vitc_ir::{BinaryKind, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
+
+/// The pass.
+pub(crate) const PASS: Pass = Pass::everywhere("precision", run);
+
+fn run(graph: &Graph, context: &Context) -> Result {
+    let Context { target, options, .. } = context;
+    if [options.precision, options.input, options.output] == [DType::F32; 3] {
+        return Ok(Rewritten::unchanged(graph));
+    }
+    let island = match options.precision {
+        DType::F16 => islands(graph, target),
+        DType::F32 | DType::I32 => vec![true; graph.len()],
+    };
+    let mut copy = Copier::new(graph, graph.stage);
+    let mut casts = Casts::default();
+    for (id, node) in graph.nodes() {
+        if node.op == Op::Input {
+            let ty = Type::new(options.input, node.types[0].shape.clone());
+            let input = copy.new.push_leaf(Op::Input, ty, &node.path).unwrap_or_else(|e| panic!("{e}"));
+            copy.set(id.into(), input);
+            casts.to(&mut copy.new, input, options.precision);
+        } else if graph.is_constant(id.into()) {
+            copy.node(id);
+        } else {
+            let wanted = if island[id.0 as usize] { DType::F32 } else { DType::F16 };
+            let inputs = copy.inputs(id);
+            let inputs: Vec<Value> = inputs.into_iter().map(|v| casts.to(&mut copy.new, v, wanted)).collect();
+            let new = copy.new.push(node.op.clone(), &inputs, &node.path).unwrap_or_else(|e| panic!("{e}"));
+            for index in 0..node.types.len() as u32 {
+                copy.set(Value { node: id, index }, Value { node: new, index });
+            }
+        }
+    }
+    let results = graph.outputs.iter().map(|o| {
+        let value = copy.get(o.value);
+        let path = format!("{}.{}", o.name, options.output);
+        Output { name: o.name.clone(), value: cast(&mut copy.new, value, options.output, &path) }
+    });
+    let results = results.collect();
+    let mut new = copy.new;
+    new.outputs = results;
+    let (total, wide) = (graph.run_time_nodes().count(), island.iter().filter(|&&i| i).count());
+    let notes =
+        if wide > 0 && options.precision == DType::F16 { vec![Note::Islands { operators: wide }] } else { Vec::new() };
+    Ok(Rewritten { graph: new, count: total - wide, notes })
+}
+
+/// Why a node runs in f32 where all others run in f16.
+pub fn island_reason(node: &Node) -> &'static str {
+    match &node.op {
+        Op::Softmax { .. } => "softmax: its sum of exponentials loses bits in f16",
+        Op::Reduce { kind: ReduceKind::Mean, .. } => "mean: a sum over many values loses bits in f16, or overflows",
+        Op::Binary(BinaryKind::Mul) if node.inputs[0] == node.inputs[1] => {
+            "moment: a square overflows f16 from 256 up, and what moments cancel is lost"
+        }
+        _ => "statistic: computed from means alone, which cancel",
+    }
+}
+
+/// Which nodes run in f32, by index.
+fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
+    let uses = graph.uses();
+    let is_mean = |node: &Node| matches!(node.op, Op::Reduce { kind: ReduceKind::Mean, .. });
+    let is_square = |id: NodeId, node: &Node| {
+        node.op == Op::Binary(BinaryKind::Mul)
+            && node.inputs[0] == node.inputs[1]
+            && uses.readers(id.into()).iter().all(|r| is_mean(graph.node(r.node)))
+    };
+    let squares = graph.run_time_nodes().filter(|(id, node)| target.moments_f32 && is_square(*id, node));
+    // Squares and what they are squares of.
+    let squared: HashSet<Value> = squares.flat_map(|(id, node)| [id.into(), node.inputs[0]]).collect();
+    let mut wide = vec![false; graph.len()];
+    // What is computed from means alone; a softmax stands for itself.
+    let mut statistic = vec![false; graph.len()];
+    for (id, node) in graph.run_time_nodes() {
+        let at = id.0 as usize;
+        let movable = matches!(
+            node.op,
+            Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Concat { .. }
+                | Op::Split { .. }
+                | Op::Reshape { .. }
+                | Op::Reduce { .. }
+        );
+        let from_means = node.inputs.iter().all(|&v| graph.is_constant(v) || statistic[v.node.0 as usize]);
+        let mean = is_mean(node) && (target.mean_f32 || squared.contains(&node.inputs[0]));
+        statistic[at] = mean || movable && from_means;
+        let softmax = matches!(node.op, Op::Softmax { .. }) && target.softmax_f32;
+        wide[at] = statistic[at] || softmax || squared.contains(&id.into()) && is_square(id, node);
+    }
+    wide
+}
+
+/// The same value in two element types, each made once.
+#[derive(Default)]
+struct Casts {
+    made: HashMap<(Value, DType), Value>,
+}
+
+impl Casts {
+    /// A float value in another type; an integer as it is, and f32 constants of islands too.
+    fn to(&mut self, graph: &mut Graph, value: Value, to: DType) -> Value {
+        if !graph.ty(value).dtype.is_float() {
+            return value;
+        }
+        let path = format!("{}.{to}", graph.value_name(value));
+        *self.made.entry((value, to)).or_insert_with(|| cast(graph, value, to, &path))
+    }
+}
+
+/// `value` in element type `to`, without a node if it has it.
+fn cast(graph: &mut Graph, value: Value, to: DType, path: &str) -> Value {
+    if graph.ty(value).dtype == to {
+        return value;
+    }
+    graph.push(Op::Cast { to }, &[value], path).unwrap_or_else(|e| panic!("{e}")).into()
+}

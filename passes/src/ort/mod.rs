@@ -1,0 +1,10 @@
+//! Plain ONNX, spelled so that ONNX Runtime runs it fast.
+
+mod linear_to_conv;
+mod merge_sums;
+
+use crate::lower::{ALGEBRA, BIASES, FINISH, ORDER, SPELL};
+use crate::pass::Pass;
+
+/// In order.
+pub const PASSES: &[&[Pass]] = &[ALGEBRA, BIASES, ORDER, &[linear_to_conv::PASS], SPELL, &[merge_sums::PASS], FINISH];

@@ -1,0 +1,12 @@
+//! TensorRT: attention in the spelling that fuses, channels behind positions around norms.
+
+mod channels_last;
+mod fuse_talking_heads;
+mod pad_heads;
+
+use crate::lower::{ALGEBRA, BIASES, FINISH, ORDER, SPELL};
+use crate::pass::Pass;
+
+/// In order.
+pub const PASSES: &[&[Pass]] =
+    &[ALGEBRA, &[fuse_talking_heads::PASS, pad_heads::PASS], BIASES, &[channels_last::PASS], ORDER, SPELL, FINISH];
