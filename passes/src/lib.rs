@@ -8,6 +8,7 @@
 //! never a panic, and an end in time.
 
 mod algebra;
+pub mod coreai;
 pub mod coreml;
 pub mod deploy;
 pub mod lower;

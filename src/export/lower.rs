@@ -12,7 +12,7 @@ use crate::message::{Message, Setting};
 use crate::model::Model;
 use vitc_exporters::coreml::{InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::{DType, Generator, Graph, Op, Target, validate};
+use vitc_ir::{DType, Dim, Generator, Graph, Op, Target, validate};
 use vitc_passes::{FoldTables, LowerOptions, Spectral, TalkingHeads};
 
 /// From the request to the target graph.
@@ -71,6 +71,13 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
         ..Interface::default()
     };
     notices.extend(settle_version(request, &graph, &interface, &mut target)?);
+    if let (Some(why), Dim::Batch(_)) = (format.dynamic_batch, request.model.batch) {
+        notices.push(why.into());
+    }
+    let ports =
+        graph.inputs().map(|(_, n)| n.types[0].dtype).chain(graph.outputs.iter().map(|o| graph.ty(o.value).dtype));
+    let cast = ports.filter(|d| d.is_float()).any(|d| d != precision);
+    notices.extend(format.cast_interface.filter(|_| cast).map(Message::from));
     notices.extend(format.single_precision.filter(|_| precision == DType::F32).map(Message::from));
     for notice in &notices {
         observer(Event::Notice(notice));
@@ -93,16 +100,17 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     })
 }
 
-/// What the lowering is asked. Pictures are f32 in a package, and so are probabilities in front of labels.
+/// What the lowering is asked. Probabilities in front of labels are f32.
 fn options(request: &Request, precision: DType, picture: bool, classifier: bool) -> LowerOptions {
     let numbers = &request.numbers;
-    let dtype = request.interface.dtype;
+    let format = request.target.format();
+    let dtype = request.interface.dtype.unwrap_or_else(|| (format.interface_type)(precision));
     LowerOptions {
         attention: numbers.attention.unwrap_or_default().form(),
         spectral: numbers.spectral,
         talking_heads: numbers.talking_heads.unwrap_or(TalkingHeads::Auto),
         fold_tables: numbers.fold_tables,
-        input: if picture { DType::F32 } else { dtype },
+        input: if picture { (format.picture_type)(precision) } else { dtype },
         output: if classifier { DType::F32 } else { dtype },
         ..LowerOptions::new(precision, dtype)
     }

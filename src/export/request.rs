@@ -96,8 +96,8 @@ pub struct InterfaceOptions {
     pub input_name: Option<String>,
     /// Names of the outputs; one name for several is numbered. Empty for the model's own.
     pub output_names: Vec<String>,
-    /// Element type of both.
-    pub dtype: DType,
+    /// Element type of both; `None` for what the target wants.
+    pub dtype: Option<DType>,
     /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
     pub mean: Option<[f64; 3]>,
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
@@ -114,7 +114,7 @@ impl Default for InterfaceOptions {
             input: InputForm::Tensor,
             input_name: None,
             output_names: Vec::new(),
-            dtype: DType::F32,
+            dtype: None,
             mean: None,
             std: None,
             softmax: false,
@@ -237,7 +237,7 @@ impl RequestBuilder {
         let Numbers { attention, talking_heads, .. } = &self.numbers;
         let tensorrt = self.target == TargetKind::TensorRt;
         if tensorrt && attention.is_some() {
-            let others = targets([TargetKind::CoreMl, TargetKind::Onnx]);
+            let others = targets([TargetKind::CoreMl, TargetKind::CoreAi, TargetKind::Onnx]);
             return Err(only_for(Setting::Attention, message!(others, "; TensorRT fuses one form only")));
         }
         if !tensorrt && talking_heads.is_some() {
@@ -251,6 +251,12 @@ impl RequestBuilder {
                     targets(TargetKind::ALL.into_iter().filter(|t| t.format().version == version)),
                 ));
             }
+        }
+        let version = if format.version == Setting::Ios { self.ios } else { self.opset };
+        if let Some(version) = version.filter(|v| !format.versions.contains(v)) {
+            let known: Vec<String> = format.versions.iter().map(u32::to_string).collect();
+            let why = format!(": {} files are for {} {}", self.target.name(), format.version_word, known.join(", "));
+            return Err(message!(format.version.to(version), why));
         }
         if let (true, Some(why)) = (self.artifact.external_data, format.own_weights) {
             let others = TargetKind::ALL.into_iter().filter(|t| t.format().own_weights.is_none());

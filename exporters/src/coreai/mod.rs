@@ -17,6 +17,11 @@ mod write;
 pub use read::{Asset, AssetWeights, ReadError, read};
 pub use write::{Function, write};
 
+/// Whether the folder at `path` is meant as an asset: it holds a program.
+pub fn is_asset(path: &std::path::Path) -> bool {
+    path.join(PROGRAM).is_file()
+}
+
 /// The program's file in the asset's folder.
 const PROGRAM: &str = "main.mlirb";
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::target::Format;
-use vitc_ir::{Graph, Target, Weights};
+use vitc_ir::{DType, Graph, Target, Weights};
 
 /// What a file format asks of an export.
 pub(in crate::export) struct FileFormat {
@@ -20,8 +20,8 @@ pub(in crate::export) struct FileFormat {
     pub(in crate::export) version: Setting,
     /// What a person calls the format and its version: `ONNX opset`, `ML Program for iOS`.
     pub(in crate::export) title: &'static str,
-    /// The version where none is asked for, and the lowest that any content needs.
-    pub(in crate::export) least_version: u32,
+    /// Its versions, ascending; the first where none is asked for and the content needs no later one.
+    pub(in crate::export) versions: &'static [u32],
     /// The format at a version.
     pub(in crate::export) at: fn(u32) -> Format,
     /// The lowest version that this content needs, and what of it; `None` if the version decides the content.
@@ -34,12 +34,20 @@ pub(in crate::export) struct FileFormat {
     pub(in crate::export) check_name: fn(&str) -> Result<(), String>,
     /// Why the batch must be a number, if it must.
     pub(in crate::export) fixed_batch: Option<&'static str>,
+    /// What to know about a batch that is chosen when the model runs.
+    pub(in crate::export) dynamic_batch: Option<&'static str>,
     /// Why an input of pixels takes one picture, where it is a picture of the system's own rather than numbers.
     pub(in crate::export) picture: Option<&'static str>,
+    /// Element type of a picture's values in a graph of this precision.
+    pub(in crate::export) picture_type: fn(DType) -> DType,
+    /// Element type of inputs and outputs of a graph of this precision, where none is asked for.
+    pub(in crate::export) interface_type: fn(DType) -> DType,
     /// The names of label and probabilities, where an artifact with labels answers with a label.
     pub(in crate::export) label_outputs: Option<[&'static str; 2]>,
     /// What to know about single precision there.
     pub(in crate::export) single_precision: Option<&'static str>,
+    /// What to know about inputs and outputs of another type than the computation's.
+    pub(in crate::export) cast_interface: Option<&'static str>,
     /// Why the weights need not be asked into a file of their own, if they always are in one.
     pub(in crate::export) own_weights: Option<&'static str>,
     /// Write the artifact; the name of the data file beside it, if it has one.

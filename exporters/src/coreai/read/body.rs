@@ -6,9 +6,7 @@ use super::container::{Block, Container, Operation};
 use super::{Header, Source};
 use std::collections::HashMap;
 use vitc_ir::op::{Generator, ReduceKind, ResizeMode, SliceAxis};
-use vitc_ir::{
-    BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value,
-};
+use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value};
 
 /// A parameter is an array of at most this many numbers: two for each dimension.
 const PARAMETERS: usize = 16;
@@ -46,7 +44,9 @@ fn graph_type(ty: &TensorType) -> Result<Type, String> {
         Element::Float32 => DType::F32,
         Element::Float16 => DType::F16,
         Element::Signed32 => DType::I32,
-        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => return Err(format!("a value of {:?} is not read", ty.element)),
+        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => {
+            return Err(format!("a value of {:?} is not read", ty.element));
+        }
     };
     let dims = ty.dims.iter().map(|d| d.map_or(Dim::Batch(1), Dim::Fixed)).collect();
     Ok(Type::new(dtype, Shape(dims)))
@@ -102,8 +102,14 @@ impl<'c, 'a> Function<'c, 'a> {
     pub(super) fn body(container: &'c Container<'a>, block: &Block<'a>) -> Result<Graph, String> {
         let (composites, mut sources) = (HashMap::new(), HashMap::new());
         let graph = Graph::new("body", Stage::Target);
-        let mut function =
-            Function { container, composites: &composites, file: &[], graph, sources: &mut sources, leaves: HashMap::new() };
+        let mut function = Function {
+            container,
+            composites: &composites,
+            file: &[],
+            graph,
+            sources: &mut sources,
+            leaves: HashMap::new(),
+        };
         let mut arguments = Vec::new();
         for (i, &ty) in block.arguments.iter().enumerate() {
             let ty = graph_type(&container.tensor(ty)?)?;
@@ -257,16 +263,16 @@ impl<'a> Call<'_, '_, 'a> {
         if let Some(&value) = self.function.leaves.get(&known) {
             return Ok(value);
         }
-        let graph_type = graph_type(&TensorType { element: ty.element, dims: dims.iter().map(|&d| Some(d)).collect() })?;
+        let graph_type =
+            graph_type(&TensorType { element: ty.element, dims: dims.iter().map(|&d| Some(d)).collect() })?;
         let count: usize = dims.iter().product();
         let function = &mut *self.function;
         let key = match elements {
             Elements::Resource(range) => function.container.key(range.start).unwrap_or_default().to_string(),
             Elements::Inline { .. } => format!("constant_{}", function.leaves.len()),
         };
-        let push = |graph: &mut Graph, op: Op, ty: Type, path: &str| {
-            graph.push_leaf(op, ty, path).map_err(|e| e.to_string())
-        };
+        let push =
+            |graph: &mut Graph, op: Op, ty: Type, path: &str| graph.push_leaf(op, ty, path).map_err(|e| e.to_string());
         let value = match elements {
             Elements::Inline { bytes, splat: true } => {
                 let value = Real(numbers(ty.element, bytes)[0]);
@@ -329,7 +335,9 @@ fn source(element: Element, elements: &Elements<'_>, file: &[u8]) -> Result<Sour
             let bytes = indices.flat_map(|i| (i as f32).to_le_bytes()).collect();
             return Ok(Source::Held { bytes, dtype: StoredType::F32 });
         }
-        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => return Err(format!("weights of {element:?} are not read")),
+        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => {
+            return Err(format!("weights of {element:?} are not read"));
+        }
     };
     Ok(match elements {
         Elements::Inline { bytes, .. } => Source::Held { bytes: bytes.to_vec(), dtype },
@@ -438,7 +446,8 @@ impl<'a> Call<'_, '_, 'a> {
                 self.push(Op::Transpose { perm }, &[x])
             }
             "primitive.concat_v1" => {
-                let values = (1..self.operation.operands.len()).map(|i| self.value(i)).collect::<Result<Vec<_>, _>>()?;
+                let values =
+                    (1..self.operation.operands.len()).map(|i| self.value(i)).collect::<Result<Vec<_>, _>>()?;
                 let first = values.first().ok_or("joins nothing")?;
                 let axis = self.axis(self.number(0)?, self.shape(*first).rank())?;
                 self.push(Op::Concat { axis }, &values)
@@ -471,7 +480,8 @@ impl<'a> Call<'_, '_, 'a> {
             Attribute::Symbol(names) if names.len() == 1 => names[0],
             _ => return Err("calls nothing".into()),
         };
-        let composite = self.function.composites.get(name).ok_or_else(|| format!("calls {name}, which is no composite"))?;
+        let composite =
+            self.function.composites.get(name).ok_or_else(|| format!("calls {name}, which is no composite"))?;
         let mut inputs = (0..self.operation.operands.len()).map(|i| self.value(i)).collect::<Result<Vec<_>, _>>()?;
         // The operator's bias is one for all images.
         if let Some(mask) = inputs.get_mut(3) {
@@ -594,7 +604,7 @@ impl<'a> Call<'_, '_, 'a> {
             return Err("its indices are not of one axis".into());
         }
         let indices = self.leaf(&ty, &elements, &dims)?;
-        self.push(Op::Gather { axis: 0, kept: false }, &[x, indices])
+        self.push(Op::Gather { axis: 0 }, &[x, indices])
     }
 
     /// Output index i reads at `(i + ½ − offset)/scale − ½`.

@@ -28,7 +28,11 @@ enum Kind {
 
 impl<'a> Composite<'a> {
     /// The composite that a private graph declares.
-    pub(super) fn read(container: &Container<'a>, header: &Header<'a>, block: Block<'a>) -> Result<Composite<'a>, String> {
+    pub(super) fn read(
+        container: &Container<'a>,
+        header: &Header<'a>,
+        block: Block<'a>,
+    ) -> Result<Composite<'a>, String> {
         let fail = |what: &str| format!("the private graph {}: {what}", header.name);
         let Some(Attribute::Named(name, parts)) = &header.declared else { return Err(fail("declares no composite")) };
         let part = |wanted: &str| {
@@ -52,7 +56,8 @@ impl<'a> Composite<'a> {
         };
         let kind = match (*name, &inputs[..]) {
             ("layer_norm", ["input", "gamma", "beta"]) => {
-                let (Some(Attribute::List(axes)), Some(Attribute::Float(eps))) = (setting("axes"), setting("eps")) else {
+                let (Some(Attribute::List(axes)), Some(Attribute::Float(eps))) = (setting("axes"), setting("eps"))
+                else {
                     return Err(fail("has no axes or no epsilon"));
                 };
                 let count = axes.len() as i64;
@@ -62,7 +67,9 @@ impl<'a> Composite<'a> {
                 }
                 Kind::LayerNorm { axes: axes.len(), eps: *eps }
             }
-            ("scaled_dot_product_attention", ["query", "key", "value", rest @ ..]) if rest.is_empty() || *rest == ["attn_mask"] => {
+            ("scaled_dot_product_attention", ["query", "key", "value", rest @ ..])
+                if rest.is_empty() || *rest == ["attn_mask"] =>
+            {
                 let whole = setting("is_causal") == Some(&Attribute::Integer(0))
                     && setting("window_size") == Some(&Attribute::Integer(-1));
                 match setting("scale") {
@@ -104,17 +111,23 @@ fn promised(kind: Kind, body: &Graph) -> Result<Graph, String> {
     let fits = match kind {
         Kind::LayerNorm { axes, .. } => {
             let affine = types.first().and_then(|x| x.shape.0.get(x.shape.rank().checked_sub(axes)?..));
-            types.len() == 3 && affine.is_some_and(|a| types[1..].iter().all(|t| t.shape.0 == a && t.dtype == types[0].dtype))
+            types.len() == 3
+                && affine.is_some_and(|a| types[1..].iter().all(|t| t.shape.0 == a && t.dtype == types[0].dtype))
         }
-        Kind::Attention { mask, .. } => types.len() == 3 + usize::from(mask) && types.iter().all(|t| t.shape.rank() == 4),
+        Kind::Attention { mask, .. } => {
+            types.len() == 3 + usize::from(mask) && types.iter().all(|t| t.shape.rank() == 4)
+        }
     };
     if !fits {
         return Err("has other inputs than it declares".into());
     }
     let mut graph = Graph::new("promised", Stage::Target);
     let mut builder = Promise { graph: &mut graph };
-    let inputs: Vec<Value> =
-        types.iter().enumerate().map(|(i, t)| builder.leaf(Op::Input, t.clone(), &format!("input{i}"))).collect::<Result<_, _>>()?;
+    let inputs: Vec<Value> = types
+        .iter()
+        .enumerate()
+        .map(|(i, t)| builder.leaf(Op::Input, t.clone(), &format!("input{i}")))
+        .collect::<Result<_, _>>()?;
     let value = match kind {
         Kind::LayerNorm { axes, eps } => builder.layer_norm(&inputs, axes, eps)?,
         Kind::Attention { scale, .. } => builder.attention(&inputs, scale)?,
@@ -196,7 +209,12 @@ fn same(a: &Graph, b: &Graph) -> bool {
     while let Some((x, y)) = open.pop() {
         let (left, right) = (a.producer(x), b.producer(y));
         let inputs = left.op == Op::Input && left.path != right.path;
-        if x.index != y.index || left.op != right.op || left.types != right.types || left.inputs.len() != right.inputs.len() || inputs {
+        if x.index != y.index
+            || left.op != right.op
+            || left.types != right.types
+            || left.inputs.len() != right.inputs.len()
+            || inputs
+        {
             return false;
         }
         if seen.insert((x, y)) {

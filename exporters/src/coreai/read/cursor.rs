@@ -68,7 +68,10 @@ impl<'a> Cursor<'a> {
     /// A number of things, each of at least one byte.
     pub(super) fn count(&mut self) -> Result<usize, String> {
         let count = self.varint()?;
-        usize::try_from(count).ok().filter(|&n| n <= self.left()).ok_or_else(|| format!("{count} things in {} bytes", self.left()))
+        usize::try_from(count)
+            .ok()
+            .filter(|&n| n <= self.left())
+            .ok_or_else(|| format!("{count} things in {} bytes", self.left()))
     }
 
     /// As many integers as the first says.

@@ -118,7 +118,8 @@ pub fn read(asset: &Path) -> Result<Asset, ReadError> {
     bytes += file.as_deref().map_or(0, |f| f.len() as u64);
     bytes += std::fs::metadata(asset.join(super::HASH)).map_or(0, |m| m.len());
     let invalid = |what| ReadError::Invalid { file: PROGRAM, what };
-    let Program { functions, picture, sources, op_counts } = decode(file.as_deref().unwrap_or_default()).map_err(invalid)?;
+    let Program { functions, picture, sources, op_counts } =
+        decode(file.as_deref().unwrap_or_default()).map_err(invalid)?;
     Ok(Asset { functions, picture, weights: AssetWeights { file, sources }, metadata, op_counts, bytes })
 }
 
@@ -200,9 +201,13 @@ impl<'a> Header<'a> {
             (_, false) => None,
         };
         let _externalize = fields.varint()?;
-        let Attribute::Type(ty) = container.attribute(fields.varint()?)? else { return Err("a graph has no type".into()) };
+        let Attribute::Type(ty) = container.attribute(fields.varint()?)? else {
+            return Err("a graph has no type".into());
+        };
         let private = container.attribute(fields.varint()?)? == Attribute::Integer(1);
-        let Attribute::Text(name) = container.attribute(fields.varint()?)? else { return Err("a graph has no name".into()) };
+        let Attribute::Text(name) = container.attribute(fields.varint()?)? else {
+            return Err("a graph has no name".into());
+        };
         let (_no_inline, _parameters) = (fields.varint()?, fields.varint()?);
         let outputs = names(&container.attribute(fields.varint()?)?)?;
         let [results, operands] = container.function(ty)?;

@@ -501,8 +501,7 @@ impl Builder {
         let (element, from) = (self.ty(x).element, self.dims(x));
         let dims = [from[0], from[1], size[0], size[1]];
         let scale = [1.0, 1.0, size[0] as f64 / from[2] as f64, size[1] as f64 / from[3] as f64];
-        let operands =
-            [x, self.signed(&dims), self.floats(&scale), self.floats(&[0.0, 0.0, offset[0], offset[1]])];
+        let operands = [x, self.signed(&dims), self.floats(&scale), self.floats(&[0.0, 0.0, offset[0], offset[1]])];
         self.one_with(
             OperationName::Interpolate,
             &operands,

@@ -34,7 +34,13 @@ impl Composites {
         let result = body(&mut builder, &parameters);
         let region = builder.finish(OperationName::Output, &[result]);
         let outputs = vec![(String::new(), result)];
-        self.graphs.push(GraphOperation { name: name.clone(), region, input_names, outputs, composite: Some(composite) });
+        self.graphs.push(GraphOperation {
+            name: name.clone(),
+            region,
+            input_names,
+            outputs,
+            composite: Some(composite),
+        });
         name
     }
 

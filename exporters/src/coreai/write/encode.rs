@@ -3,7 +3,9 @@
 
 use super::bytecode::{Bytes, MAGIC, Section, Table, VERSION};
 use super::dialect::{self, ENCODING, FIRST_ASSET, OperationName, kind};
-use super::program::{Attribute, Composite, Element, Elements, GraphOperation, Operation, Program, Region, Setting, Tensor};
+use super::program::{
+    Attribute, Composite, Element, Elements, GraphOperation, Operation, Program, Region, Setting, Tensor,
+};
 use std::collections::HashMap;
 
 /// Alignment of constants in the file; readers load it into ordinary memory, which is aligned no better.

@@ -137,8 +137,7 @@ fn graph(
         let not_lowered = |why| ExportError::NotLowered { op: node.op.word(), path: node.path.clone(), why };
         body.node(node, id).map_err(not_lowered)?;
     }
-    let results =
-        graph.outputs.iter().map(|o| body.operand(o.value)).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    let results = graph.outputs.iter().map(|o| body.operand(o.value)).collect::<Result<Vec<_>, _>>().map_err(fail)?;
     let outputs = graph.outputs.iter().map(|o| o.name.clone()).zip(results.iter().copied()).collect();
     let region = body.builder.finish(OperationName::Output, &results);
     let input_names = inputs.iter().map(|(_, n)| n.path.clone()).collect();

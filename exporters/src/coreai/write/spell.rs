@@ -68,6 +68,7 @@ impl Body<'_> {
 
     /// What stands for an operand: a value that was computed, or a constant.
     pub(super) fn operand(&mut self, value: Value) -> Result<Id, String> {
+        let value = self.graph.stored(value);
         match self.values.get(&value) {
             Some(&id) => Ok(id),
             None => self.constant(value, &sizes(self.graph.shape(value))),
@@ -87,6 +88,7 @@ impl Body<'_> {
 
     /// An operand in another shape of as many elements: free for a constant.
     fn shaped(&mut self, value: Value, dims: &[i64]) -> Result<Id, String> {
+        let value = self.graph.stored(value);
         if self.is_constant(value) {
             return self.constant(value, dims);
         }
@@ -150,6 +152,7 @@ impl Body<'_> {
             }
             Op::Gather { axis, .. } => self.gather(x, node.inputs[1], *axis)?,
             Op::Expand { .. } => self.expand(x, &out),
+            Op::Keep => return Err("it is read through, not an operation".into()),
             Op::Resize { mode, size } => self.resize(x, *mode, *size)?,
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
@@ -276,14 +279,7 @@ impl Body<'_> {
         Ok(self.builder.arithmetic(Arithmetic::Add, x, bias))
     }
 
-    fn conv(
-        &mut self,
-        x: Id,
-        node: &Node,
-        stride: [usize; 2],
-        pad: [usize; 4],
-        groups: usize,
-    ) -> Result<Id, String> {
+    fn conv(&mut self, x: Id, node: &Node, stride: [usize; 2], pad: [usize; 4], groups: usize) -> Result<Id, String> {
         let [top, left, bottom, right] = pad.map(|p| p as i64);
         let padded = self.builder.pad(x, &[[0, 0], [0, 0], [top, bottom], [left, right]]);
         let w = self.operand(node.inputs[1])?;
@@ -382,10 +378,22 @@ impl Body<'_> {
         Ok(self.builder.transpose(taken, &back))
     }
 
+    /// A resize names every size, the batch too. Where that is known only at run time, two products with constants read the same samples.
+    fn resize_by_products(&mut self, x: Id, mode: ResizeMode, size: [usize; 2]) -> Id {
+        let ty = self.builder.ty(x).clone();
+        let [rows, columns] = [0, 1].map(|i| samples(mode, ty.dims[i + 2] as usize, size[i]));
+        let turned: Vec<f64> =
+            (0..ty.dims[3] as usize).flat_map(|i| columns.iter().map(move |row| row[i])).collect();
+        let right = self.builder.array(Tensor::new(ty.element, &[ty.dims[3], size[1] as i64]), &turned);
+        let left = self.builder.array(Tensor::new(ty.element, &[size[0] as i64, ty.dims[2]]), &rows.concat());
+        let wide = self.builder.matmul(x, right);
+        self.builder.matmul(left, wide)
+    }
+
     fn resize(&mut self, x: Id, mode: ResizeMode, size: [usize; 2]) -> Result<Id, String> {
         let from = self.builder.ty(x).dims.clone();
         if from[0] == DYNAMIC {
-            return Err("its batch is known when the model runs, and a resize names every size".into());
+            return Ok(self.resize_by_products(x, mode, size));
         }
         let to = size.map(|s| s as i64);
         match mode {
@@ -397,4 +405,22 @@ impl Body<'_> {
             }
         }
     }
+}
+
+/// Which samples of an axis each result reads, and how much of each.
+fn samples(mode: ResizeMode, from: usize, to: usize) -> Vec<Vec<f64>> {
+    let row = |i: usize| {
+        let mut row = vec![0.0; from];
+        match mode {
+            ResizeMode::Nearest => row[i * from / to] = 1.0,
+            ResizeMode::Bilinear => {
+                let at = ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
+                let below = at.floor() as usize;
+                row[below] += 1.0 - at.fract();
+                row[(below + 1).min(from - 1)] += at.fract();
+            }
+        }
+        row
+    };
+    (0..to).map(row).collect()
 }
