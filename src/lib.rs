@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
+pub mod decide;
 pub mod export;
 pub mod interface;
 pub mod message;

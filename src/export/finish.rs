@@ -62,7 +62,7 @@ pub fn finish(
     let metadata = metadata(request, &lowered);
     let content = Content {
         graph: &lowered.graph,
-        weights: &lowered.constants(),
+        numbers: lowered.numbers(),
         target: &lowered.target,
         interface: &lowered.interface,
         metadata: &metadata,

@@ -4,8 +4,8 @@ use super::error::Error;
 use super::labels;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
-use super::range_gate;
 use super::request::Request;
+use crate::decide;
 use crate::interface::{self, Around};
 use crate::message;
 use crate::message::{Message, Setting};
@@ -53,16 +53,16 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, picture, classifier);
     let weights = model.weights.weights();
-    let lowered = range_gate::lower(&deploy, &target, &options, weights, &mut witness)?;
-    let (graph, computed) = (lowered.graph, lowered.computed);
+    let lowered = decide::lower(&deploy, &target, &options, weights, &mut witness)?;
+    notices.extend(lowered.notice().map(Message::from));
+    let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
     if request.check.passes && broken.is_none() {
         broken = validate(&graph, Some(&target)).err().map(|what| Error::Pass { pass: "lowering", what });
     }
     if let Some(error) = broken {
         return Err(error);
     }
-    passes.extend(lowered.passes);
-    notices.extend(lowered.notice.map(Message::from));
+    passes.extend(lowering);
 
     let interface = Interface {
         input: if picture { InputForm::Image } else { InputForm::Tensor },
@@ -94,6 +94,7 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
         deploy,
         graph,
         computed,
+        decisions,
         passes,
         precision,
         notices,

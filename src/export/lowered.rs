@@ -1,12 +1,13 @@
 //! A model spelled for a target.
 
-use super::computed::{Computed, WithComputed};
 use super::format::TargetKind;
+use crate::decide::Decision;
 use crate::message::Message;
 use crate::model::Model;
 use crate::signature::Signature;
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
+use vitc_ir::eval::{Computed, Numbers};
 use vitc_ir::{DType, Graph, Target};
 use vitc_passes::PassReport;
 
@@ -35,6 +36,8 @@ pub struct Lowered {
     pub graph: Graph,
     /// What is known of its constants.
     pub computed: Computed,
+    /// What was decided by looking at numbers.
+    pub decisions: Vec<Decision>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
     /// Element type of the computation.
@@ -45,7 +48,7 @@ pub struct Lowered {
 
 impl Lowered {
     /// Where the numbers of the target graph's constants come from.
-    pub(super) fn constants(&self) -> WithComputed<'_> {
-        WithComputed { weights: self.model.weights.weights(), computed: &self.computed }
+    pub(super) fn numbers(&self) -> Numbers<'_> {
+        Numbers { weights: self.model.weights.weights(), computed: Some(&self.computed) }
     }
 }

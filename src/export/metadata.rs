@@ -12,6 +12,7 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     let mut metadata = lowered.model.metadata(lowered.precision);
     let about = request.about.clone();
     metadata.preprocessing = lowered.preprocessing.clone();
+    metadata.decisions = lowered.decisions.iter().map(ToString::to_string).collect();
     metadata.author = about.author;
     metadata.license = about.license;
     metadata.description = about.description;

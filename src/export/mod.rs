@@ -6,7 +6,6 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Observer`], never to a stream. What a file format wants is asked of its description in `format`.
 
-mod computed;
 mod error;
 mod expect;
 mod finish;
@@ -17,12 +16,10 @@ mod lowered;
 mod metadata;
 mod observer;
 mod place;
-mod range_gate;
 mod report;
 mod request;
 mod rounding;
 
-pub use computed::Computed;
 pub use error::Error;
 pub use expect::Expectation;
 pub use finish::{Destination, finish};

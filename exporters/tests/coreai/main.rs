@@ -46,8 +46,8 @@ impl Written {
 
 fn emit(graph: &Graph) -> Written {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let functions = [Function { name: "main", graph, picture: false }];
-    let summary = coreai::write(&functions, &Hashed, &metadata(graph.precision()), folder.path());
+    let functions = [Function { name: "main", graph, numbers: (&Hashed).into(), picture: false }];
+    let summary = coreai::write(&functions, &metadata(graph.precision()), folder.path());
     Written { summary: summary.unwrap_or_else(|e| panic!("{}: {e}", graph.name)), folder }
 }
 
@@ -102,11 +102,11 @@ fn functions_share_their_constants() {
     };
     let graphs = [at(1), at(8)];
     let functions = [
-        Function { name: "batch_1", graph: &graphs[0], picture: false },
-        Function { name: "batch_8", graph: &graphs[1], picture: false },
+        Function { name: "batch_1", graph: &graphs[0], numbers: (&Hashed).into(), picture: false },
+        Function { name: "batch_8", graph: &graphs[1], numbers: (&Hashed).into(), picture: false },
     ];
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let both = coreai::write(&functions, &Hashed, &metadata(DType::F32), folder.path()).expect("writes");
+    let both = coreai::write(&functions, &metadata(DType::F32), folder.path()).expect("writes");
     let one = emit(&graphs[0]).summary.bytes;
     assert!(both.bytes < one + 1500, "{} and {one}", both.bytes);
     let asset = coreai::read(folder.path()).expect("reads");
@@ -123,8 +123,8 @@ fn names_are_unique_and_not_empty() {
     let (_, mut graph) = all(DType::F32).swap_remove(0);
     let refused = |graph: &Graph| {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let functions = [Function { name: "main", graph, picture: false }];
-        coreai::write(&functions, &Hashed, &metadata(DType::F32), folder.path()).expect_err("refused").to_string()
+        let functions = [Function { name: "main", graph, numbers: (&Hashed).into(), picture: false }];
+        coreai::write(&functions, &metadata(DType::F32), folder.path()).expect_err("refused").to_string()
     };
     graph.outputs[0].name = "image".into();
     assert!(refused(&graph).contains("\"image\""));
@@ -164,8 +164,8 @@ fn samples_are_written_for_the_vendors_runtime() {
             std::fs::remove_dir_all(&asset).expect("an older one goes");
         }
         std::fs::create_dir_all(&asset).expect("a folder below target");
-        let functions = [Function { name: "main", graph, picture: false }];
-        coreai::write(&functions, &Hashed, &metadata(graph.precision()), &asset).expect("writes");
+        let functions = [Function { name: "main", graph, numbers: (&Hashed).into(), picture: false }];
+        coreai::write(&functions, &metadata(graph.precision()), &asset).expect("writes");
         let x = random_input(3, graph, 2);
         let y = eval::run(graph, &Hashed, &x, 2).expect("runs").swap_remove(0);
         for (suffix, array) in [("input", &x[0]), ("expect", &y)] {

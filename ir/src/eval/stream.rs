@@ -11,10 +11,10 @@ use super::EvalError;
 use super::constants::{Opened, Part, Plan, Root, WIDE_LIMIT};
 use super::emit::{ConstantStats, Emission, Emitted, Scan};
 use super::expr::Piece;
+use super::numbers::Numbers;
 use crate::graph::Graph;
 use crate::id::Value;
 use crate::ty::DType;
-use crate::weights::Weights;
 use rayon::Scope;
 use std::any::Any;
 use std::collections::HashMap;
@@ -63,13 +63,13 @@ pub type Sink<'a, E> = dyn FnMut(usize, usize, &[u8]) -> Result<(), E> + 'a;
 /// # Errors
 /// The first failure in the order of `values`: a weight that is missing or not finite, an overflow, or what `sink`
 /// returned.
-pub fn stream<E>(
-    graph: &Graph,
-    weights: &dyn Weights,
+pub fn stream<'a, E>(
+    graph: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     values: &[Value],
     sink: &mut Sink<'_, E>,
 ) -> Result<StreamReport, StreamError<E>> {
-    stream_with(graph, weights, values, Limits { budget: BUDGET, piece: PIECE, wide: WIDE_LIMIT }, sink)
+    stream_with(graph, numbers.into(), values, Limits { budget: BUDGET, piece: PIECE, wide: WIDE_LIMIT }, sink)
 }
 
 /// What bounds memory.
@@ -86,7 +86,7 @@ pub(super) struct Limits {
 /// [`stream`] within other limits.
 pub(super) fn stream_with<E>(
     graph: &Graph,
-    weights: &dyn Weights,
+    numbers: Numbers<'_>,
     values: &[Value],
     limits: Limits,
     sink: &mut Sink<'_, E>,
@@ -94,9 +94,9 @@ pub(super) fn stream_with<E>(
     if let Some(&v) = values.iter().find(|&&v| !graph.is_constant(v)) {
         return Err(EvalError::NotConstant { path: graph.value_name(v) }.into());
     }
-    let (plan, roots) = Plan::new(graph, weights, values, limits.wide);
+    let (plan, roots) = Plan::new(graph, numbers, values, limits.wide);
     let jobs = jobs(graph, values, &roots, limits.piece);
-    let emission = Emission::new(graph, weights, plan);
+    let emission = Emission::new(graph, numbers.weights, plan);
     let cancelled = AtomicBool::new(false);
     let mut scans = vec![Scan::default(); values.len()];
     rayon::in_place_scope(|scope| {

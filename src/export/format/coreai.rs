@@ -40,8 +40,8 @@ pub(super) static FORMAT: FileFormat = FileFormat {
 };
 
 fn write(content: &Content<'_>, place: &Path) -> Result<(Summary, Option<String>), ExportError> {
-    let Content { graph, weights, interface, metadata, .. } = content;
+    let &Content { graph, numbers, interface, metadata, .. } = content;
     std::fs::create_dir(place)?;
-    let functions = [Function { name: "main", graph, picture: interface.input == InputForm::Image }];
-    Ok((coreai::write(&functions, *weights, metadata, place)?, None))
+    let picture = interface.input == InputForm::Image;
+    Ok((coreai::write(&[Function { name: "main", graph, numbers, picture }], metadata, place)?, None))
 }

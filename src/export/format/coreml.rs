@@ -39,7 +39,7 @@ pub(super) static FORMAT: FileFormat = FileFormat {
 };
 
 fn write(content: &Content<'_>, place: &Path) -> Result<(Summary, Option<String>), ExportError> {
-    let Content { graph, weights, target, interface, metadata, .. } = content;
+    let &Content { graph, numbers, target, interface, metadata, .. } = content;
     std::fs::create_dir(place)?;
-    Ok((coreml::write(graph, *weights, target, interface, metadata, place)?, None))
+    Ok((coreml::write(graph, numbers, target, interface, metadata, place)?, None))
 }

@@ -5,8 +5,9 @@ use crate::place::Form;
 use std::path::Path;
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::{ExportError, Metadata, Summary};
+use vitc_ir::eval::Numbers;
 use vitc_ir::target::Format;
-use vitc_ir::{DType, Graph, Target, Weights};
+use vitc_ir::{DType, Graph, Target};
 
 /// What a file format asks of an export.
 pub(in crate::export) struct FileFormat {
@@ -57,7 +58,7 @@ pub(in crate::export) struct FileFormat {
 /// What is written.
 pub(in crate::export) struct Content<'a> {
     pub(in crate::export) graph: &'a Graph,
-    pub(in crate::export) weights: &'a dyn Weights,
+    pub(in crate::export) numbers: Numbers<'a>,
     pub(in crate::export) target: &'a Target,
     pub(in crate::export) interface: &'a Interface,
     pub(in crate::export) metadata: &'a Metadata,

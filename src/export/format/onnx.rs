@@ -37,10 +37,10 @@ pub(super) static FORMAT: FileFormat = FileFormat {
 
 /// The data file's name carries a hash of what decides its content, so that a model file never meets another export's data.
 fn write(content: &Content<'_>, place: &Path) -> Result<(Summary, Option<String>), ExportError> {
-    let Content { graph, weights, target, metadata, external_data, .. } = content;
+    let &Content { graph, numbers, target, metadata, external_data, .. } = content;
     let mut out = File::create(place)?; // the exporter buffers both
     if !external_data && onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
-        return Ok((onnx::write(graph, *weights, target, metadata, &mut out)?, None));
+        return Ok((onnx::write(graph, numbers, target, metadata, &mut out)?, None));
     }
     let mut hash = blake3::Hasher::new();
     hash.update(graph.to_string().as_bytes());
@@ -51,6 +51,6 @@ fn write(content: &Content<'_>, place: &Path) -> Result<(Summary, Option<String>
     let location = format!("{stem}-{}.data", &hash.finalize().to_hex()[..8]);
     let mut data = File::create(place.with_file_name(&location))?;
     let file = DataFile { location: &location, out: &mut data };
-    let summary = onnx::write_external(graph, *weights, target, metadata, &mut out, file)?;
+    let summary = onnx::write_external(graph, numbers, target, metadata, &mut out, file)?;
     Ok((summary, Some(location)))
 }

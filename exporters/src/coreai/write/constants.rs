@@ -6,7 +6,7 @@ use super::program::{Blob, Elements};
 use crate::ExportError;
 use std::collections::{HashMap, HashSet};
 use vitc_ir::eval::{self, ConstantStats, StreamError};
-use vitc_ir::{Graph, Op, Type, Value, Weights, cost};
+use vitc_ir::{Graph, Op, Type, Value, cost};
 
 /// Constants of fewer bytes stand in the attribute table, as the vendor's own tools have it.
 const INLINE_BELOW: usize = 1024;
@@ -28,7 +28,7 @@ impl Constants {
     ///
     /// # Errors
     /// If a constant cannot be had or is not finite.
-    pub(super) fn new(functions: &[Function<'_>], weights: &dyn Weights) -> Result<Constants, ExportError> {
+    pub(super) fn new(functions: &[Function<'_>]) -> Result<Constants, ExportError> {
         let mut constants =
             Constants { elements: Vec::new(), blobs: Vec::new(), sources: Vec::new(), stats: Vec::new() };
         let mut expressions = Expressions::default();
@@ -53,7 +53,7 @@ impl Constants {
                     own.insert(value, elements);
                 }
             }
-            for ((value, expression), (bytes, stats)) in small.iter().zip(computed(graph, weights, &small)?) {
+            for ((value, expression), (bytes, stats)) in small.iter().zip(computed(function, &small)?) {
                 let elements = inline(bytes, graph.ty(*value));
                 placed.insert(*expression, elements.clone());
                 own.insert(*value, elements);
@@ -78,8 +78,7 @@ fn free(taken: &mut HashSet<String>, name: String) -> String {
 
 /// Bytes of small constants, and what rounding did to them.
 fn computed(
-    graph: &Graph,
-    weights: &dyn Weights,
+    function: &Function<'_>,
     small: &[(Value, (u32, u32))],
 ) -> Result<Vec<(Vec<u8>, ConstantStats)>, ExportError> {
     let values: Vec<Value> = small.iter().map(|(v, _)| *v).collect();
@@ -88,7 +87,7 @@ fn computed(
         bytes[i].extend_from_slice(piece);
         Ok(())
     };
-    let report = eval::stream(graph, weights, &values, &mut sink).map_err(|e| match e {
+    let report = eval::stream(function.graph, function.numbers, &values, &mut sink).map_err(|e| match e {
         StreamError::Eval(e) => ExportError::Constant(e),
         StreamError::Sink(never) => match never {},
     })?;

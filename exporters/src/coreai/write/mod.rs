@@ -25,8 +25,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use vitc_ir::eval::{self, StreamError};
-use vitc_ir::{Graph, Value, Weights, cost};
+use vitc_ir::eval::{self, Numbers, StreamError};
+use vitc_ir::{Graph, Value, cost};
 
 /// Bytes that are gathered before they are written; what is larger goes straight through.
 const BUFFER: usize = 1 << 20;
@@ -35,31 +35,28 @@ const BUFFER: usize = 1 << 20;
 const ASSET_VERSION: &str = "2.0";
 
 /// One function of an asset: a target-stage graph under a name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Function<'a> {
     /// Its name; a single one is `main`.
     pub name: &'a str,
     /// What it computes.
     pub graph: &'a Graph,
+    /// Where the numbers of its constants come from; the same weights for all functions.
+    pub numbers: Numbers<'a>,
     /// Its input is a picture. The graph's input is `[1,3,H,W]` and holds 0..255; normalising is the graph's work.
     pub picture: bool,
 }
 
 /// Write the asset of these functions into `dir`, an existing empty folder: build it beside its place and rename it.
 ///
-/// Constants that several functions have in common are stored once. The number of every constant is computed from `weights` on the way, rounded
+/// Constants that several functions have in common are stored once. The number of every constant is computed on the way, rounded
 /// once, and checked; nothing of the graphs is changed.
 ///
 /// # Errors
 /// If a node was not lowered, names of functions, inputs or outputs are empty or taken, a weight is missing or not finite, or writing fails. What
 /// is in `dir` then is no asset.
-pub fn write(
-    functions: &[Function<'_>],
-    weights: &dyn Weights,
-    metadata: &Metadata,
-    dir: &Path,
-) -> Result<Summary, ExportError> {
-    let constants = Constants::new(functions, weights)?;
+pub fn write(functions: &[Function<'_>], metadata: &Metadata, dir: &Path) -> Result<Summary, ExportError> {
+    let constants = Constants::new(functions)?;
     let mut composites = Composites::default();
     let mut graphs = Vec::new();
     for (function, elements) in functions.iter().zip(&constants.elements) {
@@ -71,7 +68,7 @@ pub fn write(
     let program = Program { graphs, blobs: constants.blobs.clone() };
     let frame = encode(&program);
 
-    let (program_bytes, stats) = stream(functions, weights, &constants, &frame, &dir.join(PROGRAM), &dir.join(HASH))?;
+    let (program_bytes, stats) = stream(functions, &constants, &frame, &dir.join(PROGRAM), &dir.join(HASH))?;
     let record = record(metadata);
     fs::write(dir.join(METADATA), &record)?;
     Ok(Summary {
@@ -169,7 +166,6 @@ type Stats = Vec<(String, eval::ConstantStats)>;
 /// The program's file and its hash; its length, and what rounding did to the constants.
 fn stream(
     functions: &[Function<'_>],
-    weights: &dyn Weights,
     constants: &Constants,
     frame: &Frame,
     program: &Path,
@@ -190,7 +186,7 @@ fn stream(
             }
             out.write_all(piece)
         };
-        let report = eval::stream(function.graph, weights, &values, &mut sink).map_err(|e| match e {
+        let report = eval::stream(function.graph, function.numbers, &values, &mut sink).map_err(|e| match e {
             StreamError::Eval(e) => ExportError::Constant(e),
             StreamError::Sink(e) => ExportError::Io(e),
         })?;

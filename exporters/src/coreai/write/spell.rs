@@ -382,8 +382,7 @@ impl Body<'_> {
     fn resize_by_products(&mut self, x: Id, mode: ResizeMode, size: [usize; 2]) -> Id {
         let ty = self.builder.ty(x).clone();
         let [rows, columns] = [0, 1].map(|i| samples(mode, ty.dims[i + 2] as usize, size[i]));
-        let turned: Vec<f64> =
-            (0..ty.dims[3] as usize).flat_map(|i| columns.iter().map(move |row| row[i])).collect();
+        let turned: Vec<f64> = (0..ty.dims[3] as usize).flat_map(|i| columns.iter().map(move |row| row[i])).collect();
         let right = self.builder.array(Tensor::new(ty.element, &[ty.dims[3], size[1] as i64]), &turned);
         let left = self.builder.array(Tensor::new(ty.element, &[size[0] as i64, ty.dims[2]]), &rows.concat());
         let wide = self.builder.matmul(x, right);

@@ -24,9 +24,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::Path;
-use vitc_ir::eval::{self, StreamError};
+use vitc_ir::eval::{self, Numbers, StreamError};
 use vitc_ir::target::Format;
-use vitc_ir::{DType, Graph, Target, Type, Value, Weights, cost};
+use vitc_ir::{DType, Graph, Target, Type, Value, cost};
 
 /// Constants of fewer elements stand in the model file, as the format's own tools do it.
 const BLOB_ELEMENTS: usize = 10;
@@ -37,15 +37,15 @@ const PREVIEW_KEY: &str = "com.apple.coreml.model.preview.type";
 /// Write the package of a target-stage graph into `dir`, an existing empty folder: build it beside its place and rename
 /// it.
 ///
-/// The number of every constant is computed from `weights` on the way, rounded once, and checked; nothing of the graph
+/// The number of every constant is computed from `numbers` on the way, rounded once, and checked; nothing of the graph
 /// is changed.
 ///
 /// # Errors
 /// If a node was not lowered, the target's iOS version cannot hold the graph ([`minimum_ios`]), the interface does not
 /// fit, a weight is missing or not finite, or writing fails. What is in `dir` then is no package.
-pub fn write(
-    graph: &Graph,
-    weights: &dyn Weights,
+pub fn write<'a>(
+    graph: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     target: &Target,
     interface: &Interface,
     metadata: &Metadata,
@@ -89,7 +89,7 @@ pub fn write(
         }
         Ok(())
     };
-    let report = eval::stream(graph, weights, &constants, &mut sink).map_err(|e| match e {
+    let report = eval::stream(graph, numbers, &constants, &mut sink).map_err(|e| match e {
         StreamError::Eval(e) => ExportError::Constant(e),
         StreamError::Sink(e) => ExportError::Io(e),
     })?;

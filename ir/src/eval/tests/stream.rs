@@ -1,7 +1,7 @@
 //! The stream against whole values: bytes, order, memory, refusals.
 
 use super::super::stream::{Limits, stream_with};
-use super::super::{EvalError, MemoryWeights, StreamError, constant, run, stream};
+use super::super::{Computed, EvalError, MemoryWeights, Numbers, StreamError, constant, run, stream};
 use crate::graph::{Graph, Output, Stage};
 use crate::id::Value;
 use crate::net::Net;
@@ -120,14 +120,14 @@ fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<V
 }
 
 /// The bytes of each value, put together from its pieces.
-fn collect(
-    g: &Graph,
-    weights: &dyn Weights,
+fn collect<'a>(
+    g: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     values: &[Value],
     limits: Limits,
 ) -> Result<Vec<Vec<u8>>, StreamError<Infallible>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
-    let report = stream_with(g, weights, values, limits, &mut |i, at, bytes: &[u8]| {
+    let report = stream_with(g, numbers.into(), values, limits, &mut |i, at, bytes: &[u8]| {
         if i == all.len() {
             all.push(Vec::new());
         }
@@ -413,7 +413,7 @@ fn most_alive(count: usize, elements: usize, limits: Limits) -> usize {
     let values: Vec<Value> = (0..count).map(|i| net.weight(format!("w{i}"), &[elements])).collect();
     let alive = std::sync::Arc::new(AtomicUsize::new(0));
     let weights = Counting { alive: alive.clone(), peak: AtomicUsize::new(0) };
-    stream_with(&g, &weights, &values, limits, &mut |_, _, bytes| {
+    stream_with(&g, (&weights).into(), &values, limits, &mut |_, _, bytes| {
         std::thread::sleep(std::time::Duration::from_millis(1));
         alive.fetch_sub(bytes.len(), Ordering::SeqCst);
         Ok::<(), Infallible>(())
@@ -476,7 +476,7 @@ fn a_bad_element_of_a_large_constant_is_named() {
     let weights: MemoryWeights = [("w", data)].into_iter().collect();
     for value in [w, doubled] {
         let mut delivered = 0;
-        let result = stream_with(&g, &weights, &[value], pieces(usize::MAX, 10_000), &mut |_, at, bytes| {
+        let result = stream_with(&g, (&weights).into(), &[value], pieces(usize::MAX, 10_000), &mut |_, at, bytes| {
             delivered = at + bytes.len();
             Ok::<(), Infallible>(())
         });
@@ -488,27 +488,19 @@ fn a_bad_element_of_a_large_constant_is_named() {
     }
 }
 
-/// What the source has computed is taken from it, wherever it is read, and what it is computed from is not asked for.
+/// What was computed before is taken as it is, wherever it is read, and what it is computed from is not asked for.
 #[test]
 fn computed_constants_are_not_computed_again() {
-    struct With(MemoryWeights, std::sync::Arc<Vec<f64>>);
-    impl Weights for With {
-        fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
-            assert_ne!(key, "inner");
-            self.0.weight(key, elements)
-        }
-        fn computed(&self, path: &str) -> Option<&std::sync::Arc<Vec<f64>>> {
-            (path == "sum").then_some(&self.1)
-        }
-    }
     let mut g = Graph::new("computed", Stage::Paper);
     let mut net = Net::new(&mut g);
     let (inner, outer) = (net.weight("inner", &[2, 3]), net.weight("outer", &[2, 3]));
     let sum = net.push("sum", Op::Reduce { kind: ReduceKind::Sum, axes: vec![1], keep: true }, &[inner]);
     let product = net.mul(outer, sum);
     let turned = net.transpose("turned", product, &[1, 0]);
-    let weights = With([("outer", vec![1., 2., 3., 4., 5., 6.])].into_iter().collect(), vec![10.0, 0.5].into());
-    let all = collect(&g, &weights, &[sum, product, turned], pieces(0, 1)).unwrap();
+    let weights: MemoryWeights = [("outer", vec![1., 2., 3., 4., 5., 6.])].into_iter().collect();
+    let computed = Computed::from([(sum, vec![10.0, 0.5].into())]);
+    let numbers = Numbers { weights: &weights, computed: Some(&computed) };
+    let all = collect(&g, numbers, &[sum, product, turned], pieces(0, 1)).unwrap();
     let expected: [&[f32]; 3] = [&[10., 0.5], &[10., 20., 30., 2., 2.5, 3.], &[10., 2., 20., 2.5, 30., 3.]];
     for (bytes, expected) in all.iter().zip(expected) {
         assert_eq!(bytes, &expected.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
