@@ -12,7 +12,7 @@ use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
 
 /// What is put around a model.
 #[derive(Debug, Clone, Copy)]
-pub struct Around<'a> {
+pub struct InterfaceOptions<'a> {
     /// Take pixels in 0..255 and normalise them by this; `None` for input that is normalised already.
     pub pixels: Option<&'a Preprocessing>,
     /// Return probabilities for the scores.
@@ -27,24 +27,28 @@ pub struct Around<'a> {
 ///
 /// # Errors
 /// If the model has no scores to make probabilities of, or a name is given twice or to nothing.
-pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<(Graph, Signature), Message> {
+pub fn wrap(
+    paper: &Graph,
+    signature: &Signature,
+    options: InterfaceOptions<'_>,
+) -> Result<(Graph, Signature), Message> {
     let mut copy = Copier::new(paper, paper.stage);
     for (id, node) in paper.nodes() {
         if node.op != Op::Input {
             copy.node(id);
             continue;
         }
-        let name = ends.input_name.unwrap_or(&node.path);
+        let name = options.input_name.unwrap_or(&node.path);
         let input = copy.new.push_leaf(Op::Input, node.types[0].clone(), name).map_err(|e| e.to_string())?;
-        let value = ends.pixels.map_or(input, |p| normalised(&mut copy.new, input, p));
+        let value = options.pixels.map_or(input, |p| normalised(&mut copy.new, input, p));
         copy.set(id.into(), value);
     }
     let mut graph = copy.finish();
     let mut signature = signature.clone();
-    if ends.probabilities {
+    if options.probabilities {
         probabilities(&mut graph, &mut signature)?;
     }
-    rename_outputs(&mut graph, ends.output_names)?;
+    rename_outputs(&mut graph, options.output_names)?;
     let names = || graph.inputs().map(|(_, n)| &n.path).chain(graph.outputs.iter().map(|o| &o.name));
     if let Some((_, twice)) = names().enumerate().find(|&(i, name)| names().take(i).any(|n| n == name)) {
         let twice = format!("two inputs or outputs are named {twice}\n  give another ");
@@ -122,8 +126,8 @@ mod tests {
     use crate::signature::Over;
     use vitc_ir::parse;
 
-    fn plain() -> Around<'static> {
-        Around { pixels: None, probabilities: false, input_name: None, output_names: &[] }
+    fn plain() -> InterfaceOptions<'static> {
+        InterfaceOptions { pixels: None, probabilities: false, input_name: None, output_names: &[] }
     }
 
     fn scores() -> Graph {
@@ -145,7 +149,7 @@ mod tests {
     fn a_mean_of_zero_is_not_subtracted() {
         let ops = |p: &Preprocessing| {
             let paper = scores();
-            let (graph, _) = around(&paper, &signature(&paper), Around { pixels: Some(p), ..plain() }).unwrap();
+            let (graph, _) = wrap(&paper, &signature(&paper), InterfaceOptions { pixels: Some(p), ..plain() }).unwrap();
             graph.run_time_nodes().map(|(_, n)| n.op.word()).collect::<Vec<_>>()
         };
         let with = ops(&preprocessing([0.5, 0.0, 0.0], [1.0; 3]));
@@ -158,8 +162,8 @@ mod tests {
     fn names_go_to_inputs_and_outputs() {
         let named = |names: &[&str], graph: &Graph| {
             let output_names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
-            let ends = Around { input_name: Some("x"), output_names: &output_names, ..plain() };
-            let (graph, signature) = around(graph, &signature(graph), ends)?;
+            let options = InterfaceOptions { input_name: Some("x"), output_names: &output_names, ..plain() };
+            let (graph, signature) = wrap(graph, &signature(graph), options)?;
             assert_eq!((graph.inputs().next().unwrap().1.path.as_str(), signature.inputs[0].name.as_str()), ("x", "x"));
             Ok::<_, Message>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
         };

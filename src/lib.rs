@@ -19,7 +19,7 @@ mod numbers;
 pub mod picture;
 pub mod place;
 pub mod port;
-pub mod recipe;
+pub mod provenance;
 pub mod report;
 pub mod runner;
 pub mod signature;

@@ -7,6 +7,7 @@ use common::{paper, shapes};
 use std::collections::BTreeMap;
 use vitc::arch::{self, Backbone, BuildOptions};
 use vitc::cli::explained;
+use vitc::model::{Model, ModelRequest};
 use vitc_ir::{Graph, Op, cost};
 
 /// Trained parameters, multiply-accumulates and tensors at the native resolution. Parameters are those of the authors'
@@ -82,6 +83,9 @@ fn windows_follow_the_option_then_the_checkpoint_then_the_variant() {
     assert_eq!(windows(&standard), [[7, 7], [7, 7]]);
     let given = build("fastervit-0", Some([256, 256]), &[("windows", "7,7,8,4")]).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(windows(&given), [[8, 8], [4, 4]]);
+    let choices = BTreeMap::from([("windows".to_string(), "7,7,14,7".to_string())]);
+    let asked = Model::load(&ModelRequest { choices, ..ModelRequest::named("fastervit-0") });
+    assert_eq!(windows(&asked.unwrap_or_else(|e| panic!("{e}")).graph), [[14, 14], [7, 7]]);
 
     let backbone = arch::find("fastervit-0-any-res").unwrap_or_else(|e| panic!("{e}"));
     let mut tensors = shapes(&standard);

@@ -145,6 +145,13 @@ pub struct Choice {
     pub help: &'static str,
 }
 
+impl Choice {
+    /// Whether the value may be one of this choice's; where values have a form of their own, the architecture reads it.
+    pub fn takes(&self, value: &str) -> bool {
+        self.values.len() == 1 || self.values.contains(&value)
+    }
+}
+
 /// How a published evaluation turns pixels into the model's input: scaled to 0..1, minus `mean`, divided by `std`, per RGB channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EvalTransform {

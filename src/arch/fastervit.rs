@@ -23,11 +23,11 @@
 //! LayerScale, and the last block of the hierarchical level adds the carriers to the map.
 
 use super::family::{ArchError, Build, BuildOptions, Choice, Family, Spelling, StageMap, Variant};
-use super::layers::{BN_EPS, ConvNorm, conv_bn, layer_scale, mlp, stages, table_bias};
+use super::layers::{BN_EPS, ConvNorm, conv_bn, layer_scale, mlp, padded, stages, table_bias};
 use crate::checkpoint::{NameTable, Shapes};
 use crate::message;
 use crate::message::Setting;
-use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode, SliceAxis};
+use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode};
 use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Net, Op, Shape, Type, UnaryKind, Value};
 
 struct Config {
@@ -300,39 +300,29 @@ impl Level {
     }
 }
 
-/// Pad to whole windows, attend in them, undo both.
+/// Attention in the windows of the map, which is padded to whole ones.
 fn attention_level(net: &mut Net, x: Value, plan: &Plan, level: usize) -> Value {
     let window = plan.windows[level];
-    let map = [net.dim(x, 2), net.dim(x, 3)];
-    let grid = map.map(|s| s.div_ceil(window));
-    let padded = grid.map(|g| g * window);
-    let mut x = x;
-    if padded != map {
-        let after = vec![0, 0, padded[0] - map[0], padded[1] - map[1]];
-        x = net.push("pad", Op::Pad { before: vec![0; 4], after }, &[x]);
-    }
-    let hierarchical = plan.config.carriers && level == 2 && grid != [1, 1];
-    let depth = plan.config.depths[level];
-    let level = Level {
-        window,
-        grid,
-        heads: plan.config.heads[level],
-        carriers: if hierarchical { plan.carriers } else { 0 },
-        scaled: plan.config.scaled,
-    };
-    let mut carriers = hierarchical.then(|| tokenizer(&mut net.at("global_tokenizer"), x, &level));
-    x = net.push("partition", Op::WindowPartition { window: [window; 2] }, &[x]);
-    for j in 0..depth {
-        let last = j + 1 == depth;
-        x = block(&mut net.at(format!("blocks.{j}")), x, &mut carriers, &level, last);
-    }
-    x = net.push("merge", Op::WindowMerge { window: [window; 2], map: padded }, &[x]);
-    if padded != map {
-        let cuts = [2, 3].map(|axis| SliceAxis { axis, start: 0, stop: map[axis - 2], step: 1 });
-        let cuts = cuts.into_iter().filter(|c| c.stop != padded[c.axis - 2]).collect();
-        x = net.push("crop", Op::Slice { cuts }, &[x]);
-    }
-    x
+    padded(net, x, window, |net, x| {
+        let map = [net.dim(x, 2), net.dim(x, 3)];
+        let grid = map.map(|side| side / window);
+        let hierarchical = plan.config.carriers && level == 2 && grid != [1, 1];
+        let depth = plan.config.depths[level];
+        let level = Level {
+            window,
+            grid,
+            heads: plan.config.heads[level],
+            carriers: if hierarchical { plan.carriers } else { 0 },
+            scaled: plan.config.scaled,
+        };
+        let mut carriers = hierarchical.then(|| tokenizer(&mut net.at("global_tokenizer"), x, &level));
+        let mut x = net.push("partition", Op::WindowPartition { window: [window; 2] }, &[x]);
+        for j in 0..depth {
+            let last = j + 1 == depth;
+            x = block(&mut net.at(format!("blocks.{j}")), x, &mut carriers, &level, last);
+        }
+        net.push("merge", Op::WindowMerge { window: [window; 2], map }, &[x])
+    })
 }
 
 /// Carrier tokens `[B, T, C]`, window by window: a depthwise convolution and an average pool to `carriers` per window

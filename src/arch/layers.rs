@@ -1,7 +1,7 @@
 //! The vocabulary of the architectures: what several papers build with. A layer takes the place where its keys stand and the value that it reads.
 
 use super::family::{BuildOptions, StageMap};
-use vitc_ir::op::OffsetOrder;
+use vitc_ir::op::{OffsetOrder, SliceAxis};
 use vitc_ir::{BinaryKind, ConvSpec, DType, Generator, Net, Op, Shape, Type, UnaryKind, Value};
 
 /// Epsilon of a BatchNorm where the authors' code does not set it: PyTorch's default.
@@ -89,6 +89,21 @@ pub(super) fn stages(
         maps.push(StageMap { value: x, stride: 4 << i });
     }
     maps
+}
+
+/// What `inside` makes of the map with zeros to the right and below, so that its sides are multiples of `side`; they are cut off again.
+pub(super) fn padded(net: &mut Net, x: Value, side: usize, inside: impl FnOnce(&mut Net, Value) -> Value) -> Value {
+    let map = [net.dim(x, 2), net.dim(x, 3)];
+    let whole = map.map(|s| s.next_multiple_of(side));
+    if whole == map {
+        return inside(net, x);
+    }
+    let after = vec![0, 0, whole[0] - map[0], whole[1] - map[1]];
+    let x = net.push("pad", Op::Pad { before: vec![0; 4], after }, &[x]);
+    let x = inside(net, x);
+    let cuts = [2, 3].map(|axis| SliceAxis { axis, start: 0, stop: map[axis - 2], step: 1 });
+    let cuts = cuts.into_iter().filter(|cut| cut.stop != whole[cut.axis - 2]).collect();
+    net.push("crop", Op::Slice { cuts }, &[x])
 }
 
 /// BatchNorm, then the mean over all positions.

@@ -4,12 +4,12 @@ use super::check_args::ExpectArgs;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
 use super::{Answer, Exit, Failure, Outcome, summary};
-use crate::arch::{Head, Results};
+use crate::arch::Head;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
 use crate::checkpoint::SelectOptions;
 use crate::model::{Model, ModelRequest};
-use crate::recipe::Recipe;
+use crate::provenance::Provenance;
 use clap::Parser;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -89,11 +89,11 @@ pub(super) fn run(args: Args) -> Outcome {
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
     let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
     if !alone {
-        let recipe = Recipe::read(&artifact.metadata);
-        let model = Model::load(&request(&args, &artifact, &recipe)?)?;
-        let preprocessing = recipe.preprocessing.or_else(|| model.signature.preprocessing().cloned());
+        let provenance = Provenance::read(&artifact.metadata);
+        let model = Model::load(&request(&args, &artifact, &provenance)?)?;
+        let preprocessing = provenance.preprocessing.or_else(|| model.signature.preprocessing().cloned());
         let options = check::Options {
-            probabilities: recipe.probabilities,
+            probabilities: provenance.probabilities,
             effort: args.check,
             save_io: args.save_io.clone(),
             ..check::Options::new(preprocessing)
@@ -108,7 +108,7 @@ pub(super) fn run(args: Args) -> Outcome {
 }
 
 /// The model that the artifact was made from, as its metadata and interface tell.
-fn request(args: &Args, artifact: &Artifact, recipe: &Recipe) -> Result<ModelRequest, Failure> {
+fn request(args: &Args, artifact: &Artifact, provenance: &Provenance) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
@@ -124,17 +124,17 @@ fn request(args: &Args, artifact: &Artifact, recipe: &Recipe) -> Result<ModelReq
     let size = |i: usize| dims.get(i).and_then(|d| d.parse::<usize>().ok());
     // A label stands before the probabilities.
     let classes = artifact.outputs.last().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
-    let mut choices = recipe.choices.clone();
+    let mut choices = provenance.choices.clone();
     choices.extend(base.choices.clone());
     Ok(ModelRequest {
-        head: if base.head == Head::Average { recipe.head } else { base.head },
+        head: if base.head == Head::Average { provenance.head } else { base.head },
         choices,
         seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
         batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),
         resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
-        classes: classes.filter(|_| recipe.results == Results::Logits),
-        results: recipe.results,
-        select: if base.select == SelectOptions::default() { recipe.select.clone() } else { base.select },
+        classes: classes.filter(|_| provenance.classifies()),
+        results: provenance.results,
+        select: if base.select == SelectOptions::default() { provenance.select.clone() } else { base.select },
         ..base
     })
 }

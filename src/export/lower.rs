@@ -6,7 +6,7 @@ use super::lowered::Lowered;
 use super::observer::{Event, Observer};
 use super::request::Request;
 use crate::decide;
-use crate::interface::{self, Around};
+use crate::interface::{self, InterfaceOptions};
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
@@ -36,13 +36,13 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
 
     observer(Event::Step("running the passes"));
     let probabilities = request.interface.softmax || classifier;
-    let around = Around {
+    let ends = InterfaceOptions {
         pixels: preprocessing.as_ref().filter(|p| p.normalised_inside),
         probabilities,
         input_name: request.interface.input_name.as_deref(),
         output_names: &request.interface.output_names,
     };
-    let (paper, signature) = interface::around(&model.graph, &model.signature, around).map_err(Error::Usage)?;
+    let (paper, signature) = interface::wrap(&model.graph, &model.signature, ends).map_err(Error::Usage)?;
     let mut broken = None;
     let mut witness = |pass: &'static str, graph: &Graph| {
         if request.check.passes && broken.is_none() {

@@ -4,7 +4,7 @@ use super::lowered::Lowered;
 use super::request::Request;
 use crate::arch::Results;
 use crate::artifact::LABELS_KEY;
-use crate::recipe;
+use crate::provenance;
 use vitc_exporters::Metadata;
 
 /// The entries of an artifact. A classifier holds its labels where the system looks for them, anything else in an entry.
@@ -21,7 +21,7 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
         Results::Logits if lowered.model.signature.classes().is_none() => Results::Features,
         results => results,
     };
-    metadata.extra = recipe::entries(&request.model, results, lowered.probabilities);
+    metadata.extra = provenance::entries(&request.model, results, lowered.probabilities);
     if let (None, Some(labels)) = (&lowered.interface.labels, &lowered.labels) {
         metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
     }

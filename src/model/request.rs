@@ -59,7 +59,7 @@ impl ModelRequest {
     pub(super) fn choices_of(&self, family: &Family) -> Result<BTreeMap<String, String>, ModelError> {
         for (name, value) in &self.choices {
             let known = family.choices.iter().find(|c| c.name == name);
-            if !known.is_some_and(|c| c.values.contains(&value.as_str())) {
+            if !known.is_some_and(|c| c.takes(value)) {
                 let choice = |c: &&Choice| {
                     let given = Setting::Choice.to(format!("{}={}", c.name, c.values.join("|")));
                     message!("\n  ", given, format!("  {}", c.help))
