@@ -96,7 +96,7 @@ fn computed(
 
 /// Elements in the attribute table: one, if all are equal.
 fn inline(bytes: Vec<u8>, ty: &Type) -> Elements {
-    let size = ty.dtype.bytes();
+    let size = ty.dtype.bytes_of(1);
     let splat = bytes.len() >= size && bytes.chunks(size).all(|c| c == &bytes[..size]);
     Elements::Inline { bytes: if splat { bytes[..size].to_vec() } else { bytes }, splat }
 }

@@ -21,6 +21,9 @@ pub(super) fn element(dtype: DType) -> Result<Element, String> {
         DType::F32 => Ok(Element::F32),
         DType::F16 => Ok(Element::F16),
         DType::I32 => Ok(Element::I32),
+        DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => {
+            Err(format!("{dtype} is not written in a Core AI asset"))
+        }
     }
 }
 
