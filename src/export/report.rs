@@ -179,12 +179,7 @@ impl Report {
             outputs,
             precision: Precision {
                 compute: dtype(lowered.precision),
-                interface: dtype(
-                    request
-                        .interface
-                        .dtype
-                        .unwrap_or_else(|| (lowered.kind.format().interface_type)(lowered.precision)),
-                ),
+                interface: dtype(request.port_type(lowered.precision)),
                 default: request.numbers.precision.is_none(),
                 islands,
             },
