@@ -15,12 +15,18 @@ pub struct Port {
     pub shape: String,
 }
 
-/// `fp32`, `fp16` or `int32`: how users write element types.
+/// `fp32`, `fp16`, `int32`, …: how users write element types.
 pub(crate) fn dtype(d: DType) -> &'static str {
     match d {
         DType::F32 => "fp32",
         DType::F16 => "fp16",
         DType::I32 => "int32",
+        DType::I64 => "int64",
+        DType::I8 => "int8",
+        DType::U8 => "uint8",
+        DType::I4 => "int4",
+        DType::U4 => "uint4",
+        DType::Bool => "bool",
     }
 }
 

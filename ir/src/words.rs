@@ -129,7 +129,9 @@ macro_rules! values {
 
 values! {
     Stage { Paper => "paper", Deploy => "deploy", Target => "target" }
-    DType { F32 => "f32", F16 => "f16", I32 => "i32" }
+    DType {
+        F32 => "f32", F16 => "f16", I32 => "i32", I64 => "i64", I8 => "i8", U8 => "u8", I4 => "i4", U4 => "u4", Bool => "bool"
+    }
     Part { Cos => "cos", Sin => "sin" }
     OffsetOrder { Absolute => "absolute", Signed => "signed" }
     ResizeMode { Nearest => "nearest", Bilinear => "bilinear" }

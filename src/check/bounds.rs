@@ -23,7 +23,7 @@
 //! smallest at 1.6e-4; the other three move logits by at most 5.0e-5. In f16 87 are rejected; what moves logits by less than 2 % passes, among it 19
 //! of 28 biases left out, which seeded weights keep small.
 
-use super::compare::Comparison;
+use super::comparison::Comparison;
 use vitc_ir::DType;
 
 /// f32: allowed error as a fraction of max(1, largest reference value).
@@ -37,10 +37,7 @@ pub const PIXELS_F16: f64 = 2e-2;
 
 /// Largest absolute error that an artifact of this precision may show against values of at most `max_reference` in magnitude.
 pub fn allowed(precision: DType, max_reference: f64) -> f64 {
-    match precision {
-        DType::F16 => F16 * max_reference,
-        DType::F32 | DType::I32 => F32 * max_reference.max(1.0),
-    }
+    if precision == DType::F16 { F16 * max_reference } else { F32 * max_reference.max(1.0) }
 }
 
 /// Whether values agree: finite on both sides, within [`allowed`], and with the same most probable class wherever the

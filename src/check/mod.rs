@@ -13,6 +13,7 @@
 pub mod bounds;
 mod cases;
 pub mod compare;
+mod comparison;
 mod computation;
 mod error;
 pub mod inputs;
@@ -30,6 +31,7 @@ mod save;
 mod tests;
 mod whole;
 
+pub use comparison::Comparison;
 pub use error::CheckError;
 pub use inputs::Synthetic;
 pub use options::{Effort, Options};

@@ -1,7 +1,8 @@
 //! What the runs of a check found, and how the outputs of one run are compared.
 
 use super::cases::Case;
-use super::compare::{Comparison, compare, compare_boxes, compare_pixels, softmax_over};
+use super::compare::{compare, compare_boxes, compare_pixels, softmax_over};
+use super::comparison::Comparison;
 use super::report::Run;
 use super::{CheckError, bounds};
 use crate::runner::Named;

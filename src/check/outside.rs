@@ -1,7 +1,8 @@
 //! Comparing an artifact with values from outside vitc.
 
 use super::CheckError;
-use super::compare::{Comparison, compare};
+use super::compare::compare;
+use super::comparison::Comparison;
 use super::computation::Computation;
 use super::npy::Array;
 use crate::runner::Request;

@@ -1,6 +1,6 @@
 //! What a check found: data for `--json` and the HTML report, and a table for people.
 
-use super::compare::Comparison;
+use super::comparison::Comparison;
 use crate::numbers::{figure, worse};
 use serde::Serialize;
 use std::fmt;

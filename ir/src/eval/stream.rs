@@ -95,6 +95,10 @@ pub(super) fn stream_with<E>(
         return Err(EvalError::NotConstant { path: graph.value_name(v) }.into());
     }
     let (plan, roots) = Plan::new(graph, numbers, values, limits.wide);
+    if let Some(path) = torn(graph, values, &roots) {
+        let what = "joins parts of 4-bit elements that do not fill whole bytes".to_string();
+        return Err(EvalError::Operator { path, what }.into());
+    }
     let jobs = jobs(graph, values, &roots, limits.piece);
     let emission = Emission::new(graph, numbers.weights, plan);
     let cancelled = AtomicBool::new(false);
@@ -109,7 +113,7 @@ pub(super) fn stream_with<E>(
                 if scan.bad {
                     return Err(StreamError::Eval(emission.explain(values[job.value], *scan)));
                 }
-                let at = (job.before + piece.start) * job.dtype.bytes();
+                let at = job.dtype.bytes_of(job.before + piece.start);
                 sink(job.value, at, emitted.bytes()).map_err(StreamError::Sink)?;
                 ahead.delivered((j, p), emitted);
             }
@@ -138,9 +142,16 @@ impl Job<'_> {
 
     /// Bytes that a piece holds until it is delivered.
     fn cost(&self, piece: usize) -> usize {
-        let result = self.pieces[piece].elements * self.dtype.bytes();
+        let result = self.dtype.bytes_of(self.pieces[piece].elements);
         if self.is_large() { result } else { result + self.part.working_bytes }
     }
+}
+
+/// A value one of whose parts begins inside a byte.
+fn torn(graph: &Graph, values: &[Value], roots: &[Root]) -> Option<String> {
+    let odd = |root: &Root| root.parts.len() > 1 && root.parts.iter().any(|p| p.program.elements() % 2 == 1);
+    let torn = values.iter().zip(roots).find(|(v, root)| graph.ty(**v).dtype.bits() < 8 && odd(root));
+    torn.map(|(&v, _)| graph.value_name(v))
 }
 
 /// The parts of all values, in order.
@@ -149,7 +160,9 @@ fn jobs<'p>(graph: &Graph, values: &[Value], roots: &'p [Root], piece: usize) ->
     for (value, root) in roots.iter().enumerate() {
         let mut before = 0;
         for part in &root.parts {
-            let (dtype, pieces) = (graph.ty(values[value]).dtype, part.program.pieces(piece));
+            let dtype = graph.ty(values[value]).dtype;
+            // Elements of less than a byte come in one piece, so that no byte is torn.
+            let pieces = part.program.pieces(if dtype.bits() < 8 { usize::MAX } else { piece });
             jobs.push(Job { value, dtype, part, before, pieces });
             before += part.program.elements();
         }

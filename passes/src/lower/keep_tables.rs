@@ -32,7 +32,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
         let node = graph.node(id);
         let Op::Gather { .. } = node.op else { return false };
         let [x, index] = [0, 1].map(|i| graph.shape(node.inputs[i]).elements());
-        let width = options.precision.bytes();
+        let width = options.precision.bytes_of(1);
         let bytes = node.types[0].shape.elements() * width;
         let table = node.types[0].dtype.is_float() && node.types[0].shape.elements() > x;
         let wanted = match options.fold_tables {
@@ -55,7 +55,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
             let y = net.push("", Op::Gather { axis }, &[table, inputs[1]]);
             copy.set(id.into(), y);
             count += 1;
-            saved += node.types[0].shape.elements() * options.precision.bytes();
+            saved += options.precision.bytes_of(node.types[0].shape.elements());
         } else if let (Op::Transpose { perm }, Some(gather)) = (&node.op, source.filter(|&s| stays(s)))
             && let Some((perm, axis)) = of_the_table(graph, gather, perm)
         {

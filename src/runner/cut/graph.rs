@@ -1,6 +1,6 @@
 //! Bottlenecks of a graph.
 
-use super::{Bottleneck, Step, search};
+use super::bottleneck::{Bottleneck, Step, search};
 use vitc_ir::{BinaryKind, Graph, Op, Value};
 
 /// Places where a graph can be cut, in order.

@@ -3,8 +3,9 @@
 use super::formulas::{
     avg_pool, batch_norm, bilinear, clip, gelu, layer_norm, linear, nearest, prelu, silu, sum, transposed,
 };
+use super::parts::Parts;
 use super::step::Step;
-use super::{Parts, element};
+use super::writer::element;
 use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis};
 use vitc_ir::{Op, UnaryKind};
 

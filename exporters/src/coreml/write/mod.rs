@@ -54,6 +54,11 @@ pub fn write<'a>(
     let release = release(graph, target, interface)?;
     let description = describe(graph, interface, metadata)?;
     let constants = cost::emitted_constants(graph);
+    let held = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32);
+    if let Some(&v) = constants.iter().find(|&&v| !held(graph.ty(v).dtype)) {
+        let (ty, path) = (graph.ty(v), graph.value_name(v));
+        return Err(interface_error(format!("the constant {path} is {ty}; constants are fp32, fp16 or int32")));
+    }
     if let Some(&v) = constants.iter().find(|&&v| graph.shape(v).rank() > 5) {
         let (ty, path) = (graph.ty(v), graph.value_name(v));
         return Err(interface_error(format!("the constant {path} is {ty}; values have at most 5 dimensions")));
@@ -219,6 +224,9 @@ fn array(ty: &Type) -> Result<feature_type::Kind, ExportError> {
         DType::F32 => ArrayDataType::Float32,
         DType::F16 => ArrayDataType::Float16,
         DType::I32 => ArrayDataType::Int32,
+        DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => {
+            return Err(interface_error(format!("an array at the interface holds fp32, fp16 or int32, found {ty}")));
+        }
     };
     let dims = ty.shape.at(1);
     if dims.is_empty() || dims.len() > 5 {

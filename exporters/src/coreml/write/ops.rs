@@ -88,6 +88,12 @@ pub(super) fn dtype_word(dtype: DType) -> &'static str {
         DType::F32 => "fp32",
         DType::F16 => "fp16",
         DType::I32 => "int32",
+        DType::I64 => "int64",
+        DType::I8 => "int8",
+        DType::U8 => "uint8",
+        DType::I4 => "int4",
+        DType::U4 => "uint4",
+        DType::Bool => "bool",
     }
 }
 
@@ -105,10 +111,7 @@ fn dims(shape: &Shape) -> Result<Param, String> {
 
 /// A number as the operand's element type holds it.
 fn stored(dtype: DType, x: f64) -> f64 {
-    match dtype {
-        DType::F16 => f64::from(f16::from_f64(x)),
-        DType::F32 | DType::I32 => f64::from(x as f32),
-    }
+    if dtype == DType::F16 { f64::from(f16::from_f64(x)) } else { f64::from(x as f32) }
 }
 
 /// The operations that compute `node` for iOS `ios`, in order; the last one has the node's results.

@@ -112,7 +112,7 @@ fn emit(
     let mut sink = |index: usize, at: usize, piece: &[u8]| -> std::io::Result<()> {
         let constant = &plan.streamed[index];
         let piece = match graph.ty(constant.value).dtype {
-            DType::F32 | DType::F16 => piece,
+            DType::F32 | DType::F16 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => piece,
             DType::I32 => {
                 widen(piece, &mut wide);
                 &wide

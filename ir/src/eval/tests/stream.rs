@@ -151,6 +151,37 @@ fn naive(g: &Graph, weights: &dyn Weights, value: Value) -> Vec<u8> {
         DType::F32 => whole.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(),
         DType::F16 => whole.iter().flat_map(|&x| super::super::round::f16_bits(x).to_le_bytes()).collect(),
         DType::I32 => whole.iter().flat_map(|&x| (x as i32).to_le_bytes()).collect(),
+        DType::I64 => whole.iter().flat_map(|&x| (x as i64).to_le_bytes()).collect(),
+        DType::I8 => whole.iter().flat_map(|&x| (x as i8).to_le_bytes()).collect(),
+        DType::U8 | DType::Bool => whole.iter().map(|&x| x as u8).collect(),
+        DType::I4 | DType::U4 => {
+            let halves: Vec<u8> = whole.iter().map(|&x| x as i8 as u8 & 15).collect();
+            halves.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |&high| high << 4)).collect()
+        }
+    }
+}
+
+/// Integers of every width, in pieces of every size; what does not fit is found.
+#[test]
+fn integers_are_stored_in_their_width() {
+    let types = [DType::I32, DType::I64, DType::I8, DType::U8, DType::I4, DType::U4, DType::Bool];
+    for (dtype, largest) in types.into_iter().zip([1e6, 1e12, 127.0, 255.0, 7.0, 15.0, 1.0]) {
+        let mut graph = Graph::new("integers", crate::Stage::Paper);
+        let leaf = graph.push_leaf(Op::Generate(Generator::Iota { axis: 0 }), Type::f32(&[9, 5]), "x").unwrap();
+        let mut scaled = |factor: f64| {
+            let factor = graph.push_leaf(Op::literal(&[factor]), Type::f32(&[]), "factor").unwrap();
+            let x = graph.push(Op::Binary(BinaryKind::Mul), &[leaf, factor], "scaled").unwrap();
+            graph.push(Op::Cast { to: dtype }, &[x.into()], "y").unwrap().into()
+        };
+        // A truth value is 1 whatever it was cast from.
+        let (fits, over) = (scaled(largest / 8.0), scaled(if dtype == DType::Bool { 1.0 } else { 1e19 }));
+        for piece in [1, 7, 1 << 16] {
+            let bytes = collect(&graph, &MemoryWeights::new(), &[fits], pieces(1 << 16, piece)).unwrap();
+            assert_eq!(bytes[0], naive(&graph, &MemoryWeights::new(), fits), "{dtype}");
+            assert_eq!(bytes[0].len(), graph.ty(fits).bytes());
+        }
+        let result = collect(&graph, &MemoryWeights::new(), &[over], pieces(1 << 16, 1));
+        assert_eq!(result.is_err(), dtype != DType::Bool, "{dtype}");
     }
 }
 
