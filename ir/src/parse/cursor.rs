@@ -116,6 +116,10 @@ impl<'a> Cursor<'a> {
         self.rest.starts_with(accept)
     }
 
+    pub(super) fn starts_with(&self, token: &str) -> bool {
+        self.rest.starts_with(token)
+    }
+
     /// The longest run of characters that satisfy `accept`.
     pub(super) fn run(&mut self, accept: impl Fn(char) -> bool) -> &'a str {
         let (run, rest) = self.rest.split_at(self.rest.find(|c| !accept(c)).unwrap_or(self.rest.len()));
