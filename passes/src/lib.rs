@@ -8,6 +8,7 @@
 //! never a panic, and an end in time.
 
 mod algebra;
+pub mod canonical;
 pub mod coreai;
 pub mod coreml;
 pub mod deploy;
@@ -15,9 +16,11 @@ pub mod lower;
 mod note;
 pub mod ort;
 mod pass;
+mod pattern;
 mod pipeline;
 pub mod tensorrt;
 
+pub use canonical::CANONICAL;
 pub use deploy::{DEPLOY, REST};
 pub use lower::island_reason;
 pub use note::{Note, Reason, RowShift};

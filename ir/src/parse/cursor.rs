@@ -204,7 +204,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// `f32[B,3,8,8]`.
-    pub(super) fn ty(&mut self) -> Result<Type> {
+    ///
+    /// # Errors
+    /// If no type comes next.
+    pub fn ty(&mut self) -> Result<Type> {
         let Some(&dtype) = DType::ALL.iter().find(|d| self.eat(d.word())) else {
             return self.fail("a type like f32[1,3]");
         };
