@@ -3,7 +3,8 @@
 use super::attributes::{Attribute, Element, Elements, TensorType, numbers};
 use super::composites::Composite;
 use super::container::{Block, Container, Operation};
-use super::{Header, Source};
+use super::header::Header;
+use super::weights::Source;
 use std::collections::HashMap;
 use vitc_ir::op::{Generator, ReduceKind, ResizeMode, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value};

@@ -11,18 +11,22 @@ mod body;
 mod composites;
 mod container;
 mod cursor;
+mod header;
+mod promise;
+mod weights;
 
 use super::{METADATA, PROGRAM};
-use attributes::Attribute;
 use body::Function as Decoded;
 use container::{Container, region};
+use header::Header;
 use memmap2::Mmap;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use vitc_ir::{Graph, Stored, StoredType, WeightError, Weights};
+use vitc_ir::Graph;
+pub use weights::AssetWeights;
+use weights::Source;
 
 /// What an asset says about itself is a few kilobytes.
 const METADATA_LIMIT: u64 = 1 << 24;
@@ -73,40 +77,6 @@ impl Asset {
     }
 }
 
-/// Where the elements of a constant are.
-#[derive(Debug)]
-enum Source {
-    /// In the program's file.
-    Mapped { start: usize, len: usize, dtype: StoredType },
-    /// Computed from it.
-    Held { bytes: Vec<u8>, dtype: StoredType },
-}
-
-/// The constants of an asset. Its file stays mapped.
-#[derive(Debug, Default)]
-pub struct AssetWeights {
-    file: Option<Mmap>,
-    sources: HashMap<String, Source>,
-}
-
-impl Weights for AssetWeights {
-    fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
-        let fail = |what: &str| WeightError { key: key.to_string(), what: what.to_string() };
-        let file = self.file.as_deref().unwrap_or_default();
-        let (dtype, bytes) = match self.sources.get(key) {
-            Some(Source::Mapped { start, len, dtype }) => {
-                (*dtype, file.get(*start..start + len).ok_or_else(|| fail("lies outside the file"))?)
-            }
-            Some(Source::Held { bytes, dtype }) => (*dtype, bytes.as_slice()),
-            None => return Err(fail("the asset has no such constant")),
-        };
-        if elements.checked_mul(dtype.bytes()) != Some(bytes.len()) {
-            return Err(fail("has another number of elements"));
-        }
-        Ok(Stored { dtype, bytes: Cow::Borrowed(bytes) })
-    }
-}
-
 /// Read an asset.
 ///
 /// # Errors
@@ -149,7 +119,7 @@ fn decode(file: &[u8]) -> Result<Program, String> {
             words.push(container.name(operation)?);
         }
         if header.private {
-            composites.insert(header.name, composites::Composite::read(&container, header, block)?);
+            composites.insert(header.name, promise::composite(&container, header, &block)?);
         }
     }
     let (mut sources, mut pictures) = (HashMap::new(), 0);
@@ -175,65 +145,6 @@ fn decode(file: &[u8]) -> Result<Program, String> {
     let inert = ["primitive.constant_v1", "dataflow.output_v1"];
     let op_counts = crate::count(words.into_iter().filter(|w| !inert.contains(w)));
     Ok(Program { functions, picture: pictures > 0, sources, op_counts })
-}
-
-/// What a graph says about itself.
-struct Header<'a> {
-    name: &'a str,
-    private: bool,
-    inputs: Vec<&'a str>,
-    outputs: Vec<&'a str>,
-    /// Name, input names and settings of a composite.
-    declared: Option<Attribute<'a>>,
-    operation: container::Operation<'a>,
-}
-
-impl<'a> Header<'a> {
-    fn read(container: &Container<'a>, operation: container::Operation<'a>) -> Result<Header<'a>, String> {
-        if container.name(&operation)? != "dataflow.graph_v1" {
-            return Err(format!("holds {} beside its graphs", container.name(&operation)?));
-        }
-        // In alphabetical order: argument names, declaration, …, type, private, name, …, result names.
-        let mut fields = container.properties(&operation)?;
-        let inputs = names(&container.attribute(fields.varint()?)?)?;
-        let declared = match fields.flagged()? {
-            (number, true) => Some(container.attribute(number)?),
-            (_, false) => None,
-        };
-        let _externalize = fields.varint()?;
-        let Attribute::Type(ty) = container.attribute(fields.varint()?)? else {
-            return Err("a graph has no type".into());
-        };
-        let private = container.attribute(fields.varint()?)? == Attribute::Integer(1);
-        let Attribute::Text(name) = container.attribute(fields.varint()?)? else {
-            return Err("a graph has no name".into());
-        };
-        let (_no_inline, _parameters) = (fields.varint()?, fields.varint()?);
-        let outputs = names(&container.attribute(fields.varint()?)?)?;
-        let [results, operands] = container.function(ty)?;
-        let block = region(&operation)?;
-        if block.arguments != operands || inputs.len() != operands.len() || outputs.len() != results.len() {
-            return Err(format!("the graph {name} has other inputs or outputs than its type"));
-        }
-        Ok(Header { name, private, inputs, outputs, declared, operation })
-    }
-}
-
-/// The name of each argument or result; empty where there is none.
-fn names<'a>(attribute: &Attribute<'a>) -> Result<Vec<&'a str>, String> {
-    let Attribute::List(ports) = attribute else { return Err("names are no list".into()) };
-    let name = |port: &Attribute<'a>| {
-        let Attribute::List(entries) = port else { return Err("the entries of a port are no list".to_string()) };
-        let named = entries.iter().find_map(|e| match e {
-            Attribute::Named("aicode.name", values) => match values[..] {
-                [Attribute::Text(text)] => Some(text),
-                _ => None,
-            },
-            _ => None,
-        });
-        Ok(named.unwrap_or_default())
-    };
-    ports.iter().map(name).collect()
 }
 
 /// What the asset says about itself, and the file's length.

@@ -1,7 +1,7 @@
 //! Where the elements of each constant stand: small ones in the attribute table, large ones in the resource section, those of several functions
 //! that are one expression once.
 
-use super::Function;
+use super::function::Function;
 use super::program::{Blob, Elements};
 use crate::ExportError;
 use std::collections::{HashMap, HashSet};

@@ -1,7 +1,5 @@
 //! The dialect `aicode`: the operations that are written, and since when the dialect has them.
 
-use super::program::Element;
-
 /// Name of the dialect.
 pub(super) const NAME: &str = "aicode";
 
@@ -108,15 +106,4 @@ pub(super) mod kind {
     pub(in super::super) const FUNCTION_TYPE: u64 = 30;
     pub(in super::super) const SYMBOL_TYPE: u64 = 33;
     pub(in super::super) const IMAGE_TYPE: u64 = 39;
-}
-
-/// Number of an element type.
-pub(super) fn element(element: Element) -> u64 {
-    match element {
-        Element::U8 | Element::Picture => 26,
-        Element::F32 => 6,
-        Element::F16 => 7,
-        Element::I32 => 18,
-        Element::U32 => 24,
-    }
 }

@@ -79,6 +79,17 @@ fn newest(region: &Region) -> u32 {
     own.chain(inner).max().unwrap_or(FIRST_ASSET)
 }
 
+/// Number of an element type.
+fn element(element: Element) -> u64 {
+    match element {
+        Element::U8 | Element::Picture => 26,
+        Element::F32 => 6,
+        Element::F16 => 7,
+        Element::I32 => 18,
+        Element::U32 => 24,
+    }
+}
+
 #[derive(Default)]
 struct Encoder {
     strings: Table<String>,
@@ -135,7 +146,7 @@ impl Encoder {
             let head = Bytes::default().varint(kind::IMAGE_TYPE).varint(format);
             return self.types.number(ty.dims.iter().fold(head, |b, &d| b.varint(d as u64)));
         }
-        let element = self.types.number(Bytes::default().varint(dialect::element(ty.element)));
+        let element = self.types.number(Bytes::default().varint(element(ty.element)));
         let head = Bytes::default().varint(kind::TENSOR_TYPE).varint(ty.rank() as u64);
         let bytes = ty.dims.iter().fold(head, |b, &d| b.svarint(d)).varint(element);
         self.types.number(bytes)

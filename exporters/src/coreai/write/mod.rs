@@ -7,6 +7,7 @@ mod composites;
 mod constants;
 mod dialect;
 mod encode;
+mod function;
 mod program;
 mod spell;
 
@@ -17,6 +18,7 @@ use composites::Composites;
 use constants::Constants;
 use dialect::OperationName;
 use encode::{Frame, encode};
+pub use function::Function;
 use program::{Element, GraphOperation, Program, Region, Tensor};
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
@@ -25,27 +27,14 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use vitc_ir::eval::{self, Numbers, StreamError};
-use vitc_ir::{Graph, Value, cost};
+use vitc_ir::eval::{self, StreamError};
+use vitc_ir::{Value, cost};
 
 /// Bytes that are gathered before they are written; what is larger goes straight through.
 const BUFFER: usize = 1 << 20;
 
 /// What readers ask of an asset before anything else.
 const ASSET_VERSION: &str = "2.0";
-
-/// One function of an asset: a target-stage graph under a name.
-#[derive(Clone, Copy)]
-pub struct Function<'a> {
-    /// Its name; a single one is `main`.
-    pub name: &'a str,
-    /// What it computes.
-    pub graph: &'a Graph,
-    /// Where the numbers of its constants come from; the same weights for all functions.
-    pub numbers: Numbers<'a>,
-    /// Its input is a picture. The graph's input is `[1,3,H,W]` and holds 0..255; normalising is the graph's work.
-    pub picture: bool,
-}
 
 /// Write the asset of these functions into `dir`, an existing empty folder: build it beside its place and rename it.
 ///
