@@ -29,7 +29,7 @@ pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<
     let mut copy = Copier::new(paper, paper.stage);
     for (id, node) in paper.nodes() {
         if node.op != Op::Input {
-            copy.node(id);
+            copy.node(id).map_err(|e| e.to_string())?;
             continue;
         }
         let name = ends.input_name.unwrap_or(&node.path);
@@ -37,7 +37,7 @@ pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<
         let value = ends.pixels.map_or(input, |p| normalised(&mut copy.new, input, p));
         copy.set(id.into(), value);
     }
-    let mut graph = copy.finish();
+    let mut graph = copy.finish().map_err(|e| e.to_string())?;
     let mut signature = signature.clone();
     if ends.probabilities {
         probabilities(&mut graph, &mut signature)?;

@@ -9,6 +9,7 @@
 //! breaks the build wherever it must be answered for.
 
 pub mod axes;
+mod build;
 mod copier;
 pub mod cost;
 pub mod eval;
@@ -32,6 +33,7 @@ pub mod weights;
 mod words;
 
 pub use axes::{Axis, AxisMap};
+pub use build::{Builder, Built};
 pub use copier::Copier;
 pub use expand::expand;
 pub use facts::{Class, Facts};

@@ -19,10 +19,10 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut count = 0;
     for (id, node) in graph.nodes() {
         if graph.is_constant(id.into()) || node.inputs.is_empty() {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         }
-        let mut x = copy.get(node.inputs[0]);
+        let mut x = copy.get(node.inputs[0])?;
         let inner = copy.new.producer(x).clone();
         let op = match (&node.op, &inner.op) {
             (Op::Transpose { perm }, Op::Transpose { perm: first }) => {
@@ -46,13 +46,13 @@ fn run(graph: &Graph, _: &Context) -> Result {
         if nothing {
             copy.set(id.into(), x);
             count += 1;
-        } else if op != node.op || x != copy.get(node.inputs[0]) {
-            let y = copy.new.push(op, &[x], &node.path).unwrap_or_else(|e| panic!("{e}"));
+        } else if op != node.op || x != copy.get(node.inputs[0])? {
+            let y = copy.new.push(op, &[x], &node.path)?;
             copy.set(id.into(), y.into());
             count += 1;
         } else {
-            copy.node(id);
+            copy.node(id)?;
         }
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }

@@ -14,7 +14,7 @@
 
 use crate::note::Note;
 use crate::pass::{Context, FoldTables, Pass, Result, Rewritten};
-use vitc_ir::{Copier, Graph, Net, NodeId, Op};
+use vitc_ir::{Builder, Copier, Graph, NodeId, Op};
 
 /// Bytes below which a result is stored.
 const LARGE: usize = 8 << 20;
@@ -49,25 +49,25 @@ fn run(graph: &Graph, context: &Context) -> Result {
         if let Op::Gather { axis, .. } = node.op
             && stays(id)
         {
-            let inputs = copy.inputs(id);
-            let y = Net::within(&mut copy.new, &node.path).push("", Op::Gather { axis, kept: true }, &inputs);
+            let inputs = copy.inputs(id)?;
+            let y = Builder::within(&mut copy.new, &node.path).push("", Op::Gather { axis, kept: true }, &inputs)?;
             copy.set(id.into(), y);
             count += 1;
             saved += node.types[0].shape.elements() * options.precision.bytes();
         } else if let (Op::Transpose { perm }, Some(gather)) = (&node.op, source.filter(|&s| stays(s)))
             && let Some((perm, axis)) = of_the_table(graph, gather, perm)
         {
-            let inputs = copy.inputs(gather);
-            let mut net = Net::within(&mut copy.new, &node.path);
-            let table = net.transpose("table", inputs[0], &perm);
-            let y = net.push("", Op::Gather { axis, kept: true }, &[table, inputs[1]]);
+            let inputs = copy.inputs(gather)?;
+            let mut net = Builder::within(&mut copy.new, &node.path);
+            let table = net.transpose("table", inputs[0], &perm)?;
+            let y = net.push("", Op::Gather { axis, kept: true }, &[table, inputs[1]])?;
             copy.set(id.into(), y);
         } else {
-            copy.node(id);
+            copy.node(id)?;
         }
     }
     let notes = if count > 0 { vec![Note::TablesKept { biases: count, bytes: saved }] } else { Vec::new() };
-    Ok(Rewritten { graph: copy.finish(), count, notes })
+    Ok(Rewritten { graph: copy.finish()?, count, notes })
 }
 
 /// Nodes behind which, up to the run-time nodes that read them, elements are only moved or combined one by one.
