@@ -1,7 +1,7 @@
 //! An artifact as it lies on disk: an ONNX file or a CoreML package, described in one form.
 
 use crate::checkpoint::Mapped;
-use crate::export::Port;
+use crate::port::Port;
 
 use serde::Serialize;
 use std::collections::BTreeMap;

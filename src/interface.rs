@@ -3,6 +3,8 @@
 //! All of it is part of the graph before any pass runs. Pixels p in 0..255 become (p − 255·mean)·1/(255·std) per channel. The passes carry the
 //! factor into the stem; the difference stays, because the stem pads with zeros, which must stand for the mean.
 
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::signature::{OutputRole, Signature};
 use vitc_exporters::coreml;
 use vitc_exporters::metadata::Preprocessing;
@@ -10,7 +12,7 @@ use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
 
 /// What is put around a model.
 #[derive(Debug, Clone, Copy)]
-pub struct Around<'a> {
+pub struct InterfaceOptions<'a> {
     /// Take pixels in 0..255 and normalise them by this; `None` for input that is normalised already.
     pub pixels: Option<&'a Preprocessing>,
     /// Return probabilities for the scores.
@@ -24,35 +26,40 @@ pub struct Around<'a> {
 /// The paper graph of a model with this around it, and its signature then.
 ///
 /// # Errors
-/// In words for the command line, if the model has no scores to make probabilities of, or a name is given twice or to nothing.
-pub fn around(paper: &Graph, signature: &Signature, ends: Around<'_>) -> Result<(Graph, Signature), String> {
+/// If the model has no scores to make probabilities of, or a name is given twice or to nothing.
+pub fn wrap(
+    paper: &Graph,
+    signature: &Signature,
+    options: InterfaceOptions<'_>,
+) -> Result<(Graph, Signature), Message> {
     let mut copy = Copier::new(paper, paper.stage);
     for (id, node) in paper.nodes() {
         if node.op != Op::Input {
             copy.node(id).map_err(|e| e.to_string())?;
             continue;
         }
-        let name = ends.input_name.unwrap_or(&node.path);
+        let name = options.input_name.unwrap_or(&node.path);
         let input = copy.new.push_leaf(Op::Input, node.types[0].clone(), name).map_err(|e| e.to_string())?;
-        let value = ends.pixels.map_or(input, |p| normalised(&mut copy.new, input, p));
+        let value = options.pixels.map_or(input, |p| normalised(&mut copy.new, input, p));
         copy.set(id.into(), value);
     }
     let mut graph = copy.finish().map_err(|e| e.to_string())?;
     let mut signature = signature.clone();
-    if ends.probabilities {
+    if options.probabilities {
         probabilities(&mut graph, &mut signature)?;
     }
-    rename_outputs(&mut graph, ends.output_names)?;
+    rename_outputs(&mut graph, options.output_names)?;
     let names = || graph.inputs().map(|(_, n)| &n.path).chain(graph.outputs.iter().map(|o| &o.name));
     if let Some((_, twice)) = names().enumerate().find(|&(i, name)| names().take(i).any(|n| n == name)) {
-        return Err(format!("two inputs or outputs are named {twice}\n  give another --input-name or --output-name"));
+        let twice = format!("two inputs or outputs are named {twice}\n  give another ");
+        return Err(message!(twice, Setting::InputName, " or ", Setting::OutputName));
     }
     signature.rename(&graph);
     Ok((graph, signature))
 }
 
 /// Softmax over the classes of every output that holds scores.
-fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), String> {
+fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), Message> {
     let alone = graph.outputs.len() == 1;
     let mut found = false;
     for (i, port) in signature.outputs.iter_mut().enumerate() {
@@ -63,7 +70,7 @@ fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), Str
         port.role = OutputRole::Probabilities { classes, over };
         found = true;
     }
-    if found { Ok(()) } else { Err("--softmax: the model returns no class scores\n  leave it out".into()) }
+    if found { Ok(()) } else { Err(message!(Setting::Softmax, ": the model returns no class scores\n  leave it out")) }
 }
 
 /// `(x − 255·mean)·1/(255·std)`, without the parts that change nothing.
@@ -79,7 +86,7 @@ fn normalised(graph: &mut Graph, x: Value, p: &Preprocessing) -> Value {
     net.binary("scaled", BinaryKind::Mul, y, scale)
 }
 
-fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), String> {
+fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), Message> {
     let count = graph.outputs.len();
     let names: Vec<String> = match names {
         [] => return Ok(()),
@@ -88,7 +95,8 @@ fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), String> {
         _ => {
             let own: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
             let todo = if count > 1 { format!(", which is numbered, or {count}") } else { String::new() };
-            return Err(format!("--output-name: {} names for {}\n  give one name{todo}", names.len(), own.join(", ")));
+            let what = format!(": {} names for {}\n  give one name{todo}", names.len(), own.join(", "));
+            return Err(message!(Setting::OutputName, what));
         }
     };
     graph.outputs.iter_mut().zip(names).for_each(|(output, name)| output.name = name);
@@ -118,8 +126,8 @@ mod tests {
     use crate::signature::Over;
     use vitc_ir::parse;
 
-    fn plain() -> Around<'static> {
-        Around { pixels: None, probabilities: false, input_name: None, output_names: &[] }
+    fn plain() -> InterfaceOptions<'static> {
+        InterfaceOptions { pixels: None, probabilities: false, input_name: None, output_names: &[] }
     }
 
     fn scores() -> Graph {
@@ -141,7 +149,7 @@ mod tests {
     fn a_mean_of_zero_is_not_subtracted() {
         let ops = |p: &Preprocessing| {
             let paper = scores();
-            let (graph, _) = around(&paper, &signature(&paper), Around { pixels: Some(p), ..plain() }).unwrap();
+            let (graph, _) = wrap(&paper, &signature(&paper), InterfaceOptions { pixels: Some(p), ..plain() }).unwrap();
             graph.run_time_nodes().map(|(_, n)| n.op.word()).collect::<Vec<_>>()
         };
         let with = ops(&preprocessing([0.5, 0.0, 0.0], [1.0; 3]));
@@ -154,10 +162,10 @@ mod tests {
     fn names_go_to_inputs_and_outputs() {
         let named = |names: &[&str], graph: &Graph| {
             let output_names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
-            let ends = Around { input_name: Some("x"), output_names: &output_names, ..plain() };
-            let (graph, signature) = around(graph, &signature(graph), ends)?;
+            let options = InterfaceOptions { input_name: Some("x"), output_names: &output_names, ..plain() };
+            let (graph, signature) = wrap(graph, &signature(graph), options)?;
             assert_eq!((graph.inputs().next().unwrap().1.path.as_str(), signature.inputs[0].name.as_str()), ("x", "x"));
-            Ok::<_, String>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
+            Ok::<_, Message>(graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>())
         };
         let one = scores();
         let mut two = scores();

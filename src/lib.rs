@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
+pub mod decide;
 pub mod export;
 pub mod interface;
 pub mod message;
@@ -17,7 +18,8 @@ mod numbers;
 #[cfg(feature = "run")]
 pub mod picture;
 pub mod place;
-pub mod recipe;
+pub mod port;
+pub mod provenance;
 pub mod report;
 pub mod runner;
 pub mod signature;

@@ -63,7 +63,7 @@ pub fn stages(graph: &Graph) -> Vec<Stage> {
     let mut bytes: Vec<(usize, u64)> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for (_, node) in graph.run_time_nodes() {
-        for &v in node.inputs.iter().filter(|&&v| graph.is_constant(v)) {
+        for v in node.inputs.iter().map(|&v| graph.stored(v)).filter(|&v| graph.is_constant(v)) {
             if seen.insert(v) {
                 let at = stage(&node.path);
                 bytes.push((at, graph.ty(v).bytes() as u64));

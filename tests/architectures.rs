@@ -4,8 +4,8 @@
 mod common;
 
 use common::{merged, paper, shapes};
-use vitc::arch::{self, FAMILIES, Results};
-use vitc::model::{Model, ModelRequest};
+use vitc::arch::{self, Backbone, FAMILIES, Results};
+use vitc::model::{Model, ModelRequest, recognise};
 use vitc::signature::{InputPort, InputRole, OutputRole, Over, Signature};
 use vitc_ir::{DType, Graph, Op, Target, cost, validate};
 use vitc_passes::{Context, LowerOptions};
@@ -86,7 +86,7 @@ fn published(text: &str) -> (f64, f64) {
 #[test]
 fn counts_are_the_published_ones() {
     for c in COUNTS {
-        let (_, variant) = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
+        let Backbone { variant, .. } = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
         let figures = [(variant.published_parameters, c.merged), (variant.published_macs, c.macs)];
         for (text, counted) in figures.into_iter().filter(|(text, _)| *text != "-") {
             let (wanted, half) = published(text);
@@ -109,11 +109,11 @@ fn families_are_counted_whole() {
 #[test]
 fn tensors_tell_the_family_and_the_variant() {
     for c in COUNTS {
-        let (family, variant) = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
+        let Backbone { family, variant } = arch::find(c.variant).unwrap_or_else(|e| panic!("{e}"));
         let training = shapes(&paper(c.variant, None));
         for tensors in [merged(&training), training] {
-            let families: Vec<&str> = FAMILIES.iter().filter(|f| (f.signature)(&tensors)).map(|f| f.id).collect();
-            assert_eq!(families, [family.id], "{}", c.variant);
+            let found = recognise(tensors.keys()).into_iter().map(|r| (r.prefix, r.family.id, r.score));
+            assert_eq!(found.collect::<Vec<_>>(), [(String::new(), family.id, 1.0)], "{}", c.variant);
             let (found, whole) = family.closest_variant(&tensors);
             assert_eq!((found.name, whole), (variant.name, true));
         }

@@ -3,9 +3,10 @@
 mod torch_file;
 
 use std::path::{Path, PathBuf};
-use torch_file::{Item, archive, legacy, safetensors};
-use vitc::checkpoint::{Checkpoint, CheckpointError, NameTable, SelectOptions, Selected, bind};
-use vitc::checkpoint::{Head, Model, Shapes};
+use torch_file::{Item, archive, legacy, prefixes, safetensors};
+use vitc::checkpoint::{self, Checkpoint, CheckpointError, NameTable, SelectOptions, Selected};
+use vitc::checkpoint::{BoundPart, BoundWeights, LinearHead, ModelHints, Shapes, StrictError};
+use vitc::cli::{explained, words};
 use vitc_ir::{Graph, Net, Stage, Stored, StoredType, Weights};
 
 /// The model of `make.py`: key, shape, and which of its floating-point tensors it is.
@@ -19,14 +20,24 @@ const NET: [(&str, &[usize]); 8] = [
     ("head.weight", &[5, 4]),
     ("head.bias", &[5]),
 ];
-const MODEL: Model<'_> = Model { name: "net", nearest: false, heads: &[Head { key: "head", features: 4 }] };
+const MODEL: ModelHints<'_> =
+    ModelHints { name: "net", nearest: false, heads: &[LinearHead { key: "head", features: 4 }] };
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/checkpoints").join(name)
 }
 
-fn recognised(shapes: &Shapes) -> bool {
-    shapes.contains_key("patch_embed.0.weight") && shapes.contains_key("patch_embed.1.running_mean")
+fn recognised(shapes: &Shapes) -> Vec<String> {
+    prefixes(|s| s.contains_key("patch_embed.0.weight") && s.contains_key("patch_embed.1.running_mean"))(shapes)
+}
+
+/// Binds the tensors as the only part of a model.
+fn bind<'r>(
+    selected: &Selected,
+    table: &NameTable,
+    required: impl IntoIterator<Item = (&'r str, Vec<usize>)>,
+) -> Result<BoundWeights, Box<StrictError>> {
+    checkpoint::bind(&[BoundPart { selected, table, scope: "" }], required, &|_| false, &MODEL)
 }
 
 fn select(name: &str, options: &SelectOptions) -> Result<Selected, CheckpointError> {
@@ -52,8 +63,7 @@ fn widened(stored: &Stored<'_>) -> Vec<f64> {
 
 /// Binds strictly and compares every element with the rule of `make.py`, plus `offset`.
 fn assert_is_net(selected: &Selected, offset: f64) {
-    let weights =
-        bind(selected, &NameTable::IDENTITY, required(), &|_| false, &MODEL).unwrap_or_else(|e| panic!("{e}"));
+    let weights = bind(selected, &NameTable::IDENTITY, required()).unwrap_or_else(|e| panic!("{e}"));
     for (i, (key, shape)) in NET.iter().enumerate() {
         let n: usize = shape.iter().product();
         let expected: Vec<f64> = (0..n).map(|j| (j % 17 + i + 1) as f64 + offset).collect();
@@ -131,13 +141,13 @@ fn raw_weights_are_taken_unless_the_ema_copy_is_asked_for() {
     let ema = |ema| SelectOptions { ema, ..SelectOptions::default() };
     let raw = select("wrapped.pth.tar", &ema(None)).unwrap();
     assert_is_net(&raw, 0.0);
-    assert!(raw.notices[0].contains("EMA copy under model_ema.module"), "{:?}", raw.notices);
+    assert!(words(&raw.notices[0]).contains("EMA copy under model_ema.module"), "{:?}", raw.notices);
     assert_is_net(&select("wrapped.pth.tar", &ema(Some(false))).unwrap(), 0.0);
     let copy = select("wrapped.pth.tar", &ema(Some(true))).unwrap();
     assert!(copy.ema);
     // make.py adds 1 to every element of the copy.
     assert_is_net(&copy, 1.0);
-    let error = select("plain.pth", &ema(Some(true))).unwrap_err().to_string();
+    let error = explained(&select("plain.pth", &ema(Some(true))).unwrap_err());
     assert!(error.contains("no EMA copy") && error.contains("leave --ema out"), "{error}");
 }
 
@@ -145,7 +155,7 @@ fn raw_weights_are_taken_unless_the_ema_copy_is_asked_for() {
 fn of_two_models_the_user_chooses() {
     let both = Item::dict([("student", item("backbone.", 0.0)), ("teacher", item("backbone.", 5.0))]);
     let checkpoint = open("dino.pth", &archive(&both));
-    let error = checkpoint.select(&recognised, &SelectOptions::default()).unwrap_err().to_string();
+    let error = explained(&checkpoint.select(&recognised, &SelectOptions::default()).unwrap_err());
     assert!(error.contains("--strip-prefix student.backbone or --strip-prefix teacher.backbone"), "{error}");
     let options = SelectOptions { strip_prefix: Some("teacher.backbone.".into()), ..SelectOptions::default() };
     assert_is_net(&checkpoint.select(&recognised, &options).unwrap(), 5.0);
@@ -181,9 +191,10 @@ fn tables_spell_and_unit_axes_do_not_matter() {
         }
     }
     let selected = open("other.safetensors", &safetensors(&tensors));
-    let selected = selected.select(&|s| s.contains_key("stem.conv.weight"), &SelectOptions::default()).unwrap();
+    let selected =
+        selected.select(&prefixes(|s| s.contains_key("stem.conv.weight")), &SelectOptions::default()).unwrap();
     assert_eq!(selected.canonical_shapes(&table)["head.bias"], [5, 1, 1]);
-    let bound = bind(&selected, &table, required(), &|_| false, &MODEL).unwrap_or_else(|e| panic!("{e}"));
+    let bound = bind(&selected, &table, required()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(bound.tensors().len(), NET.len());
 }
 
@@ -218,7 +229,7 @@ fn multiplied_out(name: &str) -> (Graph, Vec<f64>) {
         graph.weights().map(|(key, ty)| (key.to_string(), ty.shape.as_fixed().unwrap())).collect();
     let others = NET.iter().filter(|(key, _)| *key != "head.weight").map(|(key, shape)| (*key, shape.to_vec()));
     let all = others.chain(asked.iter().map(|(key, shape)| (key.as_str(), shape.clone())));
-    let bound = bind(&selected, &NameTable::IDENTITY, all, &|_| false, &MODEL).unwrap_or_else(|e| panic!("{e}"));
+    let bound = bind(&selected, &NameTable::IDENTITY, all).unwrap_or_else(|e| panic!("{e}"));
     let product = vitc_ir::eval::constant(&graph, &bound, graph.outputs[0].value).unwrap();
     (graph, product.iter().copied().collect())
 }

@@ -3,8 +3,9 @@
 mod torch_file;
 
 use std::path::Path;
-use torch_file::{Item, archive, legacy, safetensors, zip, zip_as};
-use vitc::checkpoint::{Checkpoint, Head, Model, NameTable, SelectOptions, Shapes, bind};
+use torch_file::{Item, archive, legacy, prefixes, safetensors, zip, zip_as};
+use vitc::checkpoint::{BoundPart, Checkpoint, LinearHead, ModelHints, NameTable, SelectOptions, Selected, bind};
+use vitc::cli::explained;
 
 /// A small model: key and shape.
 const NET: [(&str, &[usize]); 5] = [
@@ -45,18 +46,23 @@ fn message_for(net: &[(&str, &[usize])], name: &str, files: &[(&str, &[u8])], op
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
-    let recognised = |shapes: &Shapes| shapes.contains_key("patch_embed.0.weight");
+    let recognised = prefixes(|shapes| shapes.contains_key("patch_embed.0.weight"));
     let required = net.iter().map(|(key, shape)| (*key, shape.to_vec()));
-    let model = Model { name: "net-s", nearest: false, heads: &[Head { key: "head", features: 4 }] };
+    let model = ModelHints { name: "net-s", nearest: false, heads: &[LinearHead { key: "head", features: 4 }] };
     let error = match Checkpoint::open(&folder.path().join(name)).and_then(|c| c.select(&recognised, options)) {
-        Err(error) => error.to_string(),
-        Ok(selected) => match bind(&selected, &NameTable::IDENTITY, required, &|_| false, &model) {
-            Err(error) => error.to_string(),
+        Err(error) => explained(&error),
+        Ok(selected) => match bind(&[whole(&selected)], required, &|_| false, &model) {
+            Err(error) => explained(&*error),
             Ok(_) => panic!("{name} was accepted"),
         },
     };
     assert!(["\n  where: ", "\n  why: ", "\n  to do: "].iter().all(|part| error.contains(part)), "{error}");
     error.replace(folder.path().to_str().unwrap(), "…")
+}
+
+/// The tensors as the only part of a model.
+fn whole(selected: &Selected) -> BoundPart<'_> {
+    BoundPart { selected, table: &NameTable::IDENTITY, scope: "" }
 }
 
 fn snapshot(case: &str, message: &str) {

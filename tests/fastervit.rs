@@ -5,7 +5,9 @@ mod common;
 use common::command::{stderr, vitc};
 use common::{paper, shapes};
 use std::collections::BTreeMap;
-use vitc::arch::{self, BuildOptions};
+use vitc::arch::{self, Backbone, BuildOptions};
+use vitc::cli::explained;
+use vitc::model::{Model, ModelRequest};
 use vitc_ir::{Graph, Op, cost};
 
 /// Trained parameters, multiply-accumulates and tensors at the native resolution. Parameters are those of the authors'
@@ -45,16 +47,16 @@ fn counts_are_exact() {
         let counted = (cost::trained_parameters(&graph), cost::total_macs(&graph), graph.weights().count());
         assert_eq!(counted, (parameters, macs, tensors), "{name}");
     }
-    let (family, _) = arch::find("fastervit-0").unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(family.variants.len(), COUNTS.len());
+    let backbone = arch::find("fastervit-0").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(backbone.family.variants.len(), COUNTS.len());
 }
 
 fn build(name: &str, resolution: Option<[usize; 2]>, choices: &[(&str, &str)]) -> Result<Graph, String> {
-    let (family, variant) = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
-    let mut options = BuildOptions::new(variant);
-    options.resolution = resolution.unwrap_or(variant.resolution);
+    let backbone = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
+    let mut options = BuildOptions::new(backbone);
+    options.resolution = resolution.unwrap_or(backbone.variant.resolution);
     options.choices = choices.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<BTreeMap<_, _>>();
-    (family.build)(&options).map_err(|e| e.to_string())
+    options.build().map(|built| built.graph).map_err(|e| explained(&e))
 }
 
 /// Sides of the windows that the levels cut, in order.
@@ -71,7 +73,7 @@ fn upstream_spellings_name_the_same_variant() {
         ("faster_vit_4_21k_768", "fastervit-4-21k-768"),
         ("faster_vit_4_21k_224_any_res", "fastervit-4-21k-224-any-res"),
     ] {
-        assert_eq!(arch::find(upstream).map(|(_, v)| v.name), Ok(name));
+        assert_eq!(arch::find(upstream).map(|b| b.variant.name), Ok(name));
     }
 }
 
@@ -81,13 +83,16 @@ fn windows_follow_the_option_then_the_checkpoint_then_the_variant() {
     assert_eq!(windows(&standard), [[7, 7], [7, 7]]);
     let given = build("fastervit-0", Some([256, 256]), &[("windows", "7,7,8,4")]).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(windows(&given), [[8, 8], [4, 4]]);
+    let choices = BTreeMap::from([("windows".to_string(), "7,7,14,7".to_string())]);
+    let asked = Model::load(&ModelRequest { choices, ..ModelRequest::named("fastervit-0") });
+    assert_eq!(windows(&asked.unwrap_or_else(|e| panic!("{e}")).graph), [[14, 14], [7, 7]]);
 
-    let (family, variant) = arch::find("fastervit-0-any-res").unwrap_or_else(|e| panic!("{e}"));
+    let backbone = arch::find("fastervit-0-any-res").unwrap_or_else(|e| panic!("{e}"));
     let mut tensors = shapes(&standard);
     tensors.insert("levels.2.blocks.0.attn.pos_emb_funct.relative_coords_table".into(), vec![1, 9, 9, 2]);
-    let mut options = BuildOptions::new(variant);
+    let mut options = BuildOptions::new(backbone);
     (options.tensors, options.resolution) = (Some(&tensors), [160, 160]);
-    let stored = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
+    let stored = options.build().unwrap_or_else(|e| panic!("{e}")).graph;
     assert_eq!(windows(&stored), [[5, 5], [7, 7]]);
 }
 
@@ -109,8 +114,8 @@ fn a_checkpoint_of_one_resolution_serves_another() {
 fn twins_share_checkpoints() {
     let find = |name: &str| arch::find(name).unwrap_or_else(|e| panic!("{e}"));
     let serves = |held: &str, asked: &str| {
-        let (family, held) = find(held);
-        family.serves(held, find(asked).1, &shapes(&paper(held.name, None)))
+        let Backbone { family, variant } = find(held);
+        family.serves(variant, find(asked).variant, &shapes(&paper(variant.name, None)))
     };
     assert!(
         serves("fastervit-0", "fastervit-0-any-res") && serves("fastervit-4-21k-224", "fastervit-4-21k-224-any-res")

@@ -46,8 +46,9 @@ fn efficientformerv2_s0_without_distillation_head() {
 
 #[test]
 fn efficientformerv2_s0_in_timms_spelling() {
-    let (family, _) = vitc::arch::find("efficientformerv2-s0").expect("a known model");
-    let timm = family.tables.iter().find(|t| t.code_base == "timm").expect("a known spelling");
+    let backbone = vitc::arch::find("efficientformerv2-s0").expect("a known model");
+    let timm =
+        backbone.family.spellings.iter().map(|s| &s.table).find(|t| t.code_base == "timm").expect("a known spelling");
     let golden = Golden::load("efficientformerv2/efficientformerv2_s0_timm", timm);
     golden.assert_all_agree(&golden.paper("efficientformerv2-s0", &[]));
 }

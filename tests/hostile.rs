@@ -5,8 +5,10 @@ mod torch_file;
 use proptest::prelude::*;
 use std::io::Write;
 use std::path::Path;
-use torch_file::{Item, archive, legacy, safetensors, zip, zip_as};
-use vitc::checkpoint::{Checkpoint, CheckpointError, ElementType, Model, NameTable, SelectOptions, bind};
+use torch_file::{Item, archive, legacy, prefixes, safetensors, zip, zip_as};
+use vitc::checkpoint::{
+    BoundPart, Checkpoint, CheckpointError, ElementType, ModelHints, NameTable, SelectOptions, bind,
+};
 use vitc_ir::Weights;
 
 /// Open, select, bind and read every tensor, as an export does.
@@ -14,12 +16,18 @@ fn load(bytes: &[u8]) -> Result<usize, CheckpointError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     let checkpoint = Checkpoint::open(file.path())?;
-    let selected = checkpoint.select(&|shapes| shapes.contains_key("head.weight"), &SelectOptions::default())?;
+    let selected =
+        checkpoint.select(&prefixes(|shapes| shapes.contains_key("head.weight")), &SelectOptions::default())?;
     let floats = selected.tensors.iter().filter(|(_, t)| matches!(t.dtype, ElementType::Float(_)));
     let required = floats.map(|(key, tensor)| (key.as_str(), tensor.shape.clone()));
-    let model = Model { name: "net", nearest: false, heads: &[] };
+    let model = ModelHints { name: "net", nearest: false, heads: &[] };
     let mut elements = 0;
-    match bind(&selected, &NameTable::IDENTITY, required, &|_| true, &model) {
+    match bind(
+        &[BoundPart { selected: &selected, table: &NameTable::IDENTITY, scope: "" }],
+        required,
+        &|_| true,
+        &model,
+    ) {
         Err(error) => assert!(error.to_string().len() < 100_000),
         Ok(weights) => {
             for (key, tensor) in weights.tensors() {

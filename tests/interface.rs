@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 use vitc::arch::{self, BuildOptions, seeded::SeededWeights};
 use vitc::check::{self, bounds, compare::softmax};
-use vitc::export::{self, Kind, Labels, Lowered, Request};
+use vitc::export::{self, Labels, Lowered, RequestBuilder, TargetKind};
 use vitc::model::ModelRequest;
 use vitc::runner::{Program, Request as Run, Session};
 use vitc_exporters::coreml::InputForm;
@@ -61,9 +61,9 @@ fn every_form_passes_its_check_and_a_later_one() {
 fn a_folder_becomes_a_classifier() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let variant = arch::find("efficientformerv2-s0").unwrap();
-    let options = BuildOptions { resolution: [96, 96], classes: 10, ..BuildOptions::new(variant.1) };
-    let graph = (variant.0.build)(&options).unwrap();
+    let backbone = arch::find("efficientformerv2-s0").unwrap();
+    let options = BuildOptions { resolution: [96, 96], classes: 10, ..BuildOptions::new(backbone) };
+    let graph = options.build().unwrap().graph;
     let mut tensors = Vec::new();
     for (prefix, seed) in [("model", 1), ("model_ema", 2)] {
         let weights = SeededWeights::new(&graph, seed);
@@ -118,28 +118,29 @@ fn a_folder_becomes_a_classifier() {
     assert!(said.contains("classes 0 and 1 are both named crane"), "{said}");
 }
 
-fn lowered(model: &str, kind: Kind, with: impl FnOnce(Request) -> Request) -> Lowered {
-    let request = with(Request::new(ModelRequest::named(model), kind, Path::new("unused")));
+fn lowered(model: &str, target: TargetKind, input: InputForm) -> Lowered {
+    let mut builder = RequestBuilder::new(ModelRequest::named(model), target);
+    builder.interface.input = input;
+    let request = builder.build().unwrap_or_else(|e| panic!("{model}: {e}"));
     export::lower(&request, &|_| {}).unwrap_or_else(|e| panic!("{model}: {e}"))
 }
 
 /// One subtraction where there is a mean, no factor anywhere, in every family: 1/std and 1/255 are in the stem.
 #[test]
 fn the_stem_takes_the_deviation() {
-    let kinds = [Kind::Onnx { opset: 17 }, Kind::TensorRt { opset: 17 }, Kind::CoreMl { ios: None }];
     for variant in arch::FAMILIES.iter().map(|f| &f.variants[0]) {
-        for kind in kinds {
-            let form = |input| lowered(variant.name, kind, |r| Request { input, ..r });
+        for kind in TargetKind::ALL {
+            let form = |input| lowered(variant.name, kind, input);
             let (plain, image) = (form(InputForm::Tensor), form(InputForm::Image));
             let count = |l: &Lowered, kind| l.graph.run_time_nodes().filter(|(_, n)| n.op == Op::Binary(kind)).count();
-            let wanted = usize::from(variant.preprocessing.mean != [0.0; 3]);
+            let wanted = usize::from(variant.transform.mean != [0.0; 3]);
             let more = |kind| count(&image, kind) - count(&plain, kind);
             assert_eq!((more(BinaryKind::Sub), more(BinaryKind::Mul)), (wanted, 0), "{} {kind:?}", variant.name);
             assert_eq!(image.graph.run_time_nodes().count(), plain.graph.run_time_nodes().count() + wanted);
             assert!(image.preprocessing.is_some_and(|p| p.normalised_inside));
         }
     }
-    let means: Vec<bool> = arch::FAMILIES.iter().map(|f| f.variants[0].preprocessing.mean == [0.0; 3]).collect();
+    let means: Vec<bool> = arch::FAMILIES.iter().map(|f| f.variants[0].transform.mean == [0.0; 3]).collect();
     assert!(means.contains(&true) && means.contains(&false), "both cases are met");
 }
 
@@ -150,23 +151,24 @@ fn pixels_answer_as_normalised_values_do() {
     let names: Vec<String> = (0..1000).map(|i| format!("class {i}\n")).collect();
     let labels = dir.path().join("labels.txt");
     std::fs::write(&labels, names.concat()).unwrap();
-    let write = |name: &str, kind: Kind, with: &dyn Fn(Request) -> Request| {
+    let write = |name: &str, target: TargetKind, picture: bool| {
         let path = dir.path().join(name);
-        let request = Request::new(ModelRequest::named("efficientformerv2-s0"), kind, &path);
-        export::export(&with(Request { check: None, ..request }), &|_| {}).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut builder = RequestBuilder::new(ModelRequest::named("efficientformerv2-s0"), target).output(&path);
+        builder.check.effort = None;
+        if picture {
+            builder.interface.input = InputForm::Image;
+            builder.interface.labels = Labels::File(labels.clone());
+            builder.numbers.precision = Some(DType::F16);
+        }
+        let request = builder.build().unwrap_or_else(|e| panic!("{name}: {e}"));
+        export::export(&request, &|_| {}).unwrap_or_else(|e| panic!("{name}: {e}"));
         Program::open(&path).and_then(|p| p.load(Run::outputs(1))).unwrap_or_else(|e| panic!("{name}: {e}"))
     };
-    let onnx = Kind::Onnx { opset: 17 };
-    let picture = |r: Request| Request {
-        input: InputForm::Image,
-        precision: Some(DType::F16),
-        labels: Labels::File(labels.clone()),
-        ..r
-    };
-    let tensor = write("tensor.onnx", onnx, &|r| r);
-    let (file, package) = (write("a.onnx", onnx, &picture), write("a.mlpackage", Kind::CoreMl { ios: None }, &picture));
+    let tensor = write("tensor.onnx", TargetKind::Onnx, false);
+    let file = write("a.onnx", TargetKind::Onnx, true);
+    let package = write("a.mlpackage", TargetKind::CoreMl, true);
 
-    let model = arch::find("efficientformerv2-s0").unwrap().1;
+    let model = arch::find("efficientformerv2-s0").unwrap().variant;
     let side = model.resolution[0];
     let mut rng = Rng::new(7);
     let mut noise = || rng.below(256) as f32;
@@ -182,7 +184,7 @@ fn pixels_answer_as_normalised_values_do() {
         plane(&mut |y, x| if edge(y, x) { 0.0 } else { 255.0 }),
     ];
     for pixels in pictures {
-        let p = &model.preprocessing;
+        let p = &model.transform;
         let channel = |i: usize| i / (side * side);
         let normal = |(i, v): (usize, &f32)| ((f64::from(*v) / 255.0 - p.mean[channel(i)]) / p.std[channel(i)]) as f32;
         let normalised: Vec<f32> = pixels.iter().enumerate().map(normal).collect();

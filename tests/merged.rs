@@ -161,9 +161,9 @@ fn agrees(data: &str, model: &str, suffix: &str, merge: Merge) -> (usize, Graph)
     let golden = Golden::load(data, &NameTable::IDENTITY);
     let weights: MemoryWeights = merged_weights(&golden, suffix, merge).into_iter().collect();
     let shapes = merged(&golden.tensors);
-    let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
-    let options = BuildOptions { tensors: Some(&shapes), ..BuildOptions::new(variant) };
-    let paper = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
+    let backbone = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
+    let options = BuildOptions { tensors: Some(&shapes), ..BuildOptions::new(backbone) };
+    let paper = options.build().unwrap_or_else(|e| panic!("{e}")).graph;
     let (deployed, report) = vitc_passes::deploy(&paper).expect("passes run");
     for graph in [&paper, &deployed] {
         let error = golden.error_with(graph, &weights);

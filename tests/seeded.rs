@@ -4,7 +4,7 @@ mod common;
 
 use common::command::{stderr, vitc};
 use ndarray::{ArrayD, IxDyn};
-use vitc::arch::{self, BuildOptions, Family, Variant, seeded};
+use vitc::arch::{self, Backbone, BuildOptions, Family, seeded};
 use vitc_ir::testing::Rng;
 use vitc_ir::{Dim, Graph, Weights, cost, eval};
 
@@ -22,20 +22,21 @@ const WORK: u64 = 50_000_000_000;
 /// Sides of small square images, the smallest first.
 const SIDES: [usize; 5] = [64, 96, 128, 192, 224];
 
-fn variants() -> impl Iterator<Item = (&'static Family, &'static Variant)> {
-    arch::FAMILIES.iter().flat_map(|&f| f.variants.iter().map(move |v| (f, v)))
+/// The sizes of a family.
+fn of(family: &'static Family) -> impl Iterator<Item = Backbone> {
+    family.variants.iter().map(move |variant| Backbone { family, variant })
 }
 
 /// The paper graph for two images.
-fn build(family: &Family, variant: &'static Variant, resolution: [usize; 2], classes: usize) -> Option<Graph> {
-    let options = BuildOptions { resolution, classes, batch: Dim::Fixed(2), ..BuildOptions::new(variant) };
-    (family.build)(&options).ok()
+fn build(backbone: Backbone, resolution: [usize; 2], classes: usize) -> Option<Graph> {
+    let options = BuildOptions { resolution, classes, batch: Dim::Fixed(2), ..BuildOptions::new(backbone) };
+    options.build().ok().map(|built| built.graph)
 }
 
 /// The variant on the smallest images that it takes.
-fn smallest(family: &Family, variant: &'static Variant) -> Graph {
-    let sides = SIDES.iter().map(|&side| [side; 2]).chain([variant.resolution]);
-    sides.filter_map(|r| build(family, variant, r, 10)).next().unwrap_or_else(|| panic!("{}", variant.name))
+fn smallest(backbone: Backbone) -> Graph {
+    let sides = SIDES.iter().map(|&side| [side; 2]).chain([backbone.variant.resolution]);
+    sides.filter_map(|r| build(backbone, r, 10)).next().unwrap_or_else(|| panic!("{}", backbone.variant.name))
 }
 
 /// The larger one; a NaN is larger than anything.
@@ -85,7 +86,7 @@ fn assert_none(faults: Vec<String>) {
 
 #[test]
 fn every_variant_keeps_its_range_and_sees_the_image() {
-    let graphs = variants().map(|(f, v)| smallest(f, v)).filter(|g| cost::trained_parameters(g) <= LARGE);
+    let graphs = arch::backbones().map(smallest).filter(|g| cost::trained_parameters(g) <= LARGE);
     assert_none(graphs.filter_map(|g| fault(&g, 1)).collect());
 }
 
@@ -93,7 +94,7 @@ fn every_variant_keeps_its_range_and_sees_the_image() {
 #[test]
 #[ignore = "takes minutes"]
 fn the_largest_variants_too() {
-    let graphs = variants().map(|(f, v)| smallest(f, v)).filter(|g| cost::trained_parameters(g) > LARGE);
+    let graphs = arch::backbones().map(smallest).filter(|g| cost::trained_parameters(g) > LARGE);
     let graphs: Vec<Graph> = graphs.filter(|g| cost::total_macs(g) <= WORK).collect();
     assert!(graphs.iter().any(|g| g.name == "fastervit-4-any-res"));
     assert_none(graphs.iter().filter_map(|g| fault(g, 1)).collect());
@@ -105,15 +106,15 @@ fn any_resolution_classes_and_seed_will_do() {
     let mut faults = Vec::new();
     for &family in arch::FAMILIES {
         let smallest_variants: Vec<_> =
-            family.variants.iter().filter(|v| cost::trained_parameters(&smallest(family, v)) <= LARGE / 2).collect();
+            of(family).filter(|b| cost::trained_parameters(&smallest(*b)) <= LARGE / 2).collect();
         let mut checked = 0;
         for _ in 0..60 {
-            let variant = rng.pick(&smallest_variants);
+            let backbone = rng.pick(&smallest_variants);
             // Sizes that fit a pyramid, and any.
             let side = |rng: &mut Rng| if rng.chance(70) { 32 * rng.range(1, 7) } else { rng.range(33, 160) };
             let resolution = [side(rng), side(rng)];
             let classes = rng.pick(&[1, 2, 37, 1000]);
-            if let Some(graph) = build(family, variant, resolution, classes) {
+            if let Some(graph) = build(backbone, resolution, classes) {
                 faults.extend(fault(&graph, rng.bits()));
                 checked += 1;
             }
@@ -140,7 +141,7 @@ fn maps_in_half_precision_pass_their_check() {
 #[test]
 fn a_seed_decides_every_byte() {
     for &family in arch::FAMILIES {
-        let graph = smallest(family, &family.variants[0]);
+        let graph = smallest(Backbone { family, variant: &family.variants[0] });
         let [first, same, other] = [3, 3, 4].map(|seed| seeded::SeededWeights::new(&graph, seed));
         for (key, ty) in graph.weights() {
             let elements = ty.shape.elements();

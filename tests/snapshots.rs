@@ -27,9 +27,9 @@ fn snapshot(folder: &str, name: &str, text: &str) {
 
 /// Every form of a model on square images of this many pixels, batch 1.
 fn forms(model: &str, side: usize) {
-    let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
-    let options = BuildOptions { resolution: [side; 2], ..BuildOptions::new(variant) };
-    let paper = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
+    let backbone = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
+    let options = BuildOptions { resolution: [side; 2], ..BuildOptions::new(backbone) };
+    let paper = options.build().unwrap_or_else(|e| panic!("{e}")).graph;
     let (deploy, _) = vitc_passes::deploy(&paper).expect("passes run");
     snapshot("ir", &format!("{model}.paper"), &paper.to_string());
     snapshot("ir", &format!("{model}.deploy"), &deploy.to_string());

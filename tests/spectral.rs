@@ -18,10 +18,10 @@ fn targets() -> [Target; 3] {
 }
 
 fn built(name: &str, resolution: Option<[usize; 2]>, batch: Dim, tensors: Option<&Shapes>) -> Graph {
-    let (family, variant) = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
-    let mut options = BuildOptions { batch, tensors, ..BuildOptions::new(variant) };
-    options.resolution = resolution.unwrap_or(variant.resolution);
-    (family.build)(&options).unwrap_or_else(|e| panic!("{e}"))
+    let backbone = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
+    let mut options = BuildOptions { batch, tensors, ..BuildOptions::new(backbone) };
+    options.resolution = resolution.unwrap_or(backbone.variant.resolution);
+    options.build().unwrap_or_else(|e| panic!("{e}")).graph
 }
 
 fn lowered(paper: &Graph, target: &Target, spectral: Spectral) -> Graph {

@@ -83,7 +83,7 @@ impl Op {
         AxisMap(match self {
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => vec![],
 
-            Op::Unary(_) | Op::Clip { .. } | Op::Cast { .. } => vec![alike(0)],
+            Op::Unary(_) | Op::Clip { .. } | Op::Cast { .. } | Op::Keep => vec![alike(0)],
             Op::Binary(_) | Op::Sum => {
                 let result =
                     operands.iter().skip(1).fold(operands[0].clone(), |all, s| broadcast(&all, s).unwrap_or(all));

@@ -4,6 +4,7 @@
 //! constants in the target's data; of several batch items all but kernels and weights, which are launched and read once, is multiplied by their
 //! number, in one place and so on both sides of every comparison. Multiply-accumulates are those of convolutions, products, attention and transforms as matrix products; bytes are results written and weights read.
 
+use crate::facts::Class;
 use crate::graph::{Graph, Node};
 use crate::op::{AttentionLayout, Op};
 use crate::target::{Cost, Target};
@@ -79,7 +80,7 @@ impl Price {
         let open = graph.inputs().any(|(_, n)| n.types[0].shape.has_batch());
         let held = batch_items(graph);
         let items = if open { OPEN_BATCH } else { held };
-        Price { cost: target.cost, bytes: precision.bytes(), held, items }
+        Price { cost: target.cost, bytes: precision.bits() / 8, held, items }
     }
 
     /// Microseconds.
@@ -114,74 +115,57 @@ pub fn total_macs(graph: &Graph) -> u64 {
 
 /// Multiply-accumulates of one node for as many batch items as its shapes hold.
 fn batch_macs(graph: &Graph, node: &Node) -> u64 {
-    let shape = |i: usize| graph.shape(node.inputs[i]);
-    let out = |i: usize| node.types[i].shape.elements() as u64;
-    match &node.op {
-        Op::Conv { .. } => out(0) * (shape(1).elements() / shape(1).dim(0)) as u64,
-        Op::MatMul { transpose_a, .. } => {
-            let a = shape(0);
-            let contracted = a.rank() - if *transpose_a { 2 } else { 1 };
-            out(0) * a.0[contracted].at(1) as u64
+    let operands: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
+    let results = node.types[0].shape.elements() as u64;
+    match node.op.facts().class {
+        // Each result is a sum over what of the second operand is contracted.
+        Class::Contraction => {
+            let sizes =
+                node.op.axes(&operands).contracted(1).map(|a| operands[1].0[a].at(1) as u64).collect::<Vec<_>>();
+            sizes.into_iter().fold(results, u64::saturating_mul)
         }
-        Op::Linear => out(0) * shape(1).dim(1) as u64,
-        Op::Attention { heads, layout, talking, .. } => {
-            let channel = match layout {
-                AttentionLayout::Channels => 1,
-                AttentionLayout::Tokens => 2,
-                AttentionLayout::Heads => 3,
-            };
-            let per_head = if *layout == AttentionLayout::Heads { *heads } else { 1 };
-            let channels = |i: usize| shape(i).dim(channel) * per_head;
-            let tokens = |i: usize| (shape(i).elements() / (channels(i) * shape(i).0[0].at(1))) as u64;
-            let batch = shape(0).0[0].at(1) as u64;
-            let scores = batch * tokens(0) * tokens(1);
-            let mixes = if *talking { 2 * (heads * heads) as u64 } else { 0 };
-            scores * (channels(0) as u64 + channels(2) as u64 + mixes)
-        }
-        Op::Rfft2 { .. } => {
-            let s = shape(0);
-            let (h, w) = (s.dim(s.rank() - 2) as u64, s.dim(s.rank() - 1) as u64);
-            let k = w / 2 + 1;
-            (s.elements() as u64 / (h * w)) * (2 * h * w * k + 4 * h * h * k)
-        }
-        Op::Irfft2 { width, .. } => {
-            let s = &node.types[0].shape;
-            let (h, w) = (s.dim(s.rank() - 2) as u64, *width as u64);
-            let k = w / 2 + 1;
-            (s.elements() as u64 / (h * w)) * (2 * h * w * k + 4 * h * h * k)
-        }
-        Op::Dct2 | Op::Idct2 => {
-            let s = shape(0);
-            let (h, w) = (s.dim(s.rank() - 2) as u64, s.dim(s.rank() - 1) as u64);
-            s.elements() as u64 * (h + w)
-        }
-        Op::Input
-        | Op::Weight { .. }
-        | Op::Literal { .. }
-        | Op::Generate(_)
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Sum
-        | Op::Clip { .. }
-        | Op::Prelu
-        | Op::Cast { .. }
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Reduce { .. }
-        | Op::AvgPool { .. }
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize { .. }
-        | Op::WindowPartition { .. }
-        | Op::WindowMerge { .. } => 0,
+        Class::Attention => attention_macs(&node.op, &operands),
+        Class::Transform => transform_macs(&node.op, &node.types[0].shape, operands[0]),
+        Class::Leaf
+        | Class::Elementwise
+        | Class::Cast
+        | Class::Normalisation
+        | Class::Reduction
+        | Class::Movement
+        | Class::Sampling
+        | Class::Barrier => 0,
     }
+}
+
+/// Scores, values by them, and both mixes of heads that talk.
+fn attention_macs(op: &Op, operands: &[&Shape]) -> u64 {
+    let Op::Attention { heads, layout, talking, .. } = op else { return 0 };
+    let sizes = |slot: usize| operands[slot].0.iter().map(|d| d.at(1) as u64).collect::<Vec<_>>();
+    // Batch, channels of all heads, tokens.
+    let parts = |slot: usize| match (layout, &sizes(slot)[..]) {
+        (AttentionLayout::Channels, [b, c, tokens @ ..]) => [*b, *c, tokens.iter().product()],
+        (AttentionLayout::Tokens, &[b, n, c]) => [b, c, n],
+        (AttentionLayout::Heads, &[b, h, n, d]) => [b, h * d, n],
+        _ => [0; 3],
+    };
+    let ([batch, channels, queries], [_, values, keys]) = (parts(0), parts(2));
+    let mixes = if *talking { 2 * (heads * heads) as u64 } else { 0 };
+    (batch * queries).saturating_mul(keys).saturating_mul(channels + values + mixes)
+}
+
+/// As products with dense matrices: the half spectrum along W, all of it along H.
+fn transform_macs(op: &Op, result: &Shape, operand: &Shape) -> u64 {
+    let inverse = matches!(op, Op::Irfft2 { .. });
+    let map = if inverse { result } else { operand };
+    let sizes: Vec<u64> = map.0.iter().map(|d| d.at(1) as u64).collect();
+    let &[.., h, w] = &sizes[..] else { return 0 };
+    let maps = map.elements() as u64 / (h * w);
+    let columns = w / 2 + 1;
+    let each = match op {
+        Op::Dct2 | Op::Idct2 => (h * w).saturating_mul(h + w),
+        _ => (2 * h * w).saturating_mul(columns).saturating_add((4 * h * h).saturating_mul(columns)),
+    };
+    maps.saturating_mul(each)
 }
 
 /// Elements of the float constants that run-time nodes read: the parameters of the graph as it stands.
@@ -208,5 +192,6 @@ pub fn is_trained(key: &str) -> bool {
 pub fn emitted_constants(graph: &Graph) -> Vec<crate::id::Value> {
     let mut seen = std::collections::HashSet::new();
     let reads = graph.run_time_nodes().flat_map(|(_, n)| n.inputs.iter().copied());
-    reads.chain(graph.outputs.iter().map(|o| o.value)).filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()
+    let reads = reads.chain(graph.outputs.iter().map(|o| o.value)).map(|v| graph.stored(v));
+    reads.filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()
 }

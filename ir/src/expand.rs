@@ -13,7 +13,7 @@ use crate::ty::{Dim, Shape, Type};
 /// Why copying cannot fail here.
 const IN_ORDER: &str = "nodes are visited in order, and each stands for a value of its own type";
 
-/// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition` and `WindowMerge`.
+/// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition`, `WindowMerge` and `Keep`.
 /// Every other node is copied. An expansion's result keeps the path of its node; inner nodes stand below it.
 pub fn expand(graph: &Graph) -> Graph {
     let mut copier = Copier::new(graph, graph.stage);
@@ -30,6 +30,7 @@ pub fn expand(graph: &Graph) -> Graph {
             Op::Idct2 => vec![dct2(net, x[0], true)],
             Op::WindowPartition { window } => vec![window_partition(net, x[0], *window)],
             Op::WindowMerge { window, map } => vec![window_merge(net, x[0], *window, *map)],
+            Op::Keep => x,
             Op::Input
             | Op::Weight { .. }
             | Op::Literal { .. }

@@ -32,6 +32,8 @@ pub enum Class {
     Movement,
     /// Elements are read where an index or a ratio of sizes says.
     Sampling,
+    /// Nothing: the operand is kept as it is.
+    Barrier,
 }
 
 /// What an operator loses in half precision.
@@ -43,6 +45,17 @@ pub enum Wide {
     Exponentials,
     /// Bits of a sum over many elements, which may overflow too.
     Sums,
+}
+
+/// Element types that an operator computes with. Operands have one type, but for the indices of a gather.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Elements {
+    /// All: elements are moved and not computed with.
+    Any,
+    /// Floats, and i32 for indices.
+    Numbers,
+    /// Floats.
+    Floats,
 }
 
 /// Some of an operator's operands.
@@ -79,6 +92,8 @@ pub struct Facts {
     pub linear: Slots,
     /// Operands that pass a shift on: a number added to all of the operand's elements is added to every element of the result.
     pub shift: Slots,
+    /// Element types that it takes.
+    pub elements: Elements,
     /// What it loses in half precision.
     pub wide: Wide,
     /// Operands that may be held in few bits: activations with one scale, weights with one for each index of
@@ -97,6 +112,7 @@ impl Facts {
             operands,
             linear: Slots::NONE,
             shift: Slots::NONE,
+            elements: Elements::Floats,
             wide: Wide::Nothing,
             quantised: Slots::NONE,
             integers: false,
@@ -106,7 +122,8 @@ impl Facts {
 
     /// Moves the elements of its operands, whatever they are.
     fn movement(operands: RangeInclusive<usize>) -> Facts {
-        Facts { linear: Slots::ALL, shift: Slots::FIRST, integers: true, ..Facts::of(Class::Movement, operands) }
+        let facts = Facts::of(Class::Movement, operands).linear(Slots::ALL).shift(Slots::FIRST);
+        Facts { elements: Elements::Any, integers: true, ..facts }
     }
 
     /// A sum of products of operands 0 and 1.
@@ -138,12 +155,14 @@ impl Op {
     pub fn facts(&self) -> Facts {
         let first = Slots::FIRST;
         match self {
-            Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => Facts::of(Class::Leaf, 0..=0),
+            Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
+                Facts { elements: Elements::Any, ..Facts::of(Class::Leaf, 0..=0) }
+            }
 
             Op::Unary(UnaryKind::Neg) => Facts::of(Class::Elementwise, 1..=1).linear(first),
             Op::Unary(_) | Op::Clip { .. } => Facts::of(Class::Elementwise, 1..=1),
             Op::Binary(kind) => {
-                let facts = Facts::of(Class::Elementwise, 2..=2);
+                let facts = Facts { elements: Elements::Numbers, ..Facts::of(Class::Elementwise, 2..=2) };
                 match kind {
                     BinaryKind::Add => facts.linear(Slots::ALL).shift(Slots::ALL),
                     BinaryKind::Sub => facts.linear(Slots::ALL).shift(first),
@@ -155,8 +174,10 @@ impl Op {
             Op::Sum => Facts::of(Class::Elementwise, 2..=usize::MAX).linear(Slots::ALL).shift(Slots::ALL),
             Op::Prelu => Facts::of(Class::Elementwise, 2..=2).linear(Slots::of([1])),
             // Nothing is rounded on the way up.
-            Op::Cast { to: DType::F32 } => Facts::of(Class::Cast, 1..=1).linear(first).shift(first),
-            Op::Cast { .. } => Facts::of(Class::Cast, 1..=1),
+            Op::Cast { to } => {
+                let facts = Facts { elements: Elements::Any, ..Facts::of(Class::Cast, 1..=1) };
+                if *to == DType::F32 { facts.linear(first).shift(first) } else { facts }
+            }
 
             Op::Conv { .. } | Op::Linear => Facts::contraction(2..=3),
             Op::MatMul { .. } => Facts::contraction(2..=2),
@@ -188,9 +209,11 @@ impl Op {
             Op::Pad { .. } => Facts::movement(1..=1).shift(Slots::NONE),
             Op::WindowPartition { .. } | Op::WindowMerge { .. } => Facts::movement(1..=1).until(Stage::Deploy),
             Op::Gather { .. } => {
-                Facts { integers: true, ..Facts::of(Class::Sampling, 2..=2).linear(first).shift(first) }
+                let facts = Facts::of(Class::Sampling, 2..=2).linear(first).shift(first);
+                Facts { elements: Elements::Any, integers: true, ..facts }
             }
             Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first),
+            Op::Keep => Facts { class: Class::Barrier, ..Facts::movement(1..=1) },
 
             Op::Attention { layout, bias, talking, .. } => {
                 let scores = 3 + usize::from(*bias);

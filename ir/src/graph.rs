@@ -182,9 +182,23 @@ impl Graph {
         ShapeError { path: node.path.clone(), op: node.op.word(), what }
     }
 
-    /// True if the value depends neither on an input of the model nor on a table that stays in the artifact.
+    /// True if the value depends neither on an input of the model nor on one that is kept as it is.
     pub fn is_constant(&self, value: Value) -> bool {
         self.constant[value.node.0 as usize]
+    }
+
+    /// What stands for a value in an artifact: behind barriers, what they keep.
+    pub fn stored(&self, value: Value) -> Value {
+        let mut value = value;
+        while *self.op(value) == Op::Keep {
+            value = self.producer(value).inputs[0];
+        }
+        value
+    }
+
+    /// True if a value stands in an artifact as a constant: it is one, or keeps one.
+    pub fn is_stored(&self, value: Value) -> bool {
+        self.is_constant(self.stored(value))
     }
 
     /// Inputs of the model, in order.
@@ -192,9 +206,9 @@ impl Graph {
         self.nodes().filter(|(_, n)| n.op == Op::Input)
     }
 
-    /// Nodes that run in the artifact: neither constant nor an input.
+    /// Nodes that run in the artifact: neither constant, nor an input, nor a barrier.
     pub fn run_time_nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        self.nodes().filter(|(id, n)| !self.constant[id.0 as usize] && n.op != Op::Input)
+        self.nodes().filter(|(id, n)| !self.constant[id.0 as usize] && n.op != Op::Input && n.op != Op::Keep)
     }
 
     /// The node with this path.
@@ -247,7 +261,7 @@ impl Graph {
         self.catch_up();
         let constant = match node.op {
             _ if node.inputs.is_empty() => node.op.is_constant_leaf(),
-            Op::Gather { kept: true, .. } => false,
+            Op::Keep => false,
             _ => node.inputs.iter().all(|&v| self.is_constant(v)),
         };
         if constant {

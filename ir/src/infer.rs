@@ -1,9 +1,10 @@
-//! Shape rules: the result types of every operator, one match.
+//! Shape rules: the result types of every operator, one match over a rule each, by kind of operator.
 //!
 //! Every type has at most one batch dimension, dimensions of at least 1 and fewer than 2⁴⁸ elements, so that sizes never overflow. Rules
 //! meet operands and attributes of any text, so they report what does not fit and never panic.
 
-use crate::op::{AttentionLayout, Generator, Op, SpectralNorm};
+use crate::facts::{Class, Elements};
+use crate::op::{AttentionLayout, Generator, Op, SliceAxis};
 use crate::ty::{DType, Dim, Shape, Type};
 
 /// Operands that do not fit an operator.
@@ -44,7 +45,6 @@ pub(crate) fn check_leaf(op: &Op, ty: &Type) -> Result<(), ShapeError> {
     if let Err(what) = check_type(ty) {
         return fail(what);
     }
-    let rank = ty.shape.rank();
     if !matches!(op, Op::Input) && ty.shape.has_batch() {
         return fail(format!("a constant of type {ty} depends on the batch"));
     }
@@ -59,26 +59,35 @@ pub(crate) fn check_leaf(op: &Op, ty: &Type) -> Result<(), ShapeError> {
             fail(format!("{} elements for {ty}; literals have fewer than 64", values.len()))
         }
         Op::Literal { .. } => Ok(()),
-        Op::Generate(g) => {
-            let fixed = ty.shape.as_fixed().unwrap_or_default();
-            let fits = match g {
-                Generator::Fill { .. } => true,
-                Generator::Iota { axis } => *axis < rank,
-                Generator::Eye => rank == 2,
-                Generator::RelativeIndex { query, key, .. } => {
-                    ty.dtype == DType::I32 && fixed == [query[0] * query[1], key[0] * key[1]]
-                }
-                Generator::DftBasis { n, .. } => rank == 2 && fixed[0] == *n && fixed[1] <= *n,
-                Generator::DctBasis { n } => fixed == [*n, *n],
-                Generator::BandMask { grid } => rank == 2 && fixed[1] == grid[0] * grid[1],
-                Generator::LogCoords { window } => {
-                    !window.contains(&0) && fixed == [(2 * window[0] - 1) * (2 * window[1] - 1), 2]
-                }
-                Generator::GridCoords { side } => fixed == [side * side, 2],
-            };
-            if fits { Ok(()) } else { fail(format!("does not make a value of type {ty}")) }
-        }
+        Op::Generate(g) if makes(g, ty) => Ok(()),
+        Op::Generate(_) => fail(format!("does not make a value of type {ty}")),
         _ => fail("is not a leaf".into()),
+    }
+}
+
+/// Whether a generator makes constants of a type, which does not depend on the batch.
+fn makes(generator: &Generator, ty: &Type) -> bool {
+    let Some(dims) = ty.shape.as_fixed() else { return false };
+    let area = |[h, w]: [usize; 2]| h.checked_mul(w);
+    match *generator {
+        Generator::Fill { .. } => true,
+        Generator::Iota { axis } => axis < dims.len(),
+        Generator::Eye => dims.len() == 2,
+        Generator::RelativeIndex { query, key, step, .. } => {
+            // Indices are computed from products of two sides.
+            let far = |(&side, &step): (&usize, &usize)| side.checked_mul(step).is_none_or(|n| n >= 1 << 30);
+            let large = query.iter().zip(&step).any(far) || key.iter().any(|&side| side >= 1 << 30);
+            !large && ty.dtype == DType::I32 && dims.iter().map(|&n| Some(n)).eq([area(query), area(key)])
+        }
+        Generator::DftBasis { n, .. } => dims.len() == 2 && dims[0] == n && dims[1] <= n,
+        Generator::DctBasis { n } => dims == [n, n],
+        Generator::BandMask { grid } => dims.len() == 2 && Some(dims[1]) == area(grid),
+        Generator::LogCoords { window } => {
+            let offsets = |side: usize| side.checked_mul(2)?.checked_sub(1);
+            let count = offsets(window[0]).zip(offsets(window[1])).and_then(|(h, w)| area([h, w]));
+            dims.len() == 2 && Some(dims[0]) == count && dims[1] == 2
+        }
+        Generator::GridCoords { side } => dims.len() == 2 && Some(dims[0]) == area([side, side]) && dims[1] == 2,
     }
 }
 
@@ -103,7 +112,7 @@ pub fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
 /// Output length of a sliding window, or `None` if it does not fit once.
 pub fn window_output(input: usize, kernel: usize, stride: usize, before: usize, after: usize) -> Option<usize> {
     (stride > 0 && kernel > 0).then_some(())?;
-    Some((input + before + after).checked_sub(kernel)? / stride + 1)
+    Some(input.checked_add(before)?.checked_add(after)?.checked_sub(kernel)? / stride + 1)
 }
 
 /// Result types of `op` applied to operands of the given types.
@@ -115,366 +124,415 @@ pub fn infer(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, ShapeError> {
     types.map_err(|what| ShapeError { path: String::new(), op: op.word(), what })
 }
 
-fn rule(op: &Op, inputs: &[&Type]) -> Result<Vec<Type>, String> {
-    let arity = |lo: usize, hi: usize| {
-        if (lo..=hi).contains(&inputs.len()) {
-            Ok(())
-        } else {
-            Err(format!("takes {lo} to {hi} operands, found {}", inputs.len()))
-        }
-    };
-    let same_dtype = || match inputs.iter().find(|t| t.dtype != inputs[0].dtype) {
-        Some(t) => Err(format!("operands have one element type, found {} and {}", inputs[0], t)),
-        None => Ok(()),
-    };
-    let like = |shape: Shape| Ok(vec![Type::new(inputs[0].dtype, shape)]);
-    let need = |ok: bool, what: &str| {
-        if ok {
-            Ok(())
-        } else {
-            let found: Vec<String> = inputs.iter().map(|t| t.to_string()).collect();
-            Err(format!("{what}, found {}", found.join(" and ")))
-        }
-    };
-    let rank = |i: usize| inputs[i].shape.rank();
-    let dims = |i: usize| &inputs[i].shape.0;
-    let plain = |axis: usize| {
-        let d = dims(0)[axis];
-        d.fixed().ok_or_else(|| format!("needs a plain number on axis {axis}, found {}", inputs[0]))
-    };
+/// What a rule gives: result types, or what does not fit.
+type Rule = Result<Vec<Type>, String>;
+
+fn rule(op: &Op, inputs: &[&Type]) -> Rule {
+    let x = Operands(inputs);
+    x.fit(op)?;
     match op {
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             Err("is a leaf and has a declared type".into())
         }
-        Op::Unary(_) | Op::Clip { .. } => {
-            arity(1, 1)?;
-            need(inputs[0].dtype.is_float(), "takes a float")?;
-            like(inputs[0].shape.clone())
+        Op::Unary(_) | Op::Clip { .. } | Op::Keep => x.like(inputs[0].shape.clone()),
+        Op::Binary(_) | Op::Sum => broadcast_all(x),
+        Op::Prelu => prelu(x),
+        Op::Cast { to } => Ok(vec![Type::new(*to, inputs[0].shape.clone())]),
+        Op::Conv { stride, pad, groups } => conv(x, stride, pad, *groups),
+        Op::MatMul { transpose_a, transpose_b } => matmul(x, *transpose_a, *transpose_b),
+        Op::Linear => linear(x),
+        Op::BatchNorm { .. } => batch_norm(x),
+        Op::LayerNorm { axes, .. } => layer_norm(x, axes),
+        Op::Softmax { axis } => softmax(x, *axis),
+        Op::Reduce { axes, keep, .. } => reduce(x, axes, *keep),
+        Op::AvgPool { kernel, stride, pad } => avg_pool(x, kernel, stride, pad),
+        Op::Reshape { shape } => reshape(x, shape),
+        Op::Transpose { perm } => transpose(x, perm),
+        Op::Concat { axis } => concat(x, *axis),
+        Op::Split { axis, sizes } => split(x, *axis, sizes),
+        Op::Slice { cuts } => slice(x, cuts),
+        Op::Pad { before, after } => pad(x, before, after),
+        Op::Gather { axis } => gather(x, *axis),
+        Op::Expand { shape } => expand(x, shape),
+        Op::Resize { size, .. } => resize(x, size),
+        Op::Attention { heads, layout, bias, talking, .. } => attention(x, *heads, *layout, *bias, *talking),
+        Op::Rfft2 { .. } => rfft2(x),
+        Op::Irfft2 { width, .. } => irfft2(x, *width),
+        Op::Dct2 | Op::Idct2 => dct2(x),
+        Op::WindowPartition { window } => window_partition(x, window),
+        Op::WindowMerge { window, map } => window_merge(x, window, map),
+    }
+}
+
+/// The operands' types, as rules read them.
+#[derive(Clone, Copy)]
+struct Operands<'a>(&'a [&'a Type]);
+
+impl Operands<'_> {
+    /// What the operator's facts say of number and element types.
+    fn fit(self, op: &Op) -> Result<(), String> {
+        let (facts, inputs) = (op.facts(), self.0);
+        if facts.class == Class::Leaf {
+            return Ok(());
         }
-        Op::Binary(_) => {
-            arity(2, 2)?;
-            same_dtype()?;
-            match broadcast(&inputs[0].shape, &inputs[1].shape) {
-                Some(shape) => like(shape),
-                None => Err(format!("shapes do not broadcast: {} and {}", inputs[0], inputs[1])),
+        let (lo, hi) = facts.operands.into_inner();
+        if !(lo..=hi).contains(&inputs.len()) {
+            return Err(format!("takes {lo} to {hi} operands, found {}", inputs.len()));
+        }
+        // Norms and gathers have operands of several types: the validator's fourth rule, and the gather's own.
+        let one_type = !matches!(facts.class, Class::Normalisation | Class::Sampling);
+        if let Some(other) = inputs.iter().find(|t| one_type && t.dtype != inputs[0].dtype) {
+            return Err(format!("operands have one element type, found {} and {other}", inputs[0]));
+        }
+        match facts.elements {
+            Elements::Any => Ok(()),
+            Elements::Numbers => {
+                self.need(inputs[0].dtype.is_float() || inputs[0].dtype == DType::I32, "takes floats or i32")
             }
+            Elements::Floats => self.need(inputs[0].dtype.is_float(), "takes floats"),
         }
-        Op::Sum => {
-            arity(2, usize::MAX)?;
-            same_dtype()?;
-            need(inputs[0].dtype.is_float(), "takes floats")?;
-            let mut shape = inputs[0].shape.clone();
-            for t in &inputs[1..] {
-                shape =
-                    broadcast(&shape, &t.shape).ok_or_else(|| format!("shapes do not broadcast: {shape} and {t}"))?;
-            }
-            like(shape)
-        }
-        Op::Prelu => {
-            arity(2, 2)?;
-            same_dtype()?;
-            need(
-                rank(0) >= 2 && rank(1) == 1 && (dims(1)[0] == dims(0)[1] || dims(1)[0] == Dim::Fixed(1)),
-                "takes x [B,C,…] and slope [C]",
-            )?;
-            like(inputs[0].shape.clone())
-        }
-        Op::Cast { to } => {
-            arity(1, 1)?;
-            Ok(vec![Type::new(*to, inputs[0].shape.clone())])
-        }
-        Op::Conv { stride, pad, groups } => {
-            arity(2, 3)?;
-            same_dtype()?;
-            need(rank(0) == 4 && rank(1) == 4, "takes x [B,C,H,W] and w [O,C/g,kh,kw]")?;
-            let (x, w) = (dims(0), inputs[1].shape.as_fixed().ok_or("kernels do not depend on the batch")?);
-            let channels = x[1].fixed().ok_or("channels do not depend on the batch")?;
-            need(
-                *groups > 0 && channels == w[1] * groups && w[0] % groups == 0,
-                &format!("with {groups} groups takes w [O·g,C/g,kh,kw]"),
-            )?;
-            need(
-                inputs.len() == 2 || inputs[2].shape == Shape::fixed(&[w[0]]),
-                "takes one bias element per output channel",
-            )?;
-            let (h, wd) = (plain(2)?, plain(3)?);
-            let oh = window_output(h, w[2], stride[0], pad[0], pad[2]);
-            let ow = window_output(wd, w[3], stride[1], pad[1], pad[3]);
-            match (oh, ow) {
-                (Some(oh), Some(ow)) => like(Shape::batched(x[0], &[w[0], oh, ow])),
-                _ => need(false, "needs a map at least as large as the kernel").map(|()| vec![]),
-            }
-        }
-        Op::MatMul { transpose_a, transpose_b } => {
-            arity(2, 2)?;
-            same_dtype()?;
-            need(rank(0) >= 2 && rank(1) >= 2, "takes operands of rank 2 or more")?;
-            let split = |i: usize, t: bool| {
-                let d = dims(i);
-                let (lead, m) = d.split_at(d.len() - 2);
-                let (r, c) = if t { (m[1], m[0]) } else { (m[0], m[1]) };
-                (Shape(lead.to_vec()), r, c)
-            };
-            let (la, m, ka) = split(0, *transpose_a);
-            let (lb, kb, n) = split(1, *transpose_b);
-            need(ka == kb, "contracts equal dimensions")?;
-            let mut lead = broadcast(&la, &lb)
-                .ok_or_else(|| format!("leading shapes do not broadcast: {} and {}", inputs[0], inputs[1]))?;
-            lead.0.extend([m, n]);
-            need(lead.0.iter().filter(|d| d.fixed().is_none()).count() <= 1, "keeps one batch dimension")?;
-            like(lead)
-        }
-        Op::Linear => {
-            arity(2, 3)?;
-            same_dtype()?;
-            need(rank(0) >= 1 && rank(1) == 2, "takes x […,in] and w [out,in]")?;
-            need(dims(0)[rank(0) - 1] == dims(1)[1], "contracts equal dimensions")?;
-            let out = dims(1)[0];
-            need(inputs.len() == 2 || inputs[2].shape.0 == [out], "takes one bias element per output")?;
-            let mut shape = inputs[0].shape.clone();
-            shape.0[rank(0) - 1] = out;
-            like(shape)
-        }
-        Op::BatchNorm { .. } => {
-            arity(5, 5)?;
-            need(rank(0) >= 2, "takes x [B,C,…]")?;
-            let c = dims(0)[1];
-            need(inputs[1..].iter().all(|t| t.shape.0 == [c]), "takes four vectors of one element per channel")?;
-            like(inputs[0].shape.clone())
-        }
-        Op::LayerNorm { axes, .. } => {
-            arity(1, 3)?;
-            need(inputs.len() != 2, "takes scale and bias together")?;
-            need(ascending(axes, rank(0)) && !axes.is_empty(), "normalises ascending axes")?;
-            let sizes: Vec<Dim> = axes.iter().map(|&a| dims(0)[a]).collect();
-            let fits = |t: &Type| {
-                t.shape.rank() == sizes.len()
-                    && t.shape.0.iter().zip(&sizes).all(|(d, s)| d == s || *d == Dim::Fixed(1))
-            };
-            need(inputs[1..].iter().copied().all(fits), "takes scale and bias shaped like the normalised axes, or 1")?;
-            like(inputs[0].shape.clone())
-        }
-        Op::Softmax { axis } => {
-            arity(1, 1)?;
-            need(*axis < rank(0), "has that axis")?;
-            like(inputs[0].shape.clone())
-        }
-        Op::Reduce { axes, keep, .. } => {
-            arity(1, 1)?;
-            need(ascending(axes, rank(0)), "reduces ascending axes")?;
-            need(axes.iter().all(|&a| dims(0)[a].fixed().is_some()), "does not reduce the batch")?;
-            let kept = dims(0).iter().enumerate().filter_map(|(i, &d)| match axes.contains(&i) {
-                true => keep.then_some(Dim::Fixed(1)),
-                false => Some(d),
-            });
-            like(Shape(kept.collect()))
-        }
-        Op::AvgPool { kernel, stride, pad } => {
-            arity(1, 1)?;
-            need(rank(0) == 4, "takes x [B,C,H,W]")?;
-            let (h, w) = (plain(2)?, plain(3)?);
-            let oh = window_output(h, kernel[0], stride[0], pad[0], pad[2]);
-            let ow = window_output(w, kernel[1], stride[1], pad[1], pad[3]);
-            let covered = (0..4).all(|i| pad[i] < kernel[i % 2]);
-            match (oh, ow) {
-                (Some(oh), Some(ow)) if covered => like(Shape::batched(dims(0)[0], &[plain(1)?, oh, ow])),
-                _ => need(false, "needs windows that touch the map").map(|()| vec![]),
-            }
-        }
-        Op::Reshape { shape } => {
-            arity(1, 1)?;
-            need(
-                shape.elements() == inputs[0].shape.elements() && shape.has_batch() == inputs[0].shape.has_batch(),
-                &format!("to {shape} keeps the number of elements"),
-            )?;
-            need(shape.0.iter().filter(|d| d.fixed().is_none()).count() <= 1, "keeps one batch dimension")?;
-            like(shape.clone())
-        }
-        Op::Transpose { perm } => {
-            arity(1, 1)?;
-            let mut sorted = perm.clone();
-            sorted.sort_unstable();
-            need(sorted == (0..rank(0)).collect::<Vec<_>>(), &format!("permutes every axis once by {perm:?}"))?;
-            like(Shape(perm.iter().map(|&p| dims(0)[p]).collect()))
-        }
-        Op::Concat { axis } => {
-            arity(1, usize::MAX)?;
-            same_dtype()?;
-            need(*axis < rank(0), "has that axis")?;
-            let mut shape = inputs[0].shape.clone();
-            let mut total = 0;
-            for t in inputs {
-                let mut other = t.shape.clone();
-                need(other.rank() == shape.rank(), "joins values of one rank")?;
-                total += other.0[*axis].fixed().ok_or("does not join along the batch")?;
-                other.0[*axis] = shape.0[*axis];
-                need(other == shape, "joins values that differ along its axis only")?;
-            }
-            shape.0[*axis] = Dim::Fixed(total);
-            like(shape)
-        }
-        Op::Split { axis, sizes } => {
-            arity(1, 1)?;
-            need(*axis < rank(0), "has that axis")?;
-            let size = dims(0)[*axis].fixed().ok_or("does not cut the batch")?;
-            need(
-                sizes.iter().sum::<usize>() == size && !sizes.contains(&0),
-                &format!("into {sizes:?} covers the axis"),
-            )?;
-            let part = |&s: &usize| {
-                let mut shape = inputs[0].shape.clone();
-                shape.0[*axis] = Dim::Fixed(s);
-                Type::new(inputs[0].dtype, shape)
-            };
-            Ok(sizes.iter().map(part).collect())
-        }
-        Op::Slice { cuts } => {
-            arity(1, 1)?;
-            let axes: Vec<usize> = cuts.iter().map(|c| c.axis).collect();
-            need(ascending(&axes, rank(0)), "cuts ascending axes")?;
-            let mut shape = inputs[0].shape.clone();
-            for c in cuts {
-                let size = shape.0[c.axis].fixed().ok_or("does not cut the batch")?;
-                need(
-                    c.step > 0 && c.start < c.stop && c.stop <= size,
-                    &format!("takes {}..{} by {} of axis {}", c.start, c.stop, c.step, c.axis),
-                )?;
-                shape.0[c.axis] = Dim::Fixed((c.stop - c.start).div_ceil(c.step));
-            }
-            like(shape)
-        }
-        Op::Pad { before, after } => {
-            arity(1, 1)?;
-            need(before.len() == rank(0) && after.len() == rank(0), "pads every axis")?;
-            let padded = dims(0).iter().zip(before.iter().zip(after)).map(|(&d, (&b, &a))| match d {
-                Dim::Fixed(n) => Ok(Dim::Fixed(n + b + a)),
-                d if b + a == 0 => Ok(d),
-                _ => Err("does not pad the batch".to_string()),
-            });
-            like(Shape(padded.collect::<Result<_, _>>()?))
-        }
-        Op::Gather { axis, .. } => {
-            arity(2, 2)?;
-            need(inputs[1].dtype == DType::I32 && *axis < rank(0), "takes x and i32 indices")?;
-            need(dims(0)[*axis].fixed().is_some(), "does not gather along the batch")?;
-            let mut shape = dims(0)[..*axis].to_vec();
-            shape.extend(&inputs[1].shape.0);
-            shape.extend(&dims(0)[*axis + 1..]);
-            like(Shape(shape))
-        }
-        Op::Expand { shape } => {
-            arity(1, 1)?;
-            need(broadcast(&inputs[0].shape, shape).as_ref() == Some(shape), &format!("broadcasts to {shape}"))?;
-            like(shape.clone())
-        }
-        Op::Resize { size, .. } => {
-            arity(1, 1)?;
-            need(rank(0) == 4 && !size.contains(&0), "takes x [B,C,H,W]")?;
-            like(Shape::batched(dims(0)[0], &[plain(1)?, size[0], size[1]]))
-        }
-        Op::Attention { heads, layout, bias, talking, .. } => {
-            let count = 3 + usize::from(*bias) + if *talking { 4 } else { 0 };
-            arity(count, count)?;
-            same_dtype()?;
-            let split = |i: usize| -> Option<(Dim, usize, Vec<Dim>)> {
-                let d = dims(i);
-                match layout {
-                    AttentionLayout::Channels if d.len() >= 3 => Some((d[0], d[1].fixed()?, d[2..].to_vec())),
-                    AttentionLayout::Tokens if d.len() == 3 => Some((d[0], d[2].fixed()?, vec![d[1]])),
-                    AttentionLayout::Heads if d.len() == 4 && d[1] == Dim::Fixed(*heads) => {
-                        Some((d[0], d[3].fixed()?.checked_mul(*heads)?, vec![d[2]]))
-                    }
-                    _ => None,
-                }
-            };
-            let parts = (split(0), split(1), split(2));
-            need(
-                *heads > 0 && inputs[..3].iter().all(|t| t.shape.0[1..].iter().all(|d| d.fixed().is_some())),
-                "takes at least one head and the batch first",
-            )?;
-            let (Some((bq, cq, tq)), Some((bk, ck, tk)), Some((bv, cv, tv))) = parts else {
-                return need(false, "takes q, k, v [B,C,…], [B,N,C] or [B,heads,N,d]").map(|()| vec![]);
-            };
-            let count = |t: &[Dim]| t.iter().map(|d| d.at(1)).product::<usize>();
-            need(
-                bq == bk && bk == bv && cq == ck && count(&tk) == count(&tv) && cq % heads == 0 && cv % heads == 0,
-                &format!("with {heads} heads takes q and k of equal channels, k and v of equal tokens"),
-            )?;
-            if *bias {
-                let b = inputs[3].shape.as_fixed().ok_or("a bias does not depend on the batch")?;
-                need(
-                    b.len() == 3 && (b[0] == *heads || b[0] == 1) && b[1..] == [count(&tq), count(&tk)],
-                    "takes a bias [heads,Nq,Nk]",
-                )?;
-            }
-            if *talking {
-                let at = inputs.len() - 4;
-                let (w, b) = (Shape::fixed(&[*heads, *heads]), Shape::fixed(&[*heads]));
-                let fits = [&w, &b, &w, &b].iter().zip(&inputs[at..]).all(|(s, t)| **s == t.shape);
-                need(fits, "takes talking heads [H,H], [H], [H,H], [H]")?;
-            }
-            match layout {
-                AttentionLayout::Channels => {
-                    let mut shape = vec![bq, Dim::Fixed(cv)];
-                    shape.extend(tq);
-                    like(Shape(shape))
-                }
-                AttentionLayout::Tokens => like(Shape(vec![bq, tq[0], Dim::Fixed(cv)])),
-                AttentionLayout::Heads => like(Shape(vec![bq, Dim::Fixed(*heads), tq[0], Dim::Fixed(cv / heads)])),
-            }
-        }
-        Op::Rfft2 { norm: SpectralNorm::Ortho | SpectralNorm::Backward } => {
-            arity(1, 1)?;
-            need(rank(0) >= 2, "takes x […,H,W]")?;
-            let mut shape = inputs[0].shape.clone();
-            let last = shape.rank() - 1;
-            plain(last - 1)?;
-            shape.0[last] = Dim::Fixed(plain(last)? / 2 + 1);
-            let part = Type::new(inputs[0].dtype, shape);
-            Ok(vec![part.clone(), part])
-        }
-        Op::Irfft2 { width, .. } => {
-            arity(2, 2)?;
-            same_dtype()?;
-            need(inputs[0].shape == inputs[1].shape && rank(0) >= 2, "takes two parts […,H,W/2+1]")?;
-            plain(rank(0) - 2)?;
-            let mut shape = inputs[0].shape.clone();
-            let last = shape.rank() - 1;
-            need(shape.0[last] == Dim::Fixed(width / 2 + 1), &format!("to width {width} takes W/2+1 columns"))?;
-            shape.0[last] = Dim::Fixed(*width);
-            like(shape)
-        }
-        Op::Dct2 | Op::Idct2 => {
-            arity(1, 1)?;
-            need(rank(0) >= 2, "takes x […,H,W]")?;
-            plain(rank(0) - 2).and(plain(rank(0) - 1))?;
-            like(inputs[0].shape.clone())
-        }
-        Op::WindowPartition { window } => {
-            arity(1, 1)?;
-            need(rank(0) == 4, "takes x [B,C,H,W]")?;
-            let (h, w) = (plain(2)?, plain(3)?);
-            need(
-                !window.contains(&0) && h % window[0] == 0 && w % window[1] == 0,
-                &format!("with windows {window:?} takes a map that they divide"),
-            )?;
-            let windows = (h / window[0]) * (w / window[1]);
-            like(Shape(vec![dims(0)[0].times(windows), Dim::Fixed(window[0] * window[1]), dims(0)[1]]))
-        }
-        Op::WindowMerge { window, map } => {
-            arity(1, 1)?;
-            let divides = !window.contains(&0) && map[0] % window[0] == 0 && map[1] % window[1] == 0;
-            need(rank(0) == 3 && divides, &format!("takes tokens of windows {window:?} that divide the map {map:?}"))?;
-            let windows = (map[0] / window[0]) * (map[1] / window[1]);
-            need(dims(0)[1] == Dim::Fixed(window[0] * window[1]), &format!("takes windows of {window:?} tokens"))?;
-            match dims(0)[0].divided(windows) {
-                Some(b) => like(Shape(vec![b, dims(0)[2], Dim::Fixed(map[0]), Dim::Fixed(map[1])])),
-                None => need(false, &format!("takes {windows} windows per image")).map(|()| vec![]),
-            }
-        }
+    }
+
+    /// The message that `what` is required, and what was found.
+    fn misfit(self, what: impl std::fmt::Display) -> String {
+        let found: Vec<String> = self.0.iter().map(|t| t.to_string()).collect();
+        format!("{what}, found {}", found.join(" and "))
+    }
+
+    fn need(self, ok: bool, what: impl std::fmt::Display) -> Result<(), String> {
+        if ok { Ok(()) } else { Err(self.misfit(what)) }
+    }
+
+    fn rank(self, slot: usize) -> usize {
+        self.0[slot].shape.rank()
+    }
+
+    fn dims(&self, slot: usize) -> &[Dim] {
+        &self.0[slot].shape.0
+    }
+
+    /// Size of an axis of operand 0, which is not the batch.
+    fn plain(self, axis: usize) -> Result<usize, String> {
+        let size = self.dims(0)[axis].fixed();
+        size.ok_or_else(|| format!("needs a plain number on axis {axis}, found {}", self.0[0]))
+    }
+
+    /// One result of this shape, of the first operand's element type.
+    fn like(self, shape: Shape) -> Rule {
+        Ok(vec![Type::new(self.0[0].dtype, shape)])
+    }
+
+    fn is_map(self) -> Result<(), String> {
+        self.need(self.rank(0) == 4, "takes x [B,C,H,W]")
     }
 }
 
 fn ascending(axes: &[usize], rank: usize) -> bool {
     axes.windows(2).all(|w| w[0] < w[1]) && axes.last().is_none_or(|&a| a < rank)
+}
+
+/// Output height and width of windows of `kernel` over the map that operand 0 is.
+fn windows(
+    x: Operands,
+    kernel: [usize; 2],
+    stride: &[usize; 2],
+    pad: &[usize; 4],
+) -> Result<Option<[usize; 2]>, String> {
+    let (h, w) = (x.plain(2)?, x.plain(3)?);
+    let height = window_output(h, kernel[0], stride[0], pad[0], pad[2]);
+    let width = window_output(w, kernel[1], stride[1], pad[1], pad[3]);
+    Ok(height.zip(width).map(|(h, w)| [h, w]))
+}
+
+// ---- elementwise ----------------------------------------------------------------------------------------------------
+
+fn broadcast_all(x: Operands) -> Rule {
+    let mut shape = x.0[0].shape.clone();
+    for (i, t) in x.0.iter().enumerate().skip(1) {
+        let so_far = |shape: &Shape| if i == 1 { x.0[0].to_string() } else { shape.to_string() };
+        shape = broadcast(&shape, &t.shape)
+            .ok_or_else(|| format!("shapes do not broadcast: {} and {t}", so_far(&shape)))?;
+    }
+    x.like(shape)
+}
+
+fn prelu(x: Operands) -> Rule {
+    let fits = x.rank(0) >= 2 && x.rank(1) == 1 && (x.dims(1)[0] == x.dims(0)[1] || x.dims(1)[0] == Dim::Fixed(1));
+    x.need(fits, "takes x [B,C,…] and slope [C]")?;
+    x.like(x.0[0].shape.clone())
+}
+
+// ---- products -------------------------------------------------------------------------------------------------------
+
+fn conv(x: Operands, stride: &[usize; 2], pad: &[usize; 4], groups: usize) -> Rule {
+    x.need(x.rank(0) == 4 && x.rank(1) == 4, "takes x [B,C,H,W] and w [O,C/g,kh,kw]")?;
+    let w = x.0[1].shape.as_fixed().ok_or("kernels do not depend on the batch")?;
+    let channels = x.dims(0)[1].fixed().ok_or("channels do not depend on the batch")?;
+    let grouped = groups > 0 && w[1].checked_mul(groups) == Some(channels) && w[0].is_multiple_of(groups);
+    x.need(grouped, format_args!("with {groups} groups takes w [O·g,C/g,kh,kw]"))?;
+    let bias = x.0.get(2).is_none_or(|b| b.shape == Shape::fixed(&[w[0]]));
+    x.need(bias, "takes one bias element per output channel")?;
+    match windows(x, [w[2], w[3]], stride, pad)? {
+        Some([h, wd]) => x.like(Shape::batched(x.dims(0)[0], &[w[0], h, wd])),
+        None => Err(x.misfit("needs a map at least as large as the kernel")),
+    }
+}
+
+fn matmul(x: Operands, transpose_a: bool, transpose_b: bool) -> Rule {
+    x.need(x.rank(0) >= 2 && x.rank(1) >= 2, "takes operands of rank 2 or more")?;
+    // Leading axes, rows and columns of an operand.
+    let parts = |slot: usize, transposed: bool| {
+        let (lead, matrix) = x.dims(slot).split_at(x.rank(slot) - 2);
+        let (rows, columns) = if transposed { (matrix[1], matrix[0]) } else { (matrix[0], matrix[1]) };
+        (Shape(lead.to_vec()), rows, columns)
+    };
+    let ((lead_a, m, k), (lead_b, other, n)) = (parts(0, transpose_a), parts(1, transpose_b));
+    x.need(k == other, "contracts equal dimensions")?;
+    let mut shape = broadcast(&lead_a, &lead_b)
+        .ok_or_else(|| format!("leading shapes do not broadcast: {} and {}", x.0[0], x.0[1]))?;
+    shape.0.extend([m, n]);
+    x.need(shape.0.iter().filter(|d| d.fixed().is_none()).count() <= 1, "keeps one batch dimension")?;
+    x.like(shape)
+}
+
+fn linear(x: Operands) -> Rule {
+    x.need(x.rank(0) >= 1 && x.rank(1) == 2, "takes x […,in] and w [out,in]")?;
+    let last = x.rank(0) - 1;
+    x.need(x.dims(0)[last] == x.dims(1)[1], "contracts equal dimensions")?;
+    let out = x.dims(1)[0];
+    x.need(x.0.get(2).is_none_or(|b| b.shape.0 == [out]), "takes one bias element per output")?;
+    let mut shape = x.0[0].shape.clone();
+    shape.0[last] = out;
+    x.like(shape)
+}
+
+// ---- normalisation --------------------------------------------------------------------------------------------------
+
+fn batch_norm(x: Operands) -> Rule {
+    x.need(x.rank(0) >= 2, "takes x [B,C,…]")?;
+    let vectors = x.0[1..].iter().all(|t| t.shape.0 == [x.dims(0)[1]]);
+    x.need(vectors, "takes four vectors of one element per channel")?;
+    x.like(x.0[0].shape.clone())
+}
+
+fn layer_norm(x: Operands, axes: &[usize]) -> Rule {
+    x.need(x.0.len() != 2, "takes scale and bias together")?;
+    x.need(ascending(axes, x.rank(0)) && !axes.is_empty(), "normalises ascending axes")?;
+    let fits = |t: &&Type| {
+        let along = |(d, &a): (&Dim, &usize)| *d == x.dims(0)[a] || *d == Dim::Fixed(1);
+        t.shape.rank() == axes.len() && t.shape.0.iter().zip(axes).all(along)
+    };
+    x.need(x.0[1..].iter().all(fits), "takes scale and bias shaped like the normalised axes, or 1")?;
+    x.like(x.0[0].shape.clone())
+}
+
+fn softmax(x: Operands, axis: usize) -> Rule {
+    x.need(axis < x.rank(0), "has that axis")?;
+    x.like(x.0[0].shape.clone())
+}
+
+// ---- reductions -----------------------------------------------------------------------------------------------------
+
+fn reduce(x: Operands, axes: &[usize], keep: bool) -> Rule {
+    x.need(ascending(axes, x.rank(0)), "reduces ascending axes")?;
+    x.need(axes.iter().all(|&a| x.dims(0)[a].fixed().is_some()), "does not reduce the batch")?;
+    let kept = x.dims(0).iter().enumerate().filter_map(|(i, &d)| match axes.contains(&i) {
+        true => keep.then_some(Dim::Fixed(1)),
+        false => Some(d),
+    });
+    x.like(Shape(kept.collect()))
+}
+
+fn avg_pool(x: Operands, kernel: &[usize; 2], stride: &[usize; 2], pad: &[usize; 4]) -> Rule {
+    x.is_map()?;
+    let covered = (0..4).all(|i| pad[i] < kernel[i % 2]);
+    match windows(x, *kernel, stride, pad)? {
+        Some([h, w]) if covered => x.like(Shape::batched(x.dims(0)[0], &[x.plain(1)?, h, w])),
+        _ => Err(x.misfit("needs windows that touch the map")),
+    }
+}
+
+// ---- movement -------------------------------------------------------------------------------------------------------
+
+fn reshape(x: Operands, shape: &Shape) -> Rule {
+    check_type(&Type::new(x.0[0].dtype, shape.clone()))?;
+    let (old, new) = (&x.0[0].shape, shape);
+    let same = new.elements() == old.elements() && new.has_batch() == old.has_batch();
+    x.need(same, format_args!("to {shape} keeps the number of elements"))?;
+    x.like(shape.clone())
+}
+
+fn transpose(x: Operands, perm: &[usize]) -> Rule {
+    let mut sorted = perm.to_vec();
+    sorted.sort_unstable();
+    x.need(sorted.into_iter().eq(0..x.rank(0)), format_args!("permutes every axis once by {perm:?}"))?;
+    x.like(Shape(perm.iter().map(|&p| x.dims(0)[p]).collect()))
+}
+
+fn concat(x: Operands, axis: usize) -> Rule {
+    x.need(axis < x.rank(0), "has that axis")?;
+    let mut shape = x.0[0].shape.clone();
+    let mut total: usize = 0;
+    for t in x.0 {
+        let mut other = t.shape.clone();
+        x.need(other.rank() == shape.rank(), "joins values of one rank")?;
+        let size = other.0[axis].fixed().ok_or("does not join along the batch")?;
+        total = total.saturating_add(size);
+        other.0[axis] = shape.0[axis];
+        x.need(other == shape, "joins values that differ along its axis only")?;
+    }
+    shape.0[axis] = Dim::Fixed(total);
+    x.like(shape)
+}
+
+fn split(x: Operands, axis: usize, sizes: &[usize]) -> Rule {
+    x.need(axis < x.rank(0), "has that axis")?;
+    let size = x.dims(0)[axis].fixed().ok_or("does not cut the batch")?;
+    let total = sizes.iter().try_fold(0usize, |sum, &s| sum.checked_add(s));
+    x.need(total == Some(size) && !sizes.contains(&0), format_args!("into {sizes:?} covers the axis"))?;
+    let part = |&s: &usize| {
+        let mut shape = x.0[0].shape.clone();
+        shape.0[axis] = Dim::Fixed(s);
+        Type::new(x.0[0].dtype, shape)
+    };
+    Ok(sizes.iter().map(part).collect())
+}
+
+fn slice(x: Operands, cuts: &[SliceAxis]) -> Rule {
+    let axes: Vec<usize> = cuts.iter().map(|c| c.axis).collect();
+    x.need(ascending(&axes, x.rank(0)), "cuts ascending axes")?;
+    let mut shape = x.0[0].shape.clone();
+    for &SliceAxis { axis, start, stop, step } in cuts {
+        let size = shape.0[axis].fixed().ok_or("does not cut the batch")?;
+        let inside = step > 0 && start < stop && stop <= size;
+        x.need(inside, format_args!("takes {start}..{stop} by {step} of axis {axis}"))?;
+        shape.0[axis] = Dim::Fixed((stop - start).div_ceil(step));
+    }
+    x.like(shape)
+}
+
+fn pad(x: Operands, before: &[usize], after: &[usize]) -> Rule {
+    x.need(before.len() == x.rank(0) && after.len() == x.rank(0), "pads every axis")?;
+    let padded = |(&d, (&b, &a)): (&Dim, (&usize, &usize))| match d {
+        Dim::Batch(_) if (b, a) != (0, 0) => Err("does not pad the batch".to_string()),
+        Dim::Batch(_) => Ok(d),
+        Dim::Fixed(n) => Ok(Dim::Fixed(n.saturating_add(b).saturating_add(a))),
+    };
+    let dims = x.dims(0).iter().zip(before.iter().zip(after)).map(padded);
+    x.like(Shape(dims.collect::<Result<_, _>>()?))
+}
+
+fn expand(x: Operands, shape: &Shape) -> Rule {
+    let fits = broadcast(&x.0[0].shape, shape).as_ref() == Some(shape);
+    x.need(fits, format_args!("broadcasts to {shape}"))?;
+    x.like(shape.clone())
+}
+
+fn window_partition(x: Operands, window: &[usize; 2]) -> Rule {
+    x.is_map()?;
+    let (h, w) = (x.plain(2)?, x.plain(3)?);
+    let divides = !window.contains(&0) && h.is_multiple_of(window[0]) && w.is_multiple_of(window[1]);
+    x.need(divides, format_args!("with windows {window:?} takes a map that they divide"))?;
+    let (count, tokens) = ((h / window[0]) * (w / window[1]), window[0] * window[1]);
+    x.like(Shape(vec![x.dims(0)[0].times(count), Dim::Fixed(tokens), x.dims(0)[1]]))
+}
+
+fn window_merge(x: Operands, window: &[usize; 2], map: &[usize; 2]) -> Rule {
+    let divides = !window.contains(&0) && (0..2).all(|i| map[i].is_multiple_of(window[i]));
+    let what = format!("takes tokens of windows {window:?} that divide the map {map:?}");
+    x.need(x.rank(0) == 3 && divides, what)?;
+    let tokens = window[0].checked_mul(window[1]).map(Dim::Fixed);
+    x.need(Some(x.dims(0)[1]) == tokens, format_args!("takes windows of {window:?} tokens"))?;
+    let count = (map[0] / window[0]).checked_mul(map[1] / window[1]);
+    let batch = count.and_then(|count| x.dims(0)[0].divided(count));
+    let Some(batch) = batch else { return Err(x.misfit(format_args!("takes all windows of each map {map:?}"))) };
+    x.like(Shape(vec![batch, x.dims(0)[2], Dim::Fixed(map[0]), Dim::Fixed(map[1])]))
+}
+
+// ---- sampling -------------------------------------------------------------------------------------------------------
+
+fn gather(x: Operands, axis: usize) -> Rule {
+    x.need(x.0[1].dtype == DType::I32 && axis < x.rank(0), "takes x and i32 indices")?;
+    x.need(x.dims(0)[axis].fixed().is_some(), "does not gather along the batch")?;
+    x.like(Shape([&x.dims(0)[..axis], x.dims(1), &x.dims(0)[axis + 1..]].concat()))
+}
+
+fn resize(x: Operands, size: &[usize; 2]) -> Rule {
+    x.need(x.rank(0) == 4 && !size.contains(&0), "takes x [B,C,H,W]")?;
+    x.plain(2).and(x.plain(3))?;
+    x.like(Shape::batched(x.dims(0)[0], &[x.plain(1)?, size[0], size[1]]))
+}
+
+// ---- attention ------------------------------------------------------------------------------------------------------
+
+/// Batch, channels of all heads together, and tokens of one operand.
+fn attended(dims: &[Dim], heads: usize, layout: AttentionLayout) -> Option<(Dim, usize, Vec<Dim>)> {
+    match layout {
+        AttentionLayout::Channels if dims.len() >= 3 => Some((dims[0], dims[1].fixed()?, dims[2..].to_vec())),
+        AttentionLayout::Tokens if dims.len() == 3 => Some((dims[0], dims[2].fixed()?, vec![dims[1]])),
+        AttentionLayout::Heads if dims.len() == 4 && dims[1] == Dim::Fixed(heads) => {
+            Some((dims[0], dims[3].fixed()?.checked_mul(heads)?, vec![dims[2]]))
+        }
+        _ => None,
+    }
+}
+
+fn attention(x: Operands, heads: usize, layout: AttentionLayout, bias: bool, talking: bool) -> Rule {
+    let fixed = |t: &&Type| t.shape.0.iter().skip(1).all(|d| d.fixed().is_some());
+    x.need(heads > 0 && x.0[..3].iter().all(fixed), "takes at least one head and the batch first")?;
+    let part = |slot| attended(x.dims(slot), heads, layout);
+    let (Some((bq, cq, tq)), Some((bk, ck, tk)), Some((bv, cv, tv))) = (part(0), part(1), part(2)) else {
+        return Err(x.misfit("takes q, k, v [B,C,…], [B,N,C] or [B,heads,N,d]"));
+    };
+    let count = |t: &[Dim]| t.iter().map(|d| d.at(1)).product::<usize>();
+    let (queries, keys) = (count(&tq), count(&tk));
+    let whole = cq.is_multiple_of(heads) && cv.is_multiple_of(heads);
+    x.need(
+        bq == bk && bk == bv && cq == ck && keys == count(&tv) && whole,
+        format_args!("with {heads} heads takes q and k of equal channels, k and v of equal tokens"),
+    )?;
+    if bias {
+        let b = x.0[3].shape.as_fixed().ok_or("a bias does not depend on the batch")?;
+        let fits = b.len() == 3 && (b[0] == heads || b[0] == 1) && b[1..] == [queries, keys];
+        x.need(fits, "takes a bias [heads,Nq,Nk]")?;
+    }
+    if talking {
+        let (w, b) = (Shape::fixed(&[heads, heads]), Shape::fixed(&[heads]));
+        let fits = [&w, &b, &w, &b].iter().zip(&x.0[x.0.len() - 4..]).all(|(s, t)| **s == t.shape);
+        x.need(fits, "takes talking heads [H,H], [H], [H,H], [H]")?;
+    }
+    x.like(Shape(match layout {
+        AttentionLayout::Channels => [vec![bq, Dim::Fixed(cv)], tq].concat(),
+        AttentionLayout::Tokens => vec![bq, tq[0], Dim::Fixed(cv)],
+        AttentionLayout::Heads => vec![bq, Dim::Fixed(heads), tq[0], Dim::Fixed(cv / heads)],
+    }))
+}
+
+// ---- transforms -----------------------------------------------------------------------------------------------------
+
+fn rfft2(x: Operands) -> Rule {
+    x.need(x.rank(0) >= 2, "takes x […,H,W]")?;
+    let last = x.rank(0) - 1;
+    x.plain(last - 1)?;
+    let mut shape = x.0[0].shape.clone();
+    shape.0[last] = Dim::Fixed(x.plain(last)? / 2 + 1);
+    let part = Type::new(x.0[0].dtype, shape);
+    Ok(vec![part.clone(), part])
+}
+
+fn irfft2(x: Operands, width: usize) -> Rule {
+    x.need(x.0[0].shape == x.0[1].shape && x.rank(0) >= 2, "takes two parts […,H,W/2+1]")?;
+    let last = x.rank(0) - 1;
+    x.plain(last - 1)?;
+    let mut shape = x.0[0].shape.clone();
+    let columns = Dim::Fixed(width / 2 + 1);
+    x.need(shape.0[last] == columns, format_args!("to width {width} takes W/2+1 columns"))?;
+    shape.0[last] = Dim::Fixed(width);
+    x.like(shape)
+}
+
+fn dct2(x: Operands) -> Rule {
+    x.need(x.rank(0) >= 2, "takes x […,H,W]")?;
+    x.plain(x.rank(0) - 2).and(x.plain(x.rank(0) - 1))?;
+    x.like(x.0[0].shape.clone())
 }

@@ -320,8 +320,6 @@ pub enum Op {
     Gather {
         /// The axis.
         axis: usize,
-        /// The table stays in the artifact: the result counts as computed at run time, even of constants.
-        kept: bool,
     },
     /// Broadcast to `shape`.
     Expand {
@@ -335,6 +333,11 @@ pub enum Op {
         /// Result height, width.
         size: [usize; 2],
     },
+
+    // ---- barrier ------------------------------------------------------------------------------------------------
+    /// x itself. What is computed from it counts as computed at run time, even if x is constant: x is stored as it is and not folded into
+    /// what follows (a table much smaller than all that is looked up in it, quantised weights).
+    Keep,
 
     // ---- operators that exist until a lowering spells them ------------------------------------------------------
     /// Multi-head attention. Inputs q, k, v, then bias `[H|1,Nq,Nk]` if `bias`, then w₁ `[H,H]`, b₁ `[H]`, w₂ `[H,H]`, b₂ `[H]`

@@ -315,7 +315,8 @@ impl Target {
             | Op::Pad { .. }
             | Op::Gather { .. }
             | Op::Expand { .. }
-            | Op::Resize { .. } => Ok(()),
+            | Op::Resize { .. }
+            | Op::Keep => Ok(()),
         }
     }
 

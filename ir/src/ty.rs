@@ -14,16 +14,40 @@ pub enum DType {
     F32,
     /// IEEE 754 half precision.
     F16,
-    /// 32-bit signed integer: indices and nothing else.
+    /// 32-bit signed integer: indices, and the only integer that is computed.
     I32,
+    /// 64-bit signed integer: ports, and indices as they are stored.
+    I64,
+    /// 8-bit signed integer.
+    I8,
+    /// 8-bit unsigned integer.
+    U8,
+    /// 4-bit signed integer, stored two to a byte, the first in the low bits.
+    I4,
+    /// 4-bit unsigned integer, stored as `I4`.
+    U4,
+    /// Truth value, stored in a byte.
+    Bool,
 }
 
 impl DType {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
+    /// Bits of one element as it is stored.
+    pub fn bits(self) -> usize {
         match self {
-            DType::F32 | DType::I32 => 4,
-            DType::F16 => 2,
+            DType::I64 => 64,
+            DType::F32 | DType::I32 => 32,
+            DType::F16 => 16,
+            DType::I8 | DType::U8 | DType::Bool => 8,
+            DType::I4 | DType::U4 => 4,
+        }
+    }
+
+    /// Bytes that so many elements take: whole ones.
+    pub fn bytes_of(self, elements: usize) -> usize {
+        // In this order nothing overflows that fits in memory.
+        match self.bits() {
+            bits @ 8.. => elements * (bits / 8),
+            bits => elements.div_ceil(8 / bits),
         }
     }
 
@@ -34,7 +58,10 @@ impl DType {
 
     /// True for `F32` and `F16`.
     pub fn is_float(self) -> bool {
-        self != DType::I32
+        match self {
+            DType::F32 | DType::F16 => true,
+            DType::I32 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => false,
+        }
     }
 }
 
@@ -188,7 +215,7 @@ impl Type {
 
     /// Bytes of one batch item.
     pub fn bytes(&self) -> usize {
-        self.shape.elements() * self.dtype.bytes()
+        self.dtype.bytes_of(self.shape.elements())
     }
 }
 

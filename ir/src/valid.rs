@@ -8,7 +8,8 @@
 //!    symbolic, and that literals have fewer than 64 elements;
 //! 3. paths are unique and not empty ([`ValidError::Path`]);
 //! 4. a node's operands have one element type, except the indices of a gather ([`ValidError::Elements`]);
-//! 5. integers are constant: they index ([`ValidError::Integer`]);
+//! 5. what is computed at run time is f32 or f16, or i32 or bool where the operator's facts say so, and nothing else; only a barrier keeps any type.
+//!    Today integers are constant, they index, and the operators that move elements pass on what they are given ([`ValidError::Integer`]);
 //! 6. a weight's key always has one type ([`ValidError::Weight`]) and equal constants are one node ([`ValidError::Twice`]);
 //! 7. there is an output; outputs are computed values, neither constants nor inputs, with unique names that are not empty ([`ValidError::Output`]);
 //! 8. every node but an input leads to an output ([`ValidError::Dead`]);
@@ -18,7 +19,7 @@
 use crate::graph::{Graph, Node, Stage};
 use crate::id::{NodeId, Value};
 use crate::infer::{ShapeError, check_leaf, infer};
-use crate::op::{AttentionLayout, Op};
+use crate::op::Op;
 use crate::target::Target;
 use crate::ty::{DType, Type};
 use std::collections::{HashMap, HashSet};
@@ -67,11 +68,13 @@ pub enum ValidError {
         /// Another one.
         second: DType,
     },
-    /// An integer that depends on the model's input.
-    #[error("{path}: an i32 value is computed at run time; integers are constant indices")]
+    /// An integer or a truth value that depends on the model's input.
+    #[error("{path}: {} {dtype} value is computed at run time; integers are constant indices", article(*dtype))]
     Integer {
         /// Path of the node.
         path: String,
+        /// The element type.
+        dtype: DType,
     },
     /// A key with two types.
     #[error("weight {key} has the types {first} and {second}")]
@@ -140,8 +143,8 @@ pub fn validate(graph: &Graph, target: Option<&Target>) -> Result<(), ValidError
             return Err(ValidError::Path { path: node.path.clone(), node: id.0 });
         }
         let constant = graph.is_constant(id.into());
-        if !constant && node.types.iter().any(|t| t.dtype == DType::I32) {
-            return Err(ValidError::Integer { path: node.path.clone() });
+        if let Some(ty) = node.types.iter().find(|t| !constant && !may_run(&node.op, t.dtype)) {
+            return Err(ValidError::Integer { path: node.path.clone(), dtype: ty.dtype });
         }
         if let Op::Weight { key } = &node.op {
             let first = *weights.entry(key).or_insert(&node.types[0]);
@@ -164,6 +167,22 @@ pub fn validate(graph: &Graph, target: Option<&Target>) -> Result<(), ValidError
     match graph.nodes().find(|(id, n)| n.op != Op::Input && !read(*id, n)) {
         Some((_, node)) => Err(ValidError::Dead { path: node.path.clone() }),
         None => Ok(()),
+    }
+}
+
+/// Whether an operator may compute values of an element type when the model runs.
+fn may_run(op: &Op, dtype: DType) -> bool {
+    match dtype {
+        DType::F32 | DType::F16 => true,
+        DType::I32 | DType::Bool => op.facts().integers,
+        DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 => *op == Op::Keep,
+    }
+}
+
+fn article(dtype: DType) -> &'static str {
+    match dtype {
+        DType::I32 | DType::I64 | DType::I8 | DType::I4 | DType::F32 | DType::F16 => "an",
+        DType::U8 | DType::U4 | DType::Bool => "a",
     }
 }
 
@@ -191,6 +210,7 @@ fn types(graph: &Graph, node: &Node) -> Result<(), ValidError> {
         let (path, op, found) = (node.path.clone(), node.op.word(), node.types.clone());
         return Err(ValidError::Type { path, op, found, inferred });
     }
+    // The indices of a gather are of their own type.
     let floats = if matches!(node.op, Op::Gather { .. }) { &operands[..1] } else { &operands[..] };
     match floats.iter().find(|t| t.dtype != operands[0].dtype) {
         Some(t) => Err(ValidError::Elements { path: node.path.clone(), first: operands[0].dtype, second: t.dtype }),
@@ -199,45 +219,7 @@ fn types(graph: &Graph, node: &Node) -> Result<(), ValidError> {
 }
 
 fn legal(graph: &Graph, node: &Node, target: Option<&Target>) -> Result<(), ValidError> {
-    let stage = match node.op {
-        Op::BatchNorm { .. } => graph.stage == Stage::Paper,
-        // The form that some targets have an operator for.
-        Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => true,
-        Op::Attention { .. }
-        | Op::Rfft2 { .. }
-        | Op::Irfft2 { .. }
-        | Op::Dct2
-        | Op::Idct2
-        | Op::WindowPartition { .. }
-        | Op::WindowMerge { .. } => graph.stage != Stage::Target,
-        Op::Input
-        | Op::Weight { .. }
-        | Op::Literal { .. }
-        | Op::Generate(_)
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Sum
-        | Op::Clip { .. }
-        | Op::Prelu
-        | Op::Cast { .. }
-        | Op::Conv { .. }
-        | Op::MatMul { .. }
-        | Op::Linear
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Reduce { .. }
-        | Op::AvgPool { .. }
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize { .. } => true,
-    };
-    if !stage {
+    if graph.stage > node.op.facts().until {
         let (path, op, stage) = (node.path.clone(), node.op.word(), graph.stage.word());
         return Err(ValidError::Stage { path, op, stage });
     }
@@ -263,7 +245,7 @@ fn outputs(graph: &Graph) -> Result<(), ValidError> {
         if v.node.0 as usize >= graph.len() || v.index as usize >= graph.producer(v).types.len() {
             return fail(name, "its value does not exist");
         }
-        if graph.is_constant(v) || *graph.op(v) == Op::Input {
+        if graph.is_stored(v) || *graph.op(graph.stored(v)) == Op::Input {
             return fail(name, "its value is not computed from an input");
         }
     }

@@ -3,7 +3,6 @@
 //! A checkpoint reader and the seeded generator implement it; the evaluator, the exporters and the check take it as a parameter.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// Element type in which a tensor is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,21 +54,10 @@ pub trait Weights: Sync {
     /// # Errors
     /// If there is no such tensor, it has another number of elements, or reading fails.
     fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError>;
-
-    /// The elements of a constant, not rounded, if this source is made for one graph and has them already: that of the node at `path`, which has
-    /// one output. They are then not computed again.
-    fn computed(&self, path: &str) -> Option<&Arc<Vec<f64>>> {
-        let _ = path;
-        None
-    }
 }
 
 impl<W: Weights + ?Sized> Weights for &W {
     fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
         (**self).weight(key, elements)
-    }
-
-    fn computed(&self, path: &str) -> Option<&Arc<Vec<f64>>> {
-        (**self).computed(path)
     }
 }

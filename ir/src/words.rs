@@ -89,7 +89,8 @@ operators! {
     "split": Op::Split { .. } => Op::Split { axis: 0, sizes: vec![] },
     "slice": Op::Slice { .. } => Op::Slice { cuts: vec![] },
     "pad": Op::Pad { .. } => Op::Pad { before: vec![], after: vec![] },
-    "gather": Op::Gather { .. } => Op::Gather { axis: 0, kept: false },
+    "gather": Op::Gather { .. } => Op::Gather { axis: 0 },
+    "keep": Op::Keep => Op::Keep,
     "expand": Op::Expand { .. } => Op::Expand { shape: Shape::default() },
     "resize": Op::Resize { .. } => Op::Resize { mode: ResizeMode::Nearest, size: [1; 2] },
     "attention": Op::Attention { .. } => Op::Attention {
@@ -128,7 +129,9 @@ macro_rules! values {
 
 values! {
     Stage { Paper => "paper", Deploy => "deploy", Target => "target" }
-    DType { F32 => "f32", F16 => "f16", I32 => "i32" }
+    DType {
+        F32 => "f32", F16 => "f16", I32 => "i32", I64 => "i64", I8 => "i8", U8 => "u8", I4 => "i4", U4 => "u4", Bool => "bool"
+    }
     Part { Cos => "cos", Sin => "sin" }
     OffsetOrder { Absolute => "absolute", Signed => "signed" }
     ResizeMode { Nearest => "nearest", Bilinear => "bilinear" }
@@ -189,11 +192,7 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             v.numbers("axes", axes)?;
             v.real("eps", eps)?;
         }
-        Op::Softmax { axis } | Op::Concat { axis } => v.number("axis", axis)?,
-        Op::Gather { axis, kept } => {
-            v.number("axis", axis)?;
-            v.flag("kept", kept)?;
-        }
+        Op::Softmax { axis } | Op::Concat { axis } | Op::Gather { axis } => v.number("axis", axis)?,
         Op::Reduce { kind: _, axes, keep } => {
             v.numbers("axes", axes)?;
             v.flag("keep", keep)?;
@@ -236,7 +235,7 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
         }
         Op::Input | Op::Weight { key: _ } | Op::Literal { values: _ } => {}
         Op::Reshape { shape: _ } | Op::Expand { shape: _ } => {}
-        Op::Unary(_) | Op::Binary(_) | Op::Sum | Op::Prelu | Op::Linear | Op::Dct2 | Op::Idct2 => {}
+        Op::Unary(_) | Op::Binary(_) | Op::Sum | Op::Prelu | Op::Linear | Op::Keep | Op::Dct2 | Op::Idct2 => {}
     }
     Ok(())
 }
@@ -289,6 +288,7 @@ pub(crate) fn role(op: &Op, at: usize) -> String {
         | Op::Pad { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::Rfft2 { .. }
         | Op::Dct2
         | Op::Idct2

@@ -351,7 +351,7 @@ fn tables(batch: Dim, heads: usize, side: usize) -> Graph {
             let index =
                 Generator::RelativeIndex { query: [side; 2], key: [side; 2], step: [1; 2], order: OffsetOrder::Signed };
             let index = net.generate("index", index, Type::new(DType::I32, Shape::fixed(&[n, n])));
-            let bias = net.push("pairs", Op::Gather { axis: 0, kept: false }, &[table, index]);
+            let bias = net.push("pairs", Op::Gather { axis: 0 }, &[table, index]);
             let bias = net.transpose("heads", bias, &[2, 0, 1]);
             let qkv = net.at("qkv").linear(x, 3 * c, true);
             let parts = net.split("parts", qkv, 2, &[c; 3]);

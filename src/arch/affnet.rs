@@ -11,10 +11,11 @@
 //!
 //! The checkpoint does not say which activation was trained, nor which of two norms with the same keys: the family's choices do.
 
-use super::{ArchError, BuildOptions, Choice, Family, NameTable, Preprocessing, Variant, finish};
-use vitc_ir::net::paper;
+use super::family::{ArchError, Build, BuildOptions, Choice, EvalTransform, Family, Spelling, StageMap, Variant};
+use super::layers::{BN_EPS, conv_bn, mean, stages};
+use crate::checkpoint::NameTable;
 use vitc_ir::op::{ReduceKind, SliceAxis, SpectralNorm};
-use vitc_ir::{BinaryKind, ConvSpec, Graph, Net, Op, Real, Shape, UnaryKind, Value};
+use vitc_ir::{BinaryKind, ConvSpec, Net, Op, Real, Shape, UnaryKind, Value};
 
 struct Config {
     /// Widths of layer_1 to layer_5.
@@ -23,13 +24,6 @@ struct Config {
     /// Whether layer_3, layer_4, layer_5 end in a fusion of their input and their mixed map.
     fuses: [bool; 3],
 }
-
-const CONFIGS: [Config; 4] = [
-    Config { widths: [32, 48, 64, 104, 144], expansion: 2, fuses: [true; 3] },
-    Config { widths: [32, 48, 96, 160, 192], expansion: 4, fuses: [true; 3] },
-    Config { widths: [32, 64, 128, 256, 320], expansion: 4, fuses: [true; 3] },
-    Config { widths: [64, 128, 256, 512, 640], expansion: 4, fuses: [true, false, false] },
-];
 
 const STEM: usize = 16;
 /// Inner blocks of layer_3, layer_4, layer_5.
@@ -40,21 +34,30 @@ const INNER_EXPANSION: usize = 2;
 const GROUPS: usize = 8;
 /// Soft-shrink threshold.
 const LAMBDA: f64 = 0.01;
-const EPS: f64 = 1e-5;
+const GROUP_NORM_EPS: f64 = 1e-5;
 
 /// No mean and no standard deviation: the recipes only scale to 0..1.
-const PIXELS: Preprocessing =
-    Preprocessing { mean: [0.0; 3], std: [1.0; 3], crop: 256.0 / 288.0, interpolation: "bilinear" };
+const PIXELS: EvalTransform =
+    EvalTransform { mean: [0.0; 3], std: [1.0; 3], crop: 256.0 / 288.0, interpolation: "bilinear" };
 
-const fn variant(name: &'static str, figures: [&'static str; 3]) -> Variant {
-    Variant { preprocessing: PIXELS, ..Variant::new(name, 256, figures, 1.0) }
+const fn variant(name: &'static str, figures: [&'static str; 3], build: Build) -> Variant {
+    Variant { transform: PIXELS, ..Variant::new(name, 256, figures, 1.0, build) }
 }
 
 static VARIANTS: [Variant; 4] = [
-    variant("affnet-et", ["1.4M", "0.4G", "73.0"]),
-    variant("affnet-t", ["2.6M", "0.8G", "77.0"]),
-    variant("affnet", ["5.5M", "1.5G", "79.8"]),
-    variant("affnet-base", ["17.2M", "-", "-"]).without_weights(),
+    variant("affnet-et", ["1.4M", "0.4G", "73.0"], |net, options| {
+        build(net, options, &Config { widths: [32, 48, 64, 104, 144], expansion: 2, fuses: [true; 3] })
+    }),
+    variant("affnet-t", ["2.6M", "0.8G", "77.0"], |net, options| {
+        build(net, options, &Config { widths: [32, 48, 96, 160, 192], expansion: 4, fuses: [true; 3] })
+    }),
+    variant("affnet", ["5.5M", "1.5G", "79.8"], |net, options| {
+        build(net, options, &Config { widths: [32, 64, 128, 256, 320], expansion: 4, fuses: [true; 3] })
+    }),
+    variant("affnet-base", ["17.2M", "-", "-"], |net, options| {
+        build(net, options, &Config { widths: [64, 128, 256, 512, 640], expansion: 4, fuses: [true, false, false] })
+    })
+    .without_weights(),
 ];
 
 static ACTIVATION: Choice = Choice {
@@ -76,52 +79,46 @@ pub(super) static FAMILY: Family = Family {
     code: "microsoft/TokenMixers",
     note: None,
     variants: &VARIANTS,
-    tables: &[NameTable { code_base: "official", rules: &[] }],
+    spellings: &[Spelling {
+        anchors: &["layer_*.*.global_rep.*.filter", "layer_*.*.global_rep.*.mlp.block", "layer_*.*.conv_proj.block"],
+        table: NameTable::IDENTITY,
+    }],
     heads: &["classifier.fc"],
     choices: &[&ACTIVATION, &INNER_NORM],
-    signature: |t| t.contains_key("conv_1.block.conv.weight") && t.contains_key("layer_3.1.global_rep.0.filter.w1"),
-    table_resolutions: |_| Vec::new(),
+    position_tables: |_| None,
     leftover: |_| false,
-    build,
+    pool: |net, options, x| {
+        let width = (4 * net.dim(x, 1)).min(960);
+        let x = conv_layer(&mut net.at("conv_1x1_exp"), options, x, ConvSpec::new(width, 1), true);
+        mean(net, x)
+    },
 };
 
-fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    options.check_smallest()?;
-    let config = &CONFIGS[options.index(&FAMILY)];
-    let mut graph = paper(options.variant.name);
-    let mut net = Net::new(&mut graph);
-
-    let image = options.image(&mut net);
-    let stem = conv_layer(&mut net.at("conv_1"), options, image, ConvSpec::new(STEM, 3).stride(2), true);
-    let [w1, w2, deep @ ..] = config.widths;
+fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {
+    options.check_smallest(32)?;
+    let image = options.image(net);
+    let x = conv_layer(&mut net.at("conv_1"), options, image, ConvSpec::new(STEM, 3).stride(2), true);
+    let [first, widths @ ..] = config.widths;
     let m = config.expansion;
-    let mut x = inverted_residual(&mut net.at("layer_1.0"), options, stem, w1, 1, m);
-    let mut stages = vec![x];
-    for j in 0..3 {
-        let stride = if j == 0 { 2 } else { 1 };
-        x = inverted_residual(&mut net.at(format!("layer_2.{j}")), options, x, w2, stride, m);
-    }
-    stages.push(x);
-    for (i, width) in deep.into_iter().enumerate() {
-        let mut net = net.at(format!("layer_{}", i + 3));
-        x = inverted_residual(&mut net.at(0), options, x, width, 2, m);
-        x = aff_block(&mut net.at(1), options, x, INNER_BLOCKS[i], config.fuses[i]);
-        stages.push(x);
-    }
-    let exp = (4 * config.widths[4]).min(960);
-    // The four maps at strides 4, 8, 16 and 32.
-    finish(&mut net, &FAMILY, options, &stages[1..], |net| {
-        let x = conv_layer(&mut net.at("conv_1x1_exp"), options, x, ConvSpec::new(exp, 1), true);
-        net.at("pool").mean(x, &[2, 3], false)
-    });
-    Ok(graph)
+    let x = inverted_residual(&mut net.at("layer_1.0"), options, x, first, 1, m);
+    // layer_2 is three inverted residuals, the first of stride 2; each layer behind it begins with one, and then mixes.
+    let enter = |net: &mut Net, x: Value, i: usize| {
+        inverted_residual(&mut net.at(format!("layer_{}.0", i + 2)), options, x, widths[i], 2, m)
+    };
+    let block = |net: &mut Net, x: Value, i: usize, j: usize| {
+        let mut net = net.at(format!("layer_{}.{}", i + 2, j + 1));
+        match i.checked_sub(1) {
+            None => inverted_residual(&mut net, options, x, widths[0], 1, m),
+            Some(i) => aff_block(&mut net, options, x, INNER_BLOCKS[i], config.fuses[i]),
+        }
+    };
+    Ok(stages(net, x, [2, 1, 1, 1], enter, block))
 }
 
 /// Convolution without bias, BatchNorm, activation.
 fn conv_layer(net: &mut Net, options: &BuildOptions, x: Value, spec: ConvSpec, activated: bool) -> Value {
     let mut net = net.at("block");
-    let x = net.at("conv").conv(x, spec.no_bias());
-    let x = net.at("norm").batch_norm(x, EPS);
+    let x = conv_bn(&mut net, x, ["conv", "norm"], spec.no_bias());
     if !activated {
         return x;
     }
@@ -191,13 +188,13 @@ fn inner_block(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
 /// The norm of the inner blocks.
 fn norm(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
     if options.holds(&net.path("running_mean"), false) {
-        return net.batch_norm(x, EPS);
+        return net.batch_norm(x, BN_EPS);
     }
     let c = net.dim(x, 1);
     let [scale, bias] = ["weight", "bias"].map(|k| net.weight(k, &[c]));
     let [scale, bias] = [("scale", scale), ("shift", bias)].map(|(n, v)| net.reshape(n, v, Shape::fixed(&[c, 1, 1])));
     if options.choice(&INNER_NORM) == "layer_norm_2d" {
-        return net.push("", Op::LayerNorm { axes: vec![1, 2, 3], eps: Real(EPS) }, &[x, scale, bias]);
+        return net.push("", Op::LayerNorm { axes: vec![1, 2, 3], eps: Real(GROUP_NORM_EPS) }, &[x, scale, bias]);
     }
     // Per position over channels, ε beside the standard deviation instead of under the root.
     let mean = net.mean(x, &[1], true);
@@ -206,7 +203,7 @@ fn norm(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
     let variance = Op::Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: true };
     let variance = net.push("variance", variance, &[square]);
     let std = net.unary("std", UnaryKind::Sqrt, variance);
-    let eps = net.scalar(EPS);
+    let eps = net.scalar(GROUP_NORM_EPS);
     let std = net.binary("std_eps", BinaryKind::Add, std, eps);
     let y = net.div(centred, std);
     let y = net.mul(y, scale);

@@ -12,22 +12,15 @@
 //! | M | 64 96 192 384 | 3 3 6 3 | 12.42M | 1.89G | 82.8 / 83.0 |
 //! | T | 96 128 256 512 | 3 3 6 3 | 21.76M | 3.60G | 83.9 / 84.1 |
 
-use super::layers::{BN_EPS, conv_bn, stem};
-use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish};
-use vitc_ir::net::paper;
-use vitc_ir::{ConvSpec, Graph, Net, UnaryKind, Value};
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::layers::{BN_EPS, conv_bn, downsample, mlp, norm_and_mean, stages, stem};
+use crate::checkpoint::NameTable;
+use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
 
 struct Config {
     widths: [usize; 4],
     depths: [usize; 4],
 }
-
-const CONFIGS: [Config; 4] = [
-    Config { widths: [48, 56, 112, 220], depths: [2, 2, 4, 2] },
-    Config { widths: [48, 64, 128, 256], depths: [3, 3, 6, 3] },
-    Config { widths: [64, 96, 192, 384], depths: [3, 3, 6, 3] },
-    Config { widths: [96, 128, 256, 512], depths: [3, 3, 6, 3] },
-];
 
 const MLP_RATIO: usize = 4;
 
@@ -38,45 +31,50 @@ pub(super) static FAMILY: Family = Family {
     code: "Tianfang-Zhang/CAS-ViT",
     note: None,
     variants: &VARIANTS,
-    tables: &[NameTable::IDENTITY],
+    spellings: &[Spelling {
+        anchors: &["network.*.*.local_perception.network", "network.*.*.attn.oper_q", "network.*.*.attn.dwc"],
+        table: NameTable::IDENTITY,
+    }],
     heads: &["head", "dist_head"],
     choices: &[],
-    signature: |t| t.contains_key("network.0.0.local_perception.network.0.weight"),
-    table_resolutions: |_| Vec::new(),
+    position_tables: |_| None,
     leftover: |_| false,
-    build,
+    pool: |net, _, x| norm_and_mean(net, x),
 };
 
 static VARIANTS: [Variant; 4] = [
-    Variant::new("cas-vit-xs", 224, ["3.20M", "0.56G", "78.3 (384: 78.7)"], 0.875).also(&["rcvit_xs"]),
-    Variant::new("cas-vit-s", 224, ["5.76M", "0.93G", "80.9 (384: 81.1)"], 0.875).also(&["rcvit_s"]),
-    Variant::new("cas-vit-m", 224, ["12.42M", "1.89G", "82.8 (384: 83.0)"], 0.875).also(&["rcvit_m"]),
-    Variant::new("cas-vit-t", 224, ["21.76M", "3.60G", "83.9 (384: 84.1)"], 0.875).also(&["rcvit_t"]),
+    variant("cas-vit-xs", &["rcvit_xs"], ["3.20M", "0.56G", "78.3 (384: 78.7)"], |net, options| {
+        build(net, options, &Config { widths: [48, 56, 112, 220], depths: [2, 2, 4, 2] })
+    }),
+    variant("cas-vit-s", &["rcvit_s"], ["5.76M", "0.93G", "80.9 (384: 81.1)"], |net, options| {
+        build(net, options, &Config { widths: [48, 64, 128, 256], depths: [3, 3, 6, 3] })
+    }),
+    variant("cas-vit-m", &["rcvit_m"], ["12.42M", "1.89G", "82.8 (384: 83.0)"], |net, options| {
+        build(net, options, &Config { widths: [64, 96, 192, 384], depths: [3, 3, 6, 3] })
+    }),
+    variant("cas-vit-t", &["rcvit_t"], ["21.76M", "3.60G", "83.9 (384: 84.1)"], |net, options| {
+        build(net, options, &Config { widths: [96, 128, 256, 512], depths: [3, 3, 6, 3] })
+    }),
 ];
 
-fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    let config = &CONFIGS[options.index(&FAMILY)];
-    let mut graph = paper(options.variant.name);
-    let mut net = Net::new(&mut graph);
+const fn variant(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    figures: [&'static str; 3],
+    build: Build,
+) -> Variant {
+    Variant::new(name, 224, figures, 0.875, build).also(aliases)
+}
 
-    let image = options.image(&mut net);
-    let mut x = stem(&mut net.at("patch_embed"), image, config.widths[0], UnaryKind::Relu);
-    let mut stages = Vec::new();
-    for (i, (&width, depth)) in config.widths.iter().zip(config.depths).enumerate() {
-        if i > 0 {
-            let down = ConvSpec::new(width, 3).stride(2);
-            x = conv_bn(&mut net.at(format!("network.{}", 2 * i - 1)), x, ["proj", "norm"], down);
-        }
-        for j in 0..depth {
-            x = block(&mut net.at(format!("network.{}.{j}", 2 * i)), x);
-        }
-        stages.push(x);
-    }
-    finish(&mut net, &FAMILY, options, &stages, |net| {
-        let x = net.at("norm").batch_norm(x, BN_EPS);
-        net.at("pool").mean(x, &[2, 3], false)
-    });
-    Ok(graph)
+fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {
+    let image = options.image(net);
+    let x = stem(&mut net.at("patch_embed"), image, config.widths[0], UnaryKind::Relu);
+    let enter = |net: &mut Net, x: Value, i: usize| match i {
+        0 => x,
+        _ => downsample(&mut net.at(format!("network.{}", 2 * i - 1)), x, config.widths[i]),
+    };
+    let block = |net: &mut Net, x: Value, i: usize, j: usize| block(&mut net.at(format!("network.{}.{j}", 2 * i)), x);
+    Ok(stages(net, x, config.depths, enter, block))
 }
 
 /// One block: local perception, additive attention, MLP (Fig. 3).
@@ -87,7 +85,7 @@ fn block(net: &mut Net, x: Value) -> Value {
     let y = additive_attention(&mut net.at("attn"), y);
     let x = net.at("attn").add(x, y);
     let y = net.at("norm2").batch_norm(x, BN_EPS);
-    let y = mlp(&mut net.at("mlp"), y);
+    let y = mlp(&mut net.at("mlp"), y, MLP_RATIO);
     net.at("mlp").add(x, y)
 }
 
@@ -134,11 +132,4 @@ fn channel_gate(net: &mut Net, x: Value) -> Value {
     let y = net.at("block.1").conv(y, ConvSpec::new(c, 1).no_bias());
     let y = net.unary("block.2", UnaryKind::Sigmoid, y);
     net.mul(x, y)
-}
-
-fn mlp(net: &mut Net, x: Value) -> Value {
-    let c = net.dim(x, 1);
-    let x = net.at("fc1").conv(x, ConvSpec::new(MLP_RATIO * c, 1));
-    let x = net.gelu(x);
-    net.at("fc2").conv(x, ConvSpec::new(c, 1))
 }

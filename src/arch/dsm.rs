@@ -10,21 +10,15 @@
 //! | M | 64 128 320 512 | 3 4 18 3 | 30,412,600 | 5.377G |
 //! | B | 96 192 384 768 | 2 2 18 2 | 44,758,840 | 7.620G |
 
-use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish};
-use vitc_ir::net::paper;
-use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Graph, Net, Op, Shape, Type, UnaryKind, Value};
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::layers::{mean, mlp, stages};
+use crate::checkpoint::NameTable;
+use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Net, Op, Shape, Type, UnaryKind, Value};
 
 struct Config {
     widths: [usize; 4],
     depths: [usize; 4],
 }
-
-const CONFIGS: [Config; 4] = [
-    Config { widths: [64, 128, 320, 512], depths: [2, 2, 4, 2] },
-    Config { widths: [64, 128, 320, 512], depths: [2, 3, 10, 3] },
-    Config { widths: [64, 128, 320, 512], depths: [3, 4, 18, 3] },
-    Config { widths: [96, 192, 384, 768], depths: [2, 2, 18, 2] },
-];
 
 /// Channel groups that share gains.
 const GROUPS: usize = 8;
@@ -33,15 +27,23 @@ const BANDS: usize = 8;
 const MLP_RATIO: usize = 4;
 const LN_EPS: f64 = 1e-6;
 
-const fn variant(name: &'static str, parameters: &'static str, macs: &'static str) -> Variant {
-    Variant::new(name, 224, [parameters, macs, "-"], 0.875).without_weights()
+const fn variant(name: &'static str, parameters: &'static str, macs: &'static str, build: Build) -> Variant {
+    Variant::new(name, 224, [parameters, macs, "-"], 0.875, build).without_weights()
 }
 
 static VARIANTS: [Variant; 4] = [
-    variant("dsm-t", "12.5M", "1.93G"),
-    variant("dsm-s", "21.7M", "3.43G"),
-    variant("dsm-m", "30.4M", "5.38G"),
-    variant("dsm-b", "44.8M", "7.62G"),
+    variant("dsm-t", "12.5M", "1.93G", |net, options| {
+        build(net, options, &Config { widths: [64, 128, 320, 512], depths: [2, 2, 4, 2] })
+    }),
+    variant("dsm-s", "21.7M", "3.43G", |net, options| {
+        build(net, options, &Config { widths: [64, 128, 320, 512], depths: [2, 3, 10, 3] })
+    }),
+    variant("dsm-m", "30.4M", "5.38G", |net, options| {
+        build(net, options, &Config { widths: [64, 128, 320, 512], depths: [3, 4, 18, 3] })
+    }),
+    variant("dsm-b", "44.8M", "7.62G", |net, options| {
+        build(net, options, &Config { widths: [96, 192, 384, 768], depths: [2, 2, 18, 2] })
+    }),
 ];
 
 /// The family.
@@ -51,48 +53,39 @@ pub(super) static FAMILY: Family = Family {
     code: "not published",
     note: Some("reference design D1: the authors published neither code nor sizes; variants and figures are vitc's"),
     variants: &VARIANTS,
-    tables: &[NameTable { code_base: "reference", rules: &[] }],
+    spellings: &[Spelling {
+        anchors: &["stages.*.*.mixer.weight_gen", "stages.*.*.mixer.proj_in", "stages.*.*.mixer.proj_out"],
+        table: NameTable { code_base: "reference", rules: &[] },
+    }],
     heads: &["head"],
     choices: &[],
-    signature: |t| t.contains_key("down.0.weight") && t.contains_key("stages.0.0.mixer.weight_gen.fc1.weight"),
-    table_resolutions: |_| Vec::new(),
+    position_tables: |_| None,
     leftover: |_| false,
-    build,
+    pool: |net, _, x| {
+        let x = net.at("norm").layer_norm(x, 1, LN_EPS);
+        mean(net, x)
+    },
 };
 
-fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    options.check_smallest()?;
-    let config = &CONFIGS[options.index(&FAMILY)];
-    let mut graph = paper(options.variant.name);
-    let mut net = Net::new(&mut graph);
-
-    let mut x = options.image(&mut net);
-    let mut stages = Vec::new();
-    for (i, (&width, &depth)) in config.widths.iter().zip(&config.depths).enumerate() {
+fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {
+    options.check_smallest(32)?;
+    let image = options.image(net);
+    let enter = |net: &mut Net, x: Value, i: usize| {
+        let width = config.widths[i];
         let spec = if i == 0 { ConvSpec::new(width, 7).stride(4) } else { ConvSpec::new(width, 3).stride(2) };
-        x = net.at(format!("down.{i}")).conv(x, spec);
-        for j in 0..depth {
-            x = block(&mut net.at(format!("stages.{i}.{j}")), x);
-        }
-        stages.push(x);
-    }
-    finish(&mut net, &FAMILY, options, &stages, |net| {
-        let x = net.at("norm").layer_norm(x, 1, LN_EPS);
-        net.at("pool").mean(x, &[2, 3], false)
-    });
-    Ok(graph)
+        net.at(format!("down.{i}")).conv(x, spec)
+    };
+    let block = |net: &mut Net, x: Value, i: usize, j: usize| block(&mut net.at(format!("stages.{i}.{j}")), x);
+    Ok(stages(net, image, config.depths, enter, block))
 }
 
 /// Mix tokens, then channels.
 fn block(net: &mut Net, x: Value) -> Value {
-    let c = net.dim(x, 1);
     let y = net.at("norm1").layer_norm(x, 1, LN_EPS);
     let y = mixer(&mut net.at("mixer"), y);
     let x = net.at("mixer").add(x, y);
     let y = net.at("norm2").layer_norm(x, 1, LN_EPS);
-    let y = net.at("fc1").conv(y, ConvSpec::new(MLP_RATIO * c, 1));
-    let y = net.gelu(y);
-    let y = net.at("fc2").conv(y, ConvSpec::new(c, 1));
+    let y = mlp(net, y, MLP_RATIO);
     net.add(x, y)
 }
 

@@ -10,11 +10,11 @@
 //! | S2 | 32 64 144 288 | 4 4 12 8 | 4 | 12.6M | 1.25G | 81.6 / 82.0 |
 //! | L | 40 80 192 384 | 5 5 15 10 | 6 | 26.1M | 2.56G | 83.3 / 83.5 |
 
-use super::layers::{BN_EPS, conv_bn, stem};
-use super::{ArchError, BuildOptions, Family, NameTable, Shapes, Variant, finish};
-use vitc_ir::net::paper;
+use super::family::{ArchError, BuildOptions, Family, PositionTables, Spelling, StageMap, Variant};
+use super::layers::{conv_bn, downsample, layer_scale, norm_and_mean, stages, stem, table_bias};
+use crate::checkpoint::{NameTable, Shapes};
 use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode};
-use vitc_ir::{ConvSpec, DType, Generator, Graph, Net, Op, Real, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, ConvSpec, Net, Op, Real, UnaryKind, Value};
 
 struct Config {
     widths: [usize; 4],
@@ -24,26 +24,9 @@ struct Config {
     attention: usize,
 }
 
-const CONFIGS: [Config; 4] = [
-    Config { widths: [32, 48, 96, 176], ratios: [&[4; 2], &[4; 2], &[4, 3, 3, 3, 4, 4], &[4, 3, 3, 4]], attention: 2 },
-    Config {
-        widths: [32, 48, 120, 224],
-        ratios: [&[4; 3], &[4; 3], &[4, 4, 3, 3, 3, 3, 4, 4, 4], &[4, 4, 3, 3, 4, 4]],
-        attention: 2,
-    },
-    Config {
-        widths: [32, 64, 144, 288],
-        ratios: [&[4; 4], &[4; 4], &[4, 4, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4], &[4, 4, 3, 3, 3, 3, 4, 4]],
-        attention: 4,
-    },
-    Config {
-        widths: [40, 80, 192, 384],
-        ratios: [&[4; 5], &[4; 5], &[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4], &[4, 4, 4, 3, 3, 3, 3, 4, 4, 4]],
-        attention: 6,
-    },
-];
-
 const HEADS: usize = 8;
+/// Pixels per position of the last stage's map.
+const STRIDE: usize = 32;
 
 /// Attention inside a stage: key and value channels per head.
 const KEY: usize = 32;
@@ -59,20 +42,46 @@ pub(super) static FAMILY: Family = Family {
     code: "snap-research/EfficientFormer",
     note: None,
     variants: &VARIANTS,
-    tables: &[NameTable { code_base: "official", rules: &[] }, TIMM],
+    spellings: &[
+        Spelling {
+            anchors: &["network.*.*.mlp.mid", "network.*.*.token_mixer.talking_head*", "network.*.attn.q.local.*"],
+            table: NameTable::IDENTITY,
+        },
+        Spelling {
+            anchors: &[
+                "stages.*.blocks.*.mlp.mid",
+                "stages.*.blocks.*.token_mixer.talking_head*",
+                "stages.*.downsample.attn.q.local",
+            ],
+            table: TIMM,
+        },
+    ],
     heads: &["head", "dist_head"],
     choices: &[],
-    signature: |t| t.contains_key("network.0.0.mlp.mid.weight") && t.contains_key("network.5.attn.attention_biases"),
-    table_resolutions,
+    position_tables,
     leftover: |key| key.ends_with("attention_bias_idxs") || key.ends_with("token_mixer.ab") || key.ends_with("attn.ab"),
-    build,
+    pool: |net, _, x| norm_and_mean(net, x),
 };
 
 static VARIANTS: [Variant; 4] = [
-    Variant::new("efficientformerv2-s0", 224, ["3.5M", "0.40G", "76.2"], 0.875),
-    Variant::new("efficientformerv2-s1", 224, ["6.1M", "0.65G", "79.7"], 0.875),
-    Variant::new("efficientformerv2-s2", 224, ["12.6M", "1.25G", "82.0"], 0.875),
-    Variant::new("efficientformerv2-l", 224, ["26.1M", "2.56G", "83.5"], 0.875),
+    Variant::new("efficientformerv2-s0", 224, ["3.5M", "0.40G", "76.2"], 0.875, |net, options| {
+        let ratios: [&[usize]; 4] = [&[4; 2], &[4; 2], &[4, 3, 3, 3, 4, 4], &[4, 3, 3, 4]];
+        build(net, options, &Config { widths: [32, 48, 96, 176], ratios, attention: 2 })
+    }),
+    Variant::new("efficientformerv2-s1", 224, ["6.1M", "0.65G", "79.7"], 0.875, |net, options| {
+        let ratios: [&[usize]; 4] = [&[4; 3], &[4; 3], &[4, 4, 3, 3, 3, 3, 4, 4, 4], &[4, 4, 3, 3, 4, 4]];
+        build(net, options, &Config { widths: [32, 48, 120, 224], ratios, attention: 2 })
+    }),
+    Variant::new("efficientformerv2-s2", 224, ["12.6M", "1.25G", "82.0"], 0.875, |net, options| {
+        let ratios: [&[usize]; 4] =
+            [&[4; 4], &[4; 4], &[4, 4, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4], &[4, 4, 3, 3, 3, 3, 4, 4]];
+        build(net, options, &Config { widths: [32, 64, 144, 288], ratios, attention: 4 })
+    }),
+    Variant::new("efficientformerv2-l", 224, ["26.1M", "2.56G", "83.5"], 0.875, |net, options| {
+        let ratios: [&[usize]; 4] =
+            [&[4; 5], &[4; 5], &[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4], &[4, 4, 4, 3, 3, 3, 3, 4, 4, 4]];
+        build(net, options, &Config { widths: [40, 80, 192, 384], ratios, attention: 6 })
+    }),
 ];
 
 /// timm's spelling of the same state dict.
@@ -116,15 +125,16 @@ const TIMM: NameTable = NameTable {
 };
 
 /// Tables hold one entry per position of the stage-4 map, which is a thirty-second of the image; the authors' are square, timm's need not be.
-fn table_resolutions(tensors: &Shapes) -> Vec<[usize; 2]> {
+fn position_tables(tensors: &Shapes) -> Option<PositionTables> {
     let table =
         |(key, _): &(&String, _)| key.starts_with("network.6.") && key.ends_with("token_mixer.attention_biases");
-    let positions = tensors.iter().find(table).and_then(|(_, shape)| shape.last().copied()).unwrap_or(0);
+    let positions = tensors.iter().find(table).and_then(|(_, shape)| shape.last().copied())?;
     // Sides up to a ratio of 4.
     let sides = (1..=2 * positions.isqrt()).filter(|h| positions.is_multiple_of(*h) && positions / h <= 4 * h);
     let mut maps: Vec<[usize; 2]> = sides.map(|h| [h, positions / h]).filter(|[h, w]| *h <= 4 * w).collect();
     maps.sort_by_key(|[h, w]| h.abs_diff(*w));
-    maps.into_iter().map(|map| map.map(|side| side * 32)).collect()
+    let sizes: Vec<[usize; 2]> = maps.into_iter().map(|map| map.map(|side| side * STRIDE)).collect();
+    (!sizes.is_empty()).then_some(PositionTables { sizes, step: STRIDE })
 }
 
 /// Side of a map after `n` halvings by a 3x3 convolution of stride 2.
@@ -135,10 +145,10 @@ fn halved(side: usize, n: u32) -> usize {
 fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
     let [height, width] = options.resolution;
     // Stage 3 attends at stride 2 and upsamples by 2, so its map has even sides.
-    let fits = |side: usize| side >= 32 && halved(side, 4).is_multiple_of(2);
+    let fits = |side: usize| side >= STRIDE && halved(side, 4).is_multiple_of(2);
     if !fits(height) || !fits(width) {
         let near = |side: usize| {
-            let (down, up) = ((32..=side).rev().find(|&s| fits(s)), (side.max(32)..).find(|&s| fits(s)));
+            let (down, up) = ((STRIDE..=side).rev().find(|&s| fits(s)), (side.max(STRIDE)..).find(|&s| fits(s)));
             let mut sides: Vec<String> = down.into_iter().chain(up).map(|s| s.to_string()).collect();
             sides.dedup(); // one that fits is nearest on both sides
             sides.join(" or ")
@@ -153,36 +163,21 @@ fn check_resolution(options: &BuildOptions) -> Result<(), ArchError> {
     Ok(())
 }
 
-fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
+fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {
     check_resolution(options)?;
-    let config = &CONFIGS[options.index(&FAMILY)];
-    let mut graph = paper(options.variant.name);
-    let mut net = Net::new(&mut graph);
-
-    let image = options.image(&mut net);
-    let mut x = stem(&mut net.at("patch_embed"), image, config.widths[0], UnaryKind::Gelu);
-    let mut stages = Vec::new();
-    for (i, (&width, ratios)) in config.widths.iter().zip(config.ratios).enumerate() {
-        x = match i {
-            0 => x,
-            3 => attention_downsample(&mut net.at("network.5"), x, width),
-            _ => downsample(&mut net.at(format!("network.{}", 2 * i - 1)), x, width),
-        };
-        for (j, &ratio) in ratios.iter().enumerate() {
-            let attends = i >= 2 && j + config.attention >= ratios.len();
-            x = block(&mut net.at(format!("network.{}.{j}", 2 * i)), x, ratio, attends, i == 2);
-        }
-        stages.push(x);
-    }
-    finish(&mut net, &FAMILY, options, &stages, |net| {
-        let x = net.at("norm").batch_norm(x, BN_EPS);
-        net.at("pool").mean(x, &[2, 3], false)
-    });
-    Ok(graph)
-}
-
-fn downsample(net: &mut Net, x: Value, width: usize) -> Value {
-    conv_bn(net, x, ["proj", "norm"], ConvSpec::new(width, 3).stride(2))
+    let image = options.image(net);
+    let x = stem(&mut net.at("patch_embed"), image, config.widths[0], UnaryKind::Gelu);
+    let enter = |net: &mut Net, x: Value, i: usize| match i {
+        0 => x,
+        3 => attention_downsample(&mut net.at("network.5"), x, config.widths[i]),
+        _ => downsample(&mut net.at(format!("network.{}", 2 * i - 1)), x, config.widths[i]),
+    };
+    let block = |net: &mut Net, x: Value, i: usize, j: usize| {
+        let ratios = config.ratios[i];
+        let attends = i >= 2 && j + config.attention >= ratios.len();
+        block(&mut net.at(format!("network.{}.{j}", 2 * i)), x, ratios[j], attends, i == 2)
+    };
+    Ok(stages(net, x, config.ratios.map(<[usize]>::len), enter, block))
 }
 
 /// One block: attention in the last blocks of stages 3 and 4, then the MLP, each scaled per channel.
@@ -198,10 +193,8 @@ fn block(net: &mut Net, x: Value, ratio: usize, attends: bool, strided: bool) ->
 
 /// x + γ·y.
 fn residual(net: &mut Net, x: Value, y: Value, scale: &str) -> Value {
-    let c = net.dim(x, 1);
-    let gamma = net.weight(scale, &[c, 1, 1]);
-    let y = net.binary(format!("{scale}.mul"), vitc_ir::BinaryKind::Mul, y, gamma);
-    net.binary(format!("{scale}.add"), vitc_ir::BinaryKind::Add, x, y)
+    let y = layer_scale(net, y, scale, &format!("{scale}.mul"));
+    net.binary(format!("{scale}.add"), BinaryKind::Add, x, y)
 }
 
 /// 1x1, depthwise 3x3, 1x1.
@@ -275,10 +268,6 @@ fn strided_attention(net: &mut Net, x: Value, width: usize) -> Value {
 
 /// `[heads, Nq, Nk]`: the table's entry for the absolute offset between a query and a key.
 fn position_bias(net: &mut Net, query: [usize; 2], key: [usize; 2]) -> Value {
-    let (nq, nk) = (query[0] * query[1], key[0] * key[1]);
-    let table = net.weight("attention_biases", &[HEADS, nk]);
-    let step = [key[0].div_ceil(query[0]), key[1].div_ceil(query[1])];
-    let generator = Generator::RelativeIndex { query, key, step, order: OffsetOrder::Absolute };
-    let index = net.generate("bias_index", generator, Type::new(DType::I32, Shape::fixed(&[nq, nk])));
-    net.push("bias", Op::Gather { axis: 1, kept: false }, &[table, index])
+    let table = net.weight("attention_biases", &[HEADS, key[0] * key[1]]);
+    table_bias(net, table, 1, [query, key], OffsetOrder::Absolute, ["bias_index", "bias"])
 }

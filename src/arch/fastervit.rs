@@ -22,10 +22,13 @@
 //! Every variant has an any-resolution twin, which pads its maps to whole windows. From 3 on attention levels have
 //! LayerScale, and the last block of the hierarchical level adds the carriers to the map.
 
-use super::{ArchError, BuildOptions, Choice, Family, NameTable, Preprocessing, Shapes, Variant, finish, imagenet};
-use vitc_ir::net::paper;
-use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode, SliceAxis};
-use vitc_ir::{BinaryKind, ConvSpec, DType, Dim, Generator, Graph, Net, Op, Shape, Type, UnaryKind, Value};
+use super::family::{ArchError, Build, BuildOptions, Choice, Family, Spelling, StageMap, Variant};
+use super::layers::{BN_EPS, ConvNorm, conv_bn, layer_scale, mlp, padded, stages, table_bias};
+use crate::checkpoint::{NameTable, Shapes};
+use crate::message;
+use crate::message::Setting;
+use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode};
+use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Net, Op, Shape, Type, UnaryKind, Value};
 
 struct Config {
     dim: usize,
@@ -42,7 +45,8 @@ struct Config {
 /// Width of the position MLPs.
 const POSITION_HIDDEN: usize = 512;
 const MLP_RATIO: usize = 4;
-const BN_EPS: f64 = 1e-5;
+/// Pixels per position of the last level's map.
+const STRIDE: usize = 32;
 const STEM_BN_EPS: f64 = 1e-4;
 const LN_EPS: f64 = 1e-5;
 const MAP_LN_EPS: f64 = 1e-6;
@@ -56,55 +60,65 @@ const fn pretrained_21k(windows: [usize; 4]) -> Config {
     Config { windows, carriers: false, ..base }
 }
 
-const CONFIGS: [Config; 11] = [
-    size(64, 64, [2, 3, 6, 5], [2, 4, 8, 16], false),
-    size(80, 32, [1, 3, 8, 5], [2, 4, 8, 16], false),
-    size(96, 64, [3, 3, 8, 5], [2, 4, 8, 16], false),
-    size(128, 64, [3, 3, 12, 5], [2, 4, 8, 16], true),
-    size(196, 64, [3, 3, 12, 5], [4, 8, 16, 32], true),
-    size(320, 64, [3, 3, 12, 5], [4, 8, 16, 32], true),
-    size(320, 64, [3, 3, 16, 8], [4, 8, 16, 32], true),
-    pretrained_21k([7, 7, 14, 7]),
-    pretrained_21k([7, 7, 24, 12]),
-    pretrained_21k([7, 7, 32, 16]),
-    pretrained_21k([7, 7, 48, 24]),
-];
+const FASTERVIT_0: Config = size(64, 64, [2, 3, 6, 5], [2, 4, 8, 16], false);
+const FASTERVIT_1: Config = size(80, 32, [1, 3, 8, 5], [2, 4, 8, 16], false);
+const FASTERVIT_2: Config = size(96, 64, [3, 3, 8, 5], [2, 4, 8, 16], false);
+const FASTERVIT_3: Config = size(128, 64, [3, 3, 12, 5], [2, 4, 8, 16], true);
+const FASTERVIT_4: Config = size(196, 64, [3, 3, 12, 5], [4, 8, 16, 32], true);
+const FASTERVIT_5: Config = size(320, 64, [3, 3, 12, 5], [4, 8, 16, 32], true);
+const FASTERVIT_6: Config = size(320, 64, [3, 3, 16, 8], [4, 8, 16, 32], true);
+const FASTERVIT_4_21K_224: Config = pretrained_21k([7, 7, 14, 7]);
+const FASTERVIT_4_21K_384: Config = pretrained_21k([7, 7, 24, 12]);
+const FASTERVIT_4_21K_512: Config = pretrained_21k([7, 7, 32, 16]);
+const FASTERVIT_4_21K_768: Config = pretrained_21k([7, 7, 48, 24]);
 
 const fn variant(
     name: &'static str,
     aliases: &'static [&'static str],
-    resolution: [usize; 2],
+    side: usize,
     figures: [&'static str; 3],
-    preprocessing: Preprocessing,
+    crop: f64,
+    build: Build,
 ) -> Variant {
-    Variant { resolution, preprocessing, ..Variant::new(name, 224, figures, 1.0).also(aliases) }
+    Variant::new(name, side, figures, crop, build).also(aliases)
 }
 
-/// The variants of [`CONFIGS`], then their any-resolution twins in the same order.
+/// A twin that takes images of any size, by default the one that its authors measured.
+const fn any_res(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    resolution: [usize; 2],
+    parameters: &'static str,
+    build: Build,
+) -> Variant {
+    Variant { resolution, ..Variant::new(name, 0, [parameters, "-", "-"], 1.0, build).also(aliases) }
+}
+
+/// The variants, then their any-resolution twins in the same order.
 #[rustfmt::skip]
 static VARIANTS: [Variant; 22] = [
-    variant("fastervit-0", &["faster-vit-0-224", "faster-vit-0"], [224; 2], ["31.4M", "3.3G", "82.1"], imagenet(0.875)),
-    variant("fastervit-1", &["faster-vit-1-224", "faster-vit-1"], [224; 2], ["53.4M", "5.3G", "83.2"], imagenet(1.0)),
-    variant("fastervit-2", &["faster-vit-2-224", "faster-vit-2"], [224; 2], ["75.9M", "8.7G", "84.2"], imagenet(1.0)),
-    variant("fastervit-3", &["faster-vit-3-224", "faster-vit-3"], [224; 2], ["159.5M", "18.2G", "84.9"], imagenet(1.0)),
-    variant("fastervit-4", &["faster-vit-4-224", "faster-vit-4"], [224; 2], ["424.6M", "36.6G", "85.4"], imagenet(1.0)),
-    variant("fastervit-5", &["faster-vit-5-224", "faster-vit-5"], [224; 2], ["975.5M", "113G", "85.6"], imagenet(1.0)),
-    variant("fastervit-6", &["faster-vit-6-224", "faster-vit-6"], [224; 2], ["1360M", "142G", "85.8"], imagenet(1.0)),
-    variant("fastervit-4-21k-224", &["faster-vit-4-21k-224"], [224; 2], ["271.9M", "40.8G", "86.6"], imagenet(0.95)),
-    variant("fastervit-4-21k-384", &["faster-vit-4-21k-384"], [384; 2], ["271.9M", "120.1G", "87.6"], imagenet(1.0)),
-    variant("fastervit-4-21k-512", &["faster-vit-4-21k-512"], [512; 2], ["271.9M", "213.5G", "87.8"], imagenet(1.0)),
-    variant("fastervit-4-21k-768", &["faster-vit-4-21k-768"], [768; 2], ["271.9M", "480.4G", "87.9"], imagenet(0.93)),
-    variant("fastervit-0-any-res", &["faster-vit-0-any-res"], [576, 960], ["31.4M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-1-any-res", &["faster-vit-1-any-res"], [576, 960], ["53.4M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-2-any-res", &["faster-vit-2-any-res"], [541, 960], ["75.9M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-3-any-res", &["faster-vit-3-any-res"], [576, 960], ["159.5M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-4-any-res", &["faster-vit-4-any-res"], [576, 960], ["424.6M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-5-any-res", &["faster-vit-5-any-res"], [576, 960], ["975.5M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-6-any-res", &["faster-vit-6-any-res"], [576, 960], ["1360M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-4-21k-224-any-res", &["faster-vit-4-21k-224-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-4-21k-384-any-res", &["faster-vit-4-21k-384-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-4-21k-512-any-res", &["faster-vit-4-21k-512-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
-    variant("fastervit-4-21k-768-any-res", &["faster-vit-4-21k-768-any-res"], [576, 960], ["271.9M", "-", "-"], imagenet(1.0)),
+    variant("fastervit-0", &["faster-vit-0-224", "faster-vit-0"], 224, ["31.4M", "3.3G", "82.1"], 0.875, |net, o| build(net, o, &FASTERVIT_0, false)),
+    variant("fastervit-1", &["faster-vit-1-224", "faster-vit-1"], 224, ["53.4M", "5.3G", "83.2"], 1.0, |net, o| build(net, o, &FASTERVIT_1, false)),
+    variant("fastervit-2", &["faster-vit-2-224", "faster-vit-2"], 224, ["75.9M", "8.7G", "84.2"], 1.0, |net, o| build(net, o, &FASTERVIT_2, false)),
+    variant("fastervit-3", &["faster-vit-3-224", "faster-vit-3"], 224, ["159.5M", "18.2G", "84.9"], 1.0, |net, o| build(net, o, &FASTERVIT_3, false)),
+    variant("fastervit-4", &["faster-vit-4-224", "faster-vit-4"], 224, ["424.6M", "36.6G", "85.4"], 1.0, |net, o| build(net, o, &FASTERVIT_4, false)),
+    variant("fastervit-5", &["faster-vit-5-224", "faster-vit-5"], 224, ["975.5M", "113G", "85.6"], 1.0, |net, o| build(net, o, &FASTERVIT_5, false)),
+    variant("fastervit-6", &["faster-vit-6-224", "faster-vit-6"], 224, ["1360M", "142G", "85.8"], 1.0, |net, o| build(net, o, &FASTERVIT_6, false)),
+    variant("fastervit-4-21k-224", &["faster-vit-4-21k-224"], 224, ["271.9M", "40.8G", "86.6"], 0.95, |net, o| build(net, o, &FASTERVIT_4_21K_224, false)),
+    variant("fastervit-4-21k-384", &["faster-vit-4-21k-384"], 384, ["271.9M", "120.1G", "87.6"], 1.0, |net, o| build(net, o, &FASTERVIT_4_21K_384, false)),
+    variant("fastervit-4-21k-512", &["faster-vit-4-21k-512"], 512, ["271.9M", "213.5G", "87.8"], 1.0, |net, o| build(net, o, &FASTERVIT_4_21K_512, false)),
+    variant("fastervit-4-21k-768", &["faster-vit-4-21k-768"], 768, ["271.9M", "480.4G", "87.9"], 0.93, |net, o| build(net, o, &FASTERVIT_4_21K_768, false)),
+    any_res("fastervit-0-any-res", &["faster-vit-0-any-res"], [576, 960], "31.4M", |net, o| build(net, o, &FASTERVIT_0, true)),
+    any_res("fastervit-1-any-res", &["faster-vit-1-any-res"], [576, 960], "53.4M", |net, o| build(net, o, &FASTERVIT_1, true)),
+    any_res("fastervit-2-any-res", &["faster-vit-2-any-res"], [541, 960], "75.9M", |net, o| build(net, o, &FASTERVIT_2, true)),
+    any_res("fastervit-3-any-res", &["faster-vit-3-any-res"], [576, 960], "159.5M", |net, o| build(net, o, &FASTERVIT_3, true)),
+    any_res("fastervit-4-any-res", &["faster-vit-4-any-res"], [576, 960], "424.6M", |net, o| build(net, o, &FASTERVIT_4, true)),
+    any_res("fastervit-5-any-res", &["faster-vit-5-any-res"], [576, 960], "975.5M", |net, o| build(net, o, &FASTERVIT_5, true)),
+    any_res("fastervit-6-any-res", &["faster-vit-6-any-res"], [576, 960], "1360M", |net, o| build(net, o, &FASTERVIT_6, true)),
+    any_res("fastervit-4-21k-224-any-res", &["faster-vit-4-21k-224-any-res"], [576, 960], "271.9M", |net, o| build(net, o, &FASTERVIT_4_21K_224, true)),
+    any_res("fastervit-4-21k-384-any-res", &["faster-vit-4-21k-384-any-res"], [576, 960], "271.9M", |net, o| build(net, o, &FASTERVIT_4_21K_384, true)),
+    any_res("fastervit-4-21k-512-any-res", &["faster-vit-4-21k-512-any-res"], [576, 960], "271.9M", |net, o| build(net, o, &FASTERVIT_4_21K_512, true)),
+    any_res("fastervit-4-21k-768-any-res", &["faster-vit-4-21k-768-any-res"], [576, 960], "271.9M", |net, o| build(net, o, &FASTERVIT_4_21K_768, true)),
 ];
 
 static WINDOWS: Choice = Choice {
@@ -122,15 +136,18 @@ pub(super) static FAMILY: Family = Family {
     code: "NVlabs/FasterViT",
     note: None,
     variants: &VARIANTS,
-    tables: &[NameTable { code_base: "official", rules: &[] }],
+    spellings: &[Spelling {
+        anchors: &["levels.*.blocks.*.attn.pos_emb_funct", "levels.*.blocks.*.pos_embed", "levels.*.blocks.*.conv*"],
+        table: NameTable::IDENTITY,
+    }],
     heads: &["head"],
     choices: &[&WINDOWS, &CARRIER_SIDE],
-    signature: |t| {
-        t.contains_key("patch_embed.conv_down.0.weight") && t.contains_key("levels.2.blocks.0.attn.qkv.weight")
-    },
-    table_resolutions: |_| Vec::new(),
+    position_tables: |_| None,
     leftover,
-    build,
+    pool: |net, _, x| {
+        let x = net.at("norm").batch_norm(x, BN_EPS);
+        net.at("avgpool").mean(x, &[2, 3], false)
+    },
 };
 
 /// Caches that the forward pass overwrites, buffers that follow from the window, the tokenizer's second name, and what
@@ -143,18 +160,18 @@ fn leftover(key: &str) -> bool {
 
 /// What a build was asked for, resolved.
 struct Plan<'a> {
-    config: &'static Config,
+    config: &'a Config,
     any_res: bool,
     windows: [usize; 4],
     carriers: usize,
     options: &'a BuildOptions<'a>,
 }
 
-fn plan<'a>(options: &'a BuildOptions<'a>) -> Result<Plan<'a>, ArchError> {
-    let index = options.index(&FAMILY);
-    let config = &CONFIGS[index % CONFIGS.len()];
-    let any_res = index >= CONFIGS.len();
-    let fail = |what: String| ArchError::Option { model: options.variant.name, what };
+fn plan<'a>(options: &'a BuildOptions<'a>, config: &'a Config, any_res: bool) -> Result<Plan<'a>, ArchError> {
+    let fail = |choice: &str, takes: String| ArchError::Option {
+        model: options.backbone.variant.name,
+        what: message!(Setting::Choice.to(choice), takes),
+    };
     let windows = match options.choice(&WINDOWS) {
         "auto" => {
             let mut windows = config.windows;
@@ -167,13 +184,14 @@ fn plan<'a>(options: &'a BuildOptions<'a>) -> Result<Plan<'a>, ArchError> {
             let parsed: Option<Vec<usize>> =
                 text.split(',').map(|p| p.trim().parse().ok().filter(|&w| w > 0)).collect();
             let parsed = parsed.and_then(|w| <[usize; 4]>::try_from(w).ok());
-            parsed.ok_or_else(|| fail(format!("--choice windows= takes four sides like 7,7,7,7, found `{text}`")))?
+            parsed.ok_or_else(|| fail("windows=", format!(" takes four sides like 7,7,7,7, found `{text}`")))?
         }
     };
     let carriers = options.choice(&CARRIER_SIDE);
-    let carriers = carriers.parse().ok().filter(|c| (1..=windows[2]).contains(c)).ok_or_else(|| {
-        fail(format!("--choice ct-size= takes a number from 1 to the window's side, found `{carriers}`"))
-    })?;
+    let carriers =
+        carriers.parse().ok().filter(|c| (1..=windows[2]).contains(c)).ok_or_else(|| {
+            fail("ct-size=", format!(" takes a number from 1 to the window's side, found `{carriers}`"))
+        })?;
     let plan = Plan { config, any_res, windows, carriers, options };
     plan.check_resolution()?;
     Ok(plan)
@@ -192,14 +210,17 @@ impl Plan<'_> {
     }
 
     fn check_resolution(&self) -> Result<(), ArchError> {
-        self.options.check_smallest()?;
+        self.options.check_smallest(STRIDE)?;
         for level in 2..4 {
             let (map, window) = (self.map(level), self.windows[level]);
             if !self.any_res && map.iter().any(|s| s % window != 0) {
-                let step = 32 * self.windows[3].max(self.windows[2].div_ceil(2));
+                let step = STRIDE * self.windows[3].max(self.windows[2].div_ceil(2));
                 return Err(self.options.misfit(
                     format!("level {level} cuts its {}x{} map into {window}x{window} windows", map[0], map[1]),
-                    format!("use a multiple of {step}, or `{}-any-res`, which pads", self.options.variant.name),
+                    format!(
+                        "use a multiple of {step}, or `{}-any-res`, which pads",
+                        self.options.backbone.variant.name
+                    ),
                 ));
             }
         }
@@ -207,51 +228,44 @@ impl Plan<'_> {
     }
 }
 
-fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    let plan = plan(options)?;
-    let mut graph = paper(options.variant.name);
-    let mut net = Net::new(&mut graph);
-
-    let image = options.image(&mut net);
-    let mut x = stem(&mut net.at("patch_embed.conv_down"), image, plan.config.stem, plan.config.dim);
-    let mut stages = Vec::new();
-    for level in 0..4 {
+fn build(net: &mut Net, options: &BuildOptions, config: &Config, any_res: bool) -> Result<Vec<StageMap>, ArchError> {
+    let plan = plan(options, config, any_res)?;
+    let image = options.image(net);
+    let x = stem(&mut net.at("patch_embed.conv_down"), image, config.stem, config.dim);
+    let enter = |net: &mut Net, x: Value, level: usize| match level {
+        0 => x,
+        _ => downsample(&mut net.at(format!("levels.{}.downsample", level - 1)), x),
+    };
+    let all_blocks = |net: &mut Net, x: Value, level: usize, _: usize| {
         let mut net = net.at(format!("levels.{level}"));
-        x = if level < 2 {
-            (0..plan.config.depths[level]).fold(x, |x, j| conv_block(&mut net.at(format!("blocks.{j}")), x, options))
-        } else {
-            attention_level(&mut net, x, &plan, level)
-        };
-        stages.push(x);
-        if level < 3 {
-            x = downsample(&mut net.at("downsample"), x);
+        match level {
+            0 | 1 => {
+                (0..config.depths[level]).fold(x, |x, j| conv_block(&mut net.at(format!("blocks.{j}")), x, options))
+            }
+            _ => attention_level(&mut net, x, &plan, level),
         }
-    }
-    finish(&mut net, &FAMILY, options, &stages, |net| {
-        let x = net.at("norm").batch_norm(x, BN_EPS);
-        net.at("avgpool").mean(x, &[2, 3], false)
-    });
-    Ok(graph)
+    };
+    Ok(stages(net, x, [1; 4], enter, all_blocks))
 }
 
 /// Two strided convolutions: a quarter of the resolution.
 fn stem(net: &mut Net, x: Value, width: usize, out: usize) -> Value {
-    let x = net.at(0).conv(x, ConvSpec::new(width, 3).stride(2).no_bias());
-    let x = net.at(1).batch_norm(x, STEM_BN_EPS);
+    let conv_bn = |net: &mut Net, x: Value, conv: &str, norm: &str, out: usize| {
+        let spec = ConvSpec::new(out, 3).stride(2).no_bias();
+        ConvNorm { eps: STEM_BN_EPS, ..ConvNorm::named(conv, norm) }.apart(net, x, spec)
+    };
+    let x = conv_bn(net, x, "0", "1", width);
     let x = net.unary("2", UnaryKind::Relu, x);
-    let x = net.at(3).conv(x, ConvSpec::new(out, 3).stride(2).no_bias());
-    let x = net.at(4).batch_norm(x, STEM_BN_EPS);
+    let x = conv_bn(net, x, "3", "4", out);
     net.unary("5", UnaryKind::Relu, x)
 }
 
 /// x + [γ·] two full 3x3 convolutions.
 fn conv_block(net: &mut Net, x: Value, options: &BuildOptions) -> Value {
     let c = net.dim(x, 1);
-    let y = net.at("conv1").conv(x, ConvSpec::new(c, 3));
-    let y = net.at("norm1").batch_norm(y, BN_EPS);
+    let y = conv_bn(net, x, ["conv1", "norm1"], ConvSpec::new(c, 3));
     let y = net.unary("act1", UnaryKind::Gelu, y);
-    let y = net.at("conv2").conv(y, ConvSpec::new(c, 3));
-    let mut y = net.at("norm2").batch_norm(y, BN_EPS);
+    let mut y = conv_bn(net, y, ["conv2", "norm2"], ConvSpec::new(c, 3));
     if options.holds(&net.path("gamma"), false) {
         let gamma = net.weight("gamma", &[c]);
         let gamma = net.along("gamma.map", gamma, 1, 4);
@@ -286,39 +300,29 @@ impl Level {
     }
 }
 
-/// Pad to whole windows, attend in them, undo both.
+/// Attention in the windows of the map, which is padded to whole ones.
 fn attention_level(net: &mut Net, x: Value, plan: &Plan, level: usize) -> Value {
     let window = plan.windows[level];
-    let map = [net.dim(x, 2), net.dim(x, 3)];
-    let grid = map.map(|s| s.div_ceil(window));
-    let padded = grid.map(|g| g * window);
-    let mut x = x;
-    if padded != map {
-        let after = vec![0, 0, padded[0] - map[0], padded[1] - map[1]];
-        x = net.push("pad", Op::Pad { before: vec![0; 4], after }, &[x]);
-    }
-    let hierarchical = plan.config.carriers && level == 2 && grid != [1, 1];
-    let depth = plan.config.depths[level];
-    let level = Level {
-        window,
-        grid,
-        heads: plan.config.heads[level],
-        carriers: if hierarchical { plan.carriers } else { 0 },
-        scaled: plan.config.scaled,
-    };
-    let mut carriers = hierarchical.then(|| tokenizer(&mut net.at("global_tokenizer"), x, &level));
-    x = net.push("partition", Op::WindowPartition { window: [window; 2] }, &[x]);
-    for j in 0..depth {
-        let last = j + 1 == depth;
-        x = block(&mut net.at(format!("blocks.{j}")), x, &mut carriers, &level, last);
-    }
-    x = net.push("merge", Op::WindowMerge { window: [window; 2], map: padded }, &[x]);
-    if padded != map {
-        let cuts = [2, 3].map(|axis| SliceAxis { axis, start: 0, stop: map[axis - 2], step: 1 });
-        let cuts = cuts.into_iter().filter(|c| c.stop != padded[c.axis - 2]).collect();
-        x = net.push("crop", Op::Slice { cuts }, &[x]);
-    }
-    x
+    padded(net, x, window, |net, x| {
+        let map = [net.dim(x, 2), net.dim(x, 3)];
+        let grid = map.map(|side| side / window);
+        let hierarchical = plan.config.carriers && level == 2 && grid != [1, 1];
+        let depth = plan.config.depths[level];
+        let level = Level {
+            window,
+            grid,
+            heads: plan.config.heads[level],
+            carriers: if hierarchical { plan.carriers } else { 0 },
+            scaled: plan.config.scaled,
+        };
+        let mut carriers = hierarchical.then(|| tokenizer(&mut net.at("global_tokenizer"), x, &level));
+        let mut x = net.push("partition", Op::WindowPartition { window: [window; 2] }, &[x]);
+        for j in 0..depth {
+            let last = j + 1 == depth;
+            x = block(&mut net.at(format!("blocks.{j}")), x, &mut carriers, &level, last);
+        }
+        net.push("merge", Op::WindowMerge { window: [window; 2], map }, &[x])
+    })
 }
 
 /// Carrier tokens `[B, T, C]`, window by window: a depthwise convolution and an average pool to `carriers` per window
@@ -360,7 +364,7 @@ fn block(net: &mut Net, x: Value, carriers: &mut Option<Value>, level: &Level, l
     let y = attention(&mut net.at("attn"), y, level.heads, bias);
     x = residual(net, x, y, "gamma3", level.scaled);
     let y = net.at("norm2").layer_norm(x, 2, LN_EPS);
-    let y = mlp(&mut net.at("mlp"), y);
+    let y = mlp(&mut net.at("mlp"), y, MLP_RATIO);
     x = residual(net, x, y, "gamma4", level.scaled);
 
     if carriers.is_some() {
@@ -397,7 +401,7 @@ fn carrier_attention(net: &mut Net, ct: Value, level: &Level) -> Value {
     let y = attention(&mut net.at("hat_attn"), y, level.heads, bias);
     ct = residual(net, ct, y, "gamma1", level.scaled);
     let y = net.at("hat_norm2").layer_norm(ct, 2, LN_EPS);
-    let y = mlp(&mut net.at("hat_mlp"), y);
+    let y = mlp(&mut net.at("hat_mlp"), y, MLP_RATIO);
     ct = residual(net, ct, y, "gamma2", level.scaled);
 
     // The authors' code swaps rows and columns here: on a rectangular grid tokens land in other windows than they came
@@ -431,20 +435,11 @@ fn attention(net: &mut Net, x: Value, heads: usize, bias: impl FnOnce(&mut Net) 
     net.at("proj").linear(x, c, true)
 }
 
-fn mlp(net: &mut Net, x: Value) -> Value {
-    let c = net.dim(x, 2);
-    let x = net.at("fc1").linear(x, MLP_RATIO * c, true);
-    let x = net.gelu(x);
-    net.at("fc2").linear(x, c, true)
-}
-
 /// x + [γ·]y.
 fn residual(net: &mut Net, x: Value, y: Value, gamma: &str, scaled: bool) -> Value {
     let mut y = y;
     if scaled {
-        let c = net.dim(x, 2);
-        let factor = net.weight(gamma, &[c]);
-        y = net.at(gamma).mul(y, factor);
+        y = layer_scale(net, y, gamma, &format!("{gamma}.mul"));
     }
     net.at(gamma).add(x, y)
 }
@@ -467,17 +462,14 @@ fn position_mlp(net: &mut Net, coords: Value, channels: usize) -> Value {
 /// `[heads, N, N]`: 16·σ(MLP of the log-spaced offset), gathered for every pair of a square window; pairs with one of
 /// the `extra` tokens in front get 0.
 fn attention_bias(net: &mut Net, heads: usize, side: usize, extra: usize) -> Value {
-    let (n, offsets) = (side * side, (2 * side - 1) * (2 * side - 1));
+    let offsets = (2 * side - 1) * (2 * side - 1);
     let coords = Generator::LogCoords { window: [side; 2] };
     let coords = net.generate("coords", coords, Type::f32(&[offsets, 2]));
     let table = position_mlp(net, coords, heads);
     let table = net.unary("sigmoid", UnaryKind::Sigmoid, table);
     let sixteen = net.scalar(16.0);
     let table = net.binary("table", BinaryKind::Mul, table, sixteen);
-    let grid = [side; 2];
-    let index = Generator::RelativeIndex { query: grid, key: grid, step: [1; 2], order: OffsetOrder::Signed };
-    let index = net.generate("index", index, Type::new(DType::I32, Shape::fixed(&[n, n])));
-    let bias = net.push("pairs", Op::Gather { axis: 0, kept: false }, &[table, index]);
+    let bias = table_bias(net, table, 0, [[side; 2]; 2], OffsetOrder::Signed, ["index", "pairs"]);
     let bias = net.transpose("heads", bias, &[2, 0, 1]);
     if extra == 0 {
         return bias;

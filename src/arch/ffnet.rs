@@ -14,9 +14,10 @@
 //! A checkpoint after the authors' `fuse` holds one convolution in the place of each branch and BatchNorm; both forms
 //! are built.
 
-use super::{ArchError, BuildOptions, Family, NameTable, Variant, finish};
-use vitc_ir::net::paper;
-use vitc_ir::{ConvSpec, Graph, Net, UnaryKind, Value};
+use super::family::{ArchError, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::layers::{BN_EPS, ConvNorm, branches, layer_scale, mlp, norm_and_mean, stages};
+use crate::checkpoint::NameTable;
+use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
 
 struct Config {
     widths: [usize; 4],
@@ -27,18 +28,13 @@ struct Config {
     layer_scale: bool,
 }
 
-const CONFIGS: [Config; 4] = [
-    Config { widths: [80, 160, 320, 640], depths: [2, 2, 8, 2], channel_kernel: 3, layer_scale: false },
-    Config { widths: [88, 176, 352, 704], depths: [3, 3, 15, 3], channel_kernel: 7, layer_scale: false },
-    Config { widths: [96, 192, 384, 768], depths: [4, 4, 22, 5], channel_kernel: 7, layer_scale: true },
-    Config { widths: [128, 256, 512, 1024], depths: [4, 4, 27, 3], channel_kernel: 7, layer_scale: true },
-];
-
 /// Kernel of the token mixers' two convolutions, by stage.
 const TOKEN_KERNELS: [usize; 4] = [3, 3, 7, 7];
 const STEM: usize = 64;
 const MLP_RATIO: usize = 3;
-const BN_EPS: f64 = 1e-5;
+
+/// A convolution and its BatchNorm, and what the authors' `fuse` leaves of them.
+const CONV_BN: ConvNorm = ConvNorm { conv: "c", norm: "bn", merged: Some(""), eps: BN_EPS };
 
 /// The family.
 pub(super) static FAMILY: Family = Family {
@@ -47,66 +43,67 @@ pub(super) static FAMILY: Family = Family {
     code: "ysj9909/FFNet",
     note: None,
     variants: &VARIANTS,
-    tables: &[NameTable::IDENTITY],
+    spellings: &[Spelling {
+        anchors: &["stages.*.*.token_mixer.*.main", "stages.*.*.channel_mixer.main"],
+        table: NameTable::IDENTITY,
+    }],
     heads: &["head"],
     choices: &[],
-    signature: |t| t.contains_key("stages.0.0.token_mixer.0.main.conv1.weight"),
-    table_resolutions: |_| Vec::new(),
+    position_tables: |_| None,
     leftover: |_| false,
-    build,
+    pool: |net, _, x| norm_and_mean(net, x),
 };
 
 static VARIANTS: [Variant; 4] = [
-    Variant::new("ffnet-1", 256, ["13.7M", "2.9G", "82.1"], 0.9),
-    Variant::new("ffnet-2", 256, ["26.9M", "6.0G", "83.7"], 0.9),
-    Variant::new("ffnet-3", 256, ["48.3M", "10.1G", "84.5"], 0.95),
-    Variant::new("ffnet-4", 384, ["79.2M", "43.1G", "85.3"], 0.95),
+    Variant::new("ffnet-1", 256, ["13.7M", "2.9G", "82.1"], 0.9, |net, options| {
+        let (widths, depths) = ([80, 160, 320, 640], [2, 2, 8, 2]);
+        build(net, options, &Config { widths, depths, channel_kernel: 3, layer_scale: false })
+    }),
+    Variant::new("ffnet-2", 256, ["26.9M", "6.0G", "83.7"], 0.9, |net, options| {
+        let (widths, depths) = ([88, 176, 352, 704], [3, 3, 15, 3]);
+        build(net, options, &Config { widths, depths, channel_kernel: 7, layer_scale: false })
+    }),
+    Variant::new("ffnet-3", 256, ["48.3M", "10.1G", "84.5"], 0.95, |net, options| {
+        let (widths, depths) = ([96, 192, 384, 768], [4, 4, 22, 5]);
+        build(net, options, &Config { widths, depths, channel_kernel: 7, layer_scale: true })
+    }),
+    Variant::new("ffnet-4", 384, ["79.2M", "43.1G", "85.3"], 0.95, |net, options| {
+        let (widths, depths) = ([128, 256, 512, 1024], [4, 4, 27, 3]);
+        build(net, options, &Config { widths, depths, channel_kernel: 7, layer_scale: true })
+    }),
 ];
 
-fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    let config = &CONFIGS[options.index(&FAMILY)];
-    let mut graph = paper(options.variant.name);
-    let mut net = Net::new(&mut graph);
-
-    let image = options.image(&mut net);
-    let mut x = stem(&mut net.at("patch_embed"), options, image, config.widths[0]);
-    let mut stages = Vec::new();
-    for (i, (&width, depth)) in config.widths.iter().zip(config.depths).enumerate() {
-        let mut stage = net.at(format!("stages.{i}"));
-        if i > 0 {
-            x = patch_merging(&mut stage.at("0.proj"), options, x, width);
-        }
-        let first = usize::from(i > 0);
-        for j in first..first + depth {
-            x = block(&mut stage.at(j), options, config, x, TOKEN_KERNELS[i]);
-        }
-        stages.push(x);
-    }
-    finish(&mut net, &FAMILY, options, &stages, |net| {
-        let x = net.at("norm").batch_norm(x, BN_EPS);
-        net.at("pool").mean(x, &[2, 3], false)
-    });
-    Ok(graph)
+fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {
+    let image = options.image(net);
+    let x = stem(&mut net.at("patch_embed"), options, image, config.widths[0]);
+    let enter = |net: &mut Net, x: Value, i: usize| match i {
+        0 => x,
+        _ => patch_merging(&mut net.at(format!("stages.{i}.0.proj")), options, x, config.widths[i]),
+    };
+    let block = |net: &mut Net, x: Value, i: usize, j: usize| {
+        let place = j + usize::from(i > 0); // behind the merging
+        block(&mut net.at(format!("stages.{i}.{place}")), options, config, x, TOKEN_KERNELS[i])
+    };
+    Ok(stages(net, x, config.depths, enter, block))
 }
 
 /// Two strided convolutions: a quarter of the resolution.
 fn stem(net: &mut Net, options: &BuildOptions, x: Value, width: usize) -> Value {
-    let x = conv_bn(&mut net.at("0"), options, x, ConvSpec::new(STEM, 3).stride(2));
+    let x = CONV_BN.build(&mut net.at("0"), options, x, ConvSpec::new(STEM, 3).stride(2));
     let x = net.unary("1", UnaryKind::Gelu, x);
-    conv_bn(&mut net.at("2"), options, x, ConvSpec::new(width, 3).stride(2))
+    CONV_BN.build(&mut net.at("2"), options, x, ConvSpec::new(width, 3).stride(2))
 }
 
 /// Half the resolution: a depthwise convolution with two outputs per channel, then x + 1x1(BN(x)).
 fn patch_merging(net: &mut Net, options: &BuildOptions, x: Value, width: usize) -> Value {
     let channels = net.dim(x, 1);
     let x = large_kernel(&mut net.at("0"), options, x, ConvSpec::new(width, 7).stride(2).groups(channels));
-    let mut net = net.at("1");
-    if is_fused(&mut net, options) {
-        return net.conv(x, ConvSpec::new(width, 1));
-    }
-    let y = net.at("conv.bn").batch_norm(x, BN_EPS);
-    let y = net.at("conv.c").conv(y, ConvSpec::new(width, 1).no_bias());
-    net.add(y, x)
+    let spec = ConvSpec::new(width, 1);
+    branches(&mut net.at("1"), options, "", x, spec, |net| {
+        let y = net.at("conv.bn").batch_norm(x, BN_EPS);
+        let y = net.at("conv.c").conv(y, spec.no_bias());
+        net.add(y, x)
+    })
 }
 
 /// One block: token mixer, channel mixer.
@@ -121,9 +118,7 @@ fn block(net: &mut Net, options: &BuildOptions, config: &Config, x: Value, kerne
 fn residual(net: &mut Net, options: &BuildOptions, config: &Config, x: Value, y: Value) -> Value {
     let mut y = y;
     if options.holds(&net.path("layer_scale"), config.layer_scale) {
-        let c = net.dim(x, 1);
-        let gamma = net.weight("layer_scale", &[c, 1, 1]);
-        y = net.mul(y, gamma);
+        y = layer_scale(net, y, "layer_scale", "mul");
     }
     net.add(y, x)
 }
@@ -135,7 +130,7 @@ fn token_mixer(net: &mut Net, options: &BuildOptions, x: Value, kernel: usize) -
         7 => large_kernel(net, options, x, ConvSpec::new(c, 7).depthwise()),
         k => net.conv(x, ConvSpec::new(c, k).depthwise()),
     };
-    let x = conv_bn(&mut net.at("fc"), options, x, ConvSpec::new(c, 1));
+    let x = CONV_BN.build(&mut net.at("fc"), options, x, ConvSpec::new(c, 1));
     let x = depthwise(&mut net.at("conv1"), x);
     let x = net.gelu(x);
     depthwise(&mut net.at("conv2"), x)
@@ -146,33 +141,16 @@ fn channel_mixer(net: &mut Net, options: &BuildOptions, x: Value, kernel: usize)
     let c = net.dim(x, 1);
     let x = match kernel {
         7 => large_kernel(&mut net.at("conv"), options, x, ConvSpec::new(c, 7).depthwise()),
-        k => conv_bn(&mut net.at("conv"), options, x, ConvSpec::new(c, k).depthwise()),
+        k => CONV_BN.build(&mut net.at("conv"), options, x, ConvSpec::new(c, k).depthwise()),
     };
-    let x = net.at("fc1").conv(x, ConvSpec::new(MLP_RATIO * c, 1));
-    let x = net.gelu(x);
-    net.at("fc2").conv(x, ConvSpec::new(c, 1))
+    mlp(net, x, MLP_RATIO)
 }
 
 /// A 7x7 convolution and a 3x3 beside it, each with its BatchNorm; one convolution in a fused checkpoint.
 fn large_kernel(net: &mut Net, options: &BuildOptions, x: Value, spec: ConvSpec) -> Value {
-    if is_fused(net, options) {
-        return net.conv(x, spec);
-    }
-    let large = conv_bn(&mut net.at("conv"), options, x, spec);
-    let small = conv_bn(&mut net.at("conv1"), options, x, ConvSpec { kernel: 3, pad: 1, ..spec });
-    net.add(large, small)
-}
-
-/// A convolution without bias and its BatchNorm; one convolution with bias in a fused checkpoint.
-fn conv_bn(net: &mut Net, options: &BuildOptions, x: Value, spec: ConvSpec) -> Value {
-    if is_fused(net, options) {
-        return net.conv(x, spec);
-    }
-    let x = net.at("c").conv(x, spec.no_bias());
-    net.at("bn").batch_norm(x, BN_EPS)
-}
-
-/// Whether the checkpoint holds one convolution in the place of the branches and BatchNorms here.
-fn is_fused(net: &mut Net, options: &BuildOptions) -> bool {
-    options.holds(&net.path("weight"), false)
+    branches(net, options, "", x, spec, |net| {
+        let large = CONV_BN.build(&mut net.at("conv"), options, x, spec);
+        let small = CONV_BN.build(&mut net.at("conv1"), options, x, ConvSpec { kernel: 3, pad: 1, ..spec });
+        net.add(large, small)
+    })
 }

@@ -23,10 +23,11 @@
 //! A deploy-form checkpoint holds `reparam.weight` and `reparam.bias` in the place of each group of branches; each
 //! place is built in the form it is stored in.
 
-use super::{ArchError, BuildOptions, Family, NameTable, Shapes, Variant, finish};
-use vitc_ir::net::paper;
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::layers::{ConvNorm, branches, mean, stages};
+use crate::checkpoint::NameTable;
 use vitc_ir::op::AttentionLayout;
-use vitc_ir::{ConvSpec, Graph, Net, Op, UnaryKind, Value};
+use vitc_ir::{ConvSpec, Net, Op, UnaryKind, Value};
 
 /// What differs between the sizes: calibrated.
 struct Config {
@@ -36,15 +37,7 @@ struct Config {
     depths: [usize; 4],
 }
 
-const CONFIGS: [Config; 5] = [
-    Config { widths: [32, 64, 128, 256], depths: [2, 2, 7, 2] },
-    Config { widths: [48, 96, 192, 384], depths: [2, 2, 8, 4] },
-    Config { widths: [64, 128, 256, 512], depths: [2, 2, 16, 3] },
-    Config { widths: [80, 160, 320, 640], depths: [3, 3, 23, 3] },
-    Config { widths: [96, 192, 384, 768], depths: [4, 5, 27, 2] },
-];
-
-/// What R1 fixes for all sizes. Should the authors' tables appear, only this and [`CONFIGS`] change.
+/// What R1 fixes for all sizes. Should the authors' tables appear, only this and the variants' [`Config`]s change.
 struct Design {
     /// 3x3 convolutions of stride 2 in the stem: the first stage's width divided by this. Inferred: Next-ViT's stem
     /// alone costs twice the budget of T.
@@ -90,8 +83,14 @@ const R1: Design = Design {
     bn_eps: 1e-5,
 };
 
-const fn variant(name: &'static str, figures: [&'static str; 3]) -> Variant {
-    Variant::new(name, 224, figures, 0.875).without_weights()
+/// A convolution and its BatchNorm, and what deploy form holds in their place.
+const CONV_BN: ConvNorm = ConvNorm { conv: "conv", norm: "bn", merged: Some(MERGED), eps: R1.bn_eps };
+
+/// Name of the one convolution that deploy form holds in the place of branches and BatchNorms.
+const MERGED: &str = "reparam";
+
+const fn variant(name: &'static str, figures: [&'static str; 3], build: Build) -> Variant {
+    Variant::new(name, 224, figures, 0.875, build).without_weights()
 }
 
 /// The family.
@@ -104,62 +103,61 @@ pub(super) static FAMILY: Family = Family {
          counts and loads checkpoints trained with it",
     ),
     variants: &VARIANTS,
-    tables: &[NameTable::IDENTITY],
+    spellings: &[Spelling {
+        anchors: &["stages.*.*.high_pre", "stages.*.*.high_post", "stages.*.*.attn.qk", "stages.*.*.token_mixer"],
+        table: NameTable::IDENTITY,
+    }],
     heads: &["head"],
     choices: &[],
-    signature,
-    table_resolutions: |_| Vec::new(),
+    position_tables: |_| None,
     leftover: |_| false,
-    build,
+    pool: |net, options, x| {
+        // A deploy-form head has taken the norm in.
+        let x = if options.holds("norm.weight", true) { net.at("norm").batch_norm(x, R1.bn_eps) } else { x };
+        mean(net, x)
+    },
 };
 
 static VARIANTS: [Variant; 5] = [
-    variant("fmvit-t", ["2.0M", "0.3G", "72.9"]),
-    variant("fmvit-s", ["6.4M", "0.8G", "78.5"]),
-    variant("fmvit-m", ["12.8M", "2.0G", "80.3"]),
-    variant("fmvit-b", ["24.3M", "4.2G", "82.4"]),
-    variant("fmvit-l", ["35.3M", "7.1G", "83.3"]),
+    variant("fmvit-t", ["2.0M", "0.3G", "72.9"], |net, options| {
+        build(net, options, &Config { widths: [32, 64, 128, 256], depths: [2, 2, 7, 2] })
+    }),
+    variant("fmvit-s", ["6.4M", "0.8G", "78.5"], |net, options| {
+        build(net, options, &Config { widths: [48, 96, 192, 384], depths: [2, 2, 8, 4] })
+    }),
+    variant("fmvit-m", ["12.8M", "2.0G", "80.3"], |net, options| {
+        build(net, options, &Config { widths: [64, 128, 256, 512], depths: [2, 2, 16, 3] })
+    }),
+    variant("fmvit-b", ["24.3M", "4.2G", "82.4"], |net, options| {
+        build(net, options, &Config { widths: [80, 160, 320, 640], depths: [3, 3, 23, 3] })
+    }),
+    variant("fmvit-l", ["35.3M", "7.1G", "83.3"], |net, options| {
+        build(net, options, &Config { widths: [96, 192, 384, 768], depths: [4, 5, 27, 2] })
+    }),
 ];
 
-fn signature(tensors: &Shapes) -> bool {
-    let mixer = ["token_mixer.dw7.conv.weight", "token_mixer.reparam.weight"];
-    mixer.iter().any(|k| tensors.contains_key(&format!("stages.0.0.{k}")))
-        && tensors.keys().any(|k| k.contains(".high_pre."))
-}
-
-fn build(options: &BuildOptions) -> Result<Graph, ArchError> {
-    let config = &CONFIGS[options.index(&FAMILY)];
-    let mut graph = paper(options.variant.name);
-    let mut net = Net::new(&mut graph);
-
-    let image = options.image(&mut net);
-    let mut x = stem(&mut net.at("stem"), options, image, config.widths[0]);
-    let mut stages = Vec::new();
-    for (i, (&width, depth)) in config.widths.iter().zip(config.depths).enumerate() {
-        for j in 0..depth {
-            let stride = if i > 0 && j == 0 { 2 } else { 1 };
-            let mut net = net.at(format!("stages.{i}.{j}"));
-            let fuses = R1.fmb_stages.contains(&i) && j + 1 == depth;
-            x = match fuses {
-                true => fmb(&mut net, options, x, width, stride, R1.reduction[i]),
-                false => cfb(&mut net, options, x, width, stride),
-            };
+fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {
+    let image = options.image(net);
+    let x = stem(&mut net.at("stem"), options, image, config.widths[0]);
+    // The first block of a stage halves the map.
+    let enter = |_: &mut Net, x: Value, _: usize| x;
+    let block = |net: &mut Net, x: Value, i: usize, j: usize| {
+        let stride = if i > 0 && j == 0 { 2 } else { 1 };
+        let mut net = net.at(format!("stages.{i}.{j}"));
+        let fuses = R1.fmb_stages.contains(&i) && j + 1 == config.depths[i];
+        match fuses {
+            true => fmb(&mut net, options, x, config.widths[i], stride, R1.reduction[i]),
+            false => cfb(&mut net, options, x, config.widths[i], stride),
         }
-        stages.push(x);
-    }
-    finish(&mut net, &FAMILY, options, &stages, |net| {
-        // A deploy-form head has taken the norm in.
-        let x = if options.holds("norm.weight", true) { net.at("norm").batch_norm(x, R1.bn_eps) } else { x };
-        net.at("pool").mean(x, &[2, 3], false)
-    });
-    Ok(graph)
+    };
+    Ok(stages(net, x, config.depths, enter, block))
 }
 
 /// Strided convolutions: a quarter of the resolution.
 fn stem(net: &mut Net, options: &BuildOptions, x: Value, width: usize) -> Value {
     R1.stem.iter().enumerate().fold(x, |x, (i, divisor)| {
         let spec = ConvSpec::new(width / divisor, 3).stride(2);
-        let x = conv_bn(&mut net.at(2 * i), options, x, spec);
+        let x = CONV_BN.build(&mut net.at(2 * i), options, x, spec);
         net.unary(2 * i + 1, R1.activation, x)
     })
 }
@@ -188,7 +186,7 @@ fn fmb(net: &mut Net, options: &BuildOptions, x: Value, width: usize, stride: us
         .zip([post, pre])
         .map(|(&(name, late), channels)| {
             let source = if late { behind } else { before };
-            conv_bn(&mut net.at(name), options, source, ConvSpec::new(channels, 1))
+            CONV_BN.build(&mut net.at(name), options, source, ConvSpec::new(channels, 1))
         })
         .collect();
     let high = net.concat("high", &groups, 1);
@@ -203,7 +201,7 @@ fn patch_embed(net: &mut Net, options: &BuildOptions, x: Value, width: usize, st
         return x;
     }
     let x = average(net, "pool", x, stride);
-    conv_bn(&mut net.at("proj"), options, x, ConvSpec::new(width, 1))
+    CONV_BN.build(&mut net.at("proj"), options, x, ConvSpec::new(width, 1))
 }
 
 /// Means over squares of side `side`; those that reach beyond the map average what lies inside.
@@ -235,16 +233,14 @@ fn attention(net: &mut Net, options: &BuildOptions, x: Value, heads: usize, redu
 /// x plus its depthwise mix.
 fn local_mix(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
     let c = net.dim(x, 1);
-    let y = if is_merged(net, options) {
-        net.at("reparam").conv(x, ConvSpec::new(c, R1.depthwise[0]).depthwise())
-    } else {
-        let branches: Vec<Value> = R1
-            .depthwise
-            .iter()
-            .map(|&k| conv_bn(&mut net.at(format!("dw{k}")), options, x, ConvSpec::new(c, k).depthwise()))
-            .collect();
-        with_identity(net, x, &branches)
-    };
+    let merged = ConvSpec::new(c, R1.depthwise[0]).depthwise();
+    let y = branches(net, options, MERGED, x, merged, |net| {
+        let kernel = |net: &mut Net, &k: &usize| {
+            CONV_BN.build(&mut net.at(format!("dw{k}")), options, x, ConvSpec::new(c, k).depthwise())
+        };
+        let kernels: Vec<Value> = R1.depthwise.iter().map(|k| kernel(net, k)).collect();
+        with_identity(net, x, &kernels)
+    });
     net.binary("skip", vitc_ir::BinaryKind::Add, x, y)
 }
 
@@ -260,21 +256,15 @@ fn mlp(net: &mut Net, options: &BuildOptions, x: Value, ratio: usize) -> Value {
 /// Multi-group pointwise layer: parallel 1x1 convolutions of different group counts, and the identity where widths
 /// agree.
 fn pointwise(net: &mut Net, options: &BuildOptions, x: Value, out: usize) -> Value {
-    if is_merged(net, options) {
-        return net.at("reparam").conv(x, ConvSpec::new(out, 1));
-    }
     let channels = net.dim(x, 1);
     let fits = |g: &&usize| channels.is_multiple_of(**g) && out.is_multiple_of(**g);
-    let branches: Vec<Value> = R1
-        .branch_groups
-        .iter()
-        .filter(fits)
-        .map(|&g| conv_bn(&mut net.at(format!("g{g}")), options, x, ConvSpec::new(out, 1).groups(g)))
-        .collect();
-    if channels == out {
-        return with_identity(net, x, &branches);
-    }
-    sum(net, &branches)
+    branches(net, options, MERGED, x, ConvSpec::new(out, 1), |net| {
+        let group = |net: &mut Net, &g: &usize| {
+            CONV_BN.build(&mut net.at(format!("g{g}")), options, x, ConvSpec::new(out, 1).groups(g))
+        };
+        let groups: Vec<Value> = R1.branch_groups.iter().filter(fits).map(|g| group(net, g)).collect();
+        if channels == out { with_identity(net, x, &groups) } else { sum(net, &groups) }
+    })
 }
 
 /// The sum of branches over x and of x's own BatchNorm.
@@ -287,18 +277,4 @@ fn with_identity(net: &mut Net, x: Value, branches: &[Value]) -> Value {
 fn sum(net: &mut Net, branches: &[Value]) -> Value {
     let (first, rest) = branches.split_first().expect("one branch has a single group");
     rest.iter().fold(*first, |a, &b| net.add(a, b))
-}
-
-/// A convolution without bias and its BatchNorm; one convolution with bias in deploy form.
-fn conv_bn(net: &mut Net, options: &BuildOptions, x: Value, spec: ConvSpec) -> Value {
-    if is_merged(net, options) {
-        return net.at("reparam").conv(x, spec);
-    }
-    let x = net.at("conv").conv(x, spec.no_bias());
-    net.at("bn").batch_norm(x, R1.bn_eps)
-}
-
-/// Whether the checkpoint holds one convolution in the place of the branches and BatchNorms here.
-fn is_merged(net: &mut Net, options: &BuildOptions) -> bool {
-    options.holds(&net.path("reparam.weight"), false)
 }

@@ -313,6 +313,7 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::Gather { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::Dct2
         | Op::Idct2
         | Op::WindowPartition { .. }

@@ -1,7 +1,10 @@
 //! What both computations run on: the synthetic inputs and the user's own, in the form that each of the two takes.
 
 use super::inputs::normalise;
-use super::{CheckError, Options, Synthetic};
+use super::{CheckError, Options, Reference, Synthetic};
+use crate::signature::InputRole;
+use std::iter::repeat;
+use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{Dim, Graph};
 
 /// Batches at which an artifact with a symbolic batch is checked.
@@ -47,25 +50,62 @@ pub(super) fn batches(paper: &Graph, options: &Options) -> Result<Vec<usize>, Ch
     Ok(batches)
 }
 
+/// How a picture is prepared: as an artifact that prepares nothing takes it, and whether the artifact prepares it itself.
+#[derive(Clone, Copy)]
+struct Pictures<'a> {
+    preprocessing: Option<&'a Preprocessing>,
+    inside: bool,
+}
+
+impl Pictures<'_> {
+    /// A synthetic picture as the artifact takes it.
+    fn synthetic(self, kind: Synthetic, shape: &[usize]) -> Vec<f32> {
+        let pixels = kind.pixels(shape);
+        match self.inside {
+            true => pixels.iter().map(|p| (p * WHITE).round()).collect(),
+            false => normalise(&pixels, shape, self.preprocessing),
+        }
+    }
+
+    /// What the artifact takes, as the model takes it.
+    fn normal(self, given: &[f32], shape: &[usize]) -> Vec<f32> {
+        match self.inside {
+            true => normalise(&given.iter().map(|p| p / WHITE).collect::<Vec<_>>(), shape, self.preprocessing),
+            false => given.to_vec(),
+        }
+    }
+}
+
+/// An input of the model at one batch.
+struct Port {
+    shape: Vec<usize>,
+    picture: bool,
+}
+
 /// The cases of one batch. The reference always gets normalised values: normalising is part of what is checked.
-pub(super) fn cases(paper: &Graph, options: &Options, batch: usize) -> Vec<Case> {
-    let shapes: Vec<Vec<usize>> = paper.inputs().map(|(_, node)| node.types[0].shape.at(batch)).collect();
+pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Vec<Case> {
+    let roles = model.signature.inputs.iter().map(|port| matches!(port.role, InputRole::Image(_)));
+    let shapes = model.graph.inputs().map(|(_, node)| node.types[0].shape.at(batch));
+    let ports: Vec<Port> =
+        shapes.zip(roles.chain(repeat(false))).map(|(shape, picture)| Port { shape, picture }).collect();
     let preprocessing = options.preprocessing.as_ref();
-    let inside = preprocessing.is_some_and(|p| p.normalised_inside);
-    let normal = |given: &Vec<f32>, shape: &Vec<usize>| match inside {
-        true => normalise(&given.iter().map(|p| p / WHITE).collect::<Vec<_>>(), shape, preprocessing),
-        false => given.clone(),
-    };
+    let pictures = Pictures { preprocessing, inside: preprocessing.is_some_and(|p| p.normalised_inside) };
     let case = |name: String, synthetic, given: Vec<Vec<f32>>| {
-        let reference = given.iter().zip(&shapes).map(|(given, shape)| normal(given, shape)).collect();
+        let normal = |(port, data): (&Port, &Vec<f32>)| match port.picture {
+            true => pictures.normal(data, &port.shape),
+            false => data.clone(),
+        };
+        let reference = ports.iter().zip(&given).map(normal).collect();
         Case { name, synthetic, batch, reference, candidate: given }
     };
-    let array = |s: &Synthetic, shape: &Vec<usize>| match inside {
-        true => s.pixels(shape).iter().map(|p| (p * WHITE).round()).collect(),
-        false => normalise(&s.pixels(shape), shape, preprocessing),
+    let synthetic = |kind: &Synthetic| {
+        let array = |(i, port): (usize, &Port)| match port.picture {
+            true => pictures.synthetic(*kind, &port.shape),
+            false => kind.numbers(i as u64, &port.shape),
+        };
+        case(kind.name(), true, ports.iter().enumerate().map(array).collect())
     };
-    let synthetic = |s: &Synthetic| case(s.name(), true, shapes.iter().map(|shape| array(s, shape)).collect());
-    let given = options.input.as_ref().filter(|user| shapes[..] == [user.shape.clone()]);
+    let given = options.input.as_ref().filter(|user| matches!(&ports[..], [one] if one.shape == user.shape));
     let given = given.map(|user| case("given".into(), false, vec![user.data.clone()]));
     Synthetic::ALL.iter().map(synthetic).chain(given).collect()
 }

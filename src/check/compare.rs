@@ -1,33 +1,9 @@
-//! Comparing two computations of the same values, in f64.
+//! Comparing two computations of the same values, in f64: by the largest error, and scores by their classes too.
 
-use crate::numbers::{figure, worse};
-use serde::Serialize;
-
-/// How far a candidate's values are from the reference's.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Comparison {
-    /// Largest |candidate − reference|; not finite if a value is not: NaN if one is, else infinite. In JSON the words `nan` and `inf`.
-    #[serde(serialize_with = "figure")]
-    pub max_error: f64,
-    /// Largest |reference|.
-    pub max_reference: f64,
-    /// Every value on both sides is finite.
-    pub finite: bool,
-    /// Rows (images) whose largest value stands at the same place on both sides.
-    pub classes_kept: usize,
-    /// Rows where it stands elsewhere although the reference's lead exceeds twice the row's error.
-    pub classes_moved: usize,
-    /// Number of rows; 0 for values that are no scores.
-    pub rows: usize,
-    /// Smallest lead of the largest over the second largest reference value, over all rows; infinite, and absent in JSON, without a second value.
-    #[serde(skip_serializing_if = "has_none")]
-    pub margin: f64,
-}
-
-/// Whether a margin stands for none.
-fn has_none(margin: &f64) -> bool {
-    margin.is_infinite()
-}
+use super::bounds;
+use super::comparison::Comparison;
+use crate::numbers::worse;
+use vitc_ir::DType;
 
 /// Compare values row by row; a row is one image's scores, `row` elements long. With `row` 0 the values are no scores: nothing is said of classes.
 ///
@@ -41,6 +17,7 @@ pub fn compare(reference: &[f32], candidate: &[f32], row: usize) -> Comparison {
         max_error: 0.0,
         max_reference: 0.0,
         finite: true,
+        reference_finite: true,
         classes_kept: 0,
         classes_moved: 0,
         rows: 0,
@@ -51,6 +28,7 @@ pub fn compare(reference: &[f32], candidate: &[f32], row: usize) -> Comparison {
         for (&a, &b) in r.iter().zip(c) {
             let finite = a.is_finite() && b.is_finite();
             all.finite &= finite;
+            all.reference_finite &= a.is_finite();
             let found = match finite {
                 true => (f64::from(a) - f64::from(b)).abs(),
                 false if a.is_nan() || b.is_nan() => f64::NAN,
@@ -75,10 +53,52 @@ pub fn compare(reference: &[f32], candidate: &[f32], row: usize) -> Comparison {
     all
 }
 
+/// Compare maps of scores `[B,classes,positions]`: each pixel is a row.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn compare_pixels(
+    reference: &[f32],
+    candidate: &[f32],
+    [classes, positions]: [usize; 2],
+    precision: DType,
+) -> Comparison {
+    let mut all = compare(reference, candidate, 0);
+    let doubt = 2.0 * bounds::allowed(precision, all.max_reference);
+    let image = (classes * positions).max(1);
+    for (r, c) in reference.chunks_exact(image).zip(candidate.chunks_exact(image)) {
+        for p in 0..positions {
+            let pixel = |map: &[f32]| lead(map.iter().skip(p).step_by(positions));
+            let ((best, margin), (found, _)) = (pixel(r), pixel(c));
+            all.rows += 1;
+            all.classes_kept += usize::from(best == found);
+            all.classes_moved += usize::from(best != found && margin > doubt);
+            all.margin = all.margin.min(margin);
+        }
+    }
+    all
+}
+
+/// Compare boxes `[…,coordinates]`: each coordinate has its own size. What is returned is that of the worst.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn compare_boxes(reference: &[f32], candidate: &[f32], coordinates: usize) -> Comparison {
+    let column = |values: &[f32], k: usize| values.iter().skip(k).step_by(coordinates).copied().collect::<Vec<f32>>();
+    let columns = (0..coordinates).map(|k| compare(&column(reference, k), &column(candidate, k), 0));
+    let relative = |c: &Comparison| if c.max_error == 0.0 { 0.0 } else { c.max_error / c.max_reference };
+    let mut all = compare(reference, candidate, 0);
+    let worst = columns.max_by(|a, b| relative(a).total_cmp(&relative(b)));
+    if let Some(worst) = worst.filter(|_| all.finite) {
+        (all.max_error, all.max_reference) = (worst.max_error, worst.max_reference);
+    }
+    all
+}
+
 /// Place of the largest value and its lead over the second largest.
-fn lead(row: &[f32]) -> (usize, f64) {
+fn lead<'v>(row: impl IntoIterator<Item = &'v f32>) -> (usize, f64) {
     let (mut best, mut second) = ((0, f64::NEG_INFINITY), f64::NEG_INFINITY);
-    for (i, &v) in row.iter().enumerate() {
+    for (i, &v) in row.into_iter().enumerate() {
         let v = f64::from(v);
         if v > best.1 {
             second = best.1;
@@ -92,13 +112,24 @@ fn lead(row: &[f32]) -> (usize, f64) {
 
 /// Softmax of each row of scores, for artifacts that answer with probabilities.
 pub fn softmax(scores: &[f32], row: usize) -> Vec<f32> {
-    let rows = scores.chunks(row.max(1)).flat_map(|r| {
-        let max = r.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exps: Vec<f64> = r.iter().map(|&v| f64::from(v - max).exp()).collect();
-        let sum: f64 = exps.iter().sum();
-        exps.into_iter().map(move |e| (e / sum) as f32).collect::<Vec<_>>()
-    });
-    rows.collect()
+    softmax_over(scores, [row, 1])
+}
+
+/// Softmax over the classes of scores `[B,classes,positions]`.
+pub fn softmax_over(scores: &[f32], [classes, positions]: [usize; 2]) -> Vec<f32> {
+    let mut result = vec![0.0; scores.len()];
+    let image = (classes * positions).max(1);
+    for (scores, result) in scores.chunks(image).zip(result.chunks_mut(image)) {
+        for p in 0..positions {
+            let row = || scores.iter().skip(p).step_by(positions);
+            let max = row().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = row().map(|&v| f64::from(v - max).exp()).sum();
+            for (p, v) in result.iter_mut().skip(p).step_by(positions).zip(row()) {
+                *p = (f64::from(v - max).exp() / sum) as f32;
+            }
+        }
+    }
+    result
 }
 
 #[cfg(test)]
@@ -130,6 +161,45 @@ mod tests {
                 assert_eq!(json["max_error"], if bad.is_nan() { "nan" } else { "inf" });
             }
         }
+    }
+
+    #[test]
+    fn a_pixel_may_change_its_class_where_the_bound_leaves_it_open() {
+        // Two classes of four pixels; leads of the reference: 1, 1e-4, 0.5, 0.
+        let reference = [1.0, 0.0001, 0.5, 0.0, 0.0, 0.0, 1.0, 0.0];
+        let mut candidate = reference;
+        candidate[5] = 0.0002;
+        let c = compare_pixels(&reference, &candidate, [2, 4], DType::F32);
+        assert_eq!((c.rows, c.classes_kept, c.classes_moved), (4, 3, 0));
+        candidate[4] = 1.5;
+        let c = compare_pixels(&reference, &candidate, [2, 4], DType::F32);
+        assert_eq!((c.classes_kept, c.classes_moved), (2, 1));
+        assert!(!bounds::agrees_by_pixel(DType::F32, &c));
+        // The same scores as two images of two pixels.
+        let c = compare_pixels(&reference, &reference, [2, 2], DType::F16);
+        assert_eq!((c.rows, c.classes_kept, c.max_error), (4, 4, 0.0));
+        assert!(bounds::agrees_by_pixel(DType::F16, &c));
+    }
+
+    #[test]
+    fn a_small_coordinate_is_not_measured_by_a_large_one() {
+        let reference = [600.0, 1.0, 300.0, 2.0];
+        let c = compare_boxes(&reference, &[600.1, 1.0, 300.0, 2.5], 2);
+        assert_eq!((c.max_error, c.max_reference), (0.5, 2.0));
+        assert!(!bounds::agrees(DType::F16, &c));
+    }
+
+    #[test]
+    fn a_reference_that_is_not_finite_is_told_apart() {
+        let c = |r: f32, c: f32| compare(&[1.0, r], &[1.0, c], 2).reference_finite;
+        assert_eq!([c(f32::NAN, 0.0), c(0.0, f32::NAN)], [false, true]);
+    }
+
+    #[test]
+    fn softmax_goes_over_the_classes_of_each_pixel() {
+        let rows = softmax(&[1.0, 2.0, 3.0, 4.0], 2);
+        let pixels = softmax_over(&[1.0, 3.0, 2.0, 4.0], [2, 2]);
+        assert_eq!(pixels, [rows[0], rows[2], rows[1], rows[3]]);
     }
 
     #[test]

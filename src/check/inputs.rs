@@ -74,6 +74,15 @@ impl Synthetic {
         };
         (0..count).map(pixel).collect()
     }
+
+    /// Numbers around 0 with a variance of about 1, for inputs that are no pictures and values inside a model. Noise differs by `index`.
+    pub(super) fn numbers(self, index: u64, shape: &[usize]) -> Vec<f32> {
+        let own = match self {
+            Synthetic::Noise { seed } => Synthetic::Noise { seed: seed ^ index },
+            other => other,
+        };
+        own.pixels(shape).iter().map(|p| (p - 0.5) * 12f32.sqrt()).collect()
+    }
 }
 
 #[cfg(test)]

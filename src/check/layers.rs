@@ -7,14 +7,16 @@
 use super::CheckError;
 use super::bounds::agrees;
 use super::cases::Case;
-use super::compare::{Comparison, compare};
+use super::compare::compare;
+use super::comparison::Comparison;
 use super::computation::Computation;
 use super::layout::Layout;
 use super::report::{Difference, Layer, LayerError, Layers};
 use crate::numbers::worse;
 use crate::runner::{Named, PART, Request, Session, Values};
 use std::collections::HashMap;
-use vitc_ir::{DType, Op};
+use vitc_ir::DType;
+use vitc_ir::facts::Class;
 
 /// A value's name as both formats spell it: MIL allows letters, digits and underscores only.
 pub(crate) fn key(name: &str) -> String {
@@ -159,6 +161,9 @@ fn is_part(name: &str) -> bool {
 /// Whether a value of the reference comes from an operator into which passes fold its neighbours.
 fn absorbs(reference: &Computation<'_>, name: &str) -> bool {
     let Some(graph) = reference.program.graph() else { return false };
-    let op = graph.find(name).map(|id| &graph.node(id).op);
-    matches!(op, Some(Op::Conv { .. } | Op::Linear | Op::MatMul { .. } | Op::BatchNorm { .. }))
+    graph.find(name).is_some_and(|id| {
+        let facts = graph.node(id).op.facts();
+        let scales = facts.class == Class::Normalisation && facts.linear.contains(0);
+        facts.class == Class::Contraction || scales
+    })
 }

@@ -13,6 +13,7 @@
 pub mod bounds;
 mod cases;
 pub mod compare;
+mod comparison;
 mod computation;
 mod error;
 pub mod inputs;
@@ -30,6 +31,7 @@ mod save;
 mod tests;
 mod whole;
 
+pub use comparison::Comparison;
 pub use error::CheckError;
 pub use inputs::Synthetic;
 pub use options::{Effort, Options};
@@ -37,6 +39,7 @@ pub use outside::{Outside, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
 use crate::runner::Bottleneck;
+use crate::signature::{OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
 use layers::Trace;
@@ -46,9 +49,22 @@ use std::path::Path;
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::{Graph, Weights};
 
+/// A model: what the artifact should compute.
+#[derive(Clone, Copy)]
+pub struct Reference<'a> {
+    /// Its graph, on which no pass ran.
+    pub graph: &'a Graph,
+    /// The roles of its inputs and outputs.
+    pub signature: &'a Signature,
+    /// Its weights.
+    pub weights: &'a dyn Weights,
+}
+
 /// What is compared with what, and how.
 struct Check<'a> {
-    paper: &'a Graph,
+    model: Reference<'a>,
+    /// What each output holds.
+    roles: Vec<OutputRole>,
     reference: Computation<'a>,
     candidate: Computation<'static>,
     /// Where the reference can be cut, in order.
@@ -57,29 +73,25 @@ struct Check<'a> {
     budget: Budget,
 }
 
-/// Check an artifact against its model's paper graph.
+/// Check an artifact against its model.
 ///
 /// # Errors
 /// If one of the two cannot be read or run, or their interfaces differ.
-pub fn check(
-    paper: &Graph,
-    weights: &dyn Weights,
-    artifact: &Path,
-    options: &Options,
-) -> Result<CheckReport, CheckError> {
+pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result<CheckReport, CheckError> {
     let candidate = Computation::artifact(artifact)?;
     let options = agreed(options, &candidate)?;
-    let batches = batches(paper, &options)?;
-    let reference = Computation::reference(paper, weights);
+    let batches = batches(model.graph, &options)?;
+    let reference = Computation::reference(model.graph, model.weights);
     let bottlenecks = reference.bottlenecks()?;
     let largest = batches.iter().copied().max().unwrap_or(1);
-    let budget = Budget::new(paper, &bottlenecks, largest, options.memory);
-    let check = Check { paper, reference, candidate, bottlenecks, options, budget };
+    let budget = Budget::new(model.graph, &bottlenecks, largest, options.memory);
+    let roles = model.signature.outputs.iter().map(|port| port.role).collect();
+    let check = Check { model, roles, reference, candidate, bottlenecks, options, budget };
 
     let (full, fits) = (check.options.effort == Effort::Full, check.budget.fits());
-    let mut findings = Findings::default();
+    let mut findings = Findings::new();
     for &batch in &batches {
-        let cases = cases(paper, &check.options, batch);
+        let cases = cases(model, &check.options, batch);
         if full && fits {
             check.whole(batch, &cases, &mut findings)?;
         } else {
@@ -113,7 +125,13 @@ fn agreed(options: &Options, candidate: &Computation<'_>) -> Result<Options, Che
 impl Check<'_> {
     /// The report: with the place of the first difference if something failed, with every value at `batch` if that was asked for.
     fn report(&self, findings: Findings, batch: usize) -> Result<CheckReport, CheckError> {
-        let Findings { runs, half, defined, mut notes, failed } = findings;
+        let Findings { runs, reference_finite, half, defined, mut notes, failed } = findings;
+        if !reference_finite {
+            notes.push(
+                "the model itself answers with values that are not finite, so its weights or its range are at fault: nothing is known of the artifact"
+                    .into(),
+            );
+        }
         if defined > 0 {
             notes.push(format!(
                 "tract does not know Attention: {defined} nodes ran by their definition in ONNX's operator list"
@@ -122,13 +140,13 @@ impl Check<'_> {
         let (kept, together) = (self.budget.keeps_every_value(), self.budget.keep_together());
         let trace = |batch| Trace::new(&self.reference, &self.candidate, batch, together);
         let first_difference = match &failed {
-            Some((batch, inputs)) if kept => trace(*batch)?.first_difference(inputs)?,
+            Some((batch, inputs)) if kept && reference_finite => trace(*batch)?.first_difference(inputs)?,
             _ => None,
         };
         let mut layers = None;
         if self.options.layers && self.options.effort == Effort::Full {
             if kept {
-                layers = Some(trace(batch)?.layers(&cases(self.paper, &self.options, batch))?);
+                layers = Some(trace(batch)?.layers(&cases(self.model, &self.options, batch))?);
             } else {
                 let [need, free] = [self.budget.every, self.budget.available].map(|bytes| bytes >> 20);
                 notes.push(format!("no figures per layer: they need {need} MiB, and {free} are free"));

@@ -1,16 +1,19 @@
 //! What the runs of a check found, and how the outputs of one run are compared.
 
 use super::cases::Case;
-use super::compare::{compare, softmax};
+use super::compare::{compare, compare_boxes, compare_pixels, softmax_over};
+use super::comparison::Comparison;
 use super::report::Run;
 use super::{CheckError, bounds};
-use crate::runner::{Named, Session};
+use crate::runner::Named;
+use crate::signature::{OutputRole, Over};
 use vitc_ir::DType;
 
 /// What was found so far.
-#[derive(Default)]
 pub(super) struct Findings {
     pub(super) runs: Vec<Run>,
+    /// Every value of the reference was finite.
+    pub(super) reference_finite: bool,
     /// The artifact computes in f16.
     pub(super) half: bool,
     /// Operators that ran by their definition.
@@ -21,35 +24,35 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// What a loaded artifact says about itself.
-    pub(super) fn artifact(&mut self, session: &Session) {
-        self.half |= session.is_half();
-        self.defined += session.defined();
+    /// Nothing yet.
+    pub(super) fn new() -> Findings {
+        let (runs, notes) = (Vec::new(), Vec::new());
+        Findings { runs, reference_finite: true, half: false, defined: 0, notes, failed: None }
     }
 
-    /// Compare the outputs of one run; `inner` values are not the model's. Whether all agree.
+    /// Compare the outputs of one run, each by its role. Whether all agree.
     pub(super) fn compare(
         &mut self,
         case: &Case,
+        roles: &[OutputRole],
         wanted: &[Named],
         got: &[Named],
         half: bool,
-        inner: bool,
     ) -> Result<bool, CheckError> {
         if wanted.len() != got.len() {
             return Err(CheckError::Interface(format!("it has {} outputs, the model has {}", got.len(), wanted.len())));
         }
         let precision = if half { DType::F16 } else { DType::F32 };
         let mut passed = true;
-        for (w, g) in wanted.iter().zip(got) {
+        for (i, (w, g)) in wanted.iter().zip(got).enumerate() {
             if w.data.len() != g.data.len() {
                 let what = format!("{} has shape {:?}, the model's {} has {:?}", g.name, g.shape, w.name, w.shape);
                 return Err(CheckError::Interface(what));
             }
-            let row = if inner { 0 } else { row_of(w) };
-            let comparison = compare(&w.data, &g.data, row);
-            let agrees = bounds::agrees(precision, &comparison);
+            let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
+            let (comparison, agrees) = by_role(role, precision, w, g);
             passed &= agrees;
+            self.reference_finite &= comparison.reference_finite;
             self.runs.push(Run {
                 input: case.name.clone(),
                 synthetic: case.synthetic,
@@ -64,16 +67,43 @@ impl Findings {
     }
 }
 
-/// Length of one image's scores; 0 for maps, which are no scores.
-pub(super) fn row_of(value: &Named) -> usize {
-    if value.shape.len() == 2 { value.shape[1] } else { 0 }
+/// Compare one output as what it holds; whether it agrees.
+fn by_role(role: OutputRole, precision: DType, wanted: &Named, got: &Named) -> (Comparison, bool) {
+    let (w, g) = (&wanted.data, &got.data);
+    let comparison = match (role, classes(role, wanted)) {
+        (_, Some([classes, 1])) => compare(w, g, classes),
+        (_, Some(map)) => {
+            let comparison = compare_pixels(w, g, map, precision);
+            return (comparison, bounds::agrees_by_pixel(precision, &comparison));
+        }
+        (OutputRole::Boxes, None) => compare_boxes(w, g, wanted.shape.last().copied().unwrap_or(1)),
+        _ => compare(w, g, 0),
+    };
+    (comparison, bounds::agrees(precision, &comparison))
 }
 
-/// What the artifact should answer, from what the model returns.
-pub(super) fn as_answered(scores: &[Named], probabilities: bool) -> Vec<Named> {
-    let answer = |v: &Named| match probabilities {
-        true => Named { data: softmax(&v.data, row_of(v)), ..v.clone() },
-        false => v.clone(),
+/// Classes, and positions that are classified in an image, of an output that holds them along axis 1.
+fn classes(role: OutputRole, value: &Named) -> Option<[usize; 2]> {
+    let over = match role {
+        OutputRole::Scores { over, .. } | OutputRole::Probabilities { over, .. } => over,
+        OutputRole::Features | OutputRole::Map { .. } | OutputRole::Boxes | OutputRole::Tensor => return None,
     };
-    scores.iter().map(answer).collect()
+    match (over, &value.shape[..]) {
+        (Over::Rows, &[_, classes]) => Some([classes, 1]),
+        (Over::Pixels, [_, classes, map @ ..]) => Some([*classes, map.iter().product()]),
+        (Over::Rows, _) | (Over::Pixels, _) => None,
+    }
+}
+
+/// What the artifact should answer, from what the model returns: probabilities for its scores, if it answers with those.
+pub(super) fn as_answered(outputs: &[Named], roles: &[OutputRole], probabilities: bool) -> Vec<Named> {
+    let answer = |(i, v): (usize, &Named)| {
+        let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
+        let scores = matches!(role, OutputRole::Scores { .. }) && probabilities;
+        match classes(role, v).filter(|_| scores) {
+            Some(classes) => Named { data: softmax_over(&v.data, classes), ..v.clone() },
+            None => v.clone(),
+        }
+    };
+    outputs.iter().enumerate().map(answer).collect()
 }

@@ -39,7 +39,9 @@ impl Check<'_> {
         for i in chosen {
             let start = (i > 0).then(|| &cuts[i - 1]);
             if quick && let Some(start) = start {
-                states = vec![vec![noise(i as u64, &start.layout.reference)]];
+                // What a residual stream looks like to its next block.
+                let noise = Synthetic::Noise { seed: 0 };
+                states = vec![vec![noise.numbers(i as u64, &start.layout.reference)]];
             }
             states = self.piece([start, cuts.get(i)], batch, cases, &states, findings)?;
         }
@@ -69,7 +71,8 @@ impl Check<'_> {
             states.iter().map(|s| self.reference.run(&session, s)).collect::<Result<_, _>>()?
         };
         let session = self.candidate.load(request(&of_candidate))?;
-        findings.artifact(&session);
+        findings.half |= session.is_half();
+        findings.defined += session.defined();
         for ((case, state), wanted) in cases.iter().zip(states).zip(&wanted) {
             let moved = start.map(|s| vec![s.layout.to_candidate(&state[0])]);
             let mut got = self.candidate.run(&session, moved.as_ref().unwrap_or(&case.candidate))?;
@@ -78,9 +81,10 @@ impl Check<'_> {
             {
                 value.data = end.layout.to_reference(&value.data);
             }
-            let inner = end.is_some();
-            let wanted = as_answered(wanted, self.options.probabilities && !inner);
-            findings.compare(case, &wanted, &got, session.is_half(), inner)?;
+            // What lies inside the model has no role.
+            let roles = if end.is_some() { &[][..] } else { &self.roles };
+            let wanted = as_answered(wanted, roles, self.options.probabilities);
+            findings.compare(case, roles, &wanted, &got, session.is_half())?;
         }
         Ok(wanted.into_iter().map(|values| values.into_iter().map(|v| v.data).collect()).collect())
     }
@@ -99,12 +103,6 @@ impl Check<'_> {
         };
         Ok(self.bottlenecks.iter().filter(|b| !b.name.is_empty()).filter_map(cut).collect())
     }
-}
-
-/// Uniform noise of unit variance: what a residual stream looks like to its next block.
-fn noise(seed: u64, shape: &[usize]) -> Vec<f32> {
-    let pixels = Synthetic::Noise { seed }.pixels(shape);
-    pixels.iter().map(|p| (p - 0.5) * 12f32.sqrt()).collect()
 }
 
 /// The pieces of a quick check: the first and last of each stage, with stem and head.

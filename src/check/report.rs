@@ -1,6 +1,6 @@
 //! What a check found: data for `--json` and the HTML report, and a table for people.
 
-use super::compare::Comparison;
+use super::comparison::Comparison;
 use crate::numbers::{figure, worse};
 use serde::Serialize;
 use std::fmt;
@@ -114,6 +114,7 @@ impl fmt::Display for CheckReport {
             let c = &run.comparison;
             let margin = if c.rows == 0 { String::new() } else { format!("{:.2e}", c.margin) };
             let class = match (c.finite, run.passed) {
+                (false, _) if !c.reference_finite => "reference not finite".to_string(),
                 (false, _) => "not finite".to_string(),
                 (_, true) if c.rows == 0 => String::new(),
                 (_, false) if c.rows == 0 => "FAILED".to_string(),

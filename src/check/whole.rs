@@ -9,8 +9,8 @@ use crate::runner::{Named, Port, Request, Session};
 /// What a run leaves behind, so that the next model has the session's memory.
 struct Ran {
     inputs: Vec<Port>,
-    /// What the session says about itself, without runs.
-    findings: Findings,
+    half: bool,
+    defined: usize,
     /// The outputs, for each case.
     outputs: Vec<Vec<Named>>,
 }
@@ -30,14 +30,14 @@ impl Check<'_> {
             (reference(), candidate())
         };
         let (wanted, got) = (wanted?, got?);
-        findings.half |= got.findings.half;
-        findings.defined = got.findings.defined;
-        for (case, (wanted, got_)) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)) {
-            let wanted = &as_answered(wanted, self.options.probabilities);
+        findings.half |= got.half;
+        findings.defined = got.defined;
+        for (case, (wanted, answers)) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)) {
+            let wanted = &as_answered(wanted, &self.roles, self.options.probabilities);
             if let Some(folder) = &self.options.save_io {
-                save::save(folder, case, &got.inputs, wanted, got_)?;
+                save::save(folder, case, &got.inputs, wanted, answers)?;
             }
-            let passed = findings.compare(case, wanted, got_, got.findings.half, false)?;
+            let passed = findings.compare(case, &self.roles, wanted, answers, got.half)?;
             if !passed && findings.failed.is_none() {
                 findings.failed = Some((batch, [case.reference.clone(), case.candidate.clone()]));
             }
@@ -53,12 +53,10 @@ fn run(
     cases: &[Case],
     input: fn(&Case) -> &[Vec<f32>],
 ) -> Result<Ran, CheckError> {
-    let session: Session = computation.load(Request::outputs(batch))?;
+    let session = computation.load(Request::outputs(batch))?;
     fits(&session, input(&cases[0]))?;
     let outputs = cases.iter().map(|c| computation.run(&session, input(c))).collect::<Result<_, _>>()?;
-    let mut findings = Findings::default();
-    findings.artifact(&session);
-    Ok(Ran { inputs: session.inputs().to_vec(), findings, outputs })
+    Ok(Ran { inputs: session.inputs().to_vec(), half: session.is_half(), defined: session.defined(), outputs })
 }
 
 /// Whether a session takes these arrays.

@@ -1,5 +1,7 @@
 //! The one error of this module: what is wrong, where, why it is wrong, and what to do about it.
 
+use crate::message;
+use crate::message::{Explain, Message, Setting};
 use std::path::Path;
 
 /// Why a checkpoint cannot be used.
@@ -7,27 +9,35 @@ use std::path::Path;
 #[error("{what}\n  where: {place}\n  why: {why}\n  to do: {todo}")]
 pub struct CheckpointError {
     /// What is wrong, in a few words.
-    pub what: String,
+    pub what: Message,
     /// File, and where it helps the tensor or byte.
     pub place: String,
     /// What was found and what would have been right.
-    pub why: String,
+    pub why: Message,
     /// What the user can do.
-    pub todo: String,
+    pub todo: Message,
+}
+
+impl Explain for CheckpointError {
+    fn message(&self) -> Message {
+        let CheckpointError { what, place, why, todo } = self;
+        let place = format!("\n  where: {place}\n  why: ");
+        message!(what.clone(), place, why.clone(), "\n  to do: ", todo.clone())
+    }
 }
 
 impl CheckpointError {
     pub(super) fn new(
-        what: impl Into<String>,
+        what: impl Into<Message>,
         place: impl Into<String>,
-        why: impl Into<String>,
-        todo: impl Into<String>,
+        why: impl Into<Message>,
+        todo: impl Into<Message>,
     ) -> Self {
         CheckpointError { what: what.into(), place: place.into(), why: why.into(), todo: todo.into() }
     }
 
     /// A file that breaks its own format at `place`.
-    pub(super) fn damaged(place: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(super) fn damaged(place: impl Into<String>, why: impl Into<Message>) -> Self {
         let todo = "copy or download the file again and compare its size or checksum with the source's";
         CheckpointError::new("the checkpoint is damaged", place, why, todo)
     }
@@ -35,9 +45,9 @@ impl CheckpointError {
     /// The operating system refused.
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
         let todo = match error.kind() {
-            std::io::ErrorKind::NotFound => "check the spelling of the path given to --weights",
-            std::io::ErrorKind::PermissionDenied => "give yourself permission to read it",
-            _ => "check that the path names a readable file or folder",
+            std::io::ErrorKind::NotFound => message!("check the spelling of the path given to ", Setting::Weights),
+            std::io::ErrorKind::PermissionDenied => "give yourself permission to read it".into(),
+            _ => "check that the path names a readable file or folder".into(),
         };
         CheckpointError::new("the checkpoint cannot be opened", path.display().to_string(), error.to_string(), todo)
     }

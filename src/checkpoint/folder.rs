@@ -3,8 +3,11 @@
 //! File names in an index are untrusted: only plain names beside the index are opened.
 
 use super::config::ModelConfig;
+use super::contents::Contents;
 use super::error::{CheckpointError, count, shortened, some_of};
-use super::{Contents, recognise_foreign};
+use super::recognise_foreign;
+use crate::message;
+use crate::message::Setting;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,20 +19,20 @@ const WEIGHTS: &[&str] =
     &["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// The files of a checkpoint.
-pub(super) struct Parts {
-    pub(super) files: Vec<Part>,
+pub(super) struct Files {
+    pub(super) shards: Vec<Shard>,
     pub(super) config: Option<ModelConfig>,
 }
 
 /// One file, and the names it is there for; all if `None`.
-pub(super) struct Part {
+pub(super) struct Shard {
     pub(super) path: PathBuf,
     keys: Option<BTreeSet<String>>,
 }
 
-impl Part {
-    fn whole(path: PathBuf) -> Part {
-        Part { path, keys: None }
+impl Shard {
+    fn whole(path: PathBuf) -> Shard {
+        Shard { path, keys: None }
     }
 
     /// Add what the file holds to what the others hold.
@@ -51,13 +54,13 @@ impl Part {
 }
 
 /// The files that make up the checkpoint at `path`, a file or a folder.
-pub(super) fn parts(path: &Path) -> Result<Parts, CheckpointError> {
+pub(super) fn files(path: &Path) -> Result<Files, CheckpointError> {
     let found = std::fs::metadata(path).map_err(|e| CheckpointError::io(path, &e))?;
     if !found.is_dir() {
         recognise_foreign::by_name(path)?;
         let index = path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(".index.json"));
-        let files = if index { shards(path)? } else { vec![Part::whole(path.to_path_buf())] };
-        return Ok(Parts { files, config: None });
+        let shards = if index { shards(path)? } else { vec![Shard::whole(path.to_path_buf())] };
+        return Ok(Files { shards, config: None });
     }
     recognise_foreign::by_folder(path)?;
     let config = optional_json(&path.join("config.json"))?;
@@ -68,8 +71,8 @@ pub(super) fn parts(path: &Path) -> Result<Parts, CheckpointError> {
         Some(file) => file,
         None => only_weights_file(path)?,
     };
-    let files = if file.extension().is_some_and(|e| e == "json") { shards(&file)? } else { vec![Part::whole(file)] };
-    Ok(Parts { files, config })
+    let shards = if file.extension().is_some_and(|e| e == "json") { shards(&file)? } else { vec![Shard::whole(file)] };
+    Ok(Files { shards, config })
 }
 
 /// The one file of the folder that may hold weights.
@@ -88,20 +91,20 @@ fn only_weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
             "the folder holds no checkpoint",
             place,
             format!("neither {} nor any other .safetensors, .pth, .pt or .bin file is in it", WEIGHTS.join(", ")),
-            "give --weights the folder that holds the weights, or the file itself",
+            message!("give ", Setting::Weights, " the folder that holds the weights, or the file itself"),
         )),
         _ => {
             let names: Vec<String> =
                 files.iter().filter_map(|f| Some(f.file_name()?.to_string_lossy().into())).collect();
             let why = format!("it holds {}", some_of(names.iter().map(String::as_str), 8));
-            let todo = "give --weights one of these files";
+            let todo = message!("give ", Setting::Weights, " one of these files");
             Err(CheckpointError::new("the folder holds several checkpoints", place, why, todo))
         }
     }
 }
 
 /// The shards that an index names.
-fn shards(index: &Path) -> Result<Vec<Part>, CheckpointError> {
+fn shards(index: &Path) -> Result<Vec<Shard>, CheckpointError> {
     let place = index.display().to_string();
     let json = json(index)?;
     let map = json.get("weight_map").and_then(Json::as_object).filter(|map| !map.is_empty());
@@ -133,7 +136,7 @@ fn shards(index: &Path) -> Result<Vec<Part>, CheckpointError> {
             "download the whole folder (huggingface-cli download, or git lfs pull)",
         ));
     }
-    Ok(files.into_iter().map(|(file, keys)| Part { path: folder.join(file), keys: Some(keys) }).collect())
+    Ok(files.into_iter().map(|(file, keys)| Shard { path: folder.join(file), keys: Some(keys) }).collect())
 }
 
 fn optional_json(path: &Path) -> Result<Option<Json>, CheckpointError> {

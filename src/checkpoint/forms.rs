@@ -8,7 +8,7 @@
 //! The products are nodes of the graph like any other weight arithmetic; nothing is computed here. Recognition works on upstream's keys before
 //! the name table, because tables know `w`, not its factors; the factors then get the canonical name of `w` and the suffix.
 
-use super::Shapes;
+use super::contents::Shapes;
 use super::error::{CheckpointError, some_of};
 use super::names::NameTable;
 use super::tensor::TensorInfo;

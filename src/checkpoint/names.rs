@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Segments that tools put into keys wherever a module is wrapped (torch.compile, FSDP, activation checkpointing): no code base means them.
+pub const WRAPPERS: &[&str] = &["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+
 /// The spelling of one code base.
 ///
 /// A rule replaces a run of whole dotted segments by another wherever it occurs: `("mlp.fc1.bn", "mlp.norm1")`. `^` in front anchors it at the
@@ -19,9 +22,11 @@ impl NameTable {
     /// The architecture's own spelling.
     pub const IDENTITY: NameTable = NameTable { code_base: "official", rules: &[] };
 
-    /// The architecture's key for an upstream key.
+    /// The architecture's key for an upstream key, which tools may have spelled.
     pub fn canonical(&self, key: &str) -> String {
-        self.rules.iter().fold(key.to_string(), |key, (from, to)| match replaced(&key, from, to) {
+        let unwrap = WRAPPERS.iter().map(|wrapper| (wrapper, &""));
+        let rules = self.rules.iter().map(|(from, to)| (from, to));
+        unwrap.chain(rules).fold(key.to_string(), |key, (from, to)| match replaced(&key, from, to) {
             Cow::Owned(new) => new,
             Cow::Borrowed(_) => key,
         })
@@ -57,4 +62,9 @@ pub(super) fn replaced<'k>(key: &'k str, from: &str, to: &str) -> Cow<'k, str> {
         at += pattern.len();
     }
     if hit { Cow::Owned(result.join(".")) } else { Cow::Borrowed(key) }
+}
+
+/// A key under a prefix, which may be empty.
+pub(super) fn joined(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") }
 }

@@ -139,130 +139,62 @@ impl<'a> Machine<'a> {
     fn step(&mut self) -> Step<Option<Id>> {
         let [code] = self.array()?;
         match code {
-            // Frames and protocol.
-            0x80 => self.protocol()?,
-            0x95 => drop(self.take(8)?),
             b'.' => return self.pop().map(Some),
+            // Frames and protocol.
+            0x80 => self.protocol(),
+            0x95 => self.take(8).map(drop),
             // Scalars.
-            b'N' => self.push(Value::None)?,
-            0x88 => self.push(Value::Bool(true))?,
-            0x89 => self.push(Value::Bool(false))?,
-            b'J' => self.number(4, true)?,
-            b'K' => self.number(1, false)?,
-            b'M' => self.number(2, false)?,
-            0x8a => {
-                let n = self.length(1)?;
-                self.long(n)?;
-            }
-            0x8b => {
-                let n = self.length(4)?;
-                self.long(n)?;
-            }
-            b'G' => {
-                let bits = self.array()?;
-                self.push(Value::Float(f64::from_be_bytes(bits)))?;
-            }
+            b'N' => self.push(Value::None),
+            0x88 => self.push(Value::Bool(true)),
+            0x89 => self.push(Value::Bool(false)),
+            b'J' => self.number(4, true),
+            b'K' => self.number(1, false),
+            b'M' => self.number(2, false),
+            0x8a => self.long(1),
+            0x8b => self.long(4),
+            b'G' => self.float(),
             // Text and bytes.
-            b'U' | 0x8c => self.text(1)?,
-            b'T' | b'X' => self.text(4)?,
-            0x8d => self.text(8)?,
-            b'C' => self.blob(1)?,
-            b'B' => self.blob(4)?,
-            0x8e | 0x96 => self.blob(8)?,
-            // Containers.
-            b'(' => self.marks.push(self.stack.len()),
-            b')' => self.push(Value::Tuple(Vec::new()))?,
-            b']' => self.push(Value::List(Vec::new()))?,
-            b'}' => self.push(Value::Dict(Vec::new()))?,
-            0x8f => self.push(Value::Other)?,
-            0x85..=0x87 => {
-                let n = usize::from(code - 0x84);
-                let first =
-                    self.stack.len().checked_sub(n).filter(|&i| i >= self.floor()).ok_or("the stack is empty")?;
-                let items = self.stack.split_off(first);
-                self.push(Value::Tuple(items))?;
-            }
-            b't' => {
-                let items = self.pop_to_mark()?;
-                self.push(Value::Tuple(items))?;
-            }
-            b'l' => {
-                let items = self.pop_to_mark()?;
-                self.push(Value::List(items))?;
-            }
-            b'd' => {
-                let items = self.pop_to_mark()?;
-                self.push(Value::Dict(pairs(&items)?))?;
-            }
-            b'a' => {
-                let item = self.pop()?;
-                self.append(vec![item])?;
-            }
-            b'e' => {
-                let items = self.pop_to_mark()?;
-                self.append(items)?;
-            }
-            b's' => {
-                let (value, key) = (self.pop()?, self.pop()?);
-                self.set_items(vec![(key, value)])?;
-            }
-            b'u' => {
-                let items = pairs(&self.pop_to_mark()?)?;
-                self.set_items(items)?;
-            }
-            0x90 => drop(self.pop_to_mark()?),
-            0x91 => {
-                self.pop_to_mark()?;
-                self.push(Value::Other)?;
-            }
+            b'U' | 0x8c => self.text(1),
+            b'T' | b'X' => self.text(4),
+            0x8d => self.text(8),
+            b'C' => self.blob(1),
+            b'B' => self.blob(4),
+            0x8e | 0x96 => self.blob(8),
+            // Containers, empty or of what lies above the mark.
+            b'(' => self.mark(),
+            b')' => self.push(Value::Tuple(Vec::new())),
+            b']' => self.push(Value::List(Vec::new())),
+            b'}' => self.push(Value::Dict(Vec::new())),
+            0x8f => self.push(Value::Other),
+            0x85..=0x87 => self.tuple(usize::from(code - 0x84)),
+            b't' => self.collect(|items| Ok(Value::Tuple(items))),
+            b'l' => self.collect(|items| Ok(Value::List(items))),
+            b'd' => self.collect(|items| pairs(&items).map(Value::Dict)),
+            0x91 => self.collect(|_| Ok(Value::Other)),
+            b'a' => self.pop().and_then(|item| self.append(vec![item])),
+            b'e' => self.pop_to_mark().and_then(|items| self.append(items)),
+            b's' => self.set_item(),
+            b'u' => self.pop_to_mark().and_then(|items| self.set_items(pairs(&items)?)),
+            0x90 => self.pop_to_mark().map(drop),
             // Stack and memo.
-            b'0' => drop(self.pop()?),
-            b'1' => drop(self.pop_to_mark()?),
-            b'2' => {
-                let top = self.top()?;
-                self.stack.push(top);
-            }
-            b'q' => self.remember(1)?,
-            b'r' => self.remember(4)?,
-            0x94 => {
-                let (slot, top) = (self.memo.len() as u32, self.top()?);
-                self.memo.insert(slot, top);
-            }
-            b'h' => self.recall(1)?,
-            b'j' => self.recall(4)?,
+            b'0' => self.pop().map(drop),
+            b'1' => self.pop_to_mark().map(drop),
+            b'2' => self.top().map(|top| self.stack.push(top)),
+            b'q' => self.remember(1),
+            b'r' => self.remember(4),
+            0x94 => self.remember_next(),
+            b'h' => self.recall(1),
+            b'j' => self.recall(4),
             // Names and calls, recorded only.
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.push(Value::Global { module, name })?;
-            }
-            0x93 => {
-                let (name, module) = (self.pop()?, self.pop()?);
-                match (&self.values[module as usize], &self.values[name as usize]) {
-                    (&Value::Str(module), &Value::Str(name)) => self.push(Value::Global { module, name })?,
-                    _ => return Err("a name is not text".into()),
-                }
-            }
-            b'R' | 0x81 => {
-                let (arguments, callable) = (self.pop()?, self.pop()?);
-                self.object(callable, arguments)?;
-            }
-            0x92 => {
-                let (_keywords, arguments, callable) = (self.pop()?, self.pop()?, self.pop()?);
-                self.object(callable, arguments)?;
-            }
-            b'b' => {
-                let (state, target) = (self.pop()?, self.top()?);
-                if let Value::Object(object) = &mut self.values[target as usize] {
-                    object.state = Some(state);
-                }
-            }
-            b'Q' => {
-                let id = self.pop()?;
-                self.push(Value::Persistent(id))?;
-            }
-            _ => return Err(format!("0x{code:02x} is no instruction that torch.save writes")),
+            b'c' => self.global(),
+            0x93 => self.stack_global(),
+            b'R' | 0x81 => self.call(),
+            0x92 => self.pop().and_then(|_keywords| self.call()),
+            b'b' => self.set_state(),
+            b'Q' => self.pop().and_then(|id| self.push(Value::Persistent(id))),
+            _ => Err(format!("0x{code:02x} is no instruction that torch.save writes")),
         }
-        Ok(None)
+        .map(|()| None)
     }
 
     fn protocol(&mut self) -> Step<()> {
@@ -319,8 +251,9 @@ impl<'a> Machine<'a> {
         self.push(Value::Int(if signed { i64::from(value as i32) } else { value }))
     }
 
-    /// Two's complement, little-endian, `n` bytes.
-    fn long(&mut self, n: usize) -> Step<()> {
+    /// Two's complement, little-endian, behind its length, a number of `width` bytes.
+    fn long(&mut self, width: usize) -> Step<()> {
+        let n = self.length(width)?;
         let bytes = self.take(n)?;
         let value = if n > 8 {
             Value::Other
@@ -331,6 +264,11 @@ impl<'a> Machine<'a> {
             Value::Int(i64::from_le_bytes(wide))
         };
         self.push(value)
+    }
+
+    fn float(&mut self) -> Step<()> {
+        let bits = self.array()?;
+        self.push(Value::Float(f64::from_be_bytes(bits)))
     }
 
     fn text(&mut self, width: usize) -> Step<()> {
@@ -361,9 +299,27 @@ impl<'a> Machine<'a> {
         own.copied().ok_or_else(|| "the stack is empty".into())
     }
 
+    fn mark(&mut self) -> Step<()> {
+        self.marks.push(self.stack.len());
+        Ok(())
+    }
+
     fn pop_to_mark(&mut self) -> Step<Vec<Id>> {
         let mark = self.marks.pop().ok_or("there is no mark on the stack")?;
         Ok(self.stack.split_off(mark))
+    }
+
+    /// Replaces what lies above the mark by what is made of it.
+    fn collect(&mut self, make: impl FnOnce(Vec<Id>) -> Step<Value<'a>>) -> Step<()> {
+        let items = self.pop_to_mark()?;
+        self.push(make(items)?)
+    }
+
+    /// A tuple of the `n` topmost values.
+    fn tuple(&mut self, n: usize) -> Step<()> {
+        let first = self.stack.len().checked_sub(n).filter(|&i| i >= self.floor()).ok_or("the stack is empty")?;
+        let items = self.stack.split_off(first);
+        self.push(Value::Tuple(items))
     }
 
     fn append(&mut self, items: Vec<Id>) -> Step<()> {
@@ -372,6 +328,11 @@ impl<'a> Machine<'a> {
             list.extend(items);
         }
         Ok(())
+    }
+
+    fn set_item(&mut self) -> Step<()> {
+        let (value, key) = (self.pop()?, self.pop()?);
+        self.set_items(vec![(key, value)])
     }
 
     fn set_items(&mut self, items: Vec<(Id, Id)>) -> Step<()> {
@@ -384,8 +345,32 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn object(&mut self, callable: Id, arguments: Id) -> Step<()> {
+    /// A name in two lines of the stream.
+    fn global(&mut self) -> Step<()> {
+        let (module, name) = (self.line()?, self.line()?);
+        self.push(Value::Global { module, name })
+    }
+
+    /// A name in two texts on the stack.
+    fn stack_global(&mut self) -> Step<()> {
+        let (name, module) = (self.pop()?, self.pop()?);
+        match (&self.values[module as usize], &self.values[name as usize]) {
+            (&Value::Str(module), &Value::Str(name)) => self.push(Value::Global { module, name }),
+            _ => Err("a name is not text".into()),
+        }
+    }
+
+    fn call(&mut self) -> Step<()> {
+        let (arguments, callable) = (self.pop()?, self.pop()?);
         self.push(Value::Object(Box::new(Object { callable, arguments, state: None, items: Vec::new() })))
+    }
+
+    fn set_state(&mut self) -> Step<()> {
+        let (state, target) = (self.pop()?, self.top()?);
+        if let Value::Object(object) = &mut self.values[target as usize] {
+            object.state = Some(state);
+        }
+        Ok(())
     }
 
     fn slot(&mut self, width: usize) -> Step<u32> {
@@ -396,6 +381,13 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, width: usize) -> Step<()> {
         let (slot, top) = (self.slot(width)?, self.top()?);
+        self.memo.insert(slot, top);
+        Ok(())
+    }
+
+    /// In the next free slot.
+    fn remember_next(&mut self) -> Step<()> {
+        let (slot, top) = (self.memo.len() as u32, self.top()?);
         self.memo.insert(slot, top);
         Ok(())
     }

@@ -3,20 +3,31 @@
 //! Files are known by their first bytes, archives by their members, folders by their files, and readable checkpoints without a model by what
 //! they hold instead. Extensions are never trusted, except to tell a shard from a whole.
 
-use super::Contents;
+use super::contents::Contents;
 use super::error::{CheckpointError, count, shortened, some_of};
 use super::safetensors;
 use super::tensor::TensorInfo;
 use super::zip::Members;
+use crate::message;
+use crate::message::{Listing, Message, Setting};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The lines that write a state dict.
-const SAVE_STATE_DICT: &str = "in PyTorch: torch.save(model.state_dict(), 'weights.pth'), then --weights weights.pth";
-const GIVE_CHECKPOINT: &str = "give --weights the PyTorch or .safetensors checkpoint that this file was made from";
+/// The checkpoint behind an artifact.
+const ORIGINAL: &str = "the PyTorch or .safetensors checkpoint that this file was made from";
 
-fn foreign(what: &str, why: impl Into<String>, todo: &str) -> CheckpointError {
-    CheckpointError::new(what, "", why, todo)
+/// `give --weights …`.
+fn give(what: &str) -> Message {
+    message!("give ", Setting::Weights, format!(" {what}"))
+}
+
+/// What to do in Python, or with another tool, to get `file`.
+fn make(how: &str, file: &str) -> Message {
+    message!(format!("{how}, then "), Setting::Weights.to(file))
+}
+
+fn foreign(what: &str, why: impl Into<String>, todo: impl Into<Message>) -> CheckpointError {
+    CheckpointError::new(what, "", why.into(), todo)
 }
 
 /// Known by the first bytes.
@@ -39,17 +50,17 @@ pub(super) fn by_bytes(bytes: &[u8], path: &Path) -> Result<(), CheckpointError>
             "open the link in a browser, find the direct download (on GitHub: Raw; on Hugging Face: resolve, not blob), fetch again",
         )
     } else if starts(b"GGUF") || starts(b"ggml") || starts(b"lmgg") {
-        foreign("this is a GGUF or GGML file", "that format holds language models for llama.cpp", GIVE_CHECKPOINT)
+        foreign("this is a GGUF or GGML file", "that format holds language models for llama.cpp", give(ORIGINAL))
     } else if at(4, b"TFL3") {
-        foreign("this is a TensorFlow Lite model", "it is an exported graph, not a checkpoint", GIVE_CHECKPOINT)
+        foreign("this is a TensorFlow Lite model", "it is an exported graph, not a checkpoint", give(ORIGINAL))
     } else if starts(b"\x89HDF\r\n\x1a\n") {
         foreign(
             "this is an HDF5 file, as Keras writes",
             "Keras weights have other names and layouts than the papers' PyTorch code",
-            GIVE_CHECKPOINT,
+            give(ORIGINAL),
         )
     } else if starts(b"\x93NUMPY") {
-        foreign("this is a NumPy array", "one .npy file holds one array, not a model", GIVE_CHECKPOINT)
+        foreign("this is a NumPy array", "one .npy file holds one array, not a model", give(ORIGINAL))
     } else if starts(b"\x1f\x8b")
         || starts(b"\x28\xb5\x2f\xfd")
         || starts(b"\xfd7zXZ")
@@ -59,7 +70,7 @@ pub(super) fn by_bytes(bytes: &[u8], path: &Path) -> Result<(), CheckpointError>
         foreign(
             "the checkpoint is compressed",
             "it begins as gzip, zstd, xz, bzip2 or 7z data",
-            "unpack it (gunzip, unzstd, unxz, 7z x) and give --weights what comes out",
+            message!("unpack it (gunzip, unzstd, unxz, 7z x) and ", give("what comes out")),
         )
     } else if at(257, b"ustar") || looks_like_torch_tar(bytes) {
         foreign(
@@ -71,7 +82,7 @@ pub(super) fn by_bytes(bytes: &[u8], path: &Path) -> Result<(), CheckpointError>
         foreign(
             "this is an ONNX model",
             "it is an exported graph; vitc builds the graph itself, from the architecture and a checkpoint",
-            GIVE_CHECKPOINT,
+            give(ORIGINAL),
         )
     } else {
         return Ok(());
@@ -112,7 +123,7 @@ pub(super) fn by_name(path: &Path) -> Result<(), CheckpointError> {
             "this is one shard of a checkpoint",
             place,
             "its name says that the checkpoint lies in several files",
-            "give --weights the folder that holds all shards and their .index.json",
+            give("the folder that holds all shards and their .index.json"),
         ));
     }
     Ok(())
@@ -125,19 +136,19 @@ pub(super) fn by_members(members: &Members<'_>) -> Result<(), CheckpointError> {
         foreign(
             "this is an exported program (.pt2)",
             "torch.export writes a traced graph; vitc builds the graph itself, from the architecture and the weights",
-            "in PyTorch: torch.save(torch.export.load('model.pt2').state_dict, 'weights.pth'), then --weights weights.pth",
+            make("in PyTorch: torch.save(torch.export.load('model.pt2').state_dict, 'weights.pth')", "weights.pth"),
         )
     } else if ends("constants.pkl") {
         foreign(
             "this is a TorchScript model",
             "torch.jit.save writes a program with its weights; vitc runs no program out of a file",
-            "in PyTorch: torch.save(torch.jit.load('model.pt').state_dict(), 'weights.pth'), then --weights weights.pth",
+            make("in PyTorch: torch.save(torch.jit.load('model.pt').state_dict(), 'weights.pth')", "weights.pth"),
         )
     } else if ends("model.weights.h5") {
         foreign(
             "this is a Keras model",
             "Keras weights have other names and layouts than the papers' PyTorch code",
-            GIVE_CHECKPOINT,
+            give(ORIGINAL),
         )
     } else if members.keys().any(|name| name.ends_with(".npy")) {
         foreign(
@@ -175,14 +186,14 @@ pub(super) fn unknown(bytes: &[u8]) -> CheckpointError {
         return foreign(
             "this is JSON text, not a checkpoint",
             "a configuration, an index, or the error that a download was answered with",
-            "give --weights the file with the tensors, or the folder that holds both",
+            give("the file with the tensors, or the folder that holds both"),
         );
     }
     let head: Vec<String> = bytes.iter().take(8).map(|b| format!("{b:02x}")).collect();
     foreign(
         "this is no checkpoint",
         format!("it begins with the bytes {}, as neither .safetensors nor a file of torch.save does", head.join(" ")),
-        "give --weights a .safetensors, .pth, .pt, .bin or .pth.tar file, or a Hugging Face folder",
+        give("a .safetensors, .pth, .pt, .bin or .pth.tar file, or a Hugging Face folder"),
     )
 }
 
@@ -190,9 +201,9 @@ pub(super) fn unknown(bytes: &[u8]) -> CheckpointError {
 pub(super) fn by_folder(folder: &Path) -> Result<(), CheckpointError> {
     let has = |name: &str| folder.join(name).exists();
     let error = if has("Manifest.json") && has("Data") {
-        foreign("this is a CoreML package", "an .mlpackage is an artifact, not a checkpoint", GIVE_CHECKPOINT)
+        foreign("this is a CoreML package", "an .mlpackage is an artifact, not a checkpoint", give(ORIGINAL))
     } else if has("saved_model.pb") {
-        foreign("this is a TensorFlow SavedModel", "it is an exported graph, not a checkpoint", GIVE_CHECKPOINT)
+        foreign("this is a TensorFlow SavedModel", "it is an exported graph, not a checkpoint", give(ORIGINAL))
     } else if has("adapter_config.json") || has("adapter_model.safetensors") || has("adapter_model.bin") {
         lora("the folder holds adapter_config.json or adapter weights")
     } else if has(".metadata") {
@@ -209,7 +220,7 @@ fn lora(why: &str) -> CheckpointError {
     foreign(
         "these are LoRA adapters that were not merged",
         format!("{why}: low-rank updates that mean nothing without the base weights"),
-        "in Python: peft_model.merge_and_unload().save_pretrained('merged'), then --weights merged",
+        make("in Python: peft_model.merge_and_unload().save_pretrained('merged')", "merged"),
     )
 }
 
@@ -217,7 +228,10 @@ fn distributed() -> CheckpointError {
     foreign(
         "this is a distributed (FSDP) checkpoint",
         "every rank wrote a part of the tensors",
-        "in PyTorch: torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, 'weights.pth'), then --weights weights.pth",
+        make(
+            "in PyTorch: torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, 'weights.pth')",
+            "weights.pth",
+        ),
     )
 }
 
@@ -225,7 +239,7 @@ fn deepspeed() -> CheckpointError {
     foreign(
         "this is a part of a DeepSpeed ZeRO checkpoint",
         "every rank wrote a part of the tensors",
-        "run python zero_to_fp32.py FOLDER weights.pth, which DeepSpeed puts beside the shards, then --weights weights.pth",
+        make("run python zero_to_fp32.py FOLDER weights.pth, which DeepSpeed puts beside the shards", "weights.pth"),
     )
 }
 
@@ -234,7 +248,8 @@ pub(super) fn without_tensors(contents: &Contents) -> CheckpointError {
     special(contents, &BTreeMap::new()).unwrap_or_else(|| {
         let top: Vec<&str> = contents.top.iter().map(String::as_str).collect();
         let holds = if top.is_empty() { "nothing by name".into() } else { some_of(top.into_iter(), 8) };
-        foreign("the checkpoint holds no tensors", format!("it was read to the end and holds {holds}"), SAVE_STATE_DICT)
+        let save = make("in PyTorch: torch.save(model.state_dict(), 'weights.pth')", "weights.pth");
+        foreign("the checkpoint holds no tensors", format!("it was read to the end and holds {holds}"), save)
     })
 }
 
@@ -246,7 +261,13 @@ pub(super) fn without_model(contents: &Contents, tensors: &BTreeMap<String, &Ten
         foreign(
             "no known model is in the checkpoint",
             format!("the names of its {} fit no family: {names}", count(tensors.len(), "tensor")),
-            "vitc list shows the families and vitc inspect FILE --tensors the tensors; where only names differ, use --rename OLD=NEW",
+            message!(
+                Listing::Models,
+                " shows the families and ",
+                Listing::Tensors,
+                " the tensors; where only names differ, use ",
+                Setting::Rename.to("OLD=NEW")
+            ),
         )
     })
 }
@@ -267,17 +288,17 @@ pub(super) fn unread(skipped: &[&(String, String)]) -> Option<CheckpointError> {
     let why =
         format!("{} of kind {}: {}", count(names.len(), "tensor"), shortened(kind), some_of(names.into_iter(), 4));
     if kind == "_rebuild_qtensor" {
-        let todo =
-            "give --weights the checkpoint from before quantization; --fp16 on the ONNX targets halves a file's size";
+        let smaller = message!("; ", Setting::Precision.to("fp16"), " on the ONNX targets halves a file's size");
+        let todo = message!(give("the checkpoint from before quantization"), smaller);
         return Some(foreign("this model is quantized", why, todo));
     }
     Some(foreign(
         "the checkpoint holds tensors of a kind that vitc does not read",
         why,
-        &format!(
-            "save dense floating-point tensors: torch.save({{k: torch.as_tensor(v).float() for k, v in weights.items()}}, 'weights.pth'); \
-             if the model does not need them: --ignore {}",
-            shortened(first)
+        message!(
+            "save dense floating-point tensors: torch.save({k: torch.as_tensor(v).float() for k, v in weights.items()}, 'weights.pth'); \
+             if the model does not need them: ",
+            Setting::Ignore.to(shortened(first))
         ),
     ))
 }
@@ -294,7 +315,7 @@ fn special(contents: &Contents, tensors: &BTreeMap<String, &TensorInfo>) -> Opti
         return Some(foreign(
             "this is a whole pickled module",
             format!("it holds an object of class {class}{at}: code that vitc does not run, and weights inside it"),
-            &format!(
+            format!(
                 "in PyTorch, with the model's code at hand: checkpoint = torch.load(file, weights_only=False); \
                  torch.save({}.state_dict(), 'weights.pth')",
                 if name == "model" { "checkpoint".to_string() } else { name }
@@ -324,7 +345,7 @@ fn special(contents: &Contents, tensors: &BTreeMap<String, &TensorInfo>) -> Opti
         return Some(foreign(
             "this file holds an optimizer's state, not a model",
             "its tensors are moments and step counts of training",
-            "give --weights the file with the model; it often lies beside this one (model.pth, checkpoint.pth)",
+            give("the file with the model; it often lies beside this one (model.pth, checkpoint.pth)"),
         ));
     }
     None

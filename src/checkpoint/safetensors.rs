@@ -1,8 +1,8 @@
 //! `.safetensors`: a JSON header and the tensors behind it, read in place.
 
+use super::contents::{Contents, MAX_KEY, MAX_TENSORS};
 use super::error::{CheckpointError, shortened};
 use super::tensor::{ElementType, TensorInfo};
-use super::{Contents, MAX_KEY, MAX_TENSORS};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use vitc_ir::StoredType;
 

@@ -5,13 +5,16 @@
 //! if a family recognises the names that remain. The outermost prefix wins. Of several subsets the user chooses; only an EMA copy beside
 //! the raw weights is decided here, for the raw weights, with a notice.
 
+use super::contents::{MAX_KEY, Shapes};
 use super::error::{CheckpointError, count, shortened, some_of};
 use super::forms::{self, Forms};
 use super::mapped::Mapped;
-use super::names::{NameTable, replaced};
+use super::names::{NameTable, joined, replaced};
+use super::open::Checkpoint;
 use super::recognise_foreign;
 use super::tensor::TensorInfo;
-use super::{Checkpoint, MAX_KEY, Shapes};
+use crate::message;
+use crate::message::{Given, Listing, Message, Setting};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +22,6 @@ use std::sync::Arc;
 
 /// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning).
 const EMA: &[&str] = &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema"];
-/// Most segments of a prefix that is looked for.
-const MAX_PREFIX: usize = 16;
 /// Fewer tensors are no model.
 const SMALLEST: usize = 4;
 
@@ -37,7 +38,7 @@ pub struct SelectOptions {
     pub ignore: Vec<String>,
 }
 
-/// The tensors of one model.
+/// The tensors of a model, or of one part of it.
 #[derive(Debug, Clone)]
 pub struct Selected {
     /// What was stripped from their names, without the last dot; empty if nothing was.
@@ -49,7 +50,7 @@ pub struct Selected {
     /// Names and shapes of the tensors outside the prefix.
     pub beside: Shapes,
     /// What the user should know about the choice, a sentence each.
-    pub notices: Vec<String>,
+    pub notices: Vec<Message>,
     pub(super) place: String,
     pub(super) files: Arc<[Mapped]>,
 }
@@ -86,14 +87,14 @@ impl Candidate<'_> {
 impl Checkpoint {
     /// The tensors of the one model in this checkpoint.
     ///
-    /// `recognised` says whether a set of names and shapes, prefix stripped, belongs to a family, in the spelling of any of its name tables.
+    /// `models` says under which prefixes of these names lies a model that it knows, in any spelling.
     ///
     /// # Errors
     /// If no subset is recognised, several are and no option chooses, an option asks for what is not there, or a weight is stored in a form
     /// that needs code.
     pub fn select(
         &self,
-        recognised: &dyn Fn(&Shapes) -> bool,
+        models: &dyn Fn(&Shapes) -> Vec<String>,
         options: &SelectOptions,
     ) -> Result<Selected, CheckpointError> {
         let mut notices = Vec::new();
@@ -101,7 +102,7 @@ impl Checkpoint {
         let mut chosen = match &options.strip_prefix {
             Some(prefix) => self.under(&renamed, prefix.trim_end_matches('.'))?,
             None => {
-                let candidates = candidates(&renamed, recognised);
+                let candidates = candidates(&renamed, models(&forms::merged_shapes(&renamed)));
                 if candidates.is_empty() {
                     return Err(self.unrecognised(&renamed));
                 }
@@ -112,7 +113,8 @@ impl Checkpoint {
             let before = chosen.tensors.len();
             chosen.tensors.retain(|key, _| !lies_under(key, name) && !lies_under(&joined(&chosen.prefix, key), name));
             if chosen.tensors.len() == before {
-                notices.push(format!("--ignore {}: the model has no tensor of this name", shortened(name)));
+                let ignored = Setting::Ignore.to(shortened(name));
+                notices.push(message!(ignored, ": the model has no tensor of this name"));
             }
         }
         let beside = renamed.iter().filter(|(key, _)| !lies_under(key, &chosen.prefix));
@@ -124,7 +126,7 @@ impl Checkpoint {
                 format!("; not used: {}", outline(&beside, &chosen.prefix))
             };
             let tensors = count(chosen.tensors.len(), "tensor");
-            notices.push(format!("took the {tensors} under {}{left}", shortened(&chosen.prefix)));
+            notices.push(format!("took the {tensors} under {}{left}", shortened(&chosen.prefix)).into());
         }
         let ignored = |key: &str| options.ignore.iter().any(|name| lies_under(key, name));
         let skipped = self.contents.skipped.iter().filter(|(key, _)| lies_under(key, &chosen.prefix) && !ignored(key));
@@ -147,7 +149,7 @@ impl Checkpoint {
     fn renamed(
         &self,
         options: &SelectOptions,
-        notices: &mut Vec<String>,
+        notices: &mut Vec<Message>,
     ) -> Result<BTreeMap<String, &TensorInfo>, CheckpointError> {
         let mut used = vec![false; options.rename.len()];
         let mut renamed = BTreeMap::new();
@@ -162,13 +164,15 @@ impl Checkpoint {
             }
             if renamed.insert(key.clone(), tensor).is_some() {
                 let why = format!("after renaming, two tensors are called {}", shortened(&key));
-                let todo = "leave one of them out with --ignore, or rename it too";
-                return Err(CheckpointError::new("--rename makes names collide", self.place.clone(), why, todo));
+                let what = message!(Setting::Rename, " makes names collide");
+                let todo = message!("leave one of them out with ", Setting::Ignore, ", or rename it too");
+                return Err(CheckpointError::new(what, self.place.clone(), why, todo));
             }
         }
         for ((from, to), used) in options.rename.iter().zip(used) {
             if !used {
-                notices.push(format!("--rename {from}={to}: no tensor has {from} in its name"));
+                let renamed = Setting::Rename.to(format!("{from}={to}"));
+                notices.push(message!(renamed, format!(": no tensor has {from} in its name")));
             }
         }
         Ok(renamed)
@@ -187,10 +191,10 @@ impl Checkpoint {
         let heads: BTreeSet<&str> =
             tensors.keys().map(|key| key.split_once('.').map_or(key.as_str(), |k| k.0)).collect();
         Err(CheckpointError::new(
-            format!("--strip-prefix {}: no tensor's name begins so", shortened(prefix)),
+            message!(Setting::StripPrefix.to(shortened(prefix)), ": no tensor's name begins so"),
             self.place.clone(),
             format!("names begin with {}", some_of(heads.into_iter().collect::<Vec<_>>().into_iter(), 8)),
-            "vitc inspect FILE --tensors lists the tensors; leave the flag out to have the prefix found",
+            message!(Listing::Tensors, " lists the tensors; leave the flag out to have the prefix found"),
         ))
     }
 
@@ -198,38 +202,41 @@ impl Checkpoint {
         &self,
         candidates: Vec<Candidate<'a>>,
         options: &SelectOptions,
-        notices: &mut Vec<String>,
+        notices: &mut Vec<Message>,
     ) -> Result<Candidate<'a>, CheckpointError> {
         let all: Vec<String> = candidates.iter().map(|c| shown(&c.prefix)).collect();
         let (ema, raw): (Vec<_>, Vec<_>) = candidates.into_iter().partition(Candidate::is_ema);
-        let absent = |what: &str, flag: &str| {
+        let absent = |what: &str, given: Given| {
             let why = format!("weights were found under {}", some_of(all.iter().map(String::as_str), 8));
             let what = format!("the checkpoint has no {what}");
-            CheckpointError::new(what, self.place.clone(), why, format!("leave {flag} out"))
+            CheckpointError::new(what, self.place.clone(), why, message!("leave ", given, " out"))
         };
         let mut pool = match (options.ema, raw.is_empty(), ema.is_empty()) {
-            (Some(true), _, true) => return Err(absent("EMA copy of the weights", "--ema")),
-            (Some(false), true, _) => return Err(absent("raw weights beside the EMA copy", "--no-ema")),
+            (Some(true), _, true) => return Err(absent("EMA copy of the weights", Setting::Ema.on())),
+            (Some(false), true, _) => return Err(absent("raw weights beside the EMA copy", Setting::Ema.off())),
             (Some(true), ..) | (None, true, _) => ema,
             (Some(false) | None, false, _) => {
                 if options.ema.is_none() && !ema.is_empty() {
-                    notices.push(format!(
-                        "the checkpoint also holds an EMA copy under {}: the raw weights are taken, --ema takes the copy, \
-                         --no-ema silences this",
-                        shown(&ema[0].prefix)
+                    let under = shown(&ema[0].prefix);
+                    notices.push(message!(
+                        format!("the checkpoint also holds an EMA copy under {under}: the raw weights are taken, "),
+                        Setting::Ema.on(),
+                        " takes the copy, ",
+                        Setting::Ema.off(),
+                        " silences this"
                     ));
                 }
                 raw
             }
         };
         if options.ema.is_none() && pool[0].is_ema() {
-            notices.push(format!("the checkpoint holds only an EMA copy, under {}", shown(&pool[0].prefix)));
+            notices.push(format!("the checkpoint holds only an EMA copy, under {}", shown(&pool[0].prefix)).into());
         }
         let first = pool.remove(0);
         // The same tensors under a second name are no second model.
         if let Some(other) = pool.iter().find(|c| c.tensors != first.tensors) {
-            let todo =
-                std::iter::once(&first).chain(&pool).take(8).map(|c| format!("--strip-prefix {}", quoted(&c.prefix)));
+            let all = std::iter::once(&first).chain(&pool).take(8);
+            let todo = Message::joined(all.map(|c| Setting::StripPrefix.to(quoted(&c.prefix))), " or ");
             return Err(CheckpointError::new(
                 "the checkpoint holds several models",
                 self.place.clone(),
@@ -238,7 +245,7 @@ impl Checkpoint {
                     shown(&first.prefix),
                     shown(&other.prefix)
                 ),
-                format!("choose one with {}", todo.collect::<Vec<_>>().join(" or ")),
+                message!("choose one with ", todo),
             ));
         }
         Ok(first)
@@ -249,26 +256,16 @@ impl Checkpoint {
     }
 }
 
-/// The outermost subsets that a family recognises, in the order of their prefixes.
-fn candidates<'a>(
-    tensors: &BTreeMap<String, &'a TensorInfo>,
-    recognised: &dyn Fn(&Shapes) -> bool,
-) -> Vec<Candidate<'a>> {
-    let mut prefixes: BTreeMap<&str, usize> = BTreeMap::from([("", tensors.len())]);
-    for key in tensors.keys() {
-        for (dot, _) in key.match_indices('.').take(MAX_PREFIX) {
-            *prefixes.entry(&key[..dot]).or_default() += 1;
-        }
-    }
-    let mut found: Vec<Candidate<'a>> = Vec::new();
+/// The outermost of the subsets under these prefixes, in the order of their prefixes.
+fn candidates<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, mut prefixes: Vec<String>) -> Vec<Candidate<'a>> {
     // In lexical order a prefix precedes what it is a prefix of.
-    for (prefix, _) in prefixes.into_iter().filter(|&(_, n)| n >= SMALLEST) {
-        if found.iter().any(|c| lies_under(prefix, &c.prefix)) {
-            continue;
-        }
-        let subset = subset(tensors, prefix);
-        if recognised(&forms::merged_shapes(&subset)) {
-            found.push(Candidate { prefix: prefix.to_string(), tensors: subset });
+    prefixes.sort();
+    let mut found: Vec<Candidate<'a>> = Vec::new();
+    for prefix in prefixes {
+        let inside = found.iter().any(|c| lies_under(&prefix, &c.prefix));
+        let subset = if inside { BTreeMap::new() } else { subset(tensors, &prefix) };
+        if subset.len() >= SMALLEST {
+            found.push(Candidate { prefix, tensors: subset });
         }
     }
     found
@@ -300,10 +297,6 @@ fn outline(beside: &Shapes, prefix: &str) -> String {
 /// True if `key` is `name` or lies under it; everything lies under the empty name.
 fn lies_under(key: &str, name: &str) -> bool {
     name.is_empty() || key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-fn joined(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") }
 }
 
 fn shown(prefix: &str) -> String {

@@ -5,11 +5,11 @@
 //! but not opened. A container that is reachable twice is visited once, and depth, names and their number are capped.
 
 use super::config::ModelConfig;
+use super::contents::{Contents, MAX_KEY, MAX_TENSORS};
 use super::error::{CheckpointError, shortened};
 use super::pickle::{self, Id, Object, Pickle, Value};
 use super::tensor::{ElementType, TensorInfo};
 use super::zip::{Member, Members};
-use super::{Contents, MAX_KEY, MAX_TENSORS};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use vitc_ir::StoredType;

@@ -1,16 +1,15 @@
 //! `vitc check`: whether an artifact that lies on disk computes what its model computes.
 
-use super::export::Extent;
+use super::check_args::ExpectArgs;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
 use super::{Answer, Exit, Failure, Outcome, summary};
-use crate::arch::{Head, Results};
+use crate::arch::Head;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
 use crate::checkpoint::SelectOptions;
-use crate::export::Expectation;
 use crate::model::{Model, ModelRequest};
-use crate::recipe::Recipe;
+use crate::provenance::Provenance;
 use clap::Parser;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -45,8 +44,8 @@ pub(super) struct Args {
     expect: ExpectArgs,
 
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
-    #[arg(long, value_enum, default_value_t = Extent::Full, help_heading = "Check")]
-    check: Extent,
+    #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
+    check: Effort,
 
     /// Write the check's inputs and reference outputs to this folder, as .npy and as raw floats for `trtexec --loadInputs`.
     #[arg(long, value_name = "DIR", help_heading = "Check")]
@@ -55,37 +54,6 @@ pub(super) struct Args {
     /// One JSON object on stdout instead of the table, on failure too.
     #[arg(long, help_heading = "Output")]
     json: bool,
-}
-
-/// Values from outside.
-#[derive(Debug, clap::Args)]
-pub(super) struct ExpectArgs {
-    /// What PyTorch answered to the --input: a .npy file of floats.
-    #[arg(long, value_name = "FILE.npy", requires = "input", help_heading = "Check")]
-    expect: Option<PathBuf>,
-
-    /// Largest absolute difference from --expect [default: the check's own bound].
-    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
-    atol: Option<f64>,
-
-    /// Allowed difference from --expect in proportion to each value [default: 0].
-    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
-    rtol: Option<f64>,
-}
-
-impl ExpectArgs {
-    /// The library's request, if there is one.
-    pub(super) fn request(&self, input: Option<&PathBuf>) -> Result<Option<Expectation>, Failure> {
-        let (input, expected) = match (input, &self.expect) {
-            (Some(input), Some(expected)) => (input.clone(), expected.clone()),
-            (None, None) => return Ok(None),
-            (Some(_), None) => {
-                return Err(Failure::usage("--input names values, and --expect is missing: what should it answer?"));
-            }
-            (None, Some(_)) => return Err(Failure::usage("--expect is missing its --input FILE.npy")),
-        };
-        Ok(Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) }))
-    }
 }
 
 /// What was found, for `--json`.
@@ -121,17 +89,18 @@ pub(super) fn run(args: Args) -> Outcome {
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
     let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
     if !alone {
-        let recipe = Recipe::read(&artifact.metadata);
-        let model = Model::load(&request(&args, &artifact, &recipe)?)?;
-        let preprocessing = recipe.preprocessing.or_else(|| model.signature.preprocessing().cloned());
+        let provenance = Provenance::read(&artifact.metadata);
+        let model = Model::load(&request(&args, &artifact, &provenance)?)?;
+        let preprocessing = provenance.preprocessing.or_else(|| model.signature.preprocessing().cloned());
         let options = check::Options {
-            probabilities: recipe.probabilities,
-            effort: if args.check == Extent::Quick { Effort::Quick } else { Effort::Full },
+            probabilities: provenance.probabilities,
+            effort: args.check,
             save_io: args.save_io.clone(),
             ..check::Options::new(preprocessing)
         };
-        let weights = model.weights.weights();
-        found.check = Some(check::check(&model.graph, weights, &args.artifact, &options).map_err(uncheckable)?);
+        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+        let reference = check::Reference { graph, signature, weights };
+        found.check = Some(check::check(reference, &args.artifact, &options).map_err(uncheckable)?);
         found.model = Some(model.name);
     }
     drop(progress);
@@ -139,7 +108,7 @@ pub(super) fn run(args: Args) -> Outcome {
 }
 
 /// The model that the artifact was made from, as its metadata and interface tell.
-fn request(args: &Args, artifact: &Artifact, recipe: &Recipe) -> Result<ModelRequest, Failure> {
+fn request(args: &Args, artifact: &Artifact, provenance: &Provenance) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
@@ -155,17 +124,17 @@ fn request(args: &Args, artifact: &Artifact, recipe: &Recipe) -> Result<ModelReq
     let size = |i: usize| dims.get(i).and_then(|d| d.parse::<usize>().ok());
     // A label stands before the probabilities.
     let classes = artifact.outputs.last().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
-    let mut choices = recipe.choices.clone();
+    let mut choices = provenance.choices.clone();
     choices.extend(base.choices.clone());
     Ok(ModelRequest {
-        head: if base.head == Head::Average { recipe.head } else { base.head },
+        head: if base.head == Head::Average { provenance.head } else { base.head },
         choices,
         seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
         batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),
         resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
-        classes: classes.filter(|_| recipe.results == Results::Logits),
-        results: recipe.results,
-        select: if base.select == SelectOptions::default() { recipe.select.clone() } else { base.select },
+        classes: classes.filter(|_| provenance.classifies()),
+        results: provenance.results,
+        select: if base.select == SelectOptions::default() { provenance.select.clone() } else { base.select },
         ..base
     })
 }

@@ -4,11 +4,15 @@
 //! stderr. With `--json` stdout holds exactly one object, however the command ends. Exit codes: 0 done, 1 failed, 2 wrong use, 3 the check
 //! failed. Every command only translates: arguments into a request to the library, the library's report into text or JSON.
 
+mod artifact_args;
 mod check;
+mod check_args;
 mod export;
 mod inspect;
 mod list;
 mod model_args;
+mod next;
+mod page;
 mod progress;
 mod report;
 #[cfg(feature = "run")]
@@ -16,6 +20,7 @@ mod run;
 mod shell;
 mod summary;
 mod text;
+mod values;
 mod words;
 
 pub use words::{explained, words};

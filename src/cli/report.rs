@@ -1,9 +1,10 @@
 //! `vitc report`: an export of which only the page about it stays.
 
-use super::export::Recipe;
+use super::artifact_args::ArtifactArgs;
+use super::page::{PageArgs, export};
 use super::progress::Progress;
 use super::{Answer, Outcome, summary};
-use crate::export::{self, PageRequest, Report, Request};
+use crate::export::Report;
 use crate::numbers::magnitude;
 use clap::Parser;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ Examples:
   vitc report affnet-et --target tensorrt-onnx --fp16 -o affnet.html     is its spectrum within the range of fp16?")]
 pub(super) struct Args {
     #[command(flatten)]
-    recipe: Recipe,
+    artifact: ArtifactArgs,
 
     /// Where the page goes. A path that ends in `/`, or a folder, takes the default name: MODEL-report.html.
     #[arg(short, long, value_name = "FILE.html", help_heading = "Output")]
@@ -40,10 +41,11 @@ pub(super) struct Args {
 
 /// Run the command.
 pub(super) fn run(args: Args) -> Outcome {
-    let page = PageRequest { place: args.out.clone(), only: true };
-    let request = Request { page: Some(page), force: args.force, ..args.recipe.request()? };
+    let page = PageArgs { place: args.out.clone(), force: args.force, only: true };
+    let mut builder = args.artifact.builder()?;
+    builder.artifact.force = args.force;
     let progress = Progress::new(args.quiet);
-    let report = export::export(&request, &|event| progress.watch(event))?;
+    let report = export(builder, Some(page), &progress)?;
     drop(progress);
     let text = if args.quiet { String::new() } else { text(&report) };
     Ok(Answer { text, json: summary::json(&report)?, warning: summary::untrained(&report) })

@@ -3,11 +3,10 @@
 use super::progress::Progress;
 use super::text::table;
 use super::{Answer, Failure, Outcome};
-use crate::arch::Results;
 use crate::artifact::Artifact;
 use crate::check;
 use crate::picture;
-use crate::recipe::Recipe;
+use crate::provenance::Provenance;
 use crate::runner::{Program, Request};
 use clap::Parser;
 use serde::Serialize;
@@ -70,7 +69,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let path = &args.artifact;
     let artifact = Artifact::open_to_run(path)?;
     let progress = Progress::new(args.json);
-    let (recipe, preprocessing) = usable(path, &artifact)?;
+    let (provenance, preprocessing) = usable(path, &artifact)?;
     progress.step("loading the artifact");
     let failed = |what: &str| Failure::failed(format!("{}: {what}", path.display()));
     let program = Program::open(path).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
@@ -87,7 +86,7 @@ pub(super) fn run(args: Args) -> Outcome {
         let input = picture::input(&fitted.map_err(Failure::failed)?, &preprocessing);
         let outputs = session.run_in_order(&[&input]).map_err(stopped)?;
         let scores = outputs.first().ok_or_else(|| failed("it has no output"))?;
-        let top = top(&scores.data, recipe.probabilities, artifact.labels.as_deref());
+        let top = top(&scores.data, provenance.probabilities, artifact.labels.as_deref());
         pictures.push(Seen { file: file.clone(), top });
     }
     drop(progress);
@@ -97,23 +96,23 @@ pub(super) fn run(args: Args) -> Outcome {
 }
 
 /// How the artifact was made, if pictures can be shown to it one by one.
-fn usable(path: &Path, artifact: &Artifact) -> Result<(Recipe, Preprocessing), Failure> {
+fn usable(path: &Path, artifact: &Artifact) -> Result<(Provenance, Preprocessing), Failure> {
     let fail = |what: &str| Err(Failure::failed(format!("{}: {what}", path.display())));
-    let mut recipe = Recipe::read(&artifact.metadata);
+    let mut provenance = Provenance::read(&artifact.metadata);
     let ours = artifact.metadata.contains_key(VERSION_KEY);
-    let Some(preprocessing) = recipe.preprocessing.take().filter(|_| ours) else {
+    let Some(preprocessing) = provenance.preprocessing.take().filter(|_| ours) else {
         return fail(
             "was not written by vitc, so it does not say how a picture becomes its input\n  vitc run takes what vitc export wrote",
         );
     };
-    if recipe.results != Results::Logits {
+    if !provenance.classifies() {
         return fail(
             "returns features, not class scores, so there are no classes to show\n  export it with --output logits",
         );
     }
     let batch = artifact.inputs.first().and_then(|i| i.shape.split('x').next()).unwrap_or_default();
     match batch.parse::<usize>() {
-        Ok(1) | Err(_) => Ok((recipe, preprocessing)),
+        Ok(1) | Err(_) => Ok((provenance, preprocessing)),
         Ok(n) => fail(&format!(
             "takes {n} pictures at once, and vitc run shows it one at a time\n  export it with --batch 1 or --batch dynamic"
         )),

@@ -1,10 +1,11 @@
 //! The summary of an export: the report as a person reads it.
 
 use super::text::{bytes, si, table};
-use super::{Failure, words};
+use super::{Failure, next, words};
 use crate::check::Outside;
-use crate::export::{Port, Report, WeightsLine};
+use crate::export::{Report, WeightsLine};
 use crate::numbers::magnitude;
+use crate::port::Port;
 use std::fmt::Write;
 
 /// Kinds of operations that the summary names; the rest is counted together.
@@ -19,19 +20,18 @@ pub(super) fn text(report: &Report) -> String {
     if let Some(page) = &report.page {
         let _ = writeln!(out, "\nreport\n  {}", page.display());
     }
-    if !report.next.is_empty() {
-        out.push_str("\nnext\n");
-        for line in &report.next {
-            let _ = writeln!(out, "  {line}");
-        }
+    out.push_str("\nnext\n");
+    for line in next::commands(report) {
+        let _ = writeln!(out, "  {line}");
     }
     out
 }
 
-/// The report for a program. Its notices read as on the terminal.
+/// The report for a program, with what to run next. Its notices read as on the terminal.
 pub(super) fn json(report: &Report) -> Result<serde_json::Value, Failure> {
     let mut json = serde_json::to_value(report).map_err(Failure::failed)?;
     json["notices"] = report.notices.iter().map(words).collect();
+    json["next"] = next::commands(report).into();
     Ok(json)
 }
 

@@ -1,7 +1,8 @@
 //! Why an export did not happen, and what to do.
 
-use super::Report;
+use super::report::Report;
 use crate::check::{CheckError, Outside};
+use crate::decide::DecideError;
 use crate::message;
 use crate::message::{Explain, Message, Setting};
 use crate::model::ModelError;
@@ -48,6 +49,15 @@ pub enum Error {
         /// Where it was left, if asked for.
         kept: Option<PathBuf>,
     },
+}
+
+impl From<DecideError> for Error {
+    fn from(error: DecideError) -> Error {
+        match error {
+            DecideError::Rewrite(error) => error.into(),
+            DecideError::Constant(error) => ExportError::from(error).into(),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -1,17 +1,18 @@
 //! Names of the classes, and whether an artifact can answer with one.
 
-use super::{Error, Labels, Request};
+use super::error::Error;
+use super::options::Labels;
+use super::request::Request;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
 use std::collections::HashMap;
-use vitc_exporters::coreml::{CLASS_LABEL, CLASS_PROBABILITIES};
 use vitc_ir::Dim;
 
 /// Names of the classes: the user's, else the checkpoint's, if the model classifies.
 pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
     let scores = model.signature.classes();
-    let path = match &request.labels {
+    let path = match &request.interface.labels {
         Labels::Omit => return Ok(None),
         Labels::Checkpoint => {
             let said = model.weights.config().and_then(|c| c.labels.clone());
@@ -33,10 +34,17 @@ pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<Stri
     }
 }
 
-/// Whether a package with these labels answers with a label. Labels that the user did not give stay in the metadata where they cannot.
-pub(super) fn classifier(request: &Request, labels: &[String], notices: &mut Vec<Message>) -> Result<bool, Error> {
-    if !request.output_names.is_empty() {
-        let why = format!("a package with labels answers with {CLASS_LABEL} and {CLASS_PROBABILITIES}");
+/// Whether an artifact with these labels answers with a label, under the names `outputs`. Labels that the user did not give stay in the metadata
+/// where they cannot.
+pub(super) fn classifier(
+    request: &Request,
+    labels: &[String],
+    outputs: [&str; 2],
+    notices: &mut Vec<Message>,
+) -> Result<bool, Error> {
+    let noun = request.target.format().noun;
+    if !request.interface.output_names.is_empty() {
+        let why = format!("a {noun} with labels answers with {}", outputs.join(" and "));
         let todo = "\n  leave it out, or leave the labels out with ";
         return Err(Error::Usage(message!(Setting::OutputName, ": ", why, todo, Setting::Labels.off())));
     }
@@ -44,19 +52,19 @@ pub(super) fn classifier(request: &Request, labels: &[String], notices: &mut Vec
     let twice = labels.iter().enumerate().find_map(|(i, label)| Some((seen.insert(label, i)?, i)));
     let (why, todo) = match twice {
         _ if request.model.batch != Dim::Fixed(1) => (
-            "a package that answers with a label takes one picture".to_string(),
+            format!("a {noun} that answers with a label takes one picture"),
             message!("use ", Setting::Batch.to(1), ", or leave ", Setting::Labels, " out"),
         ),
         Some((a, b)) => (
-            format!("classes {a} and {b} are both named {}, and a package keeps probabilities by name", labels[a]),
+            format!("classes {a} and {b} are both named {}, and a {noun} keeps probabilities by name", labels[a]),
             Message::from("give every class a name of its own"),
         ),
         None => return Ok(true),
     };
-    match &request.labels {
+    match &request.interface.labels {
         Labels::File(_) => Err(Error::Usage(message!(Setting::Labels, ": ", why, "\n  ", todo))),
         _ => {
-            notices.push(format!("the package returns scores, and its labels are in the metadata only: {why}").into());
+            notices.push(format!("the {noun} returns scores, and its labels are in the metadata only: {why}").into());
             Ok(false)
         }
     }

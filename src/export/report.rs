@@ -1,21 +1,23 @@
-//! The report of an export: what the summary prints and what `--json` holds, from one value.
+//! The report of an export: what came out of the road, for a summary, a page or a program.
 
-use super::{Lowered, Request, Rounding, next};
+use super::lowered::Lowered;
+use super::request::Request;
+use super::rounding::Rounding;
 use crate::check::{CheckReport, Outside};
 use crate::message::Message;
 use crate::model::WeightSource;
+use crate::port::{Port, dtype};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitc_exporters::Summary;
-use vitc_exporters::coreml::{CLASS_LABEL, CLASS_PROBABILITIES, InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::target::Format;
-use vitc_ir::{DType, Dim, Graph, Type};
+use vitc_ir::{DType, Type};
 use vitc_passes::PassReport;
 
 /// What an export did.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// Name of the model.
     pub model: String,
@@ -53,8 +55,9 @@ pub struct Report {
     pub page: Option<PathBuf>,
     /// What the user should know.
     pub notices: Vec<Message>,
-    /// Commands to run next, with comments (`# …`) between them.
-    pub next: Vec<String>,
+    /// What was written: graphs, weights, and what is known of them.
+    #[serde(skip)]
+    pub lowered: Lowered,
 }
 
 /// Where weights come from.
@@ -75,17 +78,6 @@ pub enum WeightsLine {
         /// The seed.
         seed: u64,
     },
-}
-
-/// One input or output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Port {
-    /// Name in the interface.
-    pub name: String,
-    /// Element type.
-    pub dtype: String,
-    /// Shape, the symbolic batch as `batch`.
-    pub shape: String,
 }
 
 /// Element types of the artifact.
@@ -153,55 +145,14 @@ impl From<&PassReport> for PassLine {
     }
 }
 
-/// `fp32`, `fp16` or `int32`: how users write element types.
-pub(crate) fn dtype(d: DType) -> &'static str {
-    match d {
-        DType::F32 => "fp32",
-        DType::F16 => "fp16",
-        DType::I32 => "int32",
-    }
-}
-
-impl Port {
-    /// A port of this name and type.
-    pub fn new(name: &str, ty: &Type) -> Port {
-        let dim = |d: &Dim| match d {
-            Dim::Batch(1) => "batch".to_string(),
-            d => d.to_string(),
-        };
-        let shape: Vec<String> = ty.shape.0.iter().map(dim).collect();
-        Port { name: name.into(), dtype: dtype(ty.dtype).into(), shape: shape.join("x") }
-    }
-
-    /// Inputs and outputs of a graph.
-    pub fn of(graph: &Graph) -> (Vec<Port>, Vec<Port>) {
-        let inputs = graph.inputs().map(|(_, n)| Port::new(&n.path, &n.types[0])).collect();
-        let outputs = graph.outputs.iter().map(|o| Port::new(&o.name, graph.ty(o.value))).collect();
-        (inputs, outputs)
-    }
-
-    /// Inputs and outputs of a graph behind this interface: a picture for the input, a label before the probabilities.
-    pub fn behind(interface: &Interface, graph: &Graph) -> (Vec<Port>, Vec<Port>) {
-        let (mut inputs, mut outputs) = Port::of(graph);
-        if interface.input == InputForm::Image {
-            inputs.iter_mut().for_each(|p| p.dtype = "image".into());
-        }
-        if interface.labels.is_some() {
-            outputs.iter_mut().for_each(|p| p.name = CLASS_PROBABILITIES.into());
-            outputs.insert(0, Port { name: CLASS_LABEL.into(), dtype: "string".into(), shape: "1".into() });
-        }
-        (inputs, outputs)
-    }
-}
-
 impl Report {
-    pub(super) fn new(request: &Request, lowered: &Lowered, summary: &Summary, place: &Path) -> Report {
-        let Lowered { model, graph, .. } = lowered;
+    pub(super) fn new(request: &Request, lowered: Lowered, summary: &Summary, place: &Path) -> Report {
+        let Lowered { model, graph, .. } = &lowered;
         let (inputs, outputs) = Port::behind(&lowered.interface, graph);
-        let format = match lowered.target.format {
-            Format::Onnx { opset } | Format::TensorRt { opset } => format!("ONNX opset {opset}"),
-            Format::CoreMl { ios } => format!("ML Program for iOS {ios}"),
-        };
+        let format = lowered.target.format;
+        let (Format::Onnx { opset: version } | Format::TensorRt { opset: version } | Format::CoreMl { ios: version }) =
+            format;
+        let format = format!("{} {version}", lowered.kind.format().title);
         let weights = match &model.weights {
             WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
             WeightSource::Checkpoint { path, blake3, found, .. } => {
@@ -214,7 +165,7 @@ impl Report {
             DType::F16 => graph.run_time_nodes().filter(|(_, n)| computes(&n.op) && n.types.iter().any(single)).count(),
             _ => 0,
         };
-        let mut report = Report {
+        Report {
             model: model.name.clone(),
             weights,
             target: lowered.target.name().into(),
@@ -226,13 +177,13 @@ impl Report {
             outputs,
             precision: Precision {
                 compute: dtype(lowered.precision),
-                interface: dtype(request.interface),
-                default: request.precision.is_none(),
+                interface: dtype(request.interface.dtype),
+                default: request.numbers.precision.is_none(),
                 islands,
             },
             artifact: Written {
                 path: place.to_path_buf(),
-                kept: request.page.as_ref().is_none_or(|p| !p.only),
+                kept: true,
                 data_file: None,
                 bytes: summary.bytes,
                 nodes: summary.nodes,
@@ -246,9 +197,12 @@ impl Report {
             expect: None,
             page: None,
             notices: lowered.notices.clone(),
-            next: Vec::new(),
-        };
-        report.next = next::commands(request.kind, &report);
-        report
+            lowered,
+        }
+    }
+
+    /// Whether nothing was found that speaks against the artifact.
+    pub fn passed(&self) -> bool {
+        self.check.as_ref().is_none_or(|c| c.passed) && self.expect.as_ref().is_none_or(|e| e.passed)
     }
 }

@@ -1,176 +1,189 @@
-//! What an export may be asked.
+//! What an export may be asked, and what excludes what.
+//!
+//! A [`RequestBuilder`] holds what a user says; [`RequestBuilder::build`] holds every rule that needs no model, so that whoever asks, the command
+//! line or a program, is refused alike. Only it makes a [`Request`].
 
-use super::Expectation;
-use crate::check::Effort;
+use super::format::TargetKind;
+use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
+use crate::arch::{Head, Results};
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
-use crate::place::Form;
-use std::path::{Path, PathBuf};
-use vitc_exporters::coreml::{self, InputForm};
-use vitc_ir::target::AttentionForm;
-use vitc_ir::{DType, Target};
-use vitc_passes::{FoldTables, Spectral, TalkingHeads};
+use std::path::Path;
+use vitc_exporters::coreml::InputForm;
+use vitc_ir::Dim;
 
-/// The kind of artifact, with the options that only it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// ONNX for ONNX Runtime and the like.
-    Onnx {
-        /// Opset, 17 to 23.
-        opset: u32,
-    },
-    /// ONNX that TensorRT builds well.
-    TensorRt {
-        /// Opset, 17 to 23.
-        opset: u32,
-    },
-    /// CoreML ML Program.
-    CoreMl {
-        /// Lowest iOS version that must load the package; `None` for the lowest that its content allows.
-        ios: Option<u32>,
-    },
-}
-
-impl Kind {
-    /// The target with its default for what is left open.
-    pub fn target(self) -> Target {
-        match self {
-            Kind::Onnx { opset } => Target::onnx(opset),
-            Kind::TensorRt { opset } => Target::tensorrt(opset),
-            Kind::CoreMl { ios } => Target::coreml(ios.unwrap_or(coreml::RELEASES[0].ios)),
-        }
-    }
-
-    /// Suffix of the artifact's name, with the dot.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Kind::Onnx { .. } | Kind::TensorRt { .. } => ".onnx",
-            Kind::CoreMl { .. } => ".mlpackage",
-        }
-    }
-
-    /// One file or a folder.
-    pub fn form(self) -> Form {
-        match self {
-            Kind::Onnx { .. } | Kind::TensorRt { .. } => Form::File,
-            Kind::CoreMl { .. } => Form::Package,
-        }
-    }
-}
-
-/// Where the names of the classes come from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Labels {
-    /// The checkpoint's folder, if it has some.
-    #[default]
-    Checkpoint,
-    /// A file, one name a line.
-    File(PathBuf),
-    /// Nowhere: there are none.
-    Omit,
-}
-
-/// Everything an export may be asked.
+/// What a user asks of an export.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct RequestBuilder {
     /// Which model with which weights.
     pub model: ModelRequest,
-    /// Which kind of artifact.
-    pub kind: Kind,
-    /// Element type of the computation; `None` for the target's default.
-    pub precision: Option<DType>,
-    /// Form of spectral transforms.
-    pub spectral: Spectral,
-    /// Element type of inputs and outputs.
-    pub interface: DType,
-    /// Spelling of attention; `None` for the target's.
-    pub attention: Option<AttentionForm>,
-    /// Form of talking heads, for [`Kind::TensorRt`].
-    pub talking_heads: TalkingHeads,
-    /// Which position biases are stored.
-    pub fold_tables: FoldTables,
-    /// Where the artifact goes: a file, a folder for the default name, or `None` for the default name in the working folder.
-    pub output: Option<PathBuf>,
-    /// Keep the large constants of an ONNX file in a data file beside it whatever their size; above 2 GiB they are kept there anyway.
-    pub external_data: bool,
-    /// A page about the export; `None` for none.
-    pub page: Option<PageRequest>,
-    /// Replace what vitc did not write.
-    pub force: bool,
-    /// How much is checked before the artifact takes its place; `None` for nothing.
-    pub check: Option<Effort>,
-    /// Validate the graph after every pass.
-    pub check_passes: bool,
-    /// Values from outside that the artifact must reproduce.
-    pub expect: Option<Expectation>,
-    /// Folder for the check's inputs and reference outputs.
-    pub save_io: Option<PathBuf>,
-    /// What the artifact takes: normalised values, or pixels in 0..255 (for CoreML a picture).
-    pub input: InputForm,
-    /// Name of the input; `None` for `image`.
-    pub input_name: Option<String>,
-    /// Names of the outputs; one name for several is numbered. Empty for the model's own.
-    pub output_names: Vec<String>,
-    /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
-    pub mean: Option<[f64; 3]>,
-    /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
-    pub std: Option<[f64; 3]>,
-    /// Return probabilities instead of scores.
-    pub softmax: bool,
-    /// Leave an artifact that failed its check as `<output>.failed`.
-    pub keep_failed: bool,
-    /// Names of the classes.
-    pub labels: Labels,
-    /// Who made the model.
-    pub author: Option<String>,
-    /// Licence of the weights.
-    pub license: Option<String>,
-    /// What the model is for.
-    pub description: Option<String>,
-    /// Further metadata entries.
-    pub extra: Vec<(String, String)>,
+    /// What the artifact is for.
+    pub target: TargetKind,
+    /// Opset of an ONNX file, 17 to 23; `None` for 17.
+    pub opset: Option<u32>,
+    /// Lowest iOS version that must load a package; `None` for the lowest that its content allows.
+    pub ios: Option<u32>,
+    /// The file itself.
+    pub artifact: ArtifactOptions,
+    /// Element types and spellings of the computation.
+    pub numbers: Numbers,
+    /// What goes in and comes out.
+    pub interface: PortOptions,
+    /// What the metadata say beside what vitc knows.
+    pub about: About,
+    /// How the artifact is checked.
+    pub check: CheckOptions,
 }
 
-/// A page about an export: one HTML file.
-#[derive(Debug, Clone, Default)]
-pub struct PageRequest {
-    /// Where it goes: a file, a folder for the default name, or `None` for the default name in the working folder.
-    pub place: Option<PathBuf>,
-    /// The page is all that is wanted: the artifact is written and checked, and then removed.
-    pub only: bool,
+/// An export that may be asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(super) model: ModelRequest,
+    pub(super) target: TargetKind,
+    /// Version of the target's format, if one is asked for.
+    pub(super) version: Option<u32>,
+    pub(super) artifact: ArtifactOptions,
+    pub(super) numbers: Numbers,
+    pub(super) interface: PortOptions,
+    pub(super) about: About,
+    pub(super) check: CheckOptions,
 }
 
-impl Request {
-    /// An export with every default; the artifact goes to `output`.
-    pub fn new(model: ModelRequest, kind: Kind, output: &Path) -> Request {
-        Request {
+impl RequestBuilder {
+    /// An export with every default, under its default name in the working folder.
+    pub fn new(model: ModelRequest, target: TargetKind) -> RequestBuilder {
+        RequestBuilder {
             model,
-            kind,
-            precision: None,
-            spectral: Spectral::Auto,
-            interface: DType::F32,
-            attention: None,
-            talking_heads: TalkingHeads::Auto,
-            fold_tables: FoldTables::Auto,
-            output: Some(output.into()),
-            external_data: false,
-            page: None,
-            force: false,
-            check: Some(Effort::default()),
-            check_passes: false,
-            expect: None,
-            save_io: None,
-            input: InputForm::Tensor,
-            input_name: None,
-            output_names: Vec::new(),
-            mean: None,
-            std: None,
-            softmax: false,
-            keep_failed: false,
-            labels: Labels::default(),
-            author: None,
-            license: None,
-            description: None,
-            extra: Vec::new(),
+            target,
+            opset: None,
+            ios: None,
+            artifact: ArtifactOptions::default(),
+            numbers: Numbers::default(),
+            interface: PortOptions::default(),
+            about: About::default(),
+            check: CheckOptions::default(),
         }
     }
+
+    /// The same with an artifact that goes there.
+    pub fn output(mut self, place: &Path) -> RequestBuilder {
+        self.artifact.output = Some(place.into());
+        self
+    }
+
+    /// The request.
+    ///
+    /// # Errors
+    /// If settings exclude each other, or do not suit the target.
+    pub fn build(self) -> Result<Request, Message> {
+        self.suits_target()?;
+        self.suits_results()?;
+        self.suits_format()?;
+        let version = self.version();
+        let RequestBuilder { model, target, artifact, numbers, interface, about, check, .. } = self;
+        Ok(Request { model, target, version, artifact, numbers, interface, about, check })
+    }
+
+    /// The version asked for of the target's format.
+    fn version(&self) -> Option<u32> {
+        if self.target.format().version == Setting::Ios { self.ios } else { self.opset }
+    }
+
+    /// A setting that the target does not use is an error.
+    fn suits_target(&self) -> Result<(), Message> {
+        let Numbers { attention, talking_heads, .. } = &self.numbers;
+        let tensorrt = self.target == TargetKind::TensorRt;
+        if tensorrt && attention.is_some() {
+            let others = targets([TargetKind::CoreMl, TargetKind::Onnx]);
+            return Err(only_for(Setting::Attention, message!(others, "; TensorRT fuses one form only")));
+        }
+        if !tensorrt && talking_heads.is_some() {
+            return Err(only_for(Setting::TalkingHeads, targets([TargetKind::TensorRt])));
+        }
+        let format = self.target.format();
+        for (version, given) in [(Setting::Opset, self.opset), (Setting::Ios, self.ios)] {
+            if given.is_some() && format.version != version {
+                return Err(only_for(
+                    version,
+                    targets(TargetKind::ALL.into_iter().filter(|t| t.format().version == version)),
+                ));
+            }
+        }
+        if let (true, Some(why)) = (self.artifact.external_data, format.own_weights) {
+            let others = TargetKind::ALL.into_iter().filter(|t| t.format().own_weights.is_none());
+            return Err(only_for(Setting::ExternalData, message!(targets(others), "; ", why)));
+        }
+        Ok(())
+    }
+
+    /// A setting about class scores is an error for other results.
+    fn suits_results(&self) -> Result<(), Message> {
+        let PortOptions { softmax, labels, .. } = &self.interface;
+        let settings: [(bool, Message); 4] = [
+            (*softmax, Setting::Softmax.into()),
+            (matches!(labels, Labels::File(_)), Setting::Labels.into()),
+            (*labels == Labels::Omit, Setting::Labels.off().into()),
+            (self.model.head != Head::Average, Setting::Head.into()),
+        ];
+        match settings.into_iter().find(|(given, _)| *given) {
+            Some((_, setting)) if self.model.results != Results::Logits => {
+                Err(only_for(setting, "models that return class scores"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the file format cannot hold is an error.
+    fn suits_format(&self) -> Result<(), Message> {
+        let format = self.target.format();
+        if let (Some(why), Dim::Batch(_)) = (format.fixed_batch, self.model.batch) {
+            return Err(message!(
+                Setting::Batch.to("dynamic"),
+                ": ",
+                why,
+                format!("\n  export one {} per batch size: ", format.noun),
+                Setting::Batch.to(1),
+                ", ",
+                Setting::Batch.to(8),
+            ));
+        }
+        let PortOptions { input, input_name, output_names, .. } = &self.interface;
+        let names = input_name.iter().map(|n| (Setting::InputName, n));
+        for (setting, name) in names.chain(output_names.iter().map(|n| (Setting::OutputName, n))) {
+            (format.check_name)(name).map_err(|what| message!(setting, ": ", what))?;
+        }
+        if let (Some(why), InputForm::Image, true) = (format.picture, input, self.model.batch != Dim::Fixed(1)) {
+            return Err(message!(
+                Setting::Input.to("image"),
+                ": ",
+                why,
+                "\n  use ",
+                Setting::Batch.to(1),
+                ", or ",
+                Setting::Input.to("tensor"),
+                " for a batch",
+            ));
+        }
+        let target = self.target.target(self.version());
+        if self.numbers.attention == Some(Attention::Operator) && !target.attention_operator() {
+            return Err(message!(
+                Setting::Attention.to("sdpa"),
+                ": the operator for attention does not exist for this target\n  use ",
+                format.version.to(format.attention_operator),
+                ", or ",
+                Setting::Attention.to("matmul"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The error of a setting that others use.
+fn only_for(setting: impl Into<Message>, others: impl Into<Message>) -> Message {
+    message!(setting, " is for ", others, ": leave it out")
+}
+
+fn targets(kinds: impl IntoIterator<Item = TargetKind>) -> Message {
+    Message::joined(kinds.into_iter().map(|kind| Setting::Target.to(kind.name())), " and ")
 }

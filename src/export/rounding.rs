@@ -72,7 +72,7 @@ mod tests {
         let index = Type::new(DType::I32, Shape::fixed(&[2]));
         let fill = Op::Generate(vitc_ir::Generator::Iota { axis: 0 });
         let index = graph.push_leaf(fill, index, "index").expect("a leaf");
-        let y = Net::within(&mut graph, "").push("gather", Op::Gather { axis: 1, kept: false }, &[x, index]);
+        let y = Net::within(&mut graph, "").push("gather", Op::Gather { axis: 1 }, &[x, index]);
         graph.outputs = vec![vitc_ir::Output { name: "y".into(), value: y }];
         let stats = |max_before, subnormal, flushed| ConstantStats {
             max_before,

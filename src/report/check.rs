@@ -9,7 +9,7 @@ use crate::numbers::magnitude;
 pub(super) fn section(page: &Page<'_>) -> Element {
     let section = el("section").attr("id", "check").add(text("h2", "Check"));
     let Some(check) = &page.report.check else {
-        return section.add(text("p", "The file was not run (--no-check).")).all(expected(page));
+        return section.add(text("p", page.not_run("The"))).all(expected(page));
     };
     let note = "The file, read back and run, against the paper's graph with no pass applied. This proves passes and exporter, not the architecture.";
     let row = |r: &Run| {
@@ -23,6 +23,7 @@ pub(super) fn section(page: &Page<'_>) -> Element {
         let (class, verdict) = match (r.passed, c.finite) {
             (true, _) => ("good", "agrees"),
             (false, true) => ("bad", "differs"),
+            (false, false) if !c.reference_finite => ("bad", "the model is not finite"),
             (false, false) => ("bad", "not finite"),
         };
         vec![

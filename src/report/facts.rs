@@ -2,8 +2,9 @@
 
 use super::Page;
 use super::html::{Element, el, text};
-use crate::export::{Port, WeightsLine};
+use crate::export::WeightsLine;
 use crate::numbers::{bytes, magnitude, si};
+use crate::port::Port;
 
 /// Title, verdict, key figures and facts.
 pub(super) fn section(page: &Page<'_>) -> Element {
@@ -93,5 +94,5 @@ fn facts(page: &Page<'_>) -> Element {
 
 fn notices(page: &Page<'_>) -> Option<Element> {
     let notices = &page.report.notices;
-    (!notices.is_empty()).then(|| el("ul").class("notices").all(notices.iter().map(|n| text("li", n))))
+    (!notices.is_empty()).then(|| el("ul").class("notices").all(notices.iter().map(|n| text("li", (page.words)(n)))))
 }

@@ -201,7 +201,7 @@ fn row(page: &Page<'_>, graph: &Graph, block: &Block, id: NodeId) -> Element {
     let attributes = node.op.attributes().join(" ");
     let result = node.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let constants: Vec<String> =
-        node.inputs.iter().filter(|&&v| graph.is_constant(v)).map(|&v| graph.shape(v).to_string()).collect();
+        node.inputs.iter().filter(|&&v| graph.is_stored(v)).map(|&v| graph.shape(v).to_string()).collect();
     let constants = constants.join(" ");
     let work = cost::macs(graph, node);
     let max = page.max_of(id).map(magnitude).unwrap_or_default();

@@ -83,7 +83,7 @@ fn layout(graph: &Graph, nodes: &[NodeId], leaves: &dyn Fn(Value) -> bool) -> La
     let mut until: HashMap<Value, usize> = HashMap::new();
     let mut outside: Vec<Value> = Vec::new();
     for (row, &id) in nodes.iter().enumerate() {
-        for &v in graph.node(id).inputs.iter().filter(|&&v| !graph.is_constant(v)) {
+        for &v in graph.node(id).inputs.iter().filter(|&&v| !graph.is_stored(v)) {
             if until.insert(v, row).is_none() && !row_of.contains_key(&v.node) {
                 outside.push(v);
             }

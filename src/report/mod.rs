@@ -7,6 +7,7 @@ mod blocks;
 mod chart;
 mod check;
 mod facts;
+mod file;
 mod graph;
 mod html;
 mod lanes;
@@ -20,9 +21,11 @@ mod tests;
 
 use crate::check::{Layer, LayerError, Run, layers::key};
 use crate::export::{Lowered, Report};
+use crate::message::{Message, Setting};
 use crate::numbers::worse;
 use crate::stages::stage_of;
 use blocks::Block;
+pub use file::PageFile;
 use html::{Element, el, text};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
@@ -49,9 +52,12 @@ pub fn written_by_vitc(path: &Path) -> bool {
     read.is_ok_and(|n| String::from_utf8_lossy(&start[..n]).contains(MARK))
 }
 
+/// How messages that name settings are written.
+pub type Words<'a> = dyn Fn(&Message) -> String + 'a;
+
 /// The page about an export.
-pub fn page(report: &Report, lowered: &Lowered) -> String {
-    let page = Page::new(report, lowered);
+pub fn page(report: &Report, words: &Words<'_>) -> String {
+    let page = Page::new(report, words);
     let sections = [
         ("stages", stages::section(&page)),
         ("passes", passes::section(&page)),
@@ -77,6 +83,7 @@ pub fn page(report: &Report, lowered: &Lowered) -> String {
 struct Page<'a> {
     report: &'a Report,
     lowered: &'a Lowered,
+    words: &'a Words<'a>,
     /// Float values of the written graph, in order.
     values: Vec<Value<'a>>,
     blocks: Vec<Block>,
@@ -120,7 +127,8 @@ impl Value<'_> {
 }
 
 impl<'a> Page<'a> {
-    fn new(report: &'a Report, lowered: &'a Lowered) -> Page<'a> {
+    fn new(report: &'a Report, words: &'a Words<'a>) -> Page<'a> {
+        let lowered = &report.lowered;
         let graph = &lowered.graph;
         let layers = report.check.as_ref().and_then(|c| c.layers.as_ref());
         let seen: HashMap<String, &Layer> =
@@ -151,7 +159,7 @@ impl<'a> Page<'a> {
         }
         let blocks = blocks::blocks(graph);
         let edges = blocks::edges(graph, &blocks);
-        Page { report, lowered, values, blocks, edges, readers }
+        Page { report, lowered, words, values, blocks, edges, readers }
     }
 
     /// The comparison of the model's results that came nearest to its bound, or exceeded it most.
@@ -173,14 +181,19 @@ impl<'a> Page<'a> {
     }
 
     /// Why there are no figures of values inside the model.
-    fn why_no_layers(&self) -> &'static str {
+    fn why_no_layers(&self) -> String {
         match &self.report.check {
-            None => "Not measured: the file was not run (--no-check).",
+            None => format!("Not measured: {}", self.not_run("the")),
             Some(check) if check.layers.is_none() => {
-                "Not measured: values inside are looked at by a full check with enough memory; see its notes."
+                "Not measured: values inside are looked at by a full check with enough memory; see its notes.".into()
             }
-            Some(_) => "Nothing to show: the file and the reference share no value of one path.",
+            Some(_) => "Nothing to show: the file and the reference share no value of one path.".into(),
         }
+    }
+
+    /// That `The file` was not run, and which setting did that.
+    fn not_run(&self, the: &str) -> String {
+        format!("{the} file was not run ({}).", (self.words)(&Setting::Check.off().into()))
     }
 }
 
@@ -212,6 +225,7 @@ fn kind(op: &Op) -> &'static str {
         | Op::Gather { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => "move",
     }

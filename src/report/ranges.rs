@@ -3,6 +3,7 @@
 use super::chart::{Dot, chart};
 use super::html::{Element, cell, el, folded, table, text};
 use super::{FP16_MAX, Page, Value};
+use crate::message::Setting;
 use crate::numbers::magnitude;
 
 /// Values that the open table names.
@@ -17,10 +18,11 @@ pub(super) fn section(page: &Page<'_>) -> Element {
         return section.add(text("p", page.why_no_layers()));
     }
     let half = page.report.precision.compute == "fp16";
-    let meaning = if half {
-        "Values in fp16 must stay below it; values of fp32 islands, marked, need not."
+    let meaning: String = if half {
+        "Values in fp16 must stay below it; values of fp32 islands, marked, need not.".into()
     } else {
-        "This file computes in fp32; the figures say what --fp16 would have to hold."
+        let half = (page.words)(&Setting::Precision.to("fp16").into());
+        format!("This file computes in fp32; the figures say what {half} would have to hold.")
     };
     let note = format!(
         "Largest magnitude of every value of the file over the inputs {}. The largest number of fp16 is {FP16_MAX}. {meaning} \

@@ -1,27 +1,32 @@
 //! The page as a browser and a hostile checkpoint meet it.
 
 use super::*;
-use crate::export::{Kind, PageRequest, Request, WeightsLine, export, lower};
+use crate::export::{Destination, RequestBuilder, TargetKind, WeightsLine, finish, lower};
 use crate::model::ModelRequest;
 use std::collections::BTreeSet;
 
-/// A small export with its page: the report, the graphs, and the page's text as it lies on disk.
-fn made(precision: DType) -> (Report, Lowered, String) {
+/// A small export with its page: the report, and the page's text as it lies on disk.
+fn made(precision: DType) -> (Report, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let model = ModelRequest { resolution: Some([64, 64]), ..ModelRequest::named("efficientformerv2-s0") };
-    let request = Request {
-        precision: Some(precision),
-        page: Some(PageRequest { place: Some(folder.path().join("page.html")), only: true }),
-        ..Request::new(model, Kind::TensorRt { opset: 17 }, &folder.path().join("model.onnx"))
-    };
-    let report = export(&request, &|_| {}).expect("exports");
+    let mut builder = RequestBuilder::new(model, TargetKind::TensorRt).output(&folder.path().join("model.onnx"));
+    builder.numbers.precision = Some(precision);
+    builder.check.layers = true;
+    let request = builder.build().expect("may be asked");
+    let lowered = lower(&request, &|_| {}).expect("lowers");
+    let file = PageFile::begin(Some(&folder.path().join("page.html")), &lowered.model.name, false).expect("a place");
+    let scratch = file.scratch().expect("a folder");
+    let mut report = finish(&request, lowered, Destination::Scratch(&scratch), &|_| {}).expect("exports");
+    file.write(&mut report, &Message::to_string).expect("writes");
     let names: Vec<_> =
         std::fs::read_dir(folder.path()).expect("lists").map(|e| e.expect("is there").file_name()).collect();
     assert_eq!(names, ["page.html"], "the artifact does not stay");
     let path = report.page.as_ref().expect("was asked for");
     assert!(written_by_vitc(path));
     let text = std::fs::read_to_string(path).expect("was written");
-    (report, lower(&request, &|_| {}).expect("lowers"), text)
+    // Lowered anew: equal exports give equal pages.
+    report.lowered = lower(&request, &|_| {}).expect("lowers");
+    (report, text)
 }
 
 /// Every tag is closed where it should be; returns attributes by name, in order.
@@ -64,8 +69,8 @@ fn html_void(name: &str) -> bool {
 #[test]
 fn the_page_is_well_formed_whole_and_the_same_each_time() {
     for precision in [DType::F32, DType::F16] {
-        let (report, lowered, text) = made(precision);
-        assert!(page(&report, &lowered) == text, "equal exports give equal bytes");
+        let (report, text) = made(precision);
+        assert!(page(&report, &Message::to_string) == text, "equal exports give equal bytes");
         let attributes = well_formed(&text);
         let of = |name: &str| attributes.iter().filter(|(k, _)| k == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
         let ids: BTreeSet<&str> = of("id").into_iter().collect();
@@ -82,7 +87,7 @@ fn the_page_is_well_formed_whole_and_the_same_each_time() {
         }
         // Every operator of the file is in the picture, once.
         let operators = ids.iter().filter(|id| id.starts_with("op-")).count();
-        assert_eq!(operators, lowered.graph.run_time_nodes().count());
+        assert_eq!(operators, report.lowered.graph.run_time_nodes().count());
         let islands = text.contains("softmax: its sum");
         assert_eq!(islands, precision == DType::F16);
     }
@@ -90,8 +95,8 @@ fn the_page_is_well_formed_whole_and_the_same_each_time() {
 
 #[test]
 fn every_float_value_has_a_range_and_many_an_error() {
-    let (report, lowered, _) = made(DType::F16);
-    let page = Page::new(&report, &lowered);
+    let (report, _) = made(DType::F16);
+    let page = Page::new(&report, &Message::to_string);
     assert!(page.values.len() > 150);
     for value in &page.values {
         assert!(value.max.is_some_and(f64::is_finite), "{}", value.name);
@@ -104,18 +109,18 @@ fn every_float_value_has_a_range_and_many_an_error() {
 
 #[test]
 fn names_from_outside_stay_text() {
-    let (mut report, mut lowered, _) = made(DType::F32);
+    let (mut report, _) = made(DType::F32);
     let hostile = "</title></td><script>alert(\"1\")</script><img src=x onerror='1'>&amp;";
     report.weights =
         WeightsLine::Checkpoint { file: hostile.into(), blake3: hostile.into(), found: vec![hostile.into()] };
     report.notices.push(hostile.into());
-    lowered.labels = Some(vec![hostile.into(), hostile.into()]);
+    report.lowered.labels = Some(vec![hostile.into(), hostile.into()]);
     report.inputs[0].name = hostile.into();
     report.rounding.largest = hostile.into();
     report.passes[0].notes.push(hostile.into());
-    let node = lowered.graph.run_time_nodes().nth(20).expect("has as many").0;
-    lowered.graph.rename(node, &format!("stage.0.{hostile}"));
-    let text = page(&report, &lowered);
+    let node = report.lowered.graph.run_time_nodes().nth(20).expect("has as many").0;
+    report.lowered.graph.rename(node, &format!("stage.0.{hostile}"));
+    let text = page(&report, &Message::to_string);
     well_formed(&text);
     assert!(!text.contains("<script>alert") && !text.contains("<img"));
     assert!(text.matches("&lt;script&gt;alert(&quot;1&quot;)").count() >= 6);

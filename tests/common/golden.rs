@@ -66,12 +66,12 @@ impl Golden {
     /// The paper graph of `model` for these tensors and this input; every tensor that the graph asks for exists in its
     /// shape.
     pub(crate) fn paper(&self, model: &str, choices: &[(&str, &str)]) -> Graph {
-        let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
-        let mut options = BuildOptions::new(variant);
+        let backbone = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
+        let mut options = BuildOptions::new(backbone);
         options.tensors = Some(&self.tensors);
         options.resolution = [self.input[2], self.input[3]];
         options.choices = choices.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let graph = (family.build)(&options).unwrap_or_else(|e| panic!("{e}"));
+        let graph = options.build().unwrap_or_else(|e| panic!("{e}")).graph;
         for (key, shape) in shapes(&graph) {
             let elements = |s: &[usize]| s.iter().product::<usize>();
             let stored = self.tensors.get(&key).unwrap_or_else(|| panic!("{model} asks for {key}"));

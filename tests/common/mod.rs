@@ -11,10 +11,9 @@ use vitc_ir::Graph;
 
 /// The paper graph of a model at its native resolution, batch 1, for these tensors or for seeded weights.
 pub(crate) fn paper(name: &str, tensors: Option<&Shapes>) -> Graph {
-    let (family, variant) = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
-    let mut options = BuildOptions::new(variant);
-    options.tensors = tensors;
-    (family.build)(&options).unwrap_or_else(|e| panic!("{e}"))
+    let backbone = arch::find(name).unwrap_or_else(|e| panic!("{e}"));
+    let options = BuildOptions { tensors, ..BuildOptions::new(backbone) };
+    options.build().unwrap_or_else(|e| panic!("{e}")).graph
 }
 
 /// Keys and shapes of a graph's weights.

@@ -285,7 +285,7 @@ fn the_table_covers_every_family_and_form() {
     assert!(forms.len() >= 40, "{} forms", forms.len());
     for family in vitc::arch::FAMILIES {
         let of: Vec<&Form<'_>> =
-            forms.iter().filter(|f| vitc::arch::find(f.model).unwrap().0.id == family.id).collect();
+            forms.iter().filter(|f| vitc::arch::find(f.model).unwrap().family.id == family.id).collect();
         let distinct =
             |cell: fn(&Form<'_>) -> String| of.iter().map(|f| cell(f)).collect::<std::collections::BTreeSet<_>>().len();
         let columns: [fn(&Form<'_>) -> String; 4] =

@@ -3,7 +3,7 @@
 use super::common::merged;
 use super::torch_file::Tensor;
 use std::path::Path;
-use vitc::arch::{self, Family, NameTable, Shapes, Variant};
+use vitc::arch::{self, Backbone, Family, NameTable, Shapes, Variant};
 use vitc_ir::StoredType;
 
 /// A state dict: names and shapes.
@@ -60,12 +60,12 @@ fn values(key: &str, elements: usize, dtype: StoredType, copy: usize) -> Vec<u8>
 impl State {
     /// The state dict of a golden manifest; see the table of forms.
     pub(crate) fn load(name: &str, model: &str) -> State {
-        let (family, variant) = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
+        let Backbone { family, variant } = arch::find(model).unwrap_or_else(|e| panic!("{e}"));
         let (manifest, changed) = name.split_once('+').unwrap_or((name, ""));
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{manifest}.json"));
         let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let spelled = |t: &&NameTable| t.code_base == "timm" && manifest.ends_with("timm");
-        let table = family.tables.iter().find(spelled).unwrap_or(&family.tables[0]);
+        let table = family.spellings.iter().map(|s| &s.table).find(spelled).unwrap_or(&family.spellings[0].table);
         let entry = |(key, entry): (&String, &serde_json::Value)| Entry {
             key: key.clone(),
             canonical: table.canonical(key),

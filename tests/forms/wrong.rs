@@ -23,7 +23,7 @@ fn refused(case: &str, name: &str, bytes: &[u8], change: impl Fn(&mut ModelReque
     change(&mut request);
     let message = match Model::load(&request) {
         Ok(model) => panic!("{case} was accepted as {}", model.name),
-        Err(error) => error.to_string(),
+        Err(error) => vitc::cli::explained(&error),
     };
     assert!(message.contains("\n  ") || message.contains("; use "), "{message}: says not what to do");
     let mut settings = insta::Settings::clone_current();

@@ -2,7 +2,23 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use vitc::checkpoint::Shapes;
+
+/// The prefixes under which lie tensors that `is_model` accepts, as [`Checkpoint::select`](vitc::checkpoint::Checkpoint::select) asks for them.
+pub(crate) fn prefixes(is_model: impl Fn(&Shapes) -> bool) -> impl Fn(&Shapes) -> Vec<String> {
+    move |shapes| {
+        let dots = shapes.keys().flat_map(|key| key.match_indices('.').map(|(dot, _)| &key[..dot]));
+        let all: BTreeSet<&str> = dots.chain([""]).collect();
+        let under = |prefix: &str| -> Shapes {
+            let start = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
+            let inside =
+                |(key, shape): (&String, &Vec<usize>)| Some((key.strip_prefix(&start)?.to_string(), shape.clone()));
+            shapes.iter().filter_map(inside).collect()
+        };
+        all.into_iter().filter(|prefix| is_model(&under(prefix))).map(str::to_string).collect()
+    }
+}
 
 /// Something to be saved.
 #[derive(Debug, Clone)]

@@ -589,8 +589,16 @@ pub enum DataType {
     Float32 = 11,
     /// Double precision.
     Float64 = 12,
+    /// 8-bit integer.
+    Int8 = 21,
     /// 32-bit integer.
     Int32 = 23,
     /// 64-bit integer.
     Int64 = 24,
+    /// 4-bit integer.
+    Int4 = 25,
+    /// 8-bit unsigned integer.
+    Uint8 = 31,
+    /// 4-bit unsigned integer.
+    Uint4 = 35,
 }

@@ -12,10 +12,20 @@ use prost::bytes::Bytes;
 pub mod data_type {
     /// 32-bit float.
     pub const FLOAT: i32 = 1;
+    /// 8-bit unsigned integer.
+    pub const UINT8: i32 = 2;
+    /// 8-bit signed integer.
+    pub const INT8: i32 = 3;
     /// 64-bit signed integer.
     pub const INT64: i32 = 7;
+    /// Truth value.
+    pub const BOOL: i32 = 9;
     /// 16-bit float.
     pub const FLOAT16: i32 = 10;
+    /// 4-bit unsigned integer, from opset 21.
+    pub const UINT4: i32 = 21;
+    /// 4-bit signed integer, from opset 21.
+    pub const INT4: i32 = 22;
 
     /// Short name (`f32`) and bits per element of a code, as the format defines them; `None` if it does not.
     pub fn describe(code: i32) -> Option<(&'static str, u64)> {

@@ -196,7 +196,7 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
             order: vitc_ir::op::OffsetOrder::Absolute,
         };
         let index = s.net.generate("index", grid, Type::new(DType::I32, Shape::fixed(&[4, 4])));
-        s.push(Op::Gather { axis: 2, kept: false }, &[x, index])
+        s.push(Op::Gather { axis: 2 }, &[x, index])
     });
     add("identity", &map, &|_, x| x);
     add("scalars", &map, &|s, x| {

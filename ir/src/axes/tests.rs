@@ -100,11 +100,12 @@ fn number(op: &Op) -> usize {
         Op::Idct2 => 49,
         Op::WindowPartition { .. } => 50,
         Op::WindowMerge { .. } => 51,
+        Op::Keep => 52,
     }
 }
 
 /// How many numbers there are.
-const KINDS: usize = 52;
+const KINDS: usize = 53;
 
 /// Elements of either sign, far from 0 and from each other.
 fn random(rng: &mut Rng, dims: &[usize]) -> Array {
@@ -246,7 +247,7 @@ fn movement(rng: &mut Rng) -> Vec<Case> {
     let rank = rng.range(2, 4);
     let full = dims(rng, rank);
     let one = |rng: &mut Rng, op: Op| Case { op, operands: vec![random(rng, &full)] };
-    let mut cases = Vec::new();
+    let mut cases = vec![one(rng, Op::Keep)];
     let shapes: [(&[usize], &[usize]); 6] = [
         (&[2, 3, 4, 5], &[2, 12, 5]),
         (&[2, 12, 5], &[2, 3, 4, 5]),
@@ -279,7 +280,7 @@ fn movement(rng: &mut Rng) -> Vec<Case> {
     let (axis, rank) = (rng.below(3), rng.below(3));
     let shape = dims(rng, rank);
     let index = ArrayD::from_shape_simple_fn(shape, || rng.below(table[axis]) as f64);
-    let op = Op::Gather { axis, kept: false };
+    let op = Op::Gather { axis };
     cases.push(Case { op, operands: vec![random(rng, &table), index] });
     let own = smaller(rng, &full);
     cases.push(Case { op: Op::Expand { shape: Shape::fixed(&full) }, operands: vec![random(rng, &own)] });
@@ -544,15 +545,16 @@ fn orders_are_kept() {
 /// The map says no less than is true: an axis that could be kept is.
 #[test]
 fn nothing_more_is_kept() {
-    let mut kept: BTreeMap<String, bool> = BTreeMap::new();
+    // By operator, axis and axis of the result: elements that were read, and those of them that were read as if it were kept.
+    let mut kept: BTreeMap<String, [usize; 2]> = BTreeMap::new();
     every_case(6, |rng, case| {
         let before = case.run(&case.operands);
         for (slot, axes) in case.map().iter().enumerate() {
             let x = &case.operands[slot];
-            for _ in 0..10 {
+            for _ in 0..12 {
                 let at: Vec<usize> = x.shape().iter().map(|&n| rng.below(n)).collect();
                 let found = changed(case, &before, slot, &at);
-                for (a, axis) in axes.iter().enumerate().filter(|&(a, _)| x.shape()[a] > 1) {
+                for (a, axis) in axes.iter().enumerate().filter(|&(a, _)| x.shape()[a] > 1 && !found.is_empty()) {
                     let wide = match axis {
                         Axis::Contracted | Axis::Mixed(_) | Axis::Windowed(_) => true,
                         Axis::Grouped { groups, .. } => x.shape()[a] > *groups,
@@ -560,13 +562,18 @@ fn nothing_more_is_kept() {
                     };
                     for r in (0..before[0].ndim()).filter(|&r| wide && before[0].shape()[r] == x.shape()[a]) {
                         let key = format!("{} {slot}.{a} {axis:?} as {r}", case.op.word());
-                        *kept.entry(key).or_insert(true) &= found.iter().all(|(_, place)| place[r] == at[a]);
+                        let [read, same] = kept.entry(key).or_default();
+                        *read += 1;
+                        *same += usize::from(found.iter().all(|(_, place)| place[r] == at[a]));
                     }
                 }
             }
         }
     });
-    let more: Vec<&String> = kept.iter().filter(|(_, one)| **one).map(|(key, _)| key).collect();
+    // Fewer elements can agree by chance.
+    let judged: Vec<_> = kept.iter().filter(|(_, [read, _])| *read >= 30).collect();
+    assert!(judged.len() > 40, "{} axes say little", judged.len());
+    let more: Vec<_> = judged.iter().filter(|(_, [read, same])| read == same).collect();
     assert!(more.is_empty(), "kept, and not said so: {more:?}");
 }
 
@@ -606,7 +613,7 @@ fn classes_are_what_they_are_called() {
                 let simple = map.iter().flatten().all(|a| matches!(a, Axis::Kept(_) | Axis::Broadcast(_)));
                 assert!(simple, "{:?}", case.op);
             }
-            Class::Movement => {
+            Class::Movement | Class::Barrier => {
                 let known: BTreeSet<u64> = case.operands.iter().flatten().map(|x| x.to_bits()).collect();
                 let moved = |y: &f64| *y == 0.0 || known.contains(&y.to_bits());
                 assert!(results.iter().flatten().all(moved), "{:?}", case.op);

@@ -14,12 +14,13 @@ use super::expr::{Expr, Program};
 use super::generate::generate;
 use super::kernels;
 use super::lower::{Application, is_fusable};
+use super::numbers::Numbers;
 use super::tensor::{Source, Tensor};
 use super::{EvalError, fixed};
 use crate::graph::{Graph, Node};
 use crate::id::{NodeId, Value};
 use crate::op::{Generator, Op};
-use crate::weights::{WeightError, Weights};
+use crate::weights::WeightError;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,8 +42,8 @@ enum Content {
     Weight(NodeId),
     /// A literal or generated constant.
     Leaf(NodeId),
-    /// What the source of the weights has computed.
-    Computed(NodeId),
+    /// A value that was computed before.
+    Computed(Value),
     /// All outputs of an operator that needs whole operands.
     Kernel(NodeId),
     /// One elementwise value.
@@ -94,7 +95,7 @@ struct Cell<'a> {
 /// What has to be computed for some constant values.
 pub(super) struct Plan<'a> {
     graph: &'a Graph,
-    weights: &'a dyn Weights,
+    numbers: Numbers<'a>,
     limit: usize,
     cells: Vec<Cell<'a>>,
     known: HashMap<Content, usize>,
@@ -138,9 +139,9 @@ impl Drop for Opened<'_, '_> {
 
 impl<'a> Plan<'a> {
     /// Plan `values`, which are constant. Values above `limit` bytes of f64 are not kept in f64.
-    pub(super) fn new(graph: &'a Graph, weights: &'a dyn Weights, values: &[Value], limit: usize) -> (Self, Vec<Root>) {
+    pub(super) fn new(graph: &'a Graph, numbers: Numbers<'a>, values: &[Value], limit: usize) -> (Self, Vec<Root>) {
         let readers = count_readers(graph, values);
-        let mut plan = Plan { graph, weights, limit, cells: Vec::new(), known: HashMap::new(), readers };
+        let mut plan = Plan { graph, numbers, limit, cells: Vec::new(), known: HashMap::new(), readers };
         let roots = values.iter().map(|&v| plan.root(v)).collect();
         (plan, roots)
     }
@@ -174,6 +175,11 @@ impl<'a> Plan<'a> {
         Ok(Opened { plan: self, part, cells })
     }
 
+    /// The elements of a value that was computed before.
+    fn computed(&self, value: Value) -> Option<&'a Arc<Vec<f64>>> {
+        self.numbers.computed?.get(&value).filter(|elements| elements.len() == self.graph.shape(value).elements())
+    }
+
     fn get(&self, cell: usize) -> Result<Held<'a>, EvalError> {
         let cell = &self.cells[cell];
         let mut held = cell.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,7 +199,7 @@ impl<'a> Plan<'a> {
                 let Op::Weight { key } = &node.op else { unreachable!("a weight's cell") };
                 let elements = dims(id.into()).iter().product();
                 let at = |source| EvalError::Weight { path: node.path.clone(), source };
-                let stored = self.weights.weight(key, elements).map_err(at)?;
+                let stored = self.numbers.weights.weight(key, elements).map_err(at)?;
                 let expected = elements * stored.dtype.bytes();
                 if stored.bytes.len() != expected {
                     let what = format!("has {} bytes where {expected} were due", stored.bytes.len());
@@ -209,9 +215,8 @@ impl<'a> Plan<'a> {
                 };
                 Ok(vec![Source::F64(Arc::new(values))])
             }
-            Content::Computed(id) => {
-                let elements = self.weights.computed(&self.graph.node(id).path).expect("it was there");
-                assert_eq!(elements.len(), dims(id.into()).iter().product::<usize>(), "made for this graph");
+            Content::Computed(value) => {
+                let elements = self.computed(value).unwrap_or_else(|| unreachable!("the cell of a known value"));
                 Ok(vec![Source::F64(Arc::clone(elements))])
             }
             Content::Kernel(id) => {
@@ -405,8 +410,8 @@ impl Lowering<'_, '_> {
     fn expand(&mut self, value: Value, space: &[usize], at: Affine) -> Result<Expr, Stop> {
         let graph = self.plan.graph;
         let node = graph.producer(value);
-        if node.types.len() == 1 && self.plan.weights.computed(&node.path).is_some() {
-            return Ok(self.load(Content::Computed(value.node), 0, at));
+        if self.plan.computed(value).is_some() {
+            return Ok(self.load(Content::Computed(value), 0, at));
         }
         match &node.op {
             Op::Weight { .. } => return Ok(self.load(Content::Weight(value.node), 0, at)),

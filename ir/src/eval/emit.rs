@@ -119,13 +119,13 @@ impl<'a> Emission<'a> {
             && let Source::Stored(stored) = sources[source]
             && matches!((stored.dtype, dtype), (StoredType::F32, DType::F32) | (StoredType::F16, DType::F16))
         {
-            let (size, first) = (dtype.bytes(), first + piece.start);
+            let (size, first) = (dtype.bits() / 8, first + piece.start);
             let range = first * size..(first + piece.elements) * size;
             let scan = self::scan(stored.dtype, &stored.bytes[range.clone()]);
             let (held, index) = opened.cell(source);
             return Emitted { data: Data::Stored(held, index, range), scan };
         }
-        let mut bytes = self.buffer(piece.elements * dtype.bytes());
+        let mut bytes = self.buffer(dtype.bytes_of(piece.elements));
         let scan = write(program, &sources, piece, dtype, &mut bytes);
         Emitted { data: Data::Computed(bytes), scan }
     }
@@ -183,9 +183,15 @@ impl super::tensor::Reader for FirstBad<'_> {
 
 /// Write a piece of a program's result to `out`, and say what was seen of it.
 fn write(program: &Program, sources: &[&Source<'_>], piece: &Piece, dtype: DType, mut out: &mut [u8]) -> Scan {
+    if dtype.bits() < 8 {
+        // Halves of a byte may come in different blocks.
+        let mut all = Vec::with_capacity(piece.elements);
+        program.each(sources, piece, |block| all.extend_from_slice(block));
+        return encode(dtype, &all, out);
+    }
     let mut scan = Scan::default();
     program.each(sources, piece, |block| {
-        let (now, later) = std::mem::take(&mut out).split_at_mut(block.len() * dtype.bytes());
+        let (now, later) = std::mem::take(&mut out).split_at_mut(dtype.bytes_of(block.len()));
         scan = scan.join(encode(dtype, block, now));
         out = later;
     });
@@ -260,18 +266,46 @@ fn encode(dtype: DType, block: &[f64], out: &mut [u8]) -> Scan {
             scan.stats.subnormal = u64::from(small - zeros);
             scan.stats.flushed = u64::from(zeros) - zeros_before;
         }
-        DType::I32 => {
-            for (out, &x) in out.as_chunks_mut::<4>().0.iter_mut().zip(block) {
-                let rounded = x.round_ties_even();
-                scan.bad |= !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&rounded);
-                *out = (rounded as i32).to_le_bytes();
-            }
-            scan.stats.max_after = scan.stats.max_before;
-        }
+        DType::I32 => scan.bad = integers::<4>(block, out, i32::MIN.into(), i32::MAX.into()),
+        // The largest f64 below 2^63.
+        DType::I64 => scan.bad = integers::<8>(block, out, i64::MIN as f64, (i64::MAX - 1023) as f64),
+        DType::I8 => scan.bad = integers::<1>(block, out, i8::MIN.into(), i8::MAX.into()),
+        DType::U8 => scan.bad = integers::<1>(block, out, 0.0, u8::MAX.into()),
+        DType::Bool => scan.bad = integers::<1>(block, out, 0.0, 1.0),
+        DType::I4 => scan.bad = nibbles(block, out, -8.0, 7.0),
+        DType::U4 => scan.bad = nibbles(block, out, 0.0, 15.0),
+    }
+    if !dtype.is_float() {
+        scan.stats.max_after = scan.stats.max_before;
     }
     scan.bad |= !scan.stats.max_after.is_finite();
     scan.nan = scan.bad && block.iter().any(|x| x.is_nan());
     scan
+}
+
+/// Write integers of `N` bytes; whether one of them lies outside `lo..=hi`.
+fn integers<const N: usize>(block: &[f64], out: &mut [u8], lo: f64, hi: f64) -> bool {
+    let mut bad = false;
+    for (out, &x) in out.as_chunks_mut::<N>().0.iter_mut().zip(block) {
+        let rounded = x.round_ties_even();
+        bad |= !(lo..=hi).contains(&rounded);
+        out.copy_from_slice(&(rounded as i64).to_le_bytes()[..N]);
+    }
+    bad
+}
+
+/// The same for integers of half a byte.
+fn nibbles(block: &[f64], out: &mut [u8], lo: f64, hi: f64) -> bool {
+    let mut bad = false;
+    for (out, pair) in out.iter_mut().zip(block.chunks(2)) {
+        let mut half = |x: f64| {
+            let rounded = x.round_ties_even();
+            bad |= !(lo..=hi).contains(&rounded);
+            rounded as i64 as u8 & 0xf
+        };
+        *out = half(pair[0]) | pair.get(1).map_or(0, |&x| half(x) << 4);
+    }
+    bad
 }
 
 /// Negative for NaN and infinities, which have all bits of the exponent set: what is joined by `|` says whether there was one.

@@ -110,7 +110,7 @@ impl<'a> Values<'a> {
                 node.inputs.iter().for_each(|&v| read(v, &mut live));
             }
         }
-        let (plan, roots) = Plan::new(graph, weights, &constants, WIDE_LIMIT);
+        let (plan, roots) = Plan::new(graph, weights.into(), &constants, WIDE_LIMIT);
         let constants = constants.into_iter().zip(roots).collect();
         Values { graph, plan, constants, held: HashMap::new(), readers, live }
     }

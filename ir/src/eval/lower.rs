@@ -39,6 +39,7 @@ pub(super) fn is_fusable(op: &Op) -> bool {
         | Op::AvgPool { .. }
         | Op::Gather { .. }
         | Op::Resize { .. }
+        | Op::Keep
         | Op::Attention { .. }
         | Op::Rfft2 { .. }
         | Op::Irfft2 { .. }
@@ -88,14 +89,17 @@ impl Application<'_> {
                     DType::F32 => x,
                     DType::F16 if !self.round => x,
                     DType::F16 => Expr::map(Map::ToF16, x),
-                    DType::I32 => Expr::map(Map::ToInteger, x),
+                    DType::I32 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 => {
+                        Expr::map(Map::ToInteger, x)
+                    }
+                    DType::Bool => Expr::map(Map::ToTruth, x),
                 })
             }
             Op::Binary(kind) => {
                 let a = operands(0, space, self.broadcast(&at, 0, space)?)?;
                 let b = operands(1, space, self.broadcast(&at, 1, space)?)?;
                 let result = Expr::Binary(*kind, Box::new(a), Box::new(b));
-                let quotient = *kind == BinaryKind::Div && self.dtype == DType::I32;
+                let quotient = *kind == BinaryKind::Div && !self.dtype.is_float();
                 Ok(if quotient { Expr::map(Map::Truncate, result) } else { result })
             }
             Op::Sum => {

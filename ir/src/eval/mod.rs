@@ -19,6 +19,7 @@ mod kernels;
 mod lower;
 mod memory;
 mod normal;
+mod numbers;
 mod product;
 mod round;
 mod scalar;
@@ -32,6 +33,7 @@ mod tests;
 pub use emit::ConstantStats;
 pub use interpret::{run, run_observed};
 pub use memory::MemoryWeights;
+pub use numbers::{Computed, Numbers};
 pub use stream::{Sink, StreamError, StreamReport, stream};
 
 use crate::graph::Graph;
@@ -125,7 +127,7 @@ pub fn constants(graph: &Graph, weights: &dyn Weights, values: &[Value]) -> Resu
     if let Some(&value) = values.iter().find(|&&v| !graph.is_constant(v)) {
         return Err(EvalError::NotConstant { path: graph.value_name(value) });
     }
-    let (plan, roots) = Plan::new(graph, weights, values, WIDE_LIMIT);
+    let (plan, roots) = Plan::new(graph, weights.into(), values, WIDE_LIMIT);
     let all: Vec<_> = roots.par_iter().map(|root| plan.evaluate(root)).collect();
     all.into_iter().collect()
 }

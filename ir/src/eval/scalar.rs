@@ -15,6 +15,8 @@ pub(super) enum Map {
     ToF16,
     /// Rounded to an integer, ties to even.
     ToInteger,
+    /// 1 for anything but 0.
+    ToTruth,
     /// Rounded towards zero: what a quotient of integers is.
     Truncate,
 }
@@ -56,6 +58,7 @@ pub(super) fn map(f: Map, data: &mut [f64]) {
         }),
         Map::ToF16 => each(data, through_f16),
         Map::ToInteger => each(data, f64::round_ties_even),
+        Map::ToTruth => each(data, |x| f64::from(u8::from(x != 0.0))),
         Map::Truncate => each(data, f64::trunc),
     }
 }

@@ -11,10 +11,10 @@ use super::EvalError;
 use super::constants::{Opened, Part, Plan, Root, WIDE_LIMIT};
 use super::emit::{ConstantStats, Emission, Emitted, Scan};
 use super::expr::Piece;
+use super::numbers::Numbers;
 use crate::graph::Graph;
 use crate::id::Value;
 use crate::ty::DType;
-use crate::weights::Weights;
 use rayon::Scope;
 use std::any::Any;
 use std::collections::HashMap;
@@ -63,13 +63,13 @@ pub type Sink<'a, E> = dyn FnMut(usize, usize, &[u8]) -> Result<(), E> + 'a;
 /// # Errors
 /// The first failure in the order of `values`: a weight that is missing or not finite, an overflow, or what `sink`
 /// returned.
-pub fn stream<E>(
-    graph: &Graph,
-    weights: &dyn Weights,
+pub fn stream<'a, E>(
+    graph: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     values: &[Value],
     sink: &mut Sink<'_, E>,
 ) -> Result<StreamReport, StreamError<E>> {
-    stream_with(graph, weights, values, Limits { budget: BUDGET, piece: PIECE, wide: WIDE_LIMIT }, sink)
+    stream_with(graph, numbers.into(), values, Limits { budget: BUDGET, piece: PIECE, wide: WIDE_LIMIT }, sink)
 }
 
 /// What bounds memory.
@@ -86,7 +86,7 @@ pub(super) struct Limits {
 /// [`stream`] within other limits.
 pub(super) fn stream_with<E>(
     graph: &Graph,
-    weights: &dyn Weights,
+    numbers: Numbers<'_>,
     values: &[Value],
     limits: Limits,
     sink: &mut Sink<'_, E>,
@@ -94,9 +94,13 @@ pub(super) fn stream_with<E>(
     if let Some(&v) = values.iter().find(|&&v| !graph.is_constant(v)) {
         return Err(EvalError::NotConstant { path: graph.value_name(v) }.into());
     }
-    let (plan, roots) = Plan::new(graph, weights, values, limits.wide);
+    let (plan, roots) = Plan::new(graph, numbers, values, limits.wide);
+    if let Some(path) = torn(graph, values, &roots) {
+        let what = "joins parts of 4-bit elements that do not fill whole bytes".to_string();
+        return Err(EvalError::Operator { path, what }.into());
+    }
     let jobs = jobs(graph, values, &roots, limits.piece);
-    let emission = Emission::new(graph, weights, plan);
+    let emission = Emission::new(graph, numbers.weights, plan);
     let cancelled = AtomicBool::new(false);
     let mut scans = vec![Scan::default(); values.len()];
     rayon::in_place_scope(|scope| {
@@ -109,7 +113,7 @@ pub(super) fn stream_with<E>(
                 if scan.bad {
                     return Err(StreamError::Eval(emission.explain(values[job.value], *scan)));
                 }
-                let at = (job.before + piece.start) * job.dtype.bytes();
+                let at = job.dtype.bytes_of(job.before + piece.start);
                 sink(job.value, at, emitted.bytes()).map_err(StreamError::Sink)?;
                 ahead.delivered((j, p), emitted);
             }
@@ -138,9 +142,16 @@ impl Job<'_> {
 
     /// Bytes that a piece holds until it is delivered.
     fn cost(&self, piece: usize) -> usize {
-        let result = self.pieces[piece].elements * self.dtype.bytes();
+        let result = self.dtype.bytes_of(self.pieces[piece].elements);
         if self.is_large() { result } else { result + self.part.working_bytes }
     }
+}
+
+/// A value one of whose parts begins inside a byte.
+fn torn(graph: &Graph, values: &[Value], roots: &[Root]) -> Option<String> {
+    let odd = |root: &Root| root.parts.len() > 1 && root.parts.iter().any(|p| p.program.elements() % 2 == 1);
+    let torn = values.iter().zip(roots).find(|(v, root)| graph.ty(**v).dtype.bits() < 8 && odd(root));
+    torn.map(|(&v, _)| graph.value_name(v))
 }
 
 /// The parts of all values, in order.
@@ -149,7 +160,9 @@ fn jobs<'p>(graph: &Graph, values: &[Value], roots: &'p [Root], piece: usize) ->
     for (value, root) in roots.iter().enumerate() {
         let mut before = 0;
         for part in &root.parts {
-            let (dtype, pieces) = (graph.ty(values[value]).dtype, part.program.pieces(piece));
+            let dtype = graph.ty(values[value]).dtype;
+            // Elements of less than a byte come in one piece, so that no byte is torn.
+            let pieces = part.program.pieces(if dtype.bits() < 8 { usize::MAX } else { piece });
             jobs.push(Job { value, dtype, part, before, pieces });
             before += part.program.elements();
         }

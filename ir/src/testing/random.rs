@@ -249,7 +249,7 @@ fn map_attention(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
         let table = net.weight("attention_biases", &[heads, entries]);
         let generator = Generator::RelativeIndex { query: [h, w], key: [h, w], step: [1, 1], order };
         let index = net.generate("index", generator, Type::new(DType::I32, Shape::fixed(&[n, n])));
-        inputs.push(net.push("bias", Op::Gather { axis: 1, kept: false }, &[table, index]));
+        inputs.push(net.push("bias", Op::Gather { axis: 1 }, &[table, index]));
     } else if bias {
         let heads = rng.pick(&[1, heads]);
         inputs.push(net.weight("bias", &[heads, n, n]));

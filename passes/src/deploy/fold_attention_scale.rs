@@ -77,8 +77,7 @@ fn towards(graph: &Graph, left: impl Fn(usize) -> f64) -> Result {
     }
     for (id, node) in graph.nodes() {
         let new = copy.node(id)?;
-        if let Some(&(scale, rows)) = wanted.get(&id) {
-            let linear = Linear::of(&copy.new, new).expect("a copy of a linear node is one");
+        if let (Some(&(scale, rows)), Some(linear)) = (wanted.get(&id), Linear::of(&copy.new, new)) {
             let outputs = linear.outputs(&copy.new);
             let path = copy.new.release_path(new);
             let factor = factor(&mut copy.new, &path, scale, rows, outputs)?;

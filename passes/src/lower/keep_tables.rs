@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Given    y = x + transpose(gather(T, index), 2 0 1)      T constant, [offsets, heads]; index [N, N]
-//! Result   y = x + gather(transpose(T), index), kept       T stored, one index for all tables of its size
+//! Result   y = x + gather(keep(transpose(T)), index)       T stored, one index for all tables of its size
 //! ```
 //!
 //! Exact    the same elements; moving the table's axes moves those of what is gathered from it.
@@ -30,9 +30,9 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let follows = only_moved(graph);
     let stays = |id: NodeId| {
         let node = graph.node(id);
-        let Op::Gather { kept: false, .. } = node.op else { return false };
+        let Op::Gather { .. } = node.op else { return false };
         let [x, index] = [0, 1].map(|i| graph.shape(node.inputs[i]).elements());
-        let width = options.precision.bytes();
+        let width = options.precision.bytes_of(1);
         let bytes = node.types[0].shape.elements() * width;
         let table = node.types[0].dtype.is_float() && node.types[0].shape.elements() > x;
         let wanted = match options.fold_tables {
@@ -50,17 +50,20 @@ fn run(graph: &Graph, context: &Context) -> Result {
             && stays(id)
         {
             let inputs = copy.inputs(id)?;
-            let y = Builder::within(&mut copy.new, &node.path).push("", Op::Gather { axis, kept: true }, &inputs)?;
+            let mut net = Builder::within(&mut copy.new, &node.path);
+            let table = net.push("kept", Op::Keep, &inputs[..1])?;
+            let y = net.push("", Op::Gather { axis }, &[table, inputs[1]])?;
             copy.set(id.into(), y);
             count += 1;
-            saved += node.types[0].shape.elements() * options.precision.bytes();
+            saved += options.precision.bytes_of(node.types[0].shape.elements());
         } else if let (Op::Transpose { perm }, Some(gather)) = (&node.op, source.filter(|&s| stays(s)))
             && let Some((perm, axis)) = of_the_table(graph, gather, perm)
         {
             let inputs = copy.inputs(gather)?;
             let mut net = Builder::within(&mut copy.new, &node.path);
             let table = net.transpose("table", inputs[0], &perm)?;
-            let y = net.push("", Op::Gather { axis, kept: true }, &[table, inputs[1]])?;
+            let table = net.push("kept", Op::Keep, &[table])?;
+            let y = net.push("", Op::Gather { axis }, &[table, inputs[1]])?;
             copy.set(id.into(), y);
         } else {
             copy.node(id)?;

@@ -57,8 +57,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
     }
     let mut copy = Copier::new(graph, graph.stage);
     for (id, node) in graph.nodes() {
-        if let Some(Summand { c, before, after }) = moved.get(&id) {
-            let (m, a) = constant_sum(graph, id).expect("found above");
+        if let (Some(Summand { c, before, after }), Some((m, a))) = (moved.get(&id), constant_sum(graph, id)) {
             let (m, a, mut c) = (copy.get(m)?, copy.constant(a)?, copy.constant(*c)?);
             let mut net = Builder::within(&mut copy.new, &node.path);
             let rank = net.ty(c).shape.rank();

@@ -19,7 +19,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut wanted: Vec<(NodeId, String)> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for (_, node) in graph.run_time_nodes() {
-        for (i, &input) in node.inputs.iter().enumerate() {
+        for (i, input) in node.inputs.iter().map(|&v| graph.stored(v)).enumerate() {
             if !stored.contains(&input.node)
                 || matches!(graph.op(input), Op::Literal { .. })
                 || !seen.insert(input.node)

@@ -28,10 +28,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
     if [options.precision, options.input, options.output] == [DType::F32; 3] {
         return Ok(Rewritten::unchanged(graph));
     }
-    let island = match options.precision {
-        DType::F16 => islands(graph, target),
-        DType::F32 | DType::I32 => vec![true; graph.len()],
-    };
+    let island = if options.precision == DType::F16 { islands(graph, target) } else { vec![true; graph.len()] };
     let mut copy = Copier::new(graph, graph.stage);
     let mut casts = Casts::default();
     for (id, node) in graph.nodes() {

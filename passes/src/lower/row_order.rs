@@ -117,7 +117,7 @@ fn chain(net: &mut Builder, steps: &[Digits]) -> Built {
     let mut index = steps[0].constant(net)?;
     for step in &steps[1..] {
         let renamed = step.constant(net)?;
-        index = net.push("order", Op::Gather { axis: 0, kept: false }, &[renamed, index])?;
+        index = net.push("order", Op::Gather { axis: 0 }, &[renamed, index])?;
     }
     Ok(index)
 }

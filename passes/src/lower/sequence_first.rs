@@ -190,7 +190,7 @@ impl Region<'_> {
                 value = net.reshape("rows", value, line)?;
             }
             let index = rows.order.positions(&mut net.at("order"), &order)?;
-            value = net.push("reordered", Op::Gather { axis: 0, kept: false }, &[value, index])?;
+            value = net.push("reordered", Op::Gather { axis: 0 }, &[value, index])?;
         }
         Ok(Rows { value, order, batch: rows.batch })
     }
@@ -290,7 +290,7 @@ impl Region<'_> {
         let large = net.push("enlarged", Op::Resize { mode: ResizeMode::Nearest, size }, &[pixels])?;
         let large = net.reshape("enlarged", large, Shape::fixed(&[size[0] * size[1]]))?;
         let index = net.push("index", Op::Cast { to: DType::I32 }, &[large])?;
-        let value = net.push("", Op::Gather { axis: 0, kept: false }, &[tokens.value, index])?;
+        let value = net.push("", Op::Gather { axis: 0 }, &[tokens.value, index])?;
         let order = Order::sequence_first(sets, size[0] * size[1]);
         let tokens = Rows { value, order, batch: tokens.batch };
         self.hold(id, 0, Held::Map { tokens, window: size, map: size });
@@ -401,7 +401,7 @@ impl Region<'_> {
         let [n, channels] = [row_dims[0], row_dims[1]];
         c = net.reshaped("by_token", c, &[n, channels])?;
         if let Some(index) = index {
-            c = net.push("by_token", Op::Gather { axis: 0, kept: false }, &[c, index])?;
+            c = net.push("by_token", Op::Gather { axis: 0 }, &[c, index])?;
         }
         Ok(Some((rows, net.reshape("by_token", c, Shape::fixed(&[n, 1, channels]))?)))
     }
@@ -487,7 +487,7 @@ impl Region<'_> {
         let mut net = Builder::within(&mut self.copy.new, &path);
         for (axis, index) in [1, 2].into_iter().zip(indices) {
             if let (Some(b), Some(index)) = (bias, index) {
-                bias = Some(net.push("bias.by_token", Op::Gather { axis, kept: false }, &[b, index])?);
+                bias = Some(net.push("bias.by_token", Op::Gather { axis }, &[b, index])?);
             }
         }
         let call = Call { heads, scale, bias, talking: None };

@@ -67,8 +67,9 @@ fn keeps_its_map(graph: &Graph, id: NodeId) -> bool {
 
 fn widen(copy: &mut Copier, id: NodeId, at: usize) -> Built {
     let node = copy.old.node(id);
-    let inner = Linear::of(copy.old, node.inputs[at].node).expect("a depthwise convolution");
-    let Op::Conv { stride, pad, .. } = inner.op else { unreachable!("a convolution") };
+    let other = || copy.old.unfit(node.inputs[at], "is no depthwise convolution".into());
+    let inner = Linear::of(copy.old, node.inputs[at].node).ok_or_else(other)?;
+    let Op::Conv { stride, pad, .. } = inner.op else { return Err(other()) };
     let join = copy.old.producer(inner.x);
     let joined: Vec<Value> = join.inputs.iter().map(|&v| copy.get(v)).collect::<Built<_>>()?;
     let (w, b) = (copy.get(inner.w)?, inner.b.map(|b| copy.get(b)).transpose()?);

@@ -24,7 +24,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
     };
     let uses = graph.uses();
     let layer = |id: NodeId| {
-        let large = |l: &Linear| graph.shape(l.w).elements() * DType::F32.bytes() >= least_bytes;
+        let large = |l: &Linear| DType::F32.bytes_of(graph.shape(l.w).elements()) >= least_bytes;
         Linear::of(graph, id).filter(|l| l.op == Op::Linear && large(l))
     };
     let site = |id: NodeId| {

@@ -65,9 +65,11 @@ fn a_wrong_spelling_does_not_cancel() {
     onnx::write(&graph, &weights, &target, &metadata, &mut bytes).expect("exports");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.onnx");
+    let signature = signature(&paper, vec![OutputRole::Tensor; 3]);
+    let reference = Reference { graph: &paper, signature: &signature, weights: &weights };
     let checked = |model: &pb::ModelProto| {
         std::fs::write(&path, model.encode_to_vec()).expect("writes");
-        check(&paper, &weights, &path, &Options::new(None)).expect("runs")
+        check(reference, &path, &Options::new(None)).expect("runs")
     };
     let right = pb::ModelProto::decode(&bytes[..]).expect("decodes");
     let report = checked(&right);

@@ -1,14 +1,15 @@
 //! The check on real models and on random graphs: what must pass passes, what is wrong is found and named.
 
 mod misspelled;
+mod roles;
 
 use super::*;
 use crate::arch::seeded::SeededWeights;
-use crate::arch::{self, BuildOptions};
+use crate::arch::{self, BuildOptions, Built};
 use crate::runner::{Program, Request};
 use std::fs::File;
 use tempfile::TempDir;
-use vitc_exporters::metadata::{Metadata, WeightSource};
+use vitc_exporters::metadata::{Metadata, Preprocessing, WeightSource};
 use vitc_exporters::onnx;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::Rng;
@@ -18,17 +19,19 @@ use vitc_passes::LowerOptions;
 /// A model with seeded weights and a folder for its artifacts.
 struct Fixture {
     paper: Graph,
+    signature: Signature,
     weights: SeededWeights,
     folder: TempDir,
 }
 
 impl Fixture {
     fn new(model: &str, batch: Dim, resolution: usize) -> Fixture {
-        let (family, variant) = arch::find(model).expect("is a model");
-        let options = BuildOptions { batch, resolution: [resolution; 2], classes: 10, ..BuildOptions::new(variant) };
-        let paper = (family.build)(&options).expect("builds");
+        let backbone = arch::find(model).expect("is a model");
+        let options = BuildOptions { batch, resolution: [resolution; 2], classes: 10, ..BuildOptions::new(backbone) };
+        let Built { graph: paper, roles, .. } = options.build().expect("builds");
+        let signature = signature(&paper, roles);
         let weights = SeededWeights::new(&paper, 0);
-        Fixture { paper, weights, folder: tempfile::tempdir().expect("a folder") }
+        Fixture { paper, signature, weights, folder: tempfile::tempdir().expect("a folder") }
     }
 
     fn small() -> Fixture {
@@ -52,8 +55,24 @@ impl Fixture {
     }
 
     fn check(&self, artifact: &Path, options: &Options) -> CheckReport {
-        check(&self.paper, &self.weights, artifact, options).expect("runs")
+        check(self.reference(), artifact, options).expect("runs")
     }
+
+    fn reference(&self) -> Reference<'_> {
+        Reference { graph: &self.paper, signature: &self.signature, weights: &self.weights }
+    }
+}
+
+/// Of a model that takes a picture, in any preparation: tests give pixels as they are.
+fn signature(graph: &Graph, outputs: Vec<OutputRole>) -> Signature {
+    let preprocessing = Preprocessing {
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        crop: 1.0,
+        interpolation: "bicubic".into(),
+        normalised_inside: false,
+    };
+    Signature::of_picture(graph, preprocessing, outputs)
 }
 
 /// Weights of which one is wrong.
@@ -159,7 +178,7 @@ fn another_interface_is_an_error() {
     let model = Fixture::small();
     let artifact = model.export(&model.weights, DType::F32);
     let larger = Fixture::new("efficientformerv2-s0", Dim::Fixed(1), 96);
-    let error = check(&larger.paper, &larger.weights, &artifact, &Options::new(None)).expect_err("sizes differ");
+    let error = check(larger.reference(), &artifact, &Options::new(None)).expect_err("sizes differ");
     assert!(matches!(error, CheckError::Interface(_)), "{error}");
 }
 

@@ -1,6 +1,6 @@
 //! Bottlenecks and pieces of an ONNX file.
 
-use super::{Bottleneck, Piece, Step, search};
+use super::bottleneck::{Bottleneck, Piece, Step, search};
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb;
 

@@ -1,6 +1,6 @@
 //! Bottlenecks of a graph.
 
-use super::{Bottleneck, Step, search};
+use super::bottleneck::{Bottleneck, Step, search};
 use vitc_ir::{BinaryKind, Graph, Op, Value};
 
 /// Places where a graph can be cut, in order.
@@ -9,7 +9,7 @@ pub(in crate::runner) fn of_graph(graph: &Graph) -> Vec<Bottleneck> {
         outputs: (0..node.types.len() as u32)
             .map(|index| (graph.value_name(Value { node: id, index }), node.types[index as usize].shape.elements() * 4))
             .collect(),
-        inputs: node.inputs.iter().filter(|&&v| !graph.is_constant(v)).map(|&v| graph.value_name(v)).collect(),
+        inputs: node.inputs.iter().filter(|&&v| !graph.is_stored(v)).map(|&v| graph.value_name(v)).collect(),
         sum: (node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(|&v| !graph.is_constant(v)))
             .then(|| node.types[0].shape.0.iter().map(|d| d.fixed()).collect()),
     });

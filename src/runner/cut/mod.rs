@@ -4,65 +4,10 @@
 //! computed. Only sums are taken (the residual streams of blocks), because passes move affine factors across other values. The search is
 //! the same for a graph and for a file; a piece of either is what lies between two bottlenecks.
 
+mod bottleneck;
 mod file;
 mod graph;
 
+pub use bottleneck::{Bottleneck, Piece};
 pub(super) use file::{of_file, piece_of_file};
 pub(super) use graph::of_graph;
-
-use std::collections::HashMap;
-
-/// A part of a model between two values that everything passes through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// Where it starts: a value with its dimensions, or `None` for the model's inputs.
-    pub from: Option<(String, Vec<usize>)>,
-    /// Where it ends: a value, or `None` for the model's outputs.
-    pub to: Option<String>,
-}
-
-/// A value through which everything passes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bottleneck {
-    /// Its name; empty for the end of the model.
-    pub name: String,
-    /// Its dimensions; `None` for one that depends on the batch.
-    pub dims: Vec<Option<usize>>,
-    /// Largest number of bytes of f32 values alive at once before it, for a batch of one; 0 where the file does not tell.
-    pub peak: usize,
-}
-
-/// One step of a model as the search sees it.
-struct Step {
-    /// Results with their bytes.
-    outputs: Vec<(String, usize)>,
-    /// Operands that depend on the input.
-    inputs: Vec<String>,
-    /// Dimensions of the result if it may be a bottleneck.
-    sum: Option<Vec<Option<usize>>>,
-}
-
-/// Bottlenecks in order; the last entry, without a name, carries the peak of what follows.
-fn search(steps: &[Step], inputs: &[(String, usize)], results: &[String]) -> Vec<Bottleneck> {
-    let mut last_use: HashMap<&str, usize> = HashMap::new();
-    for (i, step) in steps.iter().enumerate() {
-        last_use.extend(step.inputs.iter().map(|name| (name.as_str(), i)));
-    }
-    last_use.extend(results.iter().map(|name| (name.as_str(), steps.len())));
-    let mut alive: HashMap<&str, usize> = inputs.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
-    let (mut peak, mut found) = (0, Vec::new());
-    for (i, step) in steps.iter().enumerate() {
-        alive.extend(step.outputs.iter().map(|(name, bytes)| (name.as_str(), *bytes)));
-        peak = peak.max(alive.values().sum());
-        alive.retain(|name, _| last_use.get(name).is_some_and(|&last| last > i));
-        if let Some(dims) = &step.sum
-            && alive.len() == 1
-            && alive.contains_key(step.outputs[0].0.as_str())
-        {
-            found.push(Bottleneck { name: step.outputs[0].0.clone(), dims: dims.clone(), peak });
-            peak = 0;
-        }
-    }
-    found.push(Bottleneck { name: String::new(), dims: Vec::new(), peak });
-    found
-}

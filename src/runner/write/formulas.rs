@@ -1,6 +1,6 @@
 //! Operators by their formulas, in several steps.
 
-use super::Parts;
+use super::parts::Parts;
 use super::step::Step;
 
 /// The last two axes of an operand exchanged.

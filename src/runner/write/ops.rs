@@ -3,8 +3,9 @@
 use super::formulas::{
     avg_pool, batch_norm, bilinear, clip, gelu, layer_norm, linear, nearest, prelu, silu, sum, transposed,
 };
+use super::parts::Parts;
 use super::step::Step;
-use super::{Parts, element};
+use super::writer::element;
 use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis};
 use vitc_ir::{Op, UnaryKind};
 
@@ -74,7 +75,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         Op::Resize { mode: ResizeMode::Nearest, size } => nearest(p, *size),
         Op::Resize { mode: ResizeMode::Bilinear, size } => bilinear(p, *size),
 
-        Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
+        Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) | Op::Keep => {
             return Err("computes nothing at run time".into());
         }
         Op::Attention { .. }

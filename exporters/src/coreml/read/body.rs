@@ -119,6 +119,13 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
+    /// A constant that is not folded into what reads it.
+    pub(super) fn keep(&mut self, constant: Value) -> Result<Value, String> {
+        // A dot stands in no name of a program, so this path is free.
+        let path = format!("{}.kept", self.graph.producer(constant).path);
+        Ok(self.graph.push(Op::Keep, &[constant], &path).map_err(|e| e.to_string())?.into())
+    }
+
     /// The leaf of a constant: a literal where it is small, else a weight. Weights are f32; another type is a cast
     /// behind it.
     pub(super) fn leaf(&mut self, name: &str) -> Result<Value, String> {

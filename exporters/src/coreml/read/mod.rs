@@ -125,7 +125,7 @@ fn interface(
         let ty = &node.types[0];
         let dims: Vec<i64> = ty.shape.at(1).iter().map(|&d| d as i64).collect();
         let fits = match feature.r#type.as_ref().and_then(|t| t.kind.as_ref()) {
-            Some(feature_type::Kind::MultiArray(a)) => a.shape == dims && a.data_type == array_type(ty.dtype),
+            Some(feature_type::Kind::MultiArray(a)) => a.shape == dims && Some(a.data_type) == array_type(ty.dtype),
             Some(feature_type::Kind::Image(i)) => {
                 interface.input = InputForm::Image;
                 i.color_space() == ColorSpace::Rgb && ty.dtype == DType::F32 && dims == [1, 3, i.height, i.width]
@@ -154,7 +154,7 @@ fn interface(
             Some(feature_type::Kind::MultiArray(a)) => {
                 let ty = graph.ty(o.value);
                 ty.shape.at(1).iter().map(|&d| d as i64).eq(a.shape.iter().copied())
-                    && a.data_type == array_type(ty.dtype)
+                    && Some(a.data_type) == array_type(ty.dtype)
             }
             _ => false,
         };
@@ -169,12 +169,13 @@ fn interface(
     Ok(interface)
 }
 
-/// The schema's numbers of element types at the interface.
-fn array_type(dtype: DType) -> i32 {
+/// The schema's number of an element type at the interface, if it can stand there.
+fn array_type(dtype: DType) -> Option<i32> {
     match dtype {
-        DType::F16 => 0x10000 | 16,
-        DType::F32 => 0x10000 | 32,
-        DType::I32 => 0x20000 | 32,
+        DType::F16 => Some(0x10000 | 16),
+        DType::F32 => Some(0x10000 | 32),
+        DType::I32 => Some(0x20000 | 32),
+        DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => None,
     }
 }
 

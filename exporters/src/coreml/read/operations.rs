@@ -315,8 +315,10 @@ fn gather(call: &mut Call<'_, '_>) -> Decoded {
     if call.body.ios >= 16 && call.integer("batch_dims")? != 0 {
         return Err("batch_dims are not read".into());
     }
+    let axis = call.axis(call.rank(x))?;
     // A program's tables stay tables here too.
-    Ok((Op::Gather { axis: call.axis(call.rank(x))?, kept: true }, vec![x, call.value("indices")?]))
+    let table = if call.body.graph.is_constant(x) { call.body.keep(x)? } else { x };
+    Ok((Op::Gather { axis }, vec![table, call.value("indices")?]))
 }
 
 fn tile(call: &mut Call<'_, '_>) -> Decoded {

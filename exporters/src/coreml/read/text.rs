@@ -158,6 +158,10 @@ fn element(data_type: i32) -> &'static str {
         Ok(DataType::Float64) => "fp64",
         Ok(DataType::Int32) => "int32",
         Ok(DataType::Int64) => "int64",
+        Ok(DataType::Int8) => "int8",
+        Ok(DataType::Uint8) => "uint8",
+        Ok(DataType::Int4) => "int4",
+        Ok(DataType::Uint4) => "uint4",
         Ok(DataType::Unused) | Err(_) => "?",
     }
 }

@@ -64,7 +64,15 @@ fn dtype(data_type: DataType) -> Option<DType> {
         DataType::Float16 => Some(DType::F16),
         DataType::Float32 => Some(DType::F32),
         DataType::Int32 => Some(DType::I32),
-        DataType::Unused | DataType::Bool | DataType::String | DataType::Float64 | DataType::Int64 => None,
+        DataType::Unused
+        | DataType::Bool
+        | DataType::String
+        | DataType::Float64
+        | DataType::Int64
+        | DataType::Int8
+        | DataType::Uint8
+        | DataType::Int4
+        | DataType::Uint4 => None,
     }
 }
 

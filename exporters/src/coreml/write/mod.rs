@@ -24,9 +24,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::Path;
-use vitc_ir::eval::{self, StreamError};
+use vitc_ir::eval::{self, Numbers, StreamError};
 use vitc_ir::target::Format;
-use vitc_ir::{DType, Graph, Target, Type, Value, Weights, cost};
+use vitc_ir::{DType, Graph, Target, Type, Value, cost};
 
 /// Constants of fewer elements stand in the model file, as the format's own tools do it.
 const BLOB_ELEMENTS: usize = 10;
@@ -37,15 +37,15 @@ const PREVIEW_KEY: &str = "com.apple.coreml.model.preview.type";
 /// Write the package of a target-stage graph into `dir`, an existing empty folder: build it beside its place and rename
 /// it.
 ///
-/// The number of every constant is computed from `weights` on the way, rounded once, and checked; nothing of the graph
+/// The number of every constant is computed from `numbers` on the way, rounded once, and checked; nothing of the graph
 /// is changed.
 ///
 /// # Errors
 /// If a node was not lowered, the target's iOS version cannot hold the graph ([`minimum_ios`]), the interface does not
 /// fit, a weight is missing or not finite, or writing fails. What is in `dir` then is no package.
-pub fn write(
-    graph: &Graph,
-    weights: &dyn Weights,
+pub fn write<'a>(
+    graph: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     target: &Target,
     interface: &Interface,
     metadata: &Metadata,
@@ -54,6 +54,11 @@ pub fn write(
     let release = release(graph, target, interface)?;
     let description = describe(graph, interface, metadata)?;
     let constants = cost::emitted_constants(graph);
+    let held = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32);
+    if let Some(&v) = constants.iter().find(|&&v| !held(graph.ty(v).dtype)) {
+        let (ty, path) = (graph.ty(v), graph.value_name(v));
+        return Err(interface_error(format!("the constant {path} is {ty}; constants are fp32, fp16 or int32")));
+    }
     if let Some(&v) = constants.iter().find(|&&v| graph.shape(v).rank() > 5) {
         let (ty, path) = (graph.ty(v), graph.value_name(v));
         return Err(interface_error(format!("the constant {path} is {ty}; values have at most 5 dimensions")));
@@ -89,7 +94,7 @@ pub fn write(
         }
         Ok(())
     };
-    let report = eval::stream(graph, weights, &constants, &mut sink).map_err(|e| match e {
+    let report = eval::stream(graph, numbers, &constants, &mut sink).map_err(|e| match e {
         StreamError::Eval(e) => ExportError::Constant(e),
         StreamError::Sink(e) => ExportError::Io(e),
     })?;
@@ -219,6 +224,9 @@ fn array(ty: &Type) -> Result<feature_type::Kind, ExportError> {
         DType::F32 => ArrayDataType::Float32,
         DType::F16 => ArrayDataType::Float16,
         DType::I32 => ArrayDataType::Int32,
+        DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => {
+            return Err(interface_error(format!("an array at the interface holds fp32, fp16 or int32, found {ty}")));
+        }
     };
     let dims = ty.shape.at(1);
     if dims.is_empty() || dims.len() > 5 {

@@ -88,6 +88,12 @@ pub(super) fn dtype_word(dtype: DType) -> &'static str {
         DType::F32 => "fp32",
         DType::F16 => "fp16",
         DType::I32 => "int32",
+        DType::I64 => "int64",
+        DType::I8 => "int8",
+        DType::U8 => "uint8",
+        DType::I4 => "int4",
+        DType::U4 => "uint4",
+        DType::Bool => "bool",
     }
 }
 
@@ -105,10 +111,7 @@ fn dims(shape: &Shape) -> Result<Param, String> {
 
 /// A number as the operand's element type holds it.
 fn stored(dtype: DType, x: f64) -> f64 {
-    match dtype {
-        DType::F16 => f64::from(f16::from_f64(x)),
-        DType::F32 | DType::I32 => f64::from(x as f32),
-    }
+    if dtype == DType::F16 { f64::from(f16::from_f64(x)) } else { f64::from(x as f32) }
 }
 
 /// The operations that compute `node` for iOS `ios`, in order; the last one has the node's results.
@@ -118,7 +121,7 @@ fn stored(dtype: DType, x: f64) -> f64 {
 pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, String> {
     let shape = |i: usize| graph.shape(node.inputs[i]);
     let dtype = |i: usize| graph.ty(node.inputs[i]).dtype;
-    let constant = |i: usize, what: &str| match graph.is_constant(node.inputs[i]) {
+    let constant = |i: usize, what: &str| match graph.is_stored(node.inputs[i]) {
         true => Ok(()),
         false => Err(format!("{what} must be a constant")),
     };
@@ -165,7 +168,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
             let mut conv = on_x("conv").value("weight", node.inputs[1]);
             if let Some(&bias) = node.inputs.get(2) {
                 conv = conv.value("bias", bias);
-                if !graph.is_constant(bias) {
+                if !graph.is_stored(bias) {
                     conv = conv.since(17, "a bias that is computed at run time");
                 }
             }
@@ -293,6 +296,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
         }
+        Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Sum
         | Op::BatchNorm { .. }
         | Op::Attention { .. }

@@ -23,6 +23,12 @@ pub(super) fn data_type(dtype: DType) -> DataType {
         DType::F32 => DataType::Float32,
         DType::F16 => DataType::Float16,
         DType::I32 => DataType::Int32,
+        DType::I64 => DataType::Int64,
+        DType::I8 => DataType::Int8,
+        DType::U8 => DataType::Uint8,
+        DType::I4 => DataType::Int4,
+        DType::U4 => DataType::Uint4,
+        DType::Bool => DataType::Bool,
     }
 }
 
@@ -50,21 +56,27 @@ fn string(text: &str) -> MilValue {
 }
 
 /// The elements of a constant in place. Each element type has its own member; half precision goes as bytes.
-///
-/// # Panics
-/// If `bytes` is not a whole number of elements.
 pub(super) fn elements(dtype: DType, bytes: &[u8]) -> value::Kind {
-    let word = |c: &[u8]| <[u8; 4]>::try_from(c).expect("whole elements");
     let kind = match dtype {
         DType::F32 => {
-            let values = bytes.chunks(4).map(|c| f32::from_le_bytes(word(c))).collect();
+            let values = bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c)).collect();
             tensor_value::Kind::Floats(tensor_value::Floats { values })
         }
         DType::I32 => {
-            let values = bytes.chunks(4).map(|c| i32::from_le_bytes(word(c))).collect();
+            let values = bytes.as_chunks::<4>().0.iter().map(|c| i32::from_le_bytes(*c)).collect();
             tensor_value::Kind::Ints(tensor_value::Ints { values })
         }
-        DType::F16 => tensor_value::Kind::Bytes(tensor_value::Bytes { values: bytes.to_vec() }),
+        DType::I64 => {
+            let values = bytes.as_chunks::<8>().0.iter().map(|c| i64::from_le_bytes(*c)).collect();
+            tensor_value::Kind::LongInts(tensor_value::LongInts { values })
+        }
+        DType::Bool => {
+            let values = bytes.iter().map(|&b| b != 0).collect();
+            tensor_value::Kind::Bools(tensor_value::Bools { values })
+        }
+        DType::F16 | DType::I8 | DType::U8 | DType::I4 | DType::U4 => {
+            tensor_value::Kind::Bytes(tensor_value::Bytes { values: bytes.to_vec() })
+        }
     };
     let kind = value::immediate::Kind::Tensor(TensorValue { kind: Some(kind) });
     value::Kind::Immediate(value::Immediate { kind: Some(kind) })
@@ -89,13 +101,12 @@ fn param(param: &Param) -> MilValue {
         Param::Str(s) => string(s),
         Param::Zeros(dtype, n) => MilValue {
             r#type: Some(tensor(data_type(*dtype), &[*n])),
-            kind: Some(elements(*dtype, &vec![0; n * dtype.bytes()])),
+            kind: Some(elements(*dtype, &vec![0; dtype.bytes_of(*n)])),
         },
         Param::Float(dtype, x) => {
-            let bytes = match dtype {
-                DType::F16 => f16::from_f64(*x).to_le_bytes().to_vec(),
-                DType::F32 | DType::I32 => (*x as f32).to_le_bytes().to_vec(),
-            };
+            let half = *dtype == DType::F16;
+            let bytes =
+                if half { f16::from_f64(*x).to_le_bytes().to_vec() } else { (*x as f32).to_le_bytes().to_vec() };
             let ty = tensor(data_type(*dtype), &[]);
             MilValue { r#type: Some(ty), kind: Some(elements(*dtype, &bytes)) }
         }
@@ -138,6 +149,7 @@ impl Builder<'_> {
 
     /// Name of an operand; a constant comes into being here.
     fn operand(&mut self, value: Value) -> String {
+        let value = self.graph.stored(value);
         if let Some(name) = self.names.get(&value) {
             return name.clone();
         }
@@ -190,7 +202,7 @@ pub(super) fn program(
     // The interface's names come first: nothing else may take them.
     let labels = interface.labels.as_deref();
     let inputs: Vec<(&str, Value)> = graph.inputs().map(|(id, n)| (n.path.as_str(), id.into())).collect();
-    let outputs: Vec<(&str, Value)> = graph.outputs.iter().map(|o| (o.name.as_str(), o.value)).collect();
+    let outputs: Vec<(&str, Value)> = graph.outputs.iter().map(|o| (o.name.as_str(), graph.stored(o.value))).collect();
     let class = labels.map(|_| [CLASS_LABEL, CLASS_PROBABILITIES]).into_iter().flatten();
     for name in inputs.iter().chain(&outputs).map(|&(name, _)| name).chain(class) {
         if !is_identifier(name) {

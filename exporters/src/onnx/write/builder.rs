@@ -63,15 +63,20 @@ pub(super) fn elem_type(dtype: DType) -> i32 {
     match dtype {
         DType::F32 => data_type::FLOAT,
         DType::F16 => data_type::FLOAT16,
-        DType::I32 => data_type::INT64,
+        DType::I32 | DType::I64 => data_type::INT64,
+        DType::I8 => data_type::INT8,
+        DType::U8 => data_type::UINT8,
+        DType::I4 => data_type::INT4,
+        DType::U4 => data_type::UINT4,
+        DType::Bool => data_type::BOOL,
     }
 }
 
-/// Bytes of one element as written.
-pub(super) fn elem_bytes(dtype: DType) -> usize {
+/// Bytes of so many elements as written.
+pub(super) fn bytes_of(dtype: DType, elements: usize) -> usize {
     match dtype {
-        DType::I32 => 8,
-        float => float.bytes(),
+        DType::I32 => DType::I64.bytes_of(elements),
+        dtype => dtype.bytes_of(elements),
     }
 }
 
@@ -141,10 +146,11 @@ impl<'g> Builder<'g> {
         for output in &graph.outputs {
             let name = unused(&mut b.value_names, &output.name);
             b.message.output.push(value_info(&name, graph.ty(output.value)));
-            if graph.is_constant(output.value) || b.names.contains_key(&output.value) {
-                b.copies.push((name, output.value));
+            let value = graph.stored(output.value);
+            if graph.is_constant(value) || b.names.contains_key(&value) {
+                b.copies.push((name, value));
             } else {
-                b.names.insert(output.value, name);
+                b.names.insert(value, name);
             }
         }
         b
@@ -181,6 +187,7 @@ impl<'g> Builder<'g> {
 
     /// The name under which a node reads a value; a constant becomes an initializer.
     pub(super) fn read(&mut self, value: Value) -> String {
+        let value = self.graph.stored(value);
         match self.names.get(&value) {
             Some(name) => name.clone(),
             None => self.read_as(value, &self.graph.shape(value).clone()),
@@ -194,6 +201,7 @@ impl<'g> Builder<'g> {
 
     /// The name of a constant under a shape with the same number of elements.
     pub(super) fn read_as(&mut self, value: Value, shape: &Shape) -> String {
+        let value = self.graph.stored(value);
         let dims: Vec<i64> = shape.0.iter().map(|d| d.at(1) as i64).collect();
         let key = (value, dims);
         if let Some(name) = self.constants.get(&key) {
@@ -223,7 +231,7 @@ impl<'g> Builder<'g> {
         let name = unused(&mut self.value_names, &wanted);
         let data_type = elem_type(ty.dtype);
         let tensor = onnx::Tensor { dims: dims.to_vec(), data_type, name: name.clone(), ..Default::default() };
-        let bytes = (ty.shape.elements() * elem_bytes(ty.dtype)) as u64;
+        let bytes = bytes_of(ty.dtype, ty.shape.elements()) as u64;
         let place = *self.places.entry(value).or_insert_with(|| {
             self.streamed.push(Streamed { value, tensors: Vec::new(), bytes });
             self.streamed.len() - 1
@@ -290,12 +298,19 @@ impl<'g> Builder<'g> {
 
 /// Little-endian elements, rounded once; `None` if one of them is out of the element type's range.
 fn encode(values: &[Real], dtype: DType) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(values.len() * elem_bytes(dtype));
+    let mut bytes = Vec::with_capacity(bytes_of(dtype, values.len()));
     for &Real(v) in values {
         match dtype {
             DType::F32 => bytes.extend_from_slice(&Some(v as f32).filter(|x| x.is_finite())?.to_le_bytes()),
             DType::F16 => bytes.extend_from_slice(&Some(f16::from_f64(v)).filter(|x| x.is_finite())?.to_le_bytes()),
-            DType::I32 => bytes.extend_from_slice(&Some(v as i64).filter(|&x| x as f64 == v)?.to_le_bytes()),
+            DType::I32 | DType::I64 => {
+                bytes.extend_from_slice(&Some(v as i64).filter(|&x| x as f64 == v)?.to_le_bytes());
+            }
+            DType::I8 => bytes.extend_from_slice(&Some(v as i8).filter(|&x| f64::from(x) == v)?.to_le_bytes()),
+            DType::U8 => bytes.push(Some(v as u8).filter(|&x| f64::from(x) == v)?),
+            DType::Bool => bytes.push(u8::from(v != 0.0)),
+            // The evaluator packs them.
+            DType::I4 | DType::U4 => return None,
         }
     }
     Some(bytes)

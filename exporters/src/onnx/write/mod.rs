@@ -19,8 +19,8 @@ use plan::Plan;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::io::{BufWriter, Write};
-use vitc_ir::eval::{self, StreamError};
-use vitc_ir::{DType, Graph, Target, Value, Weights};
+use vitc_ir::eval::{self, Numbers, StreamError};
+use vitc_ir::{DType, Graph, Target, Value};
 
 /// Largest protobuf message that every reader takes.
 pub const INLINE_LIMIT: u64 = i32::MAX as u64;
@@ -53,14 +53,14 @@ pub struct DataFile<'a> {
 /// # Errors
 /// If a node has no spelling, the target is not ONNX of opset 17 to 23, the file would exceed [`INLINE_LIMIT`], a
 /// constant cannot be had or is not finite, or writing fails.
-pub fn write(
-    graph: &Graph,
-    weights: &dyn Weights,
+pub fn write<'a>(
+    graph: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     target: &Target,
     metadata: &Metadata,
     out: &mut dyn Write,
 ) -> Result<Summary, ExportError> {
-    emit(graph, weights, target, metadata, out, None)
+    emit(graph, numbers.into(), target, metadata, out, None)
 }
 
 /// Write `graph` as a model file and a data file, which holds the large constants. Readers find the data file by its
@@ -68,15 +68,15 @@ pub fn write(
 ///
 /// # Errors
 /// As [`write`]; the limit holds for the model file alone.
-pub fn write_external(
-    graph: &Graph,
-    weights: &dyn Weights,
+pub fn write_external<'a>(
+    graph: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     target: &Target,
     metadata: &Metadata,
     out: &mut dyn Write,
     data: DataFile<'_>,
 ) -> Result<Summary, ExportError> {
-    emit(graph, weights, target, metadata, out, Some(data))
+    emit(graph, numbers.into(), target, metadata, out, Some(data))
 }
 
 /// Bytes of the file that [`write`] would make.
@@ -90,7 +90,7 @@ pub fn size_of(graph: &Graph, target: &Target, metadata: &Metadata) -> Result<u6
 
 fn emit(
     graph: &Graph,
-    weights: &dyn Weights,
+    numbers: Numbers<'_>,
     target: &Target,
     metadata: &Metadata,
     out: &mut dyn Write,
@@ -112,7 +112,7 @@ fn emit(
     let mut sink = |index: usize, at: usize, piece: &[u8]| -> std::io::Result<()> {
         let constant = &plan.streamed[index];
         let piece = match graph.ty(constant.value).dtype {
-            DType::F32 | DType::F16 => piece,
+            DType::F32 | DType::F16 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => piece,
             DType::I32 => {
                 widen(piece, &mut wide);
                 &wide
@@ -147,7 +147,7 @@ fn emit(
         }
         Ok(())
     };
-    let report = eval::stream(graph, weights, &values, &mut sink).map_err(|e| match e {
+    let report = eval::stream(graph, numbers, &values, &mut sink).map_err(|e| match e {
         StreamError::Eval(e) => ExportError::Constant(e),
         StreamError::Sink(e) => ExportError::Io(e),
     })?;

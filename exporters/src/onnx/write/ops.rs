@@ -44,7 +44,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             let slope = node.inputs[1];
             let mut dims = vec![1; shape(0).rank() - 1];
             dims[0] = shape(1).elements();
-            let name = match graph.is_constant(slope) {
+            let name = match graph.is_stored(slope) {
                 true => b.read_as(slope, &Shape::fixed(&dims)),
                 false if dims.len() == 1 || dims[0] == 1 => b.read(slope),
                 false => return Err("a slope that is computed at run time needs its shape [C,1,…] first".into()),
@@ -157,6 +157,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             Ok(if dtype(0) == DType::F16 { attention.int("softmax_precision", float) } else { attention })
         }
 
+        Op::Keep => Err("it is read through, not an operation".into()),
         Op::Input
         | Op::Weight { .. }
         | Op::Literal { .. }

@@ -10,7 +10,7 @@ use crate::onnx::messages as onnx;
 use crate::{ExportError, Summary};
 use vitc_ir::eval::ConstantStats;
 use vitc_ir::target::Format;
-use vitc_ir::{Graph, Target, cost};
+use vitc_ir::{Graph, Target, Type, Value, cost};
 
 /// The messages of a file.
 pub(super) struct Plan {
@@ -34,6 +34,10 @@ impl Plan {
             let what = format!("opset {opset} is not supported; choose 17 to 23");
             return Err(ExportError::Target { name: target.name(), what });
         };
+        if let Some((path, ty)) = unknown(graph, opset) {
+            let what = format!("{path} is {ty}; elements of 4 bits exist from opset 21, this is {opset}");
+            return Err(ExportError::Target { name: target.name(), what });
+        }
         let mut builder = Builder::new(graph, opset);
         for (id, node) in graph.run_time_nodes() {
             let fail = |why| ExportError::NotLowered { op: node.op.word(), path: node.path.clone(), why };
@@ -67,6 +71,12 @@ impl Plan {
             constants: names.zip(stats).collect(),
         }
     }
+}
+
+/// A constant of an element type that the opset does not have.
+fn unknown(graph: &Graph, opset: u32) -> Option<(String, Type)> {
+    let narrow = |v: &Value| opset < 21 && graph.ty(*v).dtype.bits() < 8;
+    cost::emitted_constants(graph).into_iter().find(narrow).map(|v| (graph.value_name(v), graph.ty(v).clone()))
 }
 
 /// Version of the file format that belongs to an opset.

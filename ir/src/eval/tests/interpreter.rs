@@ -66,7 +66,7 @@ fn errors_name_the_place() {
     let mut net = Net::new(&mut g);
     let (x, i) = (net.weight("x", &[2, 2]), net.weight("i", &[1]));
     let i = net.push("index", Op::Cast { to: DType::I32 }, &[i]);
-    let y = net.push("y", Op::Gather { axis: 0, kept: false }, &[x, i]);
+    let y = net.push("y", Op::Gather { axis: 0 }, &[x, i]);
     for bad in [2.0, -1.0, f32::NAN] {
         let weights: MemoryWeights = [("x", vec![0.0; 4]), ("i", vec![bad])].into_iter().collect();
         let error = constant(&g, &weights, y).unwrap_err().to_string();

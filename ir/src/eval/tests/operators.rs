@@ -138,7 +138,7 @@ fn movement() {
     assert_eq!(y, build(&[2, 3, 4], |i| row[[i[1], 0]]));
 
     let index = build(&[2, 2], |i| [[3.0, 0.0], [1.0, 3.0]][i[0]][i[1]]);
-    let y = apply1(Op::Gather { axis: 2, kept: false }, &[&x, &index]);
+    let y = apply1(Op::Gather { axis: 2 }, &[&x, &index]);
     assert_eq!(y, build(&[2, 3, 2, 2, 5], |i| x[[i[0], i[1], index[[i[2], i[3]]] as usize, i[4]]]));
 }
 

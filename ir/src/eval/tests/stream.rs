@@ -1,7 +1,7 @@
 //! The stream against whole values: bytes, order, memory, refusals.
 
 use super::super::stream::{Limits, stream_with};
-use super::super::{EvalError, MemoryWeights, StreamError, constant, run, stream};
+use super::super::{Computed, EvalError, MemoryWeights, Numbers, StreamError, constant, run, stream};
 use crate::graph::{Graph, Output, Stage};
 use crate::id::Value;
 use crate::net::Net;
@@ -120,14 +120,14 @@ fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<V
 }
 
 /// The bytes of each value, put together from its pieces.
-fn collect(
-    g: &Graph,
-    weights: &dyn Weights,
+fn collect<'a>(
+    g: &'a Graph,
+    numbers: impl Into<Numbers<'a>>,
     values: &[Value],
     limits: Limits,
 ) -> Result<Vec<Vec<u8>>, StreamError<Infallible>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
-    let report = stream_with(g, weights, values, limits, &mut |i, at, bytes: &[u8]| {
+    let report = stream_with(g, numbers.into(), values, limits, &mut |i, at, bytes: &[u8]| {
         if i == all.len() {
             all.push(Vec::new());
         }
@@ -151,6 +151,37 @@ fn naive(g: &Graph, weights: &dyn Weights, value: Value) -> Vec<u8> {
         DType::F32 => whole.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(),
         DType::F16 => whole.iter().flat_map(|&x| super::super::round::f16_bits(x).to_le_bytes()).collect(),
         DType::I32 => whole.iter().flat_map(|&x| (x as i32).to_le_bytes()).collect(),
+        DType::I64 => whole.iter().flat_map(|&x| (x as i64).to_le_bytes()).collect(),
+        DType::I8 => whole.iter().flat_map(|&x| (x as i8).to_le_bytes()).collect(),
+        DType::U8 | DType::Bool => whole.iter().map(|&x| x as u8).collect(),
+        DType::I4 | DType::U4 => {
+            let halves: Vec<u8> = whole.iter().map(|&x| x as i8 as u8 & 15).collect();
+            halves.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |&high| high << 4)).collect()
+        }
+    }
+}
+
+/// Integers of every width, in pieces of every size; what does not fit is found.
+#[test]
+fn integers_are_stored_in_their_width() {
+    let types = [DType::I32, DType::I64, DType::I8, DType::U8, DType::I4, DType::U4, DType::Bool];
+    for (dtype, largest) in types.into_iter().zip([1e6, 1e12, 127.0, 255.0, 7.0, 15.0, 1.0]) {
+        let mut graph = Graph::new("integers", crate::Stage::Paper);
+        let leaf = graph.push_leaf(Op::Generate(Generator::Iota { axis: 0 }), Type::f32(&[9, 5]), "x").unwrap();
+        let mut scaled = |factor: f64| {
+            let factor = graph.push_leaf(Op::literal(&[factor]), Type::f32(&[]), "factor").unwrap();
+            let x = graph.push(Op::Binary(BinaryKind::Mul), &[leaf, factor], "scaled").unwrap();
+            graph.push(Op::Cast { to: dtype }, &[x.into()], "y").unwrap().into()
+        };
+        // A truth value is 1 whatever it was cast from.
+        let (fits, over) = (scaled(largest / 8.0), scaled(if dtype == DType::Bool { 1.0 } else { 1e19 }));
+        for piece in [1, 7, 1 << 16] {
+            let bytes = collect(&graph, &MemoryWeights::new(), &[fits], pieces(1 << 16, piece)).unwrap();
+            assert_eq!(bytes[0], naive(&graph, &MemoryWeights::new(), fits), "{dtype}");
+            assert_eq!(bytes[0].len(), graph.ty(fits).bytes());
+        }
+        let result = collect(&graph, &MemoryWeights::new(), &[over], pieces(1 << 16, 1));
+        assert_eq!(result.is_err(), dtype != DType::Bool, "{dtype}");
     }
 }
 
@@ -413,7 +444,7 @@ fn most_alive(count: usize, elements: usize, limits: Limits) -> usize {
     let values: Vec<Value> = (0..count).map(|i| net.weight(format!("w{i}"), &[elements])).collect();
     let alive = std::sync::Arc::new(AtomicUsize::new(0));
     let weights = Counting { alive: alive.clone(), peak: AtomicUsize::new(0) };
-    stream_with(&g, &weights, &values, limits, &mut |_, _, bytes| {
+    stream_with(&g, (&weights).into(), &values, limits, &mut |_, _, bytes| {
         std::thread::sleep(std::time::Duration::from_millis(1));
         alive.fetch_sub(bytes.len(), Ordering::SeqCst);
         Ok::<(), Infallible>(())
@@ -476,7 +507,7 @@ fn a_bad_element_of_a_large_constant_is_named() {
     let weights: MemoryWeights = [("w", data)].into_iter().collect();
     for value in [w, doubled] {
         let mut delivered = 0;
-        let result = stream_with(&g, &weights, &[value], pieces(usize::MAX, 10_000), &mut |_, at, bytes| {
+        let result = stream_with(&g, (&weights).into(), &[value], pieces(usize::MAX, 10_000), &mut |_, at, bytes| {
             delivered = at + bytes.len();
             Ok::<(), Infallible>(())
         });
@@ -488,27 +519,19 @@ fn a_bad_element_of_a_large_constant_is_named() {
     }
 }
 
-/// What the source has computed is taken from it, wherever it is read, and what it is computed from is not asked for.
+/// What was computed before is taken as it is, wherever it is read, and what it is computed from is not asked for.
 #[test]
 fn computed_constants_are_not_computed_again() {
-    struct With(MemoryWeights, std::sync::Arc<Vec<f64>>);
-    impl Weights for With {
-        fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
-            assert_ne!(key, "inner");
-            self.0.weight(key, elements)
-        }
-        fn computed(&self, path: &str) -> Option<&std::sync::Arc<Vec<f64>>> {
-            (path == "sum").then_some(&self.1)
-        }
-    }
     let mut g = Graph::new("computed", Stage::Paper);
     let mut net = Net::new(&mut g);
     let (inner, outer) = (net.weight("inner", &[2, 3]), net.weight("outer", &[2, 3]));
     let sum = net.push("sum", Op::Reduce { kind: ReduceKind::Sum, axes: vec![1], keep: true }, &[inner]);
     let product = net.mul(outer, sum);
     let turned = net.transpose("turned", product, &[1, 0]);
-    let weights = With([("outer", vec![1., 2., 3., 4., 5., 6.])].into_iter().collect(), vec![10.0, 0.5].into());
-    let all = collect(&g, &weights, &[sum, product, turned], pieces(0, 1)).unwrap();
+    let weights: MemoryWeights = [("outer", vec![1., 2., 3., 4., 5., 6.])].into_iter().collect();
+    let computed = Computed::from([(sum, vec![10.0, 0.5].into())]);
+    let numbers = Numbers { weights: &weights, computed: Some(&computed) };
+    let all = collect(&g, numbers, &[sum, product, turned], pieces(0, 1)).unwrap();
     let expected: [&[f32]; 3] = [&[10., 0.5], &[10., 20., 30., 2., 2.5, 3.], &[10., 2., 20., 2.5, 30., 3.]];
     for (bytes, expected) in all.iter().zip(expected) {
         assert_eq!(bytes, &expected.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());

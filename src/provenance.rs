@@ -32,7 +32,7 @@ const HEADS: [(&str, Head); 2] = [("head", Head::Class), ("dist_head", Head::Dis
 
 /// How an artifact was made.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recipe {
+pub struct Provenance {
     /// What the model returns.
     pub results: Results,
     /// Probabilities stand for scores.
@@ -58,13 +58,18 @@ pub fn entries(model: &ModelRequest, results: Results, probabilities: bool) -> V
     fixed.chain(model.choices.iter().map(|(name, value)| (format!("{CHOICE_KEY}{name}"), value.clone()))).collect()
 }
 
-impl Recipe {
+impl Provenance {
+    /// Whether the artifact returns scores or probabilities of the whole picture's classes.
+    pub fn classifies(&self) -> bool {
+        self.results == Results::Logits
+    }
+
     /// What these metadata say; scores of all heads where they say nothing.
-    pub fn read(metadata: &BTreeMap<String, String>) -> Recipe {
+    pub fn read(metadata: &BTreeMap<String, String>) -> Provenance {
         let said = |key: &str| metadata.get(key).map(String::as_str);
         let output = OUTPUTS.iter().find(|o| said(OUTPUT_KEY) == Some(o.0)).unwrap_or(&OUTPUTS[0]);
         let choices = metadata.iter().filter_map(|(k, v)| Some((k.strip_prefix(CHOICE_KEY)?.to_string(), v.clone())));
-        Recipe {
+        Provenance {
             results: output.1,
             probabilities: output.2,
             head: HEADS.iter().find(|h| said(HEAD_KEY) == Some(h.0)).map_or(Head::Average, |h| h.1),
@@ -89,8 +94,8 @@ mod tests {
                 let model = ModelRequest { head, choices, select, ..ModelRequest::named("m") };
                 let metadata = entries(&model, results, probabilities).into_iter().collect();
                 let ModelRequest { choices, select, .. } = model;
-                let expected = Recipe { results, probabilities, head, choices, select, preprocessing: None };
-                assert_eq!(Recipe::read(&metadata), expected);
+                let expected = Provenance { results, probabilities, head, choices, select, preprocessing: None };
+                assert_eq!(Provenance::read(&metadata), expected);
             }
         }
     }

@@ -1,18 +1,18 @@
 //! What to run next on an artifact, with its real names: commands as a person would paste them.
 
-use super::{Kind, Report};
+use crate::export::{Report, TargetKind};
 use std::path::Path;
 
 /// Batch sizes that the printed engine is optimised for when the batch is dynamic: least, usual, most.
 const BATCHES: [usize; 3] = [1, 8, 32];
 
 /// Commands, with comments between them.
-pub(super) fn commands(kind: Kind, report: &Report) -> Vec<String> {
+pub(super) fn commands(report: &Report) -> Vec<String> {
     let path = &report.artifact.path;
-    match kind {
-        Kind::Onnx { .. } => vec![format!("vitc inspect {}", shell_word(path))],
-        Kind::TensorRt { .. } => trtexec(path, report),
-        Kind::CoreMl { .. } => {
+    match report.lowered.kind {
+        TargetKind::Onnx => vec![format!("vitc inspect {}", shell_word(path))],
+        TargetKind::TensorRt => trtexec(path, report),
+        TargetKind::CoreMl => {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             vec![format!("xcrun coremlcompiler compile {} {}", shell_word(path), shell_word(folder))]
         }

@@ -1,0 +1,5 @@
+//! What stands behind a backbone, one file per kind.
+
+mod classifier;
+
+pub use classifier::Classifier;

@@ -1,0 +1,97 @@
+//! Opening a checkpoint: one file or several, each by the reader that its first bytes call for.
+
+use super::config::ModelConfig;
+use super::contents::Contents;
+use super::error::CheckpointError;
+use super::mapped::Mapped;
+use super::tensor::TensorInfo;
+use super::{folder, recognise_foreign, safetensors, torch, zip};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A checkpoint: mapped files and the list of tensors in them. Opening reads the list, not the tensors; clones share the map.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    name: String,
+    pub(super) place: String,
+    pub(super) files: Arc<[Mapped]>,
+    pub(super) contents: Arc<Contents>,
+}
+
+impl Checkpoint {
+    /// Open a `.safetensors` file, a file of `torch.save`, or a folder as Hugging Face and timm lay it out.
+    ///
+    /// # Errors
+    /// If it is something else (the error says what), is damaged, or holds no tensors.
+    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let place = path.display().to_string();
+        let found = folder::files(path)?;
+        let mut files = Vec::new();
+        let mut all = Contents::default();
+        for shard in &found.shards {
+            let file = Mapped::open(&shard.path).map_err(|e| CheckpointError::io(&shard.path, &e))?;
+            let place = shard.path.display().to_string();
+            let contents = read(&file, files.len()).map_err(|e| e.within(&place))?;
+            shard.merge(&mut all, contents).map_err(|e| e.within(&place))?;
+            files.push(file);
+        }
+        all.config = found.config.or(all.config);
+        if all.tensors.is_empty() {
+            return Err(recognise_foreign::without_tensors(&all).within(&place));
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Checkpoint { name, place, files: files.into(), contents: Arc::new(all) })
+    }
+
+    /// Every tensor, integer ones included, by its dotted name with the names of the dicts around it.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.contents.tensors
+    }
+
+    /// What the checkpoint says about its model.
+    pub fn config(&self) -> Option<&ModelConfig> {
+        self.contents.config.as_ref()
+    }
+
+    /// Last component of the path that was opened.
+    pub fn file_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.bytes().len() as u64).sum()
+    }
+
+    /// BLAKE3 of the file in hexadecimal, as `b3sum` prints it; for several files, of their hashes one after the other, as text.
+    pub fn blake3(&self) -> String {
+        let hash = |bytes: &[u8]| blake3::Hasher::new().update_rayon(bytes).finalize().to_hex();
+        match &*self.files {
+            [file] => hash(file.bytes()).to_string(),
+            files => {
+                let hashes: String = files.iter().map(|f| hash(f.bytes()).to_string()).collect();
+                hash(hashes.as_bytes()).to_string()
+            }
+        }
+    }
+}
+
+/// The contents of one file, whatever its format.
+fn read(file: &Mapped, number: usize) -> Result<Contents, CheckpointError> {
+    let bytes = file.bytes();
+    recognise_foreign::by_bytes(bytes, file.path())?;
+    if zip::looks_like(bytes) {
+        let members = zip::members(bytes)?;
+        recognise_foreign::by_members(&members)?;
+        let object = torch::saved_object(&members).ok_or_else(|| recognise_foreign::unknown_archive(&members))?;
+        return torch::read_zip(bytes, &members, object, number);
+    }
+    if torch::is_legacy(bytes) {
+        return torch::read_legacy(bytes, number);
+    }
+    if safetensors::looks_like(bytes) {
+        return safetensors::read(bytes, number);
+    }
+    Err(recognise_foreign::unknown(bytes))
+}

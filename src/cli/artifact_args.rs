@@ -1,0 +1,253 @@
+//! The options that decide an artifact: the same for every command that makes one.
+
+use super::check_args::ExpectArgs;
+use super::model_args::{ModelArgs, pair};
+use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
+use super::{Failure, text, words};
+use crate::arch::Results;
+use crate::check::Effort;
+use crate::export::{
+    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, Request, RequestBuilder, TargetKind,
+};
+use crate::model::ModelRequest;
+use clap::ValueEnum;
+use std::path::PathBuf;
+use vitc_exporters::coreml::InputForm;
+use vitc_ir::{DType, Dim};
+
+/// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
+#[derive(Debug, clap::Args)]
+pub(super) struct ArtifactArgs {
+    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out.
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+
+    /// What the file is for: plain ONNX, ONNX for TensorRT, or CoreML.
+    #[arg(long, value_enum, help_heading = "Artifact")]
+    target: Option<TargetKind>,
+
+    /// Opset of the ONNX file, 17 to 23 [default: 17].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(17..=23), help_heading = "Artifact")]
+    opset: Option<u32>,
+
+    /// Oldest iOS version that must load the package: 15, 16, 17, 18 or 26 [default: the oldest that can hold it].
+    #[arg(long, value_name = "VERSION", value_parser = ios, hide_possible_values = true, help_heading = "Artifact")]
+    ios: Option<u32>,
+
+    /// Keep the weights of an ONNX file in a data file beside it, as files above 2 GiB have to.
+    #[arg(long, help_heading = "Artifact")]
+    external_data: bool,
+
+    #[command(flatten)]
+    model_args: ModelArgs,
+
+    /// Number of classes. With --weights it is compared with the checkpoint's; without, it sizes the classifier.
+    #[arg(long, value_name = "N", value_parser = classes, help_heading = "Weights")]
+    num_classes: Option<usize>,
+
+    /// What goes in: `tensor`, values that the caller normalises (the default), or `image`, pixels in 0..255 that the file normalises itself (on
+    /// CoreML a picture). With --expect also an input as the file takes it: a .npy file of floats.
+    #[arg(long, value_name = "tensor|image|FILE.npy", value_parser = input, help_heading = "Interface")]
+    input: Vec<Input>,
+
+    /// Name of the input [default: image].
+    #[arg(long, value_name = "NAME", help_heading = "Interface")]
+    input_name: Option<String>,
+
+    /// Mean of red, green and blue for pixels in 0..1 [default: the checkpoint's, else the published one].
+    #[arg(long, value_name = "R,G,B", value_parser = text::mean, allow_hyphen_values = true, help_heading = "Interface")]
+    mean: Option<[f64; 3]>,
+
+    /// Standard deviation of red, green and blue for pixels in 0..1 [default: as for --mean].
+    #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
+    std: Option<[f64; 3]>,
+
+    /// What the model returns.
+    #[arg(long, value_enum, default_value_t = Results::Logits, help_heading = "Interface")]
+    output: Results,
+
+    /// Names of the outputs, with commas between them [default: logits, probabilities, features, or stage1 to stage4 with --output pyramid].
+    /// One name for several outputs is numbered.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Interface")]
+    output_name: Vec<String>,
+
+    /// Return probabilities instead of scores.
+    #[arg(long, help_heading = "Interface")]
+    softmax: bool,
+
+    /// Names of the classes, one a line. CoreML becomes a classifier that answers with a label; ONNX keeps its scores and carries the names in
+    /// its metadata. Without this flag they are those in the config.json of the --weights folder, if it has some.
+    #[arg(long, value_name = "FILE", help_heading = "Interface")]
+    labels: Option<PathBuf>,
+
+    /// No names of classes, even if the --weights folder has some: a CoreML package then returns scores.
+    #[arg(long, conflicts_with = "labels", help_heading = "Interface")]
+    no_labels: bool,
+
+    /// Who made the model.
+    #[arg(long, value_name = "TEXT", help_heading = "Metadata")]
+    author: Option<String>,
+
+    /// Licence of the weights.
+    #[arg(long, value_name = "TEXT", help_heading = "Metadata")]
+    license: Option<String>,
+
+    /// What the model is for.
+    #[arg(long, value_name = "TEXT", help_heading = "Metadata")]
+    description: Option<String>,
+
+    /// A further entry. Repeatable.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, help_heading = "Metadata")]
+    set: Vec<(String, String)>,
+
+    /// Compute in half precision: the default of coreml. ONNX files keep sums and softmax in single precision.
+    #[arg(long, conflicts_with = "fp32", help_heading = "Numbers and shapes")]
+    fp16: bool,
+
+    /// Compute in single precision: the default of the ONNX targets. On CoreML it does not run on the Neural Engine.
+    #[arg(long, help_heading = "Numbers and shapes")]
+    fp32: bool,
+
+    /// Element type of input and output; fp16 needs iOS 16 on CoreML.
+    #[arg(long, value_enum, default_value_t = Float::Fp32, help_heading = "Numbers and shapes")]
+    io: Float,
+
+    /// Spelling of attention, for coreml and onnx: products of all heads, every head by itself as in Apple's reference implementation, or one operator,
+    /// which needs --ios 18 or --opset 23. `auto` is `matmul`; which is fastest on a Neural Engine is not measured. Talking heads stay products.
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
+    attention: Option<Attention>,
+
+    /// Talking heads (EfficientFormerV2) as one fused attention with more arithmetic, or as operators of their own; `auto` asks the cost model. For
+    /// tensorrt-onnx.
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
+    talking_heads: Option<Heads>,
+
+    /// Store the attention biases that position tables give for every pair of tokens, or gather them from the tables when the model runs; `auto`
+    /// stores a bias unless it exceeds both 8 MiB and eight times its table.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Fold::Auto, help_heading = "Numbers and shapes")]
+    fold_tables: Fold,
+
+    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
+    batch: Dim,
+
+    /// Input size: a side, or HEIGHTxWIDTH [default: that of the checkpoint's tables, else the published one].
+    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
+    resolution: Option<[usize; 2]>,
+
+    /// How Fourier and cosine transforms become matrix products.
+    #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
+    spectral: Transform,
+
+    /// How much is run: `quick` takes the first and last block of each stage, one by one.
+    #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
+    check: Effort,
+
+    /// Write the artifact without running it.
+    #[arg(long, help_heading = "Check")]
+    no_check: bool,
+
+    /// Validate the graph after every pass: finds the pass if vitc itself makes a mistake.
+    #[arg(long, help_heading = "Check")]
+    check_passes: bool,
+
+    #[command(flatten)]
+    expect: ExpectArgs,
+}
+
+impl ArtifactArgs {
+    /// What is asked of the library, under the artifact's default name.
+    pub(super) fn builder(&self) -> Result<RequestBuilder, Failure> {
+        let Some(target) = self.target else { return Err(no_target()) };
+        let (form, values) = self.inputs()?;
+        let model = ModelRequest {
+            batch: self.batch,
+            resolution: self.resolution,
+            classes: self.num_classes,
+            results: self.output,
+            ..self.model_args.request(self.model.clone())
+        };
+        Ok(RequestBuilder {
+            model,
+            target,
+            opset: self.opset,
+            ios: self.ios,
+            artifact: ArtifactOptions { external_data: self.external_data, ..ArtifactOptions::default() },
+            numbers: self.numbers(),
+            interface: self.interface(form),
+            about: About {
+                author: self.author.clone(),
+                license: self.license.clone(),
+                description: self.description.clone(),
+                extra: self.set.clone(),
+            },
+            check: CheckOptions {
+                effort: (!self.no_check).then_some(self.check),
+                passes: self.check_passes,
+                expect: self.expect.request(values)?,
+                ..CheckOptions::default()
+            },
+        })
+    }
+
+    fn numbers(&self) -> Numbers {
+        let precision = match (self.fp16, self.fp32) {
+            (true, _) => Some(DType::F16),
+            (_, true) => Some(DType::F32),
+            _ => None,
+        };
+        Numbers {
+            precision,
+            attention: self.attention,
+            talking_heads: self.talking_heads.map(Into::into),
+            spectral: self.spectral.into(),
+            fold_tables: self.fold_tables.into(),
+        }
+    }
+
+    fn interface(&self, input: InputForm) -> PortOptions {
+        PortOptions {
+            input,
+            input_name: self.input_name.clone(),
+            output_names: self.output_name.clone(),
+            dtype: self.io.into(),
+            mean: self.mean,
+            std: self.std,
+            softmax: self.softmax,
+            labels: match &self.labels {
+                Some(path) => Labels::File(path.clone()),
+                None if self.no_labels => Labels::Omit,
+                None => Labels::Checkpoint,
+            },
+        }
+    }
+
+    /// The form of the input and the values for it, which share a flag.
+    fn inputs(&self) -> Result<(InputForm, Option<&PathBuf>), Failure> {
+        let (mut forms, mut values) = (Vec::new(), Vec::new());
+        for given in &self.input {
+            match given {
+                Input::Form(form) => forms.push(*form),
+                Input::Values(path) => values.push(path),
+            }
+        }
+        if forms.len() > 1 || values.len() > 1 {
+            return Err(Failure::usage("--input: give one form, tensor or image, and at most one .npy file"));
+        }
+        Ok((forms.first().copied().unwrap_or_default(), values.first().copied()))
+    }
+}
+
+/// What is asked, if it may be asked.
+pub(super) fn request(builder: RequestBuilder) -> Result<Request, Failure> {
+    builder.build().map_err(|message| Failure::usage(words(&message)))
+}
+
+fn no_target() -> Failure {
+    let line = |t: &TargetKind| {
+        let value = t.to_possible_value().expect("no target is hidden");
+        format!("  --target {:<14} {}", value.get_name(), value.get_help().cloned().unwrap_or_default())
+    };
+    let lines: Vec<String> = TargetKind::value_variants().iter().map(line).collect();
+    Failure::usage(format!("--target is missing: what is the file for?\n{}", lines.join("\n")))
+}

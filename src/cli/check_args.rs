@@ -1,0 +1,36 @@
+//! The options about values from outside: the same for every command that compares.
+
+use super::Failure;
+use crate::export::Expectation;
+use std::path::PathBuf;
+
+/// Values from outside.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExpectArgs {
+    /// What PyTorch answered to the --input: a .npy file of floats.
+    #[arg(long, value_name = "FILE.npy", requires = "input", help_heading = "Check")]
+    expect: Option<PathBuf>,
+
+    /// Largest absolute difference from --expect [default: the check's own bound].
+    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
+    atol: Option<f64>,
+
+    /// Allowed difference from --expect in proportion to each value [default: 0].
+    #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
+    rtol: Option<f64>,
+}
+
+impl ExpectArgs {
+    /// The library's request, if there is one.
+    pub(super) fn request(&self, input: Option<&PathBuf>) -> Result<Option<Expectation>, Failure> {
+        let (input, expected) = match (input, &self.expect) {
+            (Some(input), Some(expected)) => (input.clone(), expected.clone()),
+            (None, None) => return Ok(None),
+            (Some(_), None) => {
+                return Err(Failure::usage("--input names values, and --expect is missing: what should it answer?"));
+            }
+            (None, Some(_)) => return Err(Failure::usage("--expect is missing its --input FILE.npy")),
+        };
+        Ok(Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) }))
+    }
+}

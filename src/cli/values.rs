@@ -1,0 +1,179 @@
+//! What the flags of an artifact take: words of the command line for values of the library.
+
+use crate::arch::Results;
+use crate::check::Effort;
+use crate::export::{Attention, TargetKind};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use std::path::PathBuf;
+use vitc_exporters::coreml::InputForm;
+use vitc_ir::{DType, Dim};
+use vitc_passes::{FoldTables, Spectral, TalkingHeads};
+
+impl ValueEnum for TargetKind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &TargetKind::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            TargetKind::Onnx => "ONNX for ONNX Runtime and the like",
+            TargetKind::TensorRt => "ONNX that TensorRT builds into fused kernels",
+            TargetKind::CoreMl => "A CoreML package for Apple's Neural Engine",
+        };
+        Some(PossibleValue::new(self.name()).help(help))
+    }
+}
+
+impl ValueEnum for Attention {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Attention::Auto, Attention::Products, Attention::PerHead, Attention::Operator]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Attention::Auto => "auto",
+            Attention::Products => "matmul",
+            Attention::PerHead => "split",
+            Attention::Operator => "sdpa",
+        }))
+    }
+}
+
+impl ValueEnum for Effort {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Effort::Full, Effort::Quick]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Effort::Full => ("full", "The whole model on every input"),
+            Effort::Quick => ("quick", "First and last block of each stage"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+impl ValueEnum for Results {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Results::Logits, Results::Features, Results::Pyramid]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Results::Logits => ("logits", "Class scores"),
+            Results::Features => ("features", "The pooled features in front of the classifier"),
+            Results::Pyramid => ("pyramid", "The four stage maps, for detection and segmentation"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+/// Form of spectral transforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Transform {
+    /// Per map size what costs less on the target, with matrices below half of the model's weights.
+    Auto,
+    /// One product over all positions: fewest operations, largest matrices.
+    Dense,
+    /// One product per axis.
+    Separable,
+}
+
+impl From<Transform> for Spectral {
+    fn from(form: Transform) -> Self {
+        match form {
+            Transform::Auto => Spectral::Auto,
+            Transform::Dense => Spectral::Dense,
+            Transform::Separable => Spectral::Separable,
+        }
+    }
+}
+
+/// Element type, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Float {
+    Fp32,
+    Fp16,
+}
+
+impl From<Float> for DType {
+    fn from(float: Float) -> Self {
+        match float {
+            Float::Fp32 => DType::F32,
+            Float::Fp16 => DType::F16,
+        }
+    }
+}
+
+/// What becomes of position tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Fold {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Fold> for FoldTables {
+    fn from(fold: Fold) -> Self {
+        match fold {
+            Fold::Auto => FoldTables::Auto,
+            Fold::Always => FoldTables::Always,
+            Fold::Never => FoldTables::Never,
+        }
+    }
+}
+
+/// What becomes of talking heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Heads {
+    Auto,
+    Fuse,
+    Keep,
+}
+
+impl From<Heads> for TalkingHeads {
+    fn from(heads: Heads) -> Self {
+        match heads {
+            Heads::Auto => TalkingHeads::Auto,
+            Heads::Fuse => TalkingHeads::Fuse,
+            Heads::Keep => TalkingHeads::Keep,
+        }
+    }
+}
+
+/// What goes in, or an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Input {
+    Form(InputForm),
+    Values(PathBuf),
+}
+
+pub(super) fn input(text: &str) -> Result<Input, String> {
+    match text {
+        "tensor" => Ok(Input::Form(InputForm::Tensor)),
+        "image" => Ok(Input::Form(InputForm::Image)),
+        path if path.ends_with(".npy") => Ok(Input::Values(path.into())),
+        _ => Err("expected tensor, image, or with --expect a .npy file".into()),
+    }
+}
+
+pub(super) fn batch(text: &str) -> Result<Dim, String> {
+    match text.parse::<usize>() {
+        Ok(n) if (1..=4096).contains(&n) => Ok(Dim::Fixed(n)),
+        _ if text == "dynamic" => Ok(Dim::Batch(1)),
+        _ => Err("expected a number from 1 to 4096, or `dynamic`".into()),
+    }
+}
+
+pub(super) fn classes(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if (1..=1_000_000).contains(&n) => Ok(n),
+        _ => Err("expected a number from 1 to 1000000".into()),
+    }
+}
+
+pub(super) fn ios(text: &str) -> Result<u32, String> {
+    let known = vitc_exporters::coreml::RELEASES.map(|r| r.ios);
+    text.parse().ok().filter(|v| known.contains(v)).ok_or_else(|| "expected 15, 16, 17, 18 or 26".to_string())
+}

@@ -1,0 +1,107 @@
+//! Decisions that depend on numbers: whatever looks at weights decides here, passes are told.
+//!
+//! A graph is lowered, what its passes say they did is looked at, and where that does not do it is lowered again under [`Decisions`]. What was decided is
+//! written into the artifact.
+
+mod range_gate;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use vitc_ir::eval::{Computed, EvalError};
+use vitc_ir::{Graph, Target, Weights};
+use vitc_passes::{Context, Decisions, LowerOptions, Note, Observer, PassError, PassReport};
+
+/// One decision, as a sentence.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// The bias of a layer stays an operator of its own.
+    BiasStays {
+        /// Path of the layer.
+        layer: String,
+        /// How far its rows would have been moved, as a fraction of its largest weight.
+        share: f64,
+    },
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decision::BiasStays { layer, share } => write!(
+                f,
+                "the bias of {layer} stays an operator of its own: the null direction would move its rows by {share:.1} times its largest weight"
+            ),
+        }
+    }
+}
+
+/// A lowered graph and what was decided on the way.
+#[derive(Debug)]
+pub struct Lowered {
+    /// The graph.
+    pub graph: Graph,
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// What the passes were told, most important first.
+    pub decisions: Vec<Decision>,
+    /// Constants of the graph that were computed for a decision.
+    pub computed: Computed,
+}
+
+impl Lowered {
+    /// What the user should know.
+    pub fn notice(&self) -> Option<String> {
+        let Decision::BiasStays { layer, share } = self.decisions.first()?;
+        let those = match self.decisions.len() {
+            1 => "the bias of a layer behind LayerNorm stays an operator of its own".into(),
+            n => format!("the biases of {n} layers behind LayerNorm stay operators of their own"),
+        };
+        Some(format!(
+            "{those}: the null direction would move the rows of {layer} by {share:.1} times its largest weight"
+        ))
+    }
+}
+
+/// Why nothing could be decided.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    /// A pass cannot rewrite the graph.
+    #[error(transparent)]
+    Rewrite(#[from] PassError),
+    /// A weight is missing.
+    #[error(transparent)]
+    Constant(#[from] EvalError),
+}
+
+/// Lower a deploy graph under the decisions that its weights ask for, observed.
+///
+/// # Errors
+/// If a weight is missing, or a pass cannot rewrite the graph.
+pub fn lower(
+    deploy: &Graph,
+    target: &Target,
+    options: &LowerOptions,
+    weights: &dyn Weights,
+    observer: &mut Observer<'_>,
+) -> Result<Lowered, DecideError> {
+    let mut context = Context::new(target, options);
+    let (mut graph, mut passes) = vitc_passes::lower_observed(deploy, &context, observer)?;
+    let mut layers = range_gate::measure(&graph, &passes, weights)?;
+    let beyond = layers.iter().filter(|l| l.share > range_gate::BOUND);
+    let mut staying: Vec<(String, f64)> = beyond.map(|l| (l.path.clone(), l.share)).collect();
+    if !staying.is_empty() {
+        staying.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        context.decisions = Decisions { biases_that_stay: staying.iter().map(|(path, _)| path.clone()).collect() };
+        (graph, passes) = vitc_passes::lower_observed(deploy, &context, observer)?;
+        // A layer beside one that stays, behind the same norm, stays too.
+        layers.retain(|l| range_gate::shifts(&passes).any(|of| of.layer == l.path));
+    }
+    let computed = range_gate::computed(&graph, &passes, &layers);
+    let report = passes.iter_mut().find(|p| p.pass == "null_direction");
+    if let (Some(most), Some(report)) = (range_gate::furthest(&layers), report) {
+        let (layer, most) = (most.path.clone(), most.share);
+        report.notes.push(Note::RowsMoved { layer, most, bound: range_gate::BOUND });
+    }
+    let decisions = staying.into_iter().map(|(layer, share)| Decision::BiasStays { layer, share }).collect();
+    Ok(Lowered { graph, passes, decisions, computed })
+}

@@ -1,0 +1,111 @@
+//! The second half of the road: the artifact is written beside its place, checked there, and takes its place if it passes.
+
+use super::error::Error;
+use super::format::Content;
+use super::lowered::Lowered;
+use super::metadata::metadata;
+use super::observer::{Event, Observer};
+use super::place::{artifact_place, outdated_data_files};
+use super::report::Report;
+use super::request::Request;
+use crate::artifact::written_by_vitc;
+use crate::check;
+use crate::place::Staging;
+use std::path::{Path, PathBuf};
+
+/// What becomes of an artifact that passed.
+#[derive(Debug, Clone, Copy)]
+pub enum Destination<'a> {
+    /// It takes its place.
+    Place,
+    /// It stays in this folder, which the caller removes: only what is known about it is wanted.
+    Scratch(&'a Path),
+}
+
+/// Where an artifact stands until it has passed its check.
+enum Stand {
+    /// Beside its place.
+    Staged(Staging),
+    /// In a folder of the caller's.
+    Scratch(PathBuf),
+}
+
+impl Stand {
+    fn path(&self) -> PathBuf {
+        match self {
+            Stand::Staged(staging) => staging.artifact(),
+            Stand::Scratch(path) => path.clone(),
+        }
+    }
+}
+
+/// From the target graph to the artifact in its place.
+///
+/// # Errors
+/// See [`Error`]. What was in the artifact's place before is there still.
+pub fn finish(
+    request: &Request,
+    lowered: Lowered,
+    destination: Destination<'_>,
+    observer: &Observer<'_>,
+) -> Result<Report, Error> {
+    let place = artifact_place(request, &lowered.model.name)?;
+    let stand = match destination {
+        Destination::Place => {
+            let form = request.target.format().form;
+            Stand::Staged(Staging::begin(&place, form, request.artifact.force, written_by_vitc)?)
+        }
+        Destination::Scratch(folder) => Stand::Scratch(folder.join(place.file_name().unwrap_or_default())),
+    };
+    let staged = stand.path();
+    observer(Event::Step("writing the artifact"));
+    let metadata = metadata(request, &lowered);
+    let content = Content {
+        graph: &lowered.graph,
+        numbers: lowered.numbers(),
+        target: &lowered.target,
+        interface: &lowered.interface,
+        metadata: &metadata,
+        external_data: request.artifact.external_data,
+    };
+    let (summary, data_file) = (request.target.format().write)(&content, &staged)?;
+    let mut report = Report::new(request, lowered, &summary, &place);
+    report.artifact.data_file = data_file;
+    report.artifact.kept = matches!(stand, Stand::Staged(_));
+    compare(request, &mut report, &staged, observer)?;
+    let mut kept = None;
+    if let Stand::Staged(staging) = stand {
+        if report.passed() {
+            let outdated = outdated_data_files(&place, &staged);
+            staging.commit()?;
+            for path in outdated {
+                let _ = std::fs::remove_file(path); // left behind, it only takes space
+            }
+        } else if request.check.keep_failed {
+            kept = Some(staging.keep_failed()?);
+        }
+    }
+    if report.passed() { Ok(report) } else { Err(Error::Check { report: Box::new(report), kept }) }
+}
+
+/// Compare the artifact with the model, and with values from outside, as far as it is asked for.
+fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Observer<'_>) -> Result<(), Error> {
+    let lowered = &report.lowered;
+    if let Some(effort) = request.check.effort {
+        observer(Event::Step("checking the artifact"));
+        let options = check::Options {
+            probabilities: lowered.probabilities,
+            effort,
+            layers: request.check.layers,
+            save_io: request.check.save_io.clone(),
+            ..check::Options::new(lowered.preprocessing.clone())
+        };
+        let model = &lowered.model;
+        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+        report.check = Some(check::check(check::Reference { graph, signature, weights }, staged, &options)?);
+    }
+    if let Some(expect) = &request.check.expect {
+        report.expect = Some(expect.compare(staged, lowered.precision)?);
+    }
+    Ok(())
+}

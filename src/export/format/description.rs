@@ -1,0 +1,59 @@
+//! The questions that a file format answers.
+
+use crate::message::Setting;
+use crate::place::Form;
+use std::path::Path;
+use vitc_exporters::coreml::Interface;
+use vitc_exporters::{ExportError, Metadata, Summary};
+use vitc_ir::eval::Numbers;
+use vitc_ir::target::Format;
+use vitc_ir::{Graph, Target};
+
+/// What a file format asks of an export.
+pub(in crate::export) struct FileFormat {
+    /// What a person calls its files: `file`, `package`.
+    pub noun: &'static str,
+    /// Suffix of the artifact's name, with the dot.
+    pub suffix: &'static str,
+    /// One file or a folder.
+    pub form: Form,
+    /// The setting that chooses its version.
+    pub version: Setting,
+    /// What a person calls the format and its version: `ONNX opset`, `ML Program for iOS`.
+    pub title: &'static str,
+    /// The version where none is asked for, and the lowest that any content needs.
+    pub least_version: u32,
+    /// The format at a version.
+    pub at: fn(u32) -> Format,
+    /// The lowest version that this content needs, and what of it; `None` if the version decides the content.
+    pub needed_version: Option<fn(&Graph, &Interface) -> Result<(u32, String), ExportError>>,
+    /// What a person calls its version, `iOS`.
+    pub version_word: &'static str,
+    /// The first version with an operator for attention.
+    pub attention_operator: u32,
+    /// Whether an input or output can have this name, and why not.
+    pub check_name: fn(&str) -> Result<(), String>,
+    /// Why the batch must be a number, if it must.
+    pub fixed_batch: Option<&'static str>,
+    /// Why an input of pixels takes one picture, where it is a picture of the system's own rather than numbers.
+    pub picture: Option<&'static str>,
+    /// The names of label and probabilities, where an artifact with labels answers with a label.
+    pub label_outputs: Option<[&'static str; 2]>,
+    /// What to know about single precision there.
+    pub single_precision: Option<&'static str>,
+    /// Why the weights need not be asked into a file of their own, if they always are in one.
+    pub own_weights: Option<&'static str>,
+    /// Write the artifact; the name of the data file beside it, if it has one.
+    pub write: fn(&Content<'_>, &Path) -> Result<(Summary, Option<String>), ExportError>,
+}
+
+/// What is written.
+pub(in crate::export) struct Content<'a> {
+    pub graph: &'a Graph,
+    pub numbers: Numbers<'a>,
+    pub target: &'a Target,
+    pub interface: &'a Interface,
+    pub metadata: &'a Metadata,
+    /// Large constants lie in a data file whatever their size.
+    pub external_data: bool,
+}

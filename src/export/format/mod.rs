@@ -1,0 +1,48 @@
+//! What each target and its file format ask of an export. Nothing else on the road knows a format; another one is one more file here.
+
+mod coreml;
+mod description;
+mod onnx;
+
+pub(super) use description::{Content, FileFormat};
+
+use vitc_ir::Target;
+
+/// What an artifact is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// ONNX for ONNX Runtime and the like.
+    Onnx,
+    /// ONNX that TensorRT builds well.
+    TensorRt,
+    /// CoreML ML Program for Apple's Neural Engine.
+    CoreMl,
+}
+
+impl TargetKind {
+    /// Every kind, in the order of the command line's help.
+    pub const ALL: [TargetKind; 3] = [TargetKind::Onnx, TargetKind::TensorRt, TargetKind::CoreMl];
+
+    /// Its name: `onnx`, `tensorrt-onnx`, `coreml`.
+    pub fn name(self) -> &'static str {
+        self.target(None).name()
+    }
+
+    /// What its artifacts may contain at this version of the format; `None` for the least that a format without choice has.
+    pub(super) fn target(self, version: Option<u32>) -> Target {
+        let version = version.unwrap_or(self.format().least_version);
+        match self {
+            TargetKind::Onnx => Target::onnx(version),
+            TargetKind::TensorRt => Target::tensorrt(version),
+            TargetKind::CoreMl => Target::coreml(version),
+        }
+    }
+
+    /// The format of its files.
+    pub(super) fn format(self) -> &'static FileFormat {
+        match self {
+            TargetKind::Onnx | TargetKind::TensorRt => &onnx::FORMAT,
+            TargetKind::CoreMl => &coreml::FORMAT,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The first half of the road: from the request to the target graph.
+
+use super::concerned::concerned;
+use super::error::Error;
+use super::lowered::Lowered;
+use super::observer::{Event, Observer};
+use super::request::Request;
+use super::wrapping::Wrapping;
+use crate::decide;
+use crate::interface;
+use crate::message;
+use crate::message::Message;
+use crate::model::Model;
+use vitc_exporters::coreml::Interface;
+use vitc_ir::{DType, Graph, Target, validate};
+use vitc_passes::{LowerOptions, TalkingHeads};
+
+/// From the request to the target graph.
+///
+/// # Errors
+/// If the model cannot be had, or the options do not suit it.
+pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Error> {
+    observer(Event::Step("reading the model"));
+    let model = Model::load(&request.model)?;
+    let mut notices = model.notices.clone();
+    let mut target = request.target.target(request.version);
+    let precision = request.numbers.precision.unwrap_or_else(|| target.default_precision());
+    let wrapping = Wrapping::of(request, &model, &mut notices)?;
+
+    observer(Event::Step("running the passes"));
+    let (paper, signature) =
+        interface::wrap(&model.graph, &model.signature, wrapping.in_graph()).map_err(Error::Usage)?;
+    let mut validation = Validation { wanted: request.check.passes, broken: None };
+    let mut look = |pass: &'static str, graph: &Graph| validation.look(pass, graph, None);
+    let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
+    concerned(request, &model.name, &deploy)?;
+    let options = options(request, precision, wrapping.types());
+    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), &mut look)?;
+    notices.extend(lowered.notice().map(Message::from));
+    let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
+    validation.look("lowering", &graph, Some(&target));
+    validation.result()?;
+    passes.extend(lowering);
+
+    let interface = wrapping.interface();
+    notices.extend(settle_version(request, &graph, &interface, &mut target)?);
+    let single = request.target.format().single_precision.filter(|_| precision == DType::F32);
+    notices.extend(single.map(Message::from));
+    for notice in &notices {
+        observer(Event::Notice(notice));
+    }
+    let probabilities = wrapping.probabilities();
+    let Wrapping { preprocessing, labels, .. } = wrapping;
+    Ok(Lowered {
+        model,
+        signature,
+        kind: request.target,
+        target,
+        interface,
+        preprocessing,
+        probabilities,
+        labels,
+        deploy,
+        graph,
+        computed,
+        decisions,
+        passes,
+        precision,
+        notices,
+    })
+}
+
+/// Validates the graph after every pass, if that is wanted, and remembers the first pass that broke it.
+struct Validation {
+    wanted: bool,
+    broken: Option<Error>,
+}
+
+impl Validation {
+    fn look(&mut self, pass: &'static str, graph: &Graph, target: Option<&Target>) {
+        if self.wanted && self.broken.is_none() {
+            self.broken = validate(graph, target).err().map(|what| Error::Pass { pass, what });
+        }
+    }
+
+    fn result(self) -> Result<(), Error> {
+        self.broken.map_or(Ok(()), Err)
+    }
+}
+
+/// What the lowering is asked.
+fn options(request: &Request, precision: DType, [input, output]: [DType; 2]) -> LowerOptions {
+    let numbers = &request.numbers;
+    LowerOptions {
+        attention: numbers.attention.unwrap_or_default().form(),
+        spectral: numbers.spectral,
+        talking_heads: numbers.talking_heads.unwrap_or(TalkingHeads::Auto),
+        fold_tables: numbers.fold_tables,
+        input,
+        output,
+        ..LowerOptions::new(precision, request.interface.dtype)
+    }
+}
+
+/// The version of the format that the content needs, where none was asked for; a notice where that is more than the least.
+fn settle_version(
+    request: &Request,
+    graph: &Graph,
+    interface: &Interface,
+    target: &mut Target,
+) -> Result<Option<Message>, Error> {
+    let format = request.target.format();
+    let Some(needed) = format.needed_version else { return Ok(None) };
+    let (least, why) = needed(graph, interface)?;
+    let word = format.version_word;
+    match request.version {
+        Some(asked) if asked < least => {
+            let why = format!(": {why} needs {word} {least}\n  use ");
+            Err(Error::Usage(message!(format.version.to(asked), why, format.version.to(least))))
+        }
+        Some(_) => Ok(None),
+        None => {
+            target.format = (format.at)(least);
+            let noun = format.noun;
+            Ok((!why.is_empty()).then(|| format!("the {noun} needs {word} {least} because of {why}").into()))
+        }
+    }
+}

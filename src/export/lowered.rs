@@ -1,0 +1,54 @@
+//! A model spelled for a target.
+
+use super::format::TargetKind;
+use crate::decide::Decision;
+use crate::message::Message;
+use crate::model::Model;
+use crate::signature::Signature;
+use vitc_exporters::coreml::Interface;
+use vitc_exporters::metadata::Preprocessing;
+use vitc_ir::eval::{Computed, Numbers};
+use vitc_ir::{DType, Graph, Target};
+use vitc_passes::PassReport;
+
+/// A model spelled for a target: what the exporter writes.
+#[derive(Debug)]
+pub struct Lowered {
+    /// The model: paper graph and weights.
+    pub model: Model,
+    /// What the artifact takes and returns.
+    pub signature: Signature,
+    /// What the artifact is for.
+    pub kind: TargetKind,
+    /// The target, every option decided.
+    pub target: Target,
+    /// What the graph does not say about the interface.
+    pub interface: Interface,
+    /// How a picture becomes the input, if the model takes one.
+    pub preprocessing: Option<Preprocessing>,
+    /// Probabilities stand for scores.
+    pub probabilities: bool,
+    /// Names of the classes.
+    pub labels: Option<Vec<String>>,
+    /// The deploy graph.
+    pub deploy: Graph,
+    /// The target graph.
+    pub graph: Graph,
+    /// What is known of its constants.
+    pub computed: Computed,
+    /// What was decided by looking at numbers.
+    pub decisions: Vec<Decision>,
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// Element type of the computation.
+    pub precision: DType,
+    /// What the user should know.
+    pub notices: Vec<Message>,
+}
+
+impl Lowered {
+    /// Where the numbers of the target graph's constants come from.
+    pub(super) fn numbers(&self) -> Numbers<'_> {
+        Numbers { weights: self.model.weights.weights(), computed: Some(&self.computed) }
+    }
+}

@@ -1,0 +1,30 @@
+//! What an artifact says about itself.
+
+use super::lowered::Lowered;
+use super::request::Request;
+use crate::arch::Results;
+use crate::artifact::LABELS_KEY;
+use crate::provenance;
+use vitc_exporters::Metadata;
+
+/// The entries of an artifact. A classifier holds its labels where the system looks for them, anything else in an entry.
+pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
+    let mut metadata = lowered.model.metadata(lowered.precision);
+    let about = request.about.clone();
+    metadata.preprocessing = lowered.preprocessing.clone();
+    metadata.decisions = lowered.decisions.iter().map(ToString::to_string).collect();
+    metadata.author = about.author;
+    metadata.license = about.license;
+    metadata.description = about.description;
+    // A checkpoint without a classifier gives features where scores were asked for.
+    let results = match request.model.results {
+        Results::Logits if lowered.model.signature.classes().is_none() => Results::Features,
+        results => results,
+    };
+    metadata.extra = provenance::entries(&request.model, results, lowered.probabilities);
+    if let (None, Some(labels)) = (&lowered.interface.labels, &lowered.labels) {
+        metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
+    }
+    metadata.extra.extend(about.extra);
+    metadata
+}

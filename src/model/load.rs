@@ -1,0 +1,61 @@
+//! From a request to a model.
+
+use super::loaded::{Model, WeightSource};
+use super::request::{ModelError, ModelRequest};
+use super::trained;
+use crate::arch::seeded::SeededWeights;
+use crate::arch::{self, Backbone, BuildOptions};
+use crate::message;
+use crate::message::Setting;
+use std::path::Path;
+
+/// The model of a request that names neither a model nor a checkpoint.
+const DEFAULT_MODEL: &str = "fmvit-m";
+
+impl Model {
+    /// Find or recognise the model, build its paper graph, bind its weights.
+    ///
+    /// # Errors
+    /// See [`ModelError`].
+    pub fn load(request: &ModelRequest) -> Result<Model, ModelError> {
+        let named = request.name.as_deref().map(find).transpose()?;
+        match &request.weights {
+            Some(path) => trained::load(request, named, path),
+            None => seeded(request, named),
+        }
+    }
+}
+
+fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, ModelError> {
+    let backbone = named.or_else(|| arch::find(DEFAULT_MODEL).ok()).ok_or_else(|| {
+        let names: Vec<&str> = arch::backbones().map(|b| b.variant.name).collect();
+        let todo = message!("name one, or give a checkpoint with ", Setting::Weights);
+        ModelError::Request(message!("which model?\n  ", todo, format!("\n  models: {}", names.join(", "))))
+    })?;
+    let options = BuildOptions {
+        batch: request.batch,
+        resolution: request.resolution.unwrap_or(backbone.variant.resolution),
+        classes: request.classes.unwrap_or(backbone.variant.classes),
+        head: request.head,
+        results: request.results,
+        choices: request.choices_of(backbone.family)?,
+        ..BuildOptions::new(backbone)
+    };
+    let built = options.build()?;
+    let weights = SeededWeights::new(&built.graph, request.seed);
+    let weights = WeightSource::Seeded { seed: request.seed, weights };
+    Ok(Model::of(built, &options, weights, Vec::new()))
+}
+
+/// The named model. A name that is an existing file was meant as the checkpoint.
+fn find(name: &str) -> Result<Backbone, ModelError> {
+    arch::find(name).map_err(|unknown| match Path::new(name).exists() {
+        true => ModelError::Request(message!(
+            format!("{name} is a file, and "),
+            Setting::Model,
+            " names an architecture\n  use ",
+            Setting::Weights.to(name)
+        )),
+        false => unknown.into(),
+    })
+}
