@@ -239,26 +239,11 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         Op::Input => 1.0,
         Op::Weight { .. } | Op::Generate(_) => 1.0,
         Op::Literal { values } => values.iter().map(|v| v.0 * v.0).sum::<f64>() / values.len().max(1) as f64,
-        Op::Unary(kind) => match kind {
-            UnaryKind::Relu => x(0) / 2.0,
-            // x/2 for small arguments, max(x, 0) for large ones
-            UnaryKind::Gelu | UnaryKind::Silu => x(0) / 4.0 * (1.0 + x(0) / (1.0 + x(0))),
-            UnaryKind::Sigmoid => 0.25 + 0.05 * x(0) / (1.0 + x(0)),
-            UnaryKind::Tanh | UnaryKind::Erf => x(0) / (1.0 + x(0)),
-            UnaryKind::Sqrt => x(0).sqrt(),
-            UnaryKind::Exp => (2.0 * x(0)).exp(),
-            UnaryKind::Abs | UnaryKind::Neg => x(0),
-        },
-        Op::Binary(kind) => match kind {
-            BinaryKind::Add | BinaryKind::Sub => x(0) + x(1),
-            // Maps of one input follow the same amplitude, whose fourth moment grows from block to block: the
-            // estimate errs on the large side, because an error on the small one squares in every block. A gate is
-            // bounded.
-            BinaryKind::Mul if node.inputs.iter().all(|&v| is_map(graph, v)) => 16.0 * x(0) * x(1),
-            BinaryKind::Mul => x(0) * x(1),
-            BinaryKind::Div => x(0) / x(1),
-            BinaryKind::Max | BinaryKind::Min => x(0).max(x(1)),
-        },
+        Op::Unary(kind) => after_unary(*kind, x(0)),
+        Op::Binary(kind) => {
+            let maps = node.inputs.iter().all(|&v| is_map(graph, v));
+            after_binary(*kind, [x(0), x(1)], maps)
+        }
         Op::Sum => node.inputs.iter().map(|&v| square(v)).sum(),
         Op::Clip { lo, hi } => x(0).min(lo.0.abs().max(hi.0.abs()).powi(2)),
         Op::Prelu => x(0) / 2.0 * (1.0 + x(1)),
@@ -318,6 +303,33 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::Idct2
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => x(0),
+    }
+}
+
+/// Mean square of f(x) for that of x.
+fn after_unary(kind: UnaryKind, x: f64) -> f64 {
+    match kind {
+        UnaryKind::Relu => x / 2.0,
+        // x/2 for small arguments, max(x, 0) for large ones
+        UnaryKind::Gelu | UnaryKind::Silu => x / 4.0 * (1.0 + x / (1.0 + x)),
+        UnaryKind::Sigmoid => 0.25 + 0.05 * x / (1.0 + x),
+        UnaryKind::Tanh | UnaryKind::Erf => x / (1.0 + x),
+        UnaryKind::Sqrt => x.sqrt(),
+        UnaryKind::Exp => (2.0 * x).exp(),
+        UnaryKind::Abs | UnaryKind::Neg => x,
+    }
+}
+
+/// Mean square of f(a, b) for those of both, which may both be maps.
+fn after_binary(kind: BinaryKind, [a, b]: [f64; 2], maps: bool) -> f64 {
+    match kind {
+        BinaryKind::Add | BinaryKind::Sub => a + b,
+        // Maps of one input follow the same amplitude, whose fourth moment grows from block to block: the estimate errs on the large side, because
+        // an error on the small one squares in every block. A gate is bounded.
+        BinaryKind::Mul if maps => 16.0 * a * b,
+        BinaryKind::Mul => a * b,
+        BinaryKind::Div => a / b,
+        BinaryKind::Max | BinaryKind::Min => a.max(b),
     }
 }
 
