@@ -1,4 +1,4 @@
-//! An artifact as it lies on disk: an ONNX file or a CoreML package, described in one form.
+//! An artifact as it lies on disk: an ONNX file, a CoreML package or a Core AI asset, described in one form.
 
 use crate::checkpoint::Mapped;
 use crate::port::Port;
@@ -6,7 +6,8 @@ use crate::port::Port;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use vitc_exporters::coreml;
+use vitc_exporters::coreai;
+use vitc_exporters::coreml::{self, InputForm, Interface};
 use vitc_exporters::{metadata, onnx};
 
 /// Key of the names of the classes, as a JSON list, where the format has no place for them.
@@ -69,6 +70,15 @@ pub enum ArtifactError {
         #[source]
         source: coreml::ReadError,
     },
+    /// It is not an asset of ours.
+    #[error("{}: not a Core AI asset that vitc can read: {source}\n  vitc reads the assets that it writes", path.display())]
+    CoreAi {
+        /// The asset.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: coreai::ReadError,
+    },
     /// Its weights lie in a file that is not there.
     #[error("{}: its weights are in {name}, which is not beside it\n  the two belong together: move it here too, or export again", path.display())]
     MissingData {
@@ -81,7 +91,7 @@ pub enum ArtifactError {
 
 /// Whether a path is an artifact by its name.
 pub fn is_artifact(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "onnx" || e == "mlpackage")
+    path.extension().is_some_and(|e| e == "onnx" || e == "mlpackage" || e == "aimodel")
 }
 
 /// Whether vitc wrote the artifact at `path`: its metadata say so. What cannot be read is not ours.
@@ -95,7 +105,11 @@ impl Artifact {
     /// # Errors
     /// If it cannot be opened or is neither form.
     pub fn open(path: &Path) -> Result<Artifact, ArtifactError> {
-        if path.is_dir() { Artifact::package(path) } else { Artifact::file(path) }
+        match path {
+            path if coreai::is_asset(path) => Artifact::asset(path),
+            path if path.is_dir() => Artifact::package(path),
+            path => Artifact::file(path),
+        }
     }
 
     /// [`Artifact::open`] for an artifact that is to be run: its data files have to be there.
@@ -143,6 +157,25 @@ impl Artifact {
             labels: listed(&metadata),
             metadata,
             data_files,
+        })
+    }
+
+    fn asset(path: &Path) -> Result<Artifact, ArtifactError> {
+        let found = coreai::read(path).map_err(|source| ArtifactError::CoreAi { path: path.to_path_buf(), source })?;
+        let input = if found.picture { InputForm::Image } else { InputForm::Tensor };
+        let interface = Interface { input, ..Interface::default() };
+        let (inputs, outputs) = found.main().map(|graph| Port::behind(&interface, graph)).unwrap_or_default();
+        Ok(Artifact {
+            format: "Core AI asset for iOS 27".into(),
+            bytes: found.bytes,
+            nodes: found.op_counts.iter().map(|(_, n)| n).sum(),
+            parameters: found.functions.iter().map(|(_, g)| vitc_ir::cost::parameters(g)).max().unwrap_or(0),
+            ops: found.op_counts.into_iter().collect(),
+            inputs,
+            outputs,
+            labels: listed(&found.metadata),
+            metadata: found.metadata,
+            data_files: Vec::new(),
         })
     }
 

@@ -5,6 +5,7 @@
 //! are pulled through the evaluator and streamed into the file. An operator that the target does not spell is an error
 //! that names the node, never a silent rewrite.
 
+pub mod coreai;
 pub mod coreml;
 pub mod metadata;
 pub mod onnx;

@@ -25,6 +25,11 @@ pub enum Format {
         /// Lowest iOS version that loads the file.
         ios: u32,
     },
+    /// Core AI asset for this iOS version: 27.
+    CoreAi {
+        /// Lowest iOS version that loads the file.
+        ios: u32,
+    },
 }
 
 /// How attention is spelled.
@@ -252,6 +257,22 @@ impl Target {
         }
     }
 
+    /// Core AI asset.
+    pub fn coreai(ios: u32) -> Target {
+        Target {
+            format: Format::CoreAi { ios },
+            silu: false, // the dialect's own leaves the Neural Engine for casts
+            linear_rank: 0,
+            matmul_transpose: false,
+            layer_norm_any_axis: false, // the composite that systems know normalises the last axes
+            map_norm_on_tokens: true,
+            joint_norm: NormForm::Full { share: 0.75 },
+            // Two parts of a spectrum in one product: fewest operations. Not measured on a device.
+            spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Outer },
+            ..Target::coreml(18)
+        }
+    }
+
     /// Whether the target can say this node; the reason if not. Only called for run-time nodes.
     ///
     /// # Errors
@@ -326,6 +347,7 @@ impl Target {
             Format::Onnx { .. } => "onnx",
             Format::TensorRt { .. } => "tensorrt-onnx",
             Format::CoreMl { .. } => "coreml",
+            Format::CoreAi { .. } => "coreai",
         }
     }
 
@@ -334,19 +356,22 @@ impl Target {
         self.fused_attention.as_ref().filter(|_| self.attention == AttentionForm::Fused)
     }
 
-    /// Whether the format has an operator for attention: ML programs from iOS 18, ONNX from opset 23.
+    /// Whether the format has an operator for attention: ML programs from iOS 18, Core AI, ONNX from opset 23.
     pub fn attention_operator(&self) -> bool {
         matches!(
             self.format,
-            Format::CoreMl { ios: 18.. } | Format::Onnx { opset: 23.. } | Format::TensorRt { opset: 23.. }
+            Format::CoreAi { .. }
+                | Format::CoreMl { ios: 18.. }
+                | Format::Onnx { opset: 23.. }
+                | Format::TensorRt { opset: 23.. }
         )
     }
 
-    /// Default element type of the target: CoreML's Neural Engine computes in f16 only.
+    /// Default element type of the target: Apple's Neural Engine computes in f16 only.
     pub fn default_precision(&self) -> DType {
         match self.format {
             Format::Onnx { .. } | Format::TensorRt { .. } => DType::F32,
-            Format::CoreMl { .. } => DType::F16,
+            Format::CoreMl { .. } | Format::CoreAi { .. } => DType::F16,
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod algebra;
 pub mod canonical;
+pub mod coreai;
 pub mod coreml;
 pub mod deploy;
 pub mod lower;

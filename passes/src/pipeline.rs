@@ -7,7 +7,7 @@ use crate::canonical::CANONICAL;
 use crate::deploy::{DEPLOY, REST};
 use crate::note::Note;
 use crate::pass::{Context, LowerOptions, Pass, PassError, Result, Rewritten};
-use crate::{coreml, ort, tensorrt};
+use crate::{coreai, coreml, ort, tensorrt};
 use vitc_ir::target::Format;
 use vitc_ir::{Graph, Node, Op, Stage, Target};
 
@@ -83,12 +83,14 @@ pub fn lowering(target: &Target) -> &'static [&'static [Pass]] {
         Format::Onnx { .. } => ort::PASSES,
         Format::TensorRt { .. } => tensorrt::PASSES,
         Format::CoreMl { .. } => coreml::PASSES,
+        Format::CoreAi { .. } => coreai::PASSES,
     }
 }
 
 /// Every pass, each once.
 pub fn all() -> Vec<&'static Pass> {
-    let lists = [CANONICAL, DEPLOY, REST].into_iter().chain([ort::PASSES, tensorrt::PASSES, coreml::PASSES].concat());
+    let lowerings = [ort::PASSES, tensorrt::PASSES, coreml::PASSES, coreai::PASSES].concat();
+    let lists = [CANONICAL, DEPLOY, REST].into_iter().chain(lowerings);
     let mut passes: Vec<&Pass> = Vec::new();
     for pass in lists.flatten() {
         if passes.iter().all(|p| p.name != pass.name) {

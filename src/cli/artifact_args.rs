@@ -22,7 +22,7 @@ pub(super) struct ArtifactArgs {
     #[arg(value_name = "MODEL")]
     model: Option<String>,
 
-    /// What the file is for: plain ONNX, ONNX for TensorRT, or CoreML.
+    /// What the file is for: plain ONNX, ONNX for TensorRT, CoreML, or Core AI.
     #[arg(long, value_enum, help_heading = "Artifact")]
     target: Option<TargetKind>,
 
@@ -30,7 +30,7 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(17..=23), help_heading = "Artifact")]
     opset: Option<u32>,
 
-    /// Oldest iOS version that must load the package: 15, 16, 17, 18 or 26 [default: the oldest that can hold it].
+    /// Oldest iOS version that must load the file: 15, 16, 17, 18 or 26 for coreml, 27 for coreai [default: the oldest that can hold it].
     #[arg(long, value_name = "VERSION", value_parser = ios, hide_possible_values = true, help_heading = "Artifact")]
     ios: Option<u32>,
 
@@ -100,20 +100,21 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair, help_heading = "Metadata")]
     set: Vec<(String, String)>,
 
-    /// Compute in half precision: the default of coreml. ONNX files keep sums and softmax in single precision.
+    /// Compute in half precision: the default of coreml and coreai. ONNX files keep sums and softmax in single precision.
     #[arg(long, conflicts_with = "fp32", help_heading = "Numbers and shapes")]
     fp16: bool,
 
-    /// Compute in single precision: the default of the ONNX targets. On CoreML it does not run on the Neural Engine.
+    /// Compute in single precision: the default of the ONNX targets. On CoreML and Core AI it does not run on the Neural Engine.
     #[arg(long, help_heading = "Numbers and shapes")]
     fp32: bool,
 
-    /// Element type of input and output; fp16 needs iOS 16 on CoreML.
-    #[arg(long, value_enum, default_value_t = Float::Fp32, help_heading = "Numbers and shapes")]
-    io: Float,
+    /// Element type of input and output; fp16 needs iOS 16 on CoreML [default: fp32; on Core AI that of the computation, since a cast leaves the
+    /// Neural Engine].
+    #[arg(long, value_enum, help_heading = "Numbers and shapes")]
+    io: Option<Float>,
 
-    /// Spelling of attention, for coreml and onnx: products of all heads, every head by itself as in Apple's reference implementation, or one operator,
-    /// which needs --ios 18 or --opset 23. `auto` is `matmul`; which is fastest on a Neural Engine is not measured. Talking heads stay products.
+    /// Spelling of attention, for coreml, coreai and onnx: products of all heads, every head by itself as in Apple's reference implementation, or one operator,
+    /// which needs coreai, --ios 18 or --opset 23. `auto` is `matmul`; which is fastest on a Neural Engine is not measured. Talking heads stay products.
     #[arg(long, value_enum, value_name = "FORM", help_heading = "Numbers and shapes")]
     attention: Option<Attention>,
 
@@ -210,7 +211,7 @@ impl ArtifactArgs {
             input,
             input_name: self.input_name.clone(),
             output_names: self.output_name.clone(),
-            dtype: self.io.into(),
+            dtype: self.io.map(Into::into),
             mean: self.mean,
             std: self.std,
             softmax: self.softmax,

@@ -25,7 +25,7 @@ Examples:
   vitc check efficientformerv2-s0.onnx --weights eformer_s0_450.pth
   vitc check efficientformerv2-s0.mlpackage --input x.npy --expect logits.npy")]
 pub(super) struct Args {
-    /// The .onnx file or .mlpackage.
+    /// The .onnx file, .mlpackage or .aimodel.
     #[arg(value_name = "ARTIFACT")]
     artifact: PathBuf,
 

@@ -22,7 +22,7 @@ Examples:
   vitc inspect eformer_s0_450.pth --tensors    every tensor in it
   vitc inspect efficientformerv2-s0.onnx       an artifact, as it lies on disk")]
 pub(super) struct Args {
-    /// A model's name, an .onnx file or .mlpackage, or a checkpoint.
+    /// A model's name, an .onnx file, .mlpackage or .aimodel, or a checkpoint.
     #[arg(value_name = "MODEL|ARTIFACT|CHECKPOINT")]
     what: String,
 

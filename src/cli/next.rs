@@ -16,6 +16,9 @@ pub(super) fn commands(report: &Report) -> Vec<String> {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             vec![format!("xcrun coremlcompiler compile {} {}", shell_word(path), shell_word(folder))]
         }
+        TargetKind::CoreAi => {
+            vec![format!("xcrun coreai-build compile {} --preferred-compute neural-engine", shell_word(path))]
+        }
     }
 }
 

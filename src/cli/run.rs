@@ -26,7 +26,7 @@ Examples:
   vitc run efficientformerv2-s0.onnx cat.jpg dog.png
   vitc run efficientformerv2-s0.mlpackage cat.jpg --json")]
 pub(super) struct Args {
-    /// The .onnx file or .mlpackage, as vitc wrote it.
+    /// The .onnx file, .mlpackage or .aimodel, as vitc wrote it.
     #[arg(value_name = "ARTIFACT")]
     artifact: PathBuf,
 

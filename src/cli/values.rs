@@ -20,6 +20,7 @@ impl ValueEnum for TargetKind {
             TargetKind::Onnx => "ONNX for ONNX Runtime and the like",
             TargetKind::TensorRt => "ONNX that TensorRT builds into fused kernels",
             TargetKind::CoreMl => "A CoreML package for Apple's Neural Engine",
+            TargetKind::CoreAi => "A Core AI asset for Apple's systems from iOS and macOS 27 on",
         };
         Some(PossibleValue::new(self.name()).help(help))
     }
@@ -174,6 +175,6 @@ pub(super) fn classes(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn ios(text: &str) -> Result<u32, String> {
-    let known = vitc_exporters::coreml::RELEASES.map(|r| r.ios);
-    text.parse().ok().filter(|v| known.contains(v)).ok_or_else(|| "expected 15, 16, 17, 18 or 26".to_string())
+    let known = [15, 16, 17, 18, 26, 27];
+    text.parse().ok().filter(|v| known.contains(v)).ok_or_else(|| "expected 15, 16, 17, 18, 26 or 27".to_string())
 }

@@ -34,7 +34,7 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     let mut look = |pass: &'static str, graph: &Graph| validation.look(pass, graph, None);
     let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
     concerned(request, &model.name, &deploy)?;
-    let options = options(request, precision, wrapping.types());
+    let options = options(request, precision, wrapping.types(precision));
     let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), &mut look)?;
     notices.extend(lowered.notice().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
@@ -44,7 +44,10 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
 
     let interface = wrapping.interface();
     notices.extend(settle_version(request, &graph, &interface, &mut target)?);
-    let single = request.target.format().single_precision.filter(|_| precision == DType::F32);
+    let format = request.target.format();
+    notices.extend(format.dynamic_batch.filter(|_| model.batch.fixed().is_none()).map(Message::from));
+    notices.extend(format.cast_interface.filter(|_| casts_ports(&graph, precision)).map(Message::from));
+    let single = format.single_precision.filter(|_| precision == DType::F32);
     notices.extend(single.map(Message::from));
     for notice in &notices {
         observer(Event::Notice(notice));
@@ -88,6 +91,13 @@ impl Validation {
     }
 }
 
+/// Whether an input or output has another float type than the computation.
+fn casts_ports(graph: &Graph, precision: DType) -> bool {
+    let inputs = graph.inputs().map(|(_, n)| n.types[0].dtype);
+    let outputs = graph.outputs.iter().map(|o| graph.ty(o.value).dtype);
+    inputs.chain(outputs).any(|d| d.is_float() && d != precision)
+}
+
 /// What the lowering is asked.
 fn options(request: &Request, precision: DType, [input, output]: [DType; 2]) -> LowerOptions {
     let numbers = &request.numbers;
@@ -98,7 +108,7 @@ fn options(request: &Request, precision: DType, [input, output]: [DType; 2]) -> 
         fold_tables: numbers.fold_tables,
         input,
         output,
-        ..LowerOptions::new(precision, request.interface.dtype)
+        ..LowerOptions::new(precision, precision)
     }
 }
 

@@ -88,8 +88,8 @@ pub struct PortOptions {
     pub input_name: Option<String>,
     /// Names of the outputs; one name for several is numbered. Empty for the model's own.
     pub output_names: Vec<String>,
-    /// Element type of both.
-    pub dtype: DType,
+    /// Element type of both; `None` for what the target wants.
+    pub dtype: Option<DType>,
     /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
     pub mean: Option<[f64; 3]>,
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
@@ -106,7 +106,7 @@ impl Default for PortOptions {
             input: InputForm::Tensor,
             input_name: None,
             output_names: Vec::new(),
-            dtype: DType::F32,
+            dtype: None,
             mean: None,
             std: None,
             softmax: false,

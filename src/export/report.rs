@@ -150,8 +150,10 @@ impl Report {
         let Lowered { model, graph, .. } = &lowered;
         let (inputs, outputs) = Port::behind(&lowered.interface, graph);
         let format = lowered.target.format;
-        let (Format::Onnx { opset: version } | Format::TensorRt { opset: version } | Format::CoreMl { ios: version }) =
-            format;
+        let (Format::Onnx { opset: version }
+        | Format::TensorRt { opset: version }
+        | Format::CoreMl { ios: version }
+        | Format::CoreAi { ios: version }) = format;
         let format = format!("{} {version}", lowered.kind.format().title);
         let weights = match &model.weights {
             WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
@@ -177,7 +179,7 @@ impl Report {
             outputs,
             precision: Precision {
                 compute: dtype(lowered.precision),
-                interface: dtype(request.interface.dtype),
+                interface: dtype(request.port_type(lowered.precision)),
                 default: request.numbers.precision.is_none(),
                 islands,
             },

@@ -11,7 +11,7 @@ use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
 use std::path::Path;
 use vitc_exporters::coreml::InputForm;
-use vitc_ir::Dim;
+use vitc_ir::{DType, Dim};
 
 /// What a user asks of an export.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct RequestBuilder {
     pub target: TargetKind,
     /// Opset of an ONNX file, 17 to 23; `None` for 17.
     pub opset: Option<u32>,
-    /// Lowest iOS version that must load a package; `None` for the lowest that its content allows.
+    /// Lowest iOS version that must load a package or asset; `None` for the lowest that its content allows.
     pub ios: Option<u32>,
     /// The file itself.
     pub artifact: ArtifactOptions,
@@ -48,6 +48,13 @@ pub struct Request {
     pub(super) interface: PortOptions,
     pub(super) about: About,
     pub(super) check: CheckOptions,
+}
+
+impl Request {
+    /// Element type of inputs and outputs of a graph of this precision.
+    pub(super) fn port_type(&self, precision: DType) -> DType {
+        self.interface.dtype.unwrap_or_else(|| (self.target.format().interface_type)(precision))
+    }
 }
 
 impl RequestBuilder {
@@ -95,7 +102,7 @@ impl RequestBuilder {
         let Numbers { attention, talking_heads, .. } = &self.numbers;
         let tensorrt = self.target == TargetKind::TensorRt;
         if tensorrt && attention.is_some() {
-            let others = targets([TargetKind::CoreMl, TargetKind::Onnx]);
+            let others = targets([TargetKind::CoreMl, TargetKind::CoreAi, TargetKind::Onnx]);
             return Err(only_for(Setting::Attention, message!(others, "; TensorRT fuses one form only")));
         }
         if !tensorrt && talking_heads.is_some() {
@@ -109,6 +116,11 @@ impl RequestBuilder {
                     targets(TargetKind::ALL.into_iter().filter(|t| t.format().version == version)),
                 ));
             }
+        }
+        if let Some(version) = self.version().filter(|v| !format.versions.contains(v)) {
+            let known: Vec<String> = format.versions.iter().map(u32::to_string).collect();
+            let why = format!(": {} is for {} {}", self.target.name(), format.version_word, known.join(", "));
+            return Err(message!(format.version.to(version), why));
         }
         if let (true, Some(why)) = (self.artifact.external_data, format.own_weights) {
             let others = TargetKind::ALL.into_iter().filter(|t| t.format().own_weights.is_none());

@@ -67,9 +67,10 @@ impl<'a> Wrapping<'a> {
         }
     }
 
-    /// Element types of input and output. Pictures are f32 in a package, and so are probabilities in front of labels.
-    pub(super) fn types(&self) -> [DType; 2] {
-        let asked = self.request.interface.dtype;
-        [self.picture, self.classifier].map(|single| if single { DType::F32 } else { asked })
+    /// Element types of input and output of a graph of this precision. Probabilities in front of labels are f32.
+    pub(super) fn types(&self, precision: DType) -> [DType; 2] {
+        let (format, asked) = (self.request.target.format(), self.request.port_type(precision));
+        let input = if self.picture { (format.picture_type)(precision) } else { asked };
+        [input, if self.classifier { DType::F32 } else { asked }]
     }
 }

@@ -1,10 +1,11 @@
-//! What can be run: an ONNX file, a CoreML package read back to a graph, or a graph.
+//! What can be run: an ONNX file, a CoreML package or a Core AI asset read back to a graph, or a graph.
 
 use super::cut::{self, Bottleneck};
 use super::session::{self, Request, RunError, Session};
 use super::write::write;
 use std::path::{Path, PathBuf};
-use vitc_exporters::coreml::{self, Interface};
+use vitc_exporters::coreai;
+use vitc_exporters::coreml::{self, InputForm, Interface};
 use vitc_ir::{Graph, Weights, expand};
 
 /// A model that can be loaded, whole or in part.
@@ -26,7 +27,7 @@ impl<'a> Program<'a> {
         Program { content: Content::Graph(expand(graph), Box::new(weights)), interface: None }
     }
 
-    /// The artifact at `path`: a folder is a CoreML package, a file is ONNX.
+    /// The artifact at `path`: a folder is a Core AI asset or a CoreML package, a file is ONNX.
     ///
     /// # Errors
     /// If a package cannot be read. A file is read when it is loaded.
@@ -34,9 +35,22 @@ impl<'a> Program<'a> {
         if !path.is_dir() {
             return Ok(Program { content: Content::File(path.to_path_buf()), interface: None });
         }
+        if coreai::is_asset(path) {
+            return Program::of_asset(path);
+        }
         let package = coreml::read(path).map_err(|e| RunError { what: e.to_string() })?;
         let content = Content::Graph(expand(&package.graph), Box::new(package.weights));
         Ok(Program { content, interface: Some(package.interface) })
+    }
+
+    fn of_asset(path: &Path) -> Result<Program<'static>, RunError> {
+        let asset = coreai::read(path).map_err(|e| RunError { what: e.to_string() })?;
+        let Some(graph) = asset.main() else {
+            return Err(RunError { what: "has several functions, and none is named main".into() });
+        };
+        let input = if asset.picture { InputForm::Image } else { InputForm::Tensor };
+        let interface = Some(Interface { input, ..Interface::default() });
+        Ok(Program { content: Content::Graph(expand(graph), Box::new(asset.weights)), interface })
     }
 
     /// What a package says of its interface beyond its graph.

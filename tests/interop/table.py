@@ -3,10 +3,14 @@
 # Absolute error of logits in f32.
 F32 = 1e-5
 
+# Errors in the vendor's runtime as fractions of the largest logit, f32 of 1 at least; AFFNet's transforms lose more.
+COREAI_F32, COREAI_F16 = {"affnet": 3e-5}, 1e-2
+
 # Target, options, suffix.
 PLAIN = ("onnx", ["--fp32"], ".onnx")
 TENSORRT = ("tensorrt-onnx", ["--fp16"], ".onnx")
 COREML = ("coreml", ["--fp16"], ".mlpackage")
+COREAI = [("coreai", ["--fp32"], ".aimodel"), ("coreai", ["--fp16"], ".aimodel")]
 FORMS = [
     PLAIN,
     ("onnx", ["--fp32", "--opset", "20"], ".onnx"),
@@ -17,11 +21,12 @@ FORMS = [
     TENSORRT,
     ("coreml", ["--fp32"], ".mlpackage"),
     COREML,
+    *COREAI,
 ]
 # What every variant goes through with its check.
-CHECKED = [PLAIN, ("onnx", ["--fp16"], ".onnx"), TENSORRT, COREML]
+CHECKED = [PLAIN, ("onnx", ["--fp16"], ".onnx"), TENSORRT, COREML, COREAI[1]]
 # For a second spelling or size of a model that goes through all forms already.
-FEW = [PLAIN, TENSORRT]
+FEW = [PLAIN, TENSORRT, *COREAI]
 FUSED = ("tensorrt-onnx", ["--fp16", "--talking-heads", "fuse"], ".onnx")
 # Other spellings of attention.
 OPERATOR = ["--opset", "23", "--attention", "sdpa"]
@@ -32,6 +37,10 @@ SPELLED = [
     ("coreml", ["--fp32", "--ios", "18", "--attention", "sdpa"], ".mlpackage"),
     ("coreml", ["--fp16", "--ios", "18", "--attention", "sdpa"], ".mlpackage"),
     ("coreml", ["--fp16", "--attention", "split"], ".mlpackage"),
+    ("coreai", ["--fp16", "--attention", "sdpa"], ".aimodel"),
+    ("coreai", ["--fp32", "--attention", "split"], ".aimodel"),
+    ("coreai", ["--fp16", "--io", "fp32"], ".aimodel"),
+    ("coreai", ["--fp32", "--batch", "dynamic"], ".aimodel"),
 ]
 
 # Reference data in golden/, the model's name on the command line, its forms, and the error that f16 may show as a fraction of the largest
@@ -65,6 +74,7 @@ PICTURES = [
         ("coreml", ["--fp32"], ".mlpackage"),
         ("coreml", ["--fp16"], ".mlpackage"),
         ("coreml", ["--fp16", "--labels"], ".mlpackage"),
+        ("coreai", ["--fp16"], ".aimodel"),
     ], 2e-3),
 ]
 

@@ -7,7 +7,11 @@ use crate::place::Form;
 use std::path::Path;
 use vitc_exporters::coreml::{self, CLASS_LABEL, CLASS_PROBABILITIES};
 use vitc_exporters::{ExportError, Summary};
+use vitc_ir::DType;
 use vitc_ir::target::Format;
+
+/// The releases that hold ML Programs.
+const VERSIONS: [u32; 5] = [15, 16, 17, 18, 26];
 
 pub(super) static FORMAT: FileFormat = FileFormat {
     noun: "package",
@@ -15,16 +19,21 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     form: Form::Package,
     version: Setting::Ios,
     title: "ML Program for iOS",
-    least_version: coreml::RELEASES[0].ios,
+    versions: &VERSIONS,
     at: |ios| Format::CoreMl { ios },
     needed_version: Some(coreml::minimum_ios),
     version_word: "iOS",
     attention_operator: 18,
     check_name: |name| interface::check_name(name, true),
     fixed_batch: Some("CoreML packages here have a fixed batch: flexible shapes leave the Neural Engine"),
+    dynamic_batch: None,
     picture: Some("a CoreML image is one picture"),
+    // Pictures are f32 in a package.
+    picture_type: |_| DType::F32,
+    interface_type: |_| DType::F32,
     label_outputs: Some([CLASS_LABEL, CLASS_PROBABILITIES]),
     single_precision: Some("fp32 does not run on the Neural Engine, only on GPU and CPU"),
+    cast_interface: None,
     own_weights: Some("a package always keeps its weights in a file of their own"),
     write,
 };

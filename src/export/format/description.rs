@@ -7,7 +7,7 @@ use vitc_exporters::coreml::Interface;
 use vitc_exporters::{ExportError, Metadata, Summary};
 use vitc_ir::eval::Numbers;
 use vitc_ir::target::Format;
-use vitc_ir::{Graph, Target};
+use vitc_ir::{DType, Graph, Target};
 
 /// What a file format asks of an export.
 pub(in crate::export) struct FileFormat {
@@ -21,8 +21,8 @@ pub(in crate::export) struct FileFormat {
     pub version: Setting,
     /// What a person calls the format and its version: `ONNX opset`, `ML Program for iOS`.
     pub title: &'static str,
-    /// The version where none is asked for, and the lowest that any content needs.
-    pub least_version: u32,
+    /// Its versions, ascending; the first where none is asked for and the content needs no later one.
+    pub versions: &'static [u32],
     /// The format at a version.
     pub at: fn(u32) -> Format,
     /// The lowest version that this content needs, and what of it; `None` if the version decides the content.
@@ -35,12 +35,20 @@ pub(in crate::export) struct FileFormat {
     pub check_name: fn(&str) -> Result<(), String>,
     /// Why the batch must be a number, if it must.
     pub fixed_batch: Option<&'static str>,
+    /// What to know about a batch that is chosen when the model runs.
+    pub dynamic_batch: Option<&'static str>,
     /// Why an input of pixels takes one picture, where it is a picture of the system's own rather than numbers.
     pub picture: Option<&'static str>,
+    /// Element type of a picture's values in a graph of this precision.
+    pub picture_type: fn(DType) -> DType,
+    /// Element type of inputs and outputs of a graph of this precision, where none is asked for.
+    pub interface_type: fn(DType) -> DType,
     /// The names of label and probabilities, where an artifact with labels answers with a label.
     pub label_outputs: Option<[&'static str; 2]>,
     /// What to know about single precision there.
     pub single_precision: Option<&'static str>,
+    /// What to know about inputs and outputs of another type than the computation's.
+    pub cast_interface: Option<&'static str>,
     /// Why the weights need not be asked into a file of their own, if they always are in one.
     pub own_weights: Option<&'static str>,
     /// Write the artifact; the name of the data file beside it, if it has one.

@@ -1,5 +1,6 @@
 //! What each target and its file format ask of an export. Nothing else on the road knows a format; another one is one more file here.
 
+mod coreai;
 mod coreml;
 mod description;
 mod onnx;
@@ -17,24 +18,27 @@ pub enum TargetKind {
     TensorRt,
     /// CoreML ML Program for Apple's Neural Engine.
     CoreMl,
+    /// Core AI asset for Apple's systems from iOS and macOS 27 on.
+    CoreAi,
 }
 
 impl TargetKind {
     /// Every kind, in the order of the command line's help.
-    pub const ALL: [TargetKind; 3] = [TargetKind::Onnx, TargetKind::TensorRt, TargetKind::CoreMl];
+    pub const ALL: [TargetKind; 4] = [TargetKind::Onnx, TargetKind::TensorRt, TargetKind::CoreMl, TargetKind::CoreAi];
 
-    /// Its name: `onnx`, `tensorrt-onnx`, `coreml`.
+    /// Its name: `onnx`, `tensorrt-onnx`, `coreml`, `coreai`.
     pub fn name(self) -> &'static str {
         self.target(None).name()
     }
 
     /// What its artifacts may contain at this version of the format; `None` for the least that a format without choice has.
     pub(crate) fn target(self, version: Option<u32>) -> Target {
-        let version = version.unwrap_or(self.format().least_version);
+        let version = version.unwrap_or(self.format().versions[0]);
         match self {
             TargetKind::Onnx => Target::onnx(version),
             TargetKind::TensorRt => Target::tensorrt(version),
             TargetKind::CoreMl => Target::coreml(version),
+            TargetKind::CoreAi => Target::coreai(version),
         }
     }
 
@@ -43,6 +47,7 @@ impl TargetKind {
         match self {
             TargetKind::Onnx | TargetKind::TensorRt => &onnx::FORMAT,
             TargetKind::CoreMl => &coreml::FORMAT,
+            TargetKind::CoreAi => &coreai::FORMAT,
         }
     }
 }

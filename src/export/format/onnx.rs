@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use vitc_exporters::onnx::{self, DataFile};
 use vitc_exporters::{ExportError, Summary};
+use vitc_ir::DType;
 use vitc_ir::target::Format;
 
 pub(super) static FORMAT: FileFormat = FileFormat {
@@ -16,16 +17,20 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     form: Form::File,
     version: Setting::Opset,
     title: "ONNX opset",
-    least_version: 17,
+    versions: &[17, 18, 19, 20, 21, 22, 23],
     at: |opset| Format::Onnx { opset },
     needed_version: None,
     version_word: "opset",
     attention_operator: 23,
     check_name: |name| interface::check_name(name, false),
     fixed_batch: None,
+    dynamic_batch: None,
     picture: None,
+    picture_type: |_| DType::F32,
+    interface_type: |_| DType::F32,
     label_outputs: None,
     single_precision: None,
+    cast_interface: None,
     own_weights: None,
     write,
 };

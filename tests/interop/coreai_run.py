@@ -1,0 +1,139 @@
+"""The vendor's own reader, compiler and runtime over emitted Core AI assets.
+
+    coreai_run.py ASSET [--input x.npy] [--expect y.npy] [--atol A]
+    coreai_run.py FOLDER      every NAME.aimodel in it, with NAME.input.npy and NAME.expect.npy beside it
+
+Fails with exit code 1 and one line per finding. Every asset is read, verified and compiled, and the vendor's summary must name the release. With
+--expect the first output must lie within --atol of the array. The default is 1e-5 of its largest magnitude (or of 1, if that is more), 1e-2 for a
+program that computes in fp16: the runtime accumulates fp16 products in fp16. Without --input seeded noise is fed; a picture cannot be fed off
+the vendor's systems, so such an asset is compiled only. The runtime ends its whole process at a wrong file, so assets run in processes of their
+own, one after the other as long as they last.
+"""
+import argparse
+import asyncio
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+
+RELEASE = "27.0"
+
+
+def run(path, x):
+    """The outputs of an asset's function `main` by name (none for a picture), and the release that its summary names."""
+    import coreai.authoring  # noqa: F401  first: the modules import each other in a circle
+    from coreai.authoring import AIModelAsset
+    from coreai.runtime import NDArray
+
+    asset = AIModelAsset.load(path)
+    program = asset.program
+    program._module._mlir_module.operation.verify()
+    summary = asset.summary(include_statistics=False)
+
+    async def values():
+        async with asset.executable() as model:
+            function = model.load_function("main")
+            (name,) = function.desc.input_names
+            described = str(function.desc.input_descriptor(name))
+            sizes = re.match(r"\[([\d, ]*)\], (float\d+)", described)
+            if not sizes:
+                return {}
+            shape = [int(n) for n in sizes[1].split(",") if n.strip()]
+            given = np.random.default_rng(0).standard_normal(shape) if x is None else x
+            out = await function({name: NDArray(np.array(given, dtype=sizes[2], order="C"))})
+            return {k: np.array(v.numpy()) for k, v in out.items()}
+
+    return asyncio.run(values()), summary._compatibility_version if summary else None
+
+
+def findings(asset, x, expect, atol):
+    """What is wrong with one asset."""
+    outputs, release = run(asset, x)
+    if release != RELEASE:
+        yield f"is for release {release}"
+    if not outputs:
+        return
+    if not all(np.isfinite(v).all() for v in outputs.values()):
+        yield "is not finite"
+    if expect is None:
+        return
+    (y,) = list(outputs.values())[:1]
+    half = y.dtype == np.float16 or json.loads((asset / "metadata.json").read_text())["creatorDefinedMetadata"]["vitc.precision"] == "f16"
+    bound = (1e-2 if half else 1e-5) * max(1.0, float(np.abs(expect).max())) if atol is None else atol
+    if y.shape != expect.shape:
+        yield f"has the shape {y.shape} instead of {expect.shape}"
+    else:
+        error = float(np.abs(y.astype(np.float64) - expect).max()) if y.size else 0.0
+        if not error <= bound:
+            yield f"differs by {error:.2e} of {bound:.2e}"
+
+
+def worker(assets):
+    """Prints a line of JSON before and after each asset."""
+    for asset in assets:
+        print(json.dumps({"begin": asset}), flush=True)
+        try:
+            stem = asset[: -len(".aimodel")]
+            x, expect = (np.load(f"{stem}.{part}.npy") for part in ("input", "expect"))
+            found = list(findings(pathlib.Path(asset), x, expect, None))
+        except Exception as e:  # the runtime's errors have no common class
+            found = [f"{type(e).__name__}: {str(e)[:300]}"]
+        print(json.dumps({"end": asset, "findings": found}), flush=True)
+
+
+def folder(path):
+    """All samples of a folder; the number of failures."""
+    left = sorted(str(p) for p in path.glob("*.aimodel"))
+    if not left:
+        print(f"no assets in {path}")
+        return 1
+    total, failed = len(left), 0
+    while left:
+        child = subprocess.run([sys.executable, __file__, "--worker", *left], capture_output=True, text=True)
+        begun = None
+        for line in child.stdout.splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if "begin" in record:
+                begun = record["begin"]
+            elif "end" in record:
+                left.remove(begun)
+                begun = None
+                failed += bool(record["findings"])
+                for what in record["findings"]:
+                    print(f"{pathlib.Path(record['end']).name}: {what}")
+        if begun is None and left:
+            print(f"the runtime did not start: {child.stderr[-400:]}")
+            return failed + len(left)
+        if begun is not None:
+            left.remove(begun)
+            failed += 1
+            why = [line for line in child.stderr.splitlines() if "rror" in line]
+            print(f"{pathlib.Path(begun).name}: ended the runtime ({child.returncode}): {(why or ['no message'])[0][:300]}")
+    print(f"{total - failed} of {total} assets run in the vendor's runtime as the evaluator says")
+    return failed
+
+
+def main():
+    if sys.argv[1:2] == ["--worker"]:
+        return worker(sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("asset", type=pathlib.Path)
+    parser.add_argument("--input", type=np.load)
+    parser.add_argument("--expect", type=np.load)
+    parser.add_argument("--atol", type=float)
+    options = parser.parse_args()
+    if options.asset.suffix != ".aimodel":
+        return 1 if folder(options.asset) else 0
+    found = list(findings(options.asset, options.input, options.expect, options.atol))
+    print(*found, sep="\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
