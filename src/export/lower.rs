@@ -43,7 +43,8 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     passes.extend(lowering);
 
     let interface = wrapping.interface();
-    notices.extend(settle_version(request, &graph, &interface, &mut target)?);
+    let (version, notice) = settle_version(request, &graph, &interface, &mut target)?;
+    notices.extend(notice);
     let format = request.target.format();
     notices.extend(format.dynamic_batch.filter(|_| model.batch.fixed().is_none()).map(Message::from));
     notices.extend(format.cast_interface.filter(|_| casts_ports(&graph, precision)).map(Message::from));
@@ -58,6 +59,7 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
         model,
         signature,
         kind: request.target,
+        version,
         target,
         interface,
         preprocessing,
@@ -112,15 +114,17 @@ fn options(request: &Request, precision: DType, [input, output]: [DType; 2]) -> 
     }
 }
 
-/// The version of the format that the content needs, where none was asked for; a notice where that is more than the least.
+/// The version of the format: the one asked for, else what the content needs, with a notice where that is more than the least.
 fn settle_version(
     request: &Request,
     graph: &Graph,
     interface: &Interface,
     target: &mut Target,
-) -> Result<Option<Message>, Error> {
+) -> Result<(u32, Option<Message>), Error> {
     let format = request.target.format();
-    let Some(needed) = format.needed_version else { return Ok(None) };
+    let Some(needed) = format.needed_version else {
+        return Ok((request.version.unwrap_or(format.versions[0]), None));
+    };
     let (least, why) = needed(graph, interface)?;
     let word = format.version_word;
     match request.version {
@@ -128,11 +132,12 @@ fn settle_version(
             let why = format!(": {why} needs {word} {least}\n  use ");
             Err(Error::Usage(message!(format.version.to(asked), why, format.version.to(least))))
         }
-        Some(_) => Ok(None),
+        Some(asked) => Ok((asked, None)),
         None => {
             target.format = (format.at)(least);
             let noun = format.noun;
-            Ok((!why.is_empty()).then(|| format!("the {noun} needs {word} {least} because of {why}").into()))
+            let notice = format!("the {noun} needs {word} {least} because of {why}");
+            Ok((least, (!why.is_empty()).then(|| notice.into())))
         }
     }
 }

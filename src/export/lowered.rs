@@ -20,6 +20,8 @@ pub struct Lowered {
     pub signature: Signature,
     /// What the artifact is for.
     pub kind: TargetKind,
+    /// Version of the file format.
+    pub version: u32,
     /// The target, every option decided.
     pub target: Target,
     /// What the graph does not say about the interface.

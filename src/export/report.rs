@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitc_exporters::Summary;
 use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::target::Format;
 use vitc_ir::{DType, Type};
 use vitc_passes::PassReport;
 
@@ -149,12 +148,7 @@ impl Report {
     pub(super) fn new(request: &Request, lowered: Lowered, summary: &Summary, place: &Path) -> Report {
         let Lowered { model, graph, .. } = &lowered;
         let (inputs, outputs) = Port::behind(&lowered.interface, graph);
-        let format = lowered.target.format;
-        let (Format::Onnx { opset: version }
-        | Format::TensorRt { opset: version }
-        | Format::CoreMl { ios: version }
-        | Format::CoreAi { ios: version }) = format;
-        let format = format!("{} {version}", lowered.kind.format().title);
+        let format = format!("{} {}", lowered.kind.format().title, lowered.version);
         let weights = match &model.weights {
             WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
             WeightSource::Checkpoint { path, blake3, found, .. } => {
