@@ -12,7 +12,7 @@ use crate::message::{Message, Setting};
 use crate::model::Model;
 use vitc_exporters::coreml::{InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::{DType, Generator, Graph, Op, Target, validate};
+use vitc_ir::{Class, DType, Generator, Graph, Op, Target, validate};
 use vitc_passes::{FoldTables, LowerOptions, Spectral, TalkingHeads};
 
 /// From the request to the target graph.
@@ -139,7 +139,7 @@ fn concerned(request: &Request, model: &str, deploy: &Graph) -> Result<(), Error
     let has = |part: fn(&Op) -> bool| deploy.nodes().any(|(_, n)| part(&n.op));
     let attends = has(|op| matches!(op, Op::Attention { .. }));
     let talks = has(|op| matches!(op, Op::Attention { talking: true, .. }));
-    let transforms = has(|op| matches!(op, Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2));
+    let transforms = has(|op| op.facts().class == Class::Transform);
     let tables = has(|op| matches!(op, Op::Generate(Generator::RelativeIndex { .. })));
     let numbers = &request.numbers;
     let attention = numbers.attention.unwrap_or_default().form();
