@@ -9,6 +9,7 @@
 //! breaks the build wherever it must be answered for.
 
 pub mod axes;
+mod batch_norm;
 mod copier;
 pub mod cost;
 pub mod eval;

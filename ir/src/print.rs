@@ -1,81 +1,141 @@
-//! The text form of a graph: flat SSA, one line per node, values named by their path.
+//! The text form of a graph: one line per node that runs, its values named by their path, and below it the constants that it alone reads.
 //!
 //! ```text
-//! graph NAME  stage=paper
+//! graph NAME  stage=deploy
 //! %image: f32[1,3,8,8] = input
-//! %stem: f32[1,4,4,4] = conv(%image, weight"stem.weight":f32[4,3,3,3]){stride=2, pad=1}
+//! %stem: f32[1,4,4,4] = conv(%image, @w, @bias){stride=2, pad=1}
+//!   @w: f32[4,3,3,3] = mul(weight"stem.weight":f32[4,3,3,3], reshape(weight"scale":f32[4]):f32[4,1,1,1])
+//!   @bias: f32[4] = neg(weight"shift":f32[4])
 //! %p, %p:1: f32[1,1,4,4], f32[1,3,4,4] = split(%stem){axis=1, sizes=[1,3]}
-//! %sum: f32[1,3,4,4] = add(%p, literal[0.5]:f32[])
+//! %sum: f32[1,3,4,4] = add(%p, 0.5)
 //! outputs y=%sum
 //! ```
 //!
-//! - Lines stand in the graph's order and nothing is numbered, so an edit touches the lines it changes and no others.
-//! - Weights and literals stand where they are read, with their type; their own paths are not part of the text.
+//! - Lines that run stand in the graph's order. [`Graph::listing`] prints them alone.
+//! - `%` is a value that depends on the model's input, or on a table that stays in the artifact; `@` is a constant.
+//! - Weights, literals, generators and all arithmetic that is read once stand where they are read. A type is written behind an expression
+//!   where it does not follow from the operands.
+//! - An operand of a line that runs is called after its role, on an indented line. What several lines read has an unindented one before the
+//!   first of them and is called after it. Nothing is numbered, and the names of constants in the graph are not part of the text, so an edit
+//!   touches the lines it changes and no others.
+//! - Sums and products of constants in a row are one with several operands, from left to right. Arithmetic on a BatchNorm's parameters has words
+//!   of its own, `bn_scale` and `bn_shift`, and `bn"KEY":f32[C]` is a whole BatchNorm of a checkpoint.
 //! - Pairs and pads of equal numbers collapse (`stride=2`, `pad=1`), `groups=1` and false flags are left out, and the shape of `reshape`
 //!   and `expand` is the declared one.
 //! - A name of other characters than letters, digits and `._-+/` is quoted: `%"odd name"`.
 //!
-//! [`crate::parse`] reads this form back. Two graphs are equal up to ids if and only if their texts are equal.
+//! [`crate::parse`] reads this form back. Two graphs are equal up to ids and the names of constants if and only if their texts are equal.
 
+mod attributes;
+mod constants;
+#[cfg(test)]
+mod tests;
+
+use crate::batch_norm::{self, PARAMETERS};
 use crate::graph::{Graph, Node};
-use crate::id::{NodeId, Value};
-use crate::op::{Op, SliceAxis};
+use crate::op::Op;
 use crate::parse::is_bare;
-use crate::real::Real;
-use crate::words::{self, Visitor, Word};
-use std::convert::Infallible;
+use constants::{Constants, Definitions, whole_norm};
 use std::fmt::{self, Display, Write};
+
+/// Columns that a constant's line fills before its operands get lines of their own.
+const WIDTH: usize = 160;
 
 impl Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "graph {}  stage={}", Name(&self.name), self.stage.word())?;
-        for (id, node) in self.nodes().filter(|(_, n)| !is_inline(&n.op)) {
-            line(f, self, id, node)?;
-        }
-        f.write_str("outputs")?;
-        for (i, output) in self.outputs.iter().enumerate() {
-            let comma = if i > 0 { "," } else { "" };
-            write!(f, "{comma} {}={}", Name(&output.name), Operand(self, output.value))?;
-        }
-        writeln!(f)
+        write(f, self, true)
     }
 }
 
-/// True for leaves that are written where they are read.
-fn is_inline(op: &Op) -> bool {
-    matches!(op, Op::Weight { .. } | Op::Literal { .. })
+impl Graph {
+    /// The text form without the lines of constants: what runs.
+    pub fn listing(&self) -> impl Display + '_ {
+        Listing(self)
+    }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, graph: &Graph, id: NodeId, node: &Node) -> fmt::Result {
-    let outputs = (0..node.types.len() as u32).map(|index| Operand(graph, Value { node: id, index }));
-    write!(f, "{}: {} = {}", joined(", ", outputs), joined(", ", &node.types), node.op.word())?;
-    if !node.inputs.is_empty() {
-        write!(f, "({})", joined(", ", node.inputs.iter().map(|&v| Operand(graph, v))))?;
+struct Listing<'g>(&'g Graph);
+
+impl Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(f, self.0, false)
     }
-    let attributes = node.op.attributes();
-    if !attributes.is_empty() {
-        write!(f, "{{{}}}", attributes.join(", "))?;
+}
+
+fn write(f: &mut fmt::Formatter<'_>, graph: &Graph, with_constants: bool) -> fmt::Result {
+    writeln!(f, "graph {}  stage={}", Name(&graph.name), graph.stage.word())?;
+    let mut constants = Constants::of(graph);
+    for (id, node) in graph.nodes().filter(|(id, _)| !graph.is_constant((*id).into())) {
+        let (shared, own) = constants.read_by(id);
+        if with_constants {
+            define(f, graph, &constants, &shared, 0)?;
+        }
+        heading(f, node, '%', &node.path)?;
+        let operands: Vec<String> = match (&node.op, &node.inputs[..]) {
+            (Op::BatchNorm { .. }, [x, parameters @ ..]) => {
+                let whole = batch_norm::whole(graph, parameters, &PARAMETERS).map(|(key, ty)| whole_norm(key, ty));
+                let each = || parameters.iter().map(|&v| constants.read(v)).collect();
+                [vec![constants.read(*x)], whole.map_or_else(each, |norm| vec![norm])].concat()
+            }
+            (_, operands) => operands.iter().map(|&v| constants.read(v)).collect(),
+        };
+        writeln!(f, "{}", call(node.op.word(), &operands, &node.op.attributes()))?;
+        if with_constants {
+            define(f, graph, &constants, &own, 2)?;
+        }
+    }
+    let returned = constants.returned();
+    if with_constants {
+        define(f, graph, &constants, &returned, 0)?;
+    }
+    f.write_str("outputs")?;
+    for (i, output) in graph.outputs.iter().enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        write!(f, "{comma} {}={}", Name(&output.name), constants.read(output.value))?;
     }
     writeln!(f)
 }
 
-fn joined(separator: &str, items: impl IntoIterator<Item = impl Display>) -> String {
-    items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(separator)
+/// Lines of constants.
+fn define(
+    f: &mut fmt::Formatter<'_>,
+    graph: &Graph,
+    constants: &Constants,
+    definitions: &Definitions,
+    indent: usize,
+) -> fmt::Result {
+    definitions.iter().try_for_each(|(id, name)| {
+        write!(f, "{:indent$}", "")?;
+        heading(f, graph.node(*id), '@', name)?;
+        writeln!(f, "{}", constants.laid_out(*id, indent))
+    })
 }
 
-/// A value where it is read: its name, or the whole leaf.
-struct Operand<'a>(&'a Graph, Value);
+/// `%path, %path:1: type, type = `.
+fn heading(f: &mut fmt::Formatter<'_>, node: &Node, sign: char, name: &str) -> fmt::Result {
+    let outputs = (0..node.types.len() as u32).map(|index| named(sign, name, index));
+    write!(f, "{}: {} = ", joined(", ", outputs), joined(", ", &node.types))
+}
 
-impl Display for Operand<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Operand(graph, value) = *self;
-        match &graph.producer(value).op {
-            Op::Weight { key } => write!(f, "weight{}:{}", Quoted(key), graph.ty(value)),
-            Op::Literal { values } => write!(f, "literal[{}]:{}", joined(",", values), graph.ty(value)),
-            _ if value.index == 0 => write!(f, "%{}", Name(&graph.producer(value).path)),
-            _ => write!(f, "%{}:{}", Name(&graph.producer(value).path), value.index),
-        }
+/// `%name`, `@name:1`.
+fn named(sign: char, name: &str, index: u32) -> String {
+    if index == 0 { format!("{sign}{}", Name(name)) } else { format!("{sign}{}:{index}", Name(name)) }
+}
+
+/// `word(operands){attributes}`.
+fn call(word: &str, operands: &[String], attributes: &[String]) -> String {
+    let mut text = word.to_string();
+    if !operands.is_empty() {
+        text += &format!("({})", operands.join(", "));
     }
+    if !attributes.is_empty() {
+        text += &format!("{{{}}}", attributes.join(", "));
+    }
+    text
+}
+
+fn joined(separator: &str, items: impl IntoIterator<Item = impl Display>) -> String {
+    items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(separator)
 }
 
 /// A name, in quotes where it needs them.
@@ -101,68 +161,5 @@ impl Display for Quoted<'_> {
             }
         }
         f.write_char('"')
-    }
-}
-
-impl Op {
-    /// `key=value` and flags, without what the word or the declared type says: `stride=2`, `pad=1`, `groups=48`.
-    pub fn attributes(&self) -> Vec<String> {
-        let mut list = Written(Vec::new());
-        let Ok(()) = words::attributes(&mut self.clone(), &mut list);
-        list.0
-    }
-}
-
-/// Attributes as text.
-struct Written(Vec<String>);
-
-impl Written {
-    fn add(&mut self, key: &str, value: impl Display) -> Result<(), Infallible> {
-        self.0.push(format!("{key}={value}"));
-        Ok(())
-    }
-}
-
-impl Visitor for Written {
-    type Error = Infallible;
-
-    fn number(&mut self, key: &'static str, value: &mut usize) -> Result<(), Infallible> {
-        self.add(key, value)
-    }
-
-    fn number_or(&mut self, key: &'static str, usual: usize, value: &mut usize) -> Result<(), Infallible> {
-        if *value == usual { Ok(()) } else { self.add(key, value) }
-    }
-
-    fn real(&mut self, key: &'static str, value: &mut Real) -> Result<(), Infallible> {
-        self.add(key, value)
-    }
-
-    fn flag(&mut self, key: &'static str, value: &mut bool) -> Result<(), Infallible> {
-        self.0.extend(value.then(|| key.to_string()));
-        Ok(())
-    }
-
-    fn numbers(&mut self, key: &'static str, values: &mut Vec<usize>) -> Result<(), Infallible> {
-        self.add(key, format_args!("[{}]", joined(",", values.iter())))
-    }
-
-    fn sides(&mut self, key: &'static str, values: &mut [usize]) -> Result<(), Infallible> {
-        match values {
-            [first, others @ ..] if others.iter().all(|n| n == first) => self.add(key, first),
-            _ => self.add(key, format_args!("[{}]", joined(",", values.iter()))),
-        }
-    }
-
-    fn word<T: Word>(&mut self, key: &'static str, value: &mut T) -> Result<(), Infallible> {
-        self.add(key, value.word())
-    }
-
-    fn cuts(&mut self, cuts: &mut Vec<SliceAxis>) -> Result<(), Infallible> {
-        self.0.extend(cuts.iter().map(|c| {
-            let step = if c.step == 1 { String::new() } else { format!(":{}", c.step) };
-            format!("axis{}={}..{}{step}", c.axis, c.start, c.stop)
-        }));
-        Ok(())
     }
 }

@@ -117,7 +117,11 @@ pub fn assert_same_function(before: &Graph, after: &Graph, seed: u64, tolerance:
     }
 }
 
-fn compare(before: &Graph, after: &Graph, seed: u64, tolerance: f64) -> Result<(), String> {
+/// [`assert_same_function`] as a question.
+///
+/// # Errors
+/// What differs.
+pub fn compare(before: &Graph, after: &Graph, seed: u64, tolerance: f64) -> Result<(), String> {
     let interface = |g: &Graph| {
         let inputs: Vec<_> = g.inputs().map(|(_, n)| (n.path.clone(), n.types[0].clone())).collect();
         let outputs: Vec<_> = g.outputs.iter().map(|o| (o.name.clone(), g.ty(o.value).clone())).collect();

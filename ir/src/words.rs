@@ -262,6 +262,13 @@ fn generator_attributes<V: Visitor>(generator: &mut G, v: &mut V) -> Result<(), 
     }
 }
 
+impl Op {
+    /// Whether more operands than two are written for several of it in a row, from left to right.
+    pub(crate) fn is_chain(&self) -> bool {
+        matches!(self, Op::Binary(B::Add | B::Mul))
+    }
+}
+
 /// What operand `at` of an operator is to it: constants without a name of their own are called after their reader and this.
 pub(crate) fn role(op: &Op, at: usize) -> String {
     let roles: &[&str] = match op {

@@ -8,15 +8,18 @@
 //! never a panic, and an end in time.
 
 mod algebra;
+pub mod canonical;
 pub mod coreml;
 pub mod deploy;
 pub mod lower;
 mod note;
 pub mod ort;
 mod pass;
+mod pattern;
 mod pipeline;
 pub mod tensorrt;
 
+pub use canonical::CANONICAL;
 pub use deploy::{DEPLOY, REST};
 pub use lower::island_reason;
 pub use note::{Note, Reason, RowShift};

@@ -3,6 +3,7 @@
 //! A list is walked once, or until it has come to rest. Rest is bounded: a list whose passes keep making work for each other stops with an error that names them.
 //! After each pass that changed something the graph is pruned and shown to the observer.
 
+use crate::canonical::CANONICAL;
 use crate::deploy::{DEPLOY, REST};
 use crate::note::Note;
 use crate::pass::{Context, LowerOptions, Pass, PassError, Result, Rewritten};
@@ -87,7 +88,7 @@ pub fn lowering(target: &Target) -> &'static [&'static [Pass]] {
 
 /// Every pass, each once.
 pub fn all() -> Vec<&'static Pass> {
-    let lists = [DEPLOY, REST].into_iter().chain([ort::PASSES, tensorrt::PASSES, coreml::PASSES].concat());
+    let lists = [CANONICAL, DEPLOY, REST].into_iter().chain([ort::PASSES, tensorrt::PASSES, coreml::PASSES].concat());
     let mut passes: Vec<&Pass> = Vec::new();
     for pass in lists.flatten() {
         if passes.iter().all(|p| p.name != pass.name) {

@@ -21,9 +21,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use vitc_ir::op::{ReduceKind, SpectralNorm};
-use vitc_ir::{
-    BinaryKind, Class, Graph, Node, NodeId, Op, Shape, Stored, StoredType, UnaryKind, Value, WeightError, Weights,
-};
+use vitc_ir::{BinaryKind, Graph, Node, NodeId, Op, Stored, StoredType, UnaryKind, Value, WeightError, Weights};
 
 /// Deterministic weights for one graph.
 #[derive(Debug, Clone)]
@@ -150,8 +148,14 @@ fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
     for (_, node) in graph.nodes() {
         for (i, &input) in node.inputs.iter().enumerate() {
             let role = match (&node.op, i) {
-                (op, 1) if op.facts().class == Class::Contraction => {
-                    Role::Matrix { fan_in: contracted(graph, node, 1) }
+                (Op::Conv { .. }, 1) => {
+                    let w = graph.shape(input);
+                    Role::Matrix { fan_in: w.elements() / w.dim(0) }
+                }
+                (Op::Linear, 1) => Role::Matrix { fan_in: graph.shape(input).dim(1) },
+                (Op::MatMul { .. }, 1) => {
+                    let w = graph.shape(input);
+                    Role::Matrix { fan_in: w.0[w.rank() - 2].at(1) }
                 }
                 (Op::Attention { heads, .. }, i) if i >= 3 && graph.shape(input).rank() == 2 => {
                     Role::Matrix { fan_in: *heads }
@@ -229,49 +233,81 @@ fn rule(role: Role, entering: f64) -> Rule {
 /// Estimate of the mean square of a node's result from those of its operands, taken as independent and centred.
 fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64 {
     let x = |i: usize| square(node.inputs[i]);
-    let sum = || node.inputs.iter().map(|&v| square(v)).sum::<f64>();
+    let optional = |i: usize| node.inputs.get(i).map_or(0.0, |&v| square(v));
+    let shape = |i: usize| graph.shape(node.inputs[i]);
     match &node.op {
-        Op::Input | Op::Weight { .. } | Op::Generate(_) => 1.0,
+        Op::Input => 1.0,
+        Op::Weight { .. } | Op::Generate(_) => 1.0,
         Op::Literal { values } => values.iter().map(|v| v.0 * v.0).sum::<f64>() / values.len().max(1) as f64,
-        Op::Unary(kind) => of_unary(*kind, x(0)),
-        // Maps of one input follow the same amplitude, whose fourth moment grows from block to block: the estimate errs on
-        // the large side, because an error on the small one squares in every block. A gate is bounded.
-        Op::Binary(BinaryKind::Mul) if node.inputs.iter().all(|&v| is_map(graph, v)) => 16.0 * x(0) * x(1),
-        Op::Binary(kind) => of_binary(*kind, x(0), x(1)),
-        Op::Sum => sum(),
+        Op::Unary(kind) => after_unary(*kind, x(0)),
+        Op::Binary(kind) => {
+            let maps = node.inputs.iter().all(|&v| is_map(graph, v));
+            after_binary(*kind, [x(0), x(1)], maps)
+        }
+        Op::Sum => node.inputs.iter().map(|&v| square(v)).sum(),
         Op::Clip { lo, hi } => x(0).min(lo.0.abs().max(hi.0.abs()).powi(2)),
         Op::Prelu => x(0) / 2.0 * (1.0 + x(1)),
-        Op::Conv { .. } | Op::Linear => {
-            let bias = node.inputs.get(2).map_or(0.0, |&v| square(v));
-            contracted(graph, node, 1) as f64 * x(0) * x(1) * centred(graph, node) + bias
+        Op::Conv { .. } => {
+            let fan_in = shape(1).elements() / shape(1).dim(0);
+            fan_in as f64 * x(0) * x(1) * centred(graph, node) + optional(2)
         }
-        Op::MatMul { .. } => contracted(graph, node, 1) as f64 * x(0) * x(1),
+        Op::Linear => shape(1).dim(1) as f64 * x(0) * x(1) * centred(graph, node) + optional(2),
+        Op::MatMul { transpose_a, .. } => {
+            let a = shape(0);
+            a.0[a.rank() - if *transpose_a { 2 } else { 1 }].at(1) as f64 * x(0) * x(1)
+        }
         Op::BatchNorm { .. } => norm_gain(x(1), x(4)) * (x(0) + x(3)) + x(2),
-        Op::LayerNorm { .. } if node.inputs.len() > 1 => x(1) + x(2),
-        Op::LayerNorm { .. } => 1.0,
-        Op::Softmax { axis } => 4.0 / (graph.shape(node.inputs[0]).0[*axis].at(1) as f64).powi(2),
-        Op::Reduce { kind, .. } => match kind {
-            ReduceKind::Sum => contracted(graph, node, 0) as f64 * x(0),
-            // a mean keeps the common part and loses the rest
-            ReduceKind::Mean => x(0) / 2.0,
-            ReduceKind::Max => 4.0 * x(0),
-        },
+        Op::LayerNorm { .. } => {
+            if node.inputs.len() > 1 {
+                x(1) + x(2)
+            } else {
+                1.0
+            }
+        }
+        Op::Softmax { axis } => {
+            let n = shape(0).0[*axis].at(1) as f64;
+            4.0 / (n * n)
+        }
+        Op::Reduce { kind, axes, .. } => {
+            let n: usize = axes.iter().map(|&a| shape(0).0[a].at(1)).product();
+            match kind {
+                ReduceKind::Sum => n as f64 * x(0),
+                // a mean keeps the common part and loses the rest
+                ReduceKind::Mean => x(0) / 2.0,
+                ReduceKind::Max => 4.0 * x(0),
+            }
+        }
         Op::AvgPool { .. } => x(0) / 2.0,
         // weights average what values have in common
         Op::Attention { .. } => x(2),
-        Op::Concat { .. } => sum() / node.inputs.len() as f64,
-        Op::Rfft2 { norm: SpectralNorm::Ortho } => x(0) / 2.0,
-        Op::Rfft2 { norm: SpectralNorm::Backward } => x(0) / 2.0 * elements(node, 0),
-        Op::Irfft2 { norm: SpectralNorm::Ortho, .. } => x(0) + x(1),
-        Op::Irfft2 { norm: SpectralNorm::Backward, .. } => (x(0) + x(1)) / elements(node, 0),
-        // The same numbers elsewhere, or turned.
-        Op::Cast { .. } | Op::Keep | Op::Gather { .. } | Op::Resize { .. } | Op::Dct2 | Op::Idct2 => x(0),
-        Op::Reshape { .. } | Op::Transpose { .. } | Op::Split { .. } | Op::Slice { .. } => x(0),
-        Op::Pad { .. } | Op::Expand { .. } | Op::WindowPartition { .. } | Op::WindowMerge { .. } => x(0),
+        Op::Concat { .. } => node.inputs.iter().map(|&v| square(v)).sum::<f64>() / node.inputs.len() as f64,
+        Op::Rfft2 { norm } => match norm {
+            SpectralNorm::Ortho => x(0) / 2.0,
+            SpectralNorm::Backward => x(0) / 2.0 * elements(node, 0),
+        },
+        Op::Irfft2 { norm, .. } => match norm {
+            SpectralNorm::Ortho => x(0) + x(1),
+            SpectralNorm::Backward => (x(0) + x(1)) / elements(node, 0),
+        },
+        Op::Cast { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Split { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize { .. }
+        | Op::Keep
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => x(0),
     }
 }
 
-fn of_unary(kind: UnaryKind, x: f64) -> f64 {
+/// Mean square of f(x) for that of x.
+fn after_unary(kind: UnaryKind, x: f64) -> f64 {
     match kind {
         UnaryKind::Relu => x / 2.0,
         // x/2 for small arguments, max(x, 0) for large ones
@@ -284,19 +320,17 @@ fn of_unary(kind: UnaryKind, x: f64) -> f64 {
     }
 }
 
-fn of_binary(kind: BinaryKind, a: f64, b: f64) -> f64 {
+/// Mean square of f(a, b) for those of both, which may both be maps.
+fn after_binary(kind: BinaryKind, [a, b]: [f64; 2], maps: bool) -> f64 {
     match kind {
         BinaryKind::Add | BinaryKind::Sub => a + b,
+        // Maps of one input follow the same amplitude, whose fourth moment grows from block to block: the estimate errs on the large side, because
+        // an error on the small one squares in every block. A gate is bounded.
+        BinaryKind::Mul if maps => 16.0 * a * b,
         BinaryKind::Mul => a * b,
         BinaryKind::Div => a / b,
         BinaryKind::Max | BinaryKind::Min => a.max(b),
     }
-}
-
-/// Elements of an operand that are summed up in each element of the result.
-fn contracted(graph: &Graph, node: &Node, slot: usize) -> usize {
-    let operands: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-    node.op.axes(&operands).contracted(slot).map(|a| operands[slot].0[a].at(1)).product()
 }
 
 /// Mean of γ²/σ² of a BatchNorm with σ² = r²·(1 + u/2): 1/σ² averages ln 3/r², and the mean square of σ² is 13/12·r⁴.

@@ -7,8 +7,7 @@ use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, InterfaceOptions, Labels, Numbers, Request, RequestBuilder,
-    TargetKind,
+    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, Request, RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
 use clap::ValueEnum;
@@ -206,8 +205,8 @@ impl ArtifactArgs {
         }
     }
 
-    fn interface(&self, input: InputForm) -> InterfaceOptions {
-        InterfaceOptions {
+    fn interface(&self, input: InputForm) -> PortOptions {
+        PortOptions {
             input,
             input_name: self.input_name.clone(),
             output_names: self.output_name.clone(),

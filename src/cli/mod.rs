@@ -9,6 +9,7 @@ mod check;
 mod check_args;
 mod export;
 mod inspect;
+mod ir;
 mod list;
 mod model_args;
 mod next;
@@ -58,6 +59,7 @@ enum Command {
     #[cfg(feature = "run")]
     Run(run::Args),
     Inspect(inspect::Args),
+    Ir(ir::Args),
     List(list::Args),
     Report(Box<report::Args>),
     Completions(shell::CompletionArgs),
@@ -141,6 +143,7 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             #[cfg(feature = "run")]
             Command::Run(args) => ("run".into(), run::run(args)),
             Command::Inspect(args) => ("inspect".into(), inspect::run(args)),
+            Command::Ir(args) => ("ir".into(), ir::run(args)),
             Command::List(args) => ("list".into(), list::run(args)),
             Command::Report(args) => ("report".into(), report::run(*args)),
             Command::Completions(args) => ("completions".into(), shell::completions(args)),

@@ -1,7 +1,8 @@
 //! Names of the classes, and whether an artifact can answer with one.
 
 use super::error::Error;
-use super::request::{Labels, Request};
+use super::options::Labels;
+use super::request::Request;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;

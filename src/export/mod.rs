@@ -6,6 +6,7 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Observer`], never to a stream. What a file format wants is asked of its description in `format`.
 
+mod concerned;
 mod error;
 mod expect;
 mod finish;
@@ -15,10 +16,12 @@ mod lower;
 mod lowered;
 mod metadata;
 mod observer;
+mod options;
 mod place;
 mod report;
 mod request;
 mod rounding;
+mod wrapping;
 
 pub use error::Error;
 pub use expect::Expectation;
@@ -27,11 +30,10 @@ pub use format::TargetKind;
 pub use lower::lower;
 pub use lowered::Lowered;
 pub use observer::{Event, Observer};
+pub use options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
 pub use place::named_place;
 pub use report::{PassLine, Precision, Report, WeightsLine, Written};
-pub use request::{
-    About, ArtifactOptions, Attention, CheckOptions, InterfaceOptions, Labels, Numbers, Request, RequestBuilder,
-};
+pub use request::{Request, RequestBuilder};
 pub use rounding::{Rounded, Rounding};
 
 /// The whole road. The artifact is in its place when this returns `Ok`.

@@ -75,14 +75,27 @@ impl<'a> Attributes<'a> {
             None => return self.error(format!("expected an operator, found `{word}`")),
         };
         words::attributes(&mut op, &mut self)?;
-        if let Some((key, _)) = self.list.first() {
-            return self.error(format!("{word} has no attribute `{key}`"));
-        }
+        self.end()?;
         if let Op::Reshape { shape } | Op::Expand { shape } = &mut op {
             let Some(ty) = ty else { return self.error(format!("expected the type of `{word}` behind it")) };
             *shape = ty.shape.clone();
         }
         Ok(op)
+    }
+
+    /// The attribute `eps` of an operator that has no other.
+    pub(super) fn only_eps(mut self) -> Result<Real> {
+        let mut eps = Real(0.0);
+        self.real("eps", &mut eps)?;
+        self.end()?;
+        Ok(eps)
+    }
+
+    fn end(&self) -> Result<()> {
+        match self.list.first() {
+            None => Ok(()),
+            Some((key, _)) => self.error(format!("{} has no attribute `{key}`", self.word)),
+        }
     }
 }
 

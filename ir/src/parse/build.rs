@@ -1,6 +1,7 @@
 //! Statements to nodes: names and words are looked up, types checked.
 
 use super::{Call, Expression, ParseError, Result, Statement};
+use crate::batch_norm::Affine;
 use crate::graph::{Graph, Output};
 use crate::id::{NodeId, Value};
 use crate::op::Op;
@@ -80,8 +81,16 @@ impl<'g> Builder<'g> {
     /// Append an operator, its operands before it.
     fn call(&mut self, call: Call, ty: Option<&Type>, path: &str) -> Result<NodeId> {
         let Call { line, word, operands, attributes, .. } = call;
-        let op = attributes.operator(ty)?;
         let fail = |what: String| ParseError::new(line, what);
+        if let Some(affine) = Affine::of_word(word) {
+            let eps = attributes.only_eps()?;
+            let roles = affine.roles().iter().copied().chain(std::iter::repeat("x"));
+            let operands = operands.into_iter().zip(roles);
+            let inputs =
+                operands.map(|(o, role)| self.value(line, o, &below(path, role))).collect::<Result<Vec<_>>>()?;
+            return affine.push(self.graph, eps, &inputs, path).map(|v| v.node).map_err(|e| fail(e.to_string()));
+        }
+        let op = attributes.operator(ty)?;
         if op == Op::Input || op.is_constant_leaf() {
             if !operands.is_empty() {
                 return Err(fail(format!("{word} takes no operands")));
@@ -92,9 +101,16 @@ impl<'g> Builder<'g> {
                 Err(e) => Err(fail(e.to_string())),
             };
         }
-        let operands = operands.into_iter().enumerate();
-        let inputs =
-            operands.map(|(i, o)| self.value(line, o, &below(path, &role(&op, i)))).collect::<Result<Vec<_>>>()?;
+        let mut inputs = Vec::with_capacity(operands.len());
+        for (i, operand) in operands.into_iter().enumerate() {
+            let mut slot = i;
+            if op.is_chain() && i > 1 {
+                let left = self.free(&below(path, &role(&op, 0)));
+                inputs = vec![self.graph.push(op.clone(), &inputs, &left).map_err(|e| fail(e.to_string()))?.into()];
+                slot = 1;
+            }
+            inputs.push(self.value(line, operand, &below(path, &role(&op, slot)))?);
+        }
         self.graph.push(op, &inputs, path).map_err(|e| fail(e.to_string()))
     }
 

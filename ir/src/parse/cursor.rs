@@ -116,6 +116,10 @@ impl<'a> Cursor<'a> {
         self.rest.starts_with(accept)
     }
 
+    pub(super) fn starts_with(&self, token: &str) -> bool {
+        self.rest.starts_with(token)
+    }
+
     /// The longest run of characters that satisfy `accept`.
     pub(super) fn run(&mut self, accept: impl Fn(char) -> bool) -> &'a str {
         let (run, rest) = self.rest.split_at(self.rest.find(|c| !accept(c)).unwrap_or(self.rest.len()));
@@ -200,7 +204,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// `f32[B,3,8,8]`.
-    pub(super) fn ty(&mut self) -> Result<Type> {
+    ///
+    /// # Errors
+    /// If no type comes next.
+    pub fn ty(&mut self) -> Result<Type> {
         let Some(&dtype) = DType::ALL.iter().find(|d| self.eat(d.word())) else {
             return self.fail("a type like f32[1,3]");
         };

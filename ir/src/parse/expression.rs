@@ -4,12 +4,14 @@
 //! %x, %x:1                                        a value by its name, and its second output
 //! @w                                              a constant by its name
 //! 0.5, literal[0.5,1]:f32[2], weight"k":f32[8]    numbers and weights
-//! reshape(sqrt(%x)){…}:f32[8,1]                   an operator; the type may be left out wherever it follows
+//! reshape(sqrt(%x)):f32[8,1]                      an operator; the type may be left out wherever it follows
+//! add(%x, %y, %z)                                 add(add(%x, %y), %z); likewise with mul
 //! ```
 
 use super::Result;
 use super::attributes::Attributes;
 use super::cursor::Cursor;
+use crate::batch_norm::{Affine, PARAMETERS};
 use crate::op::Op;
 use crate::real::Real;
 use crate::ty::Type;
@@ -113,10 +115,28 @@ impl<'a> Call<'a> {
 
     fn behind(cursor: &mut Cursor<'a>, word: &'a str) -> Result<Self> {
         let line = cursor.line();
-        let operands = if cursor.eat("(") { cursor.list(")", Expression::read)? } else { vec![] };
+        let operands = if cursor.eat("(") { cursor.list(")", |c| operands(c, word))?.concat() } else { vec![] };
         let attributes = Attributes::read(cursor, word)?;
         Ok(Call { line, word, operands, attributes, index: 0, ty: None })
     }
+}
+
+/// One operand, or the parameters of a whole BatchNorm: `bn"KEY":f32[C]`.
+fn operands<'a>(cursor: &mut Cursor<'a>, word: &str) -> Result<Vec<Expression<'a>>> {
+    let names = match Affine::of_word(word) {
+        Some(affine) => affine.keys(),
+        None if word == "batch_norm" => &PARAMETERS,
+        None => &[],
+    };
+    if names.is_empty() || !cursor.starts_with("bn\"") {
+        return Ok(vec![Expression::read(cursor)?]);
+    }
+    cursor.expect("bn")?;
+    let norm = cursor.quoted()?;
+    cursor.expect(":")?;
+    let ty = cursor.ty()?;
+    let weight = |name| Expression::Leaf { op: Op::Weight { key: format!("{norm}.{name}") }, ty: ty.clone() };
+    Ok(names.iter().map(weight).collect())
 }
 
 /// `%path` or `%path:1`.

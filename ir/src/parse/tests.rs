@@ -14,7 +14,9 @@ const ALL: &str = r#"graph every-op  stage=paper
 %bn: f32[B,8,4,4] = batch_norm(%stem, weight"g":f32[8], weight"b":f32[8], weight"m":f32[8], weight"v":f32[8]){eps=1e-5}
 %clip: f32[B,8,4,4] = clip(%bn){lo=-0, hi=inf}
 %prelu: f32[B,8,4,4] = prelu(%clip, literal[0.25]:f32[1])
-%half: f16[B,8,4,4] = cast(%prelu){to=f16}
+%more: f32[B,8,4,4] = mul(%prelu, 0.5)
+%half: f16[B,8,4,4] = cast(%more){to=f16}
+%third: f16[B,8,4,4] = mul(%half, 0.25:f16[])
 %p, %p:1: f32[B,3,4,4], f32[B,5,4,4] = split(%bn){axis=1, sizes=[3,5]}
 %cat: f32[B,8,4,4] = concat(%p:1, %p){axis=1}
 %cut: f32[B,2,4,3] = slice(%cat){axis1=1..8:4, axis3=0..3}
@@ -33,16 +35,7 @@ const ALL: &str = r#"graph every-op  stage=paper
 %sum: f32[B] = reduce_sum(%soft){axes=[1,2]}
 %keep: f32[B,1,6] = reduce_mean(%soft){axes=[1], keep}
 %max: f32[B,6] = reduce_max(%soft){axes=[1]}
-%index: i32[4,9] = relative_index{query=2, key=3, step=[1,2], order=signed}
-%taken: f32[B,4,9,6] = gather(%soft, %index){axis=1}
-%fill: f32[1,6] = fill{value=1e-20}
-%iota: i32[6] = iota{axis=0}
-%eye: f32[3,3] = eye
-%cos: f32[8,5] = dft_basis{n=8, part=cos}
-%dct: f32[8,8] = dct_basis{n=8}
-%band: f32[3,6] = band_mask{grid=[2,3]}
-%log: f32[15,2] = log_coords{window=[2,3]}
-%grid: f32[9,2] = grid_coords{side=3}
+%taken: f32[B,4,9,6] = gather(%soft, relative_index{query=2, key=3, step=[1,2], order=signed}:i32[4,9]){axis=1}
 %wide6: f32[B,5,6] = expand(%keep)
 %re, %re:1: f32[B,4,8,5], f32[B,4,8,5] = rfft2(%image){norm=ortho}
 %back: f32[B,4,8,8] = irfft2(%re, %re:1){norm=backward, width=8}
@@ -50,6 +43,14 @@ const ALL: &str = r#"graph every-op  stage=paper
 %i: f32[B,4,8,8] = idct2(%d)
 %win: f32[4B,16,4] = window_partition(%i){window=4}
 %map: f32[B,4,8,8] = window_merge(%win){window=4, map=8}
+@fill: f32[1,6] = fill{value=1e-20}
+@iota: i32[6] = iota{axis=0}
+@eye: f32[3,3] = eye
+@cos: f32[8,5] = dft_basis{n=8, part=cos}
+@dct: f32[8,8] = dct_basis{n=8}
+@band: f32[3,6] = band_mask{grid=[2,3]}
+@log: f32[15,2] = log_coords{window=[2,3]}
+@grid: f32[9,2] = grid_coords{side=3}
 outputs "the map"=%map, w=weight"fc.weight":f32[6,8], half=%half
 "#;
 
@@ -74,7 +75,7 @@ fn random_graphs_read_back_and_are_valid() {
 fn leaves_keep_off_the_names_of_lines() {
     let text = "graph g  stage=deploy\n%x: f32[1,2] = input\n\
         %y: f32[1,2] = mul(%x, weight\"w\":f32[2])\n\
-        %w: f32[1,2] = add(%y, literal[1]:f32[])\n%literal: f32[1,2] = neg(%w)\noutputs y=%literal\n";
+        %w: f32[1,2] = add(%y, 1)\n%literal: f32[1,2] = neg(%w)\noutputs y=%literal\n";
     assert_eq!(parse(text).unwrap().to_string(), text);
 }
 

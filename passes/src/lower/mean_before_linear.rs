@@ -1,8 +1,13 @@
 //! Take the mean before a linear layer instead of behind it.
 //!
 //! ```text
-//! Given    mean(r + (W·h + b))            over positions; nothing else reads the sum or the product
-//! Result   mean(r) + (W·mean(h) + b)
+//! Given   %p = linear(%h[..,I], const %w[O,I], const %b[O])
+//!         %y = reduce_mean(add(%r[..,O], %p)){axes=a}
+//! Where   inner(a, %h), same_type(%r, %p)
+//! Result  %y.rest = reduce_mean(%r){axes=a}
+//!         %y.hidden = reduce_mean(%h){axes=a}
+//!         %p = linear(%y.hidden, %w, %b)
+//!         %y = add(%y.rest, %p)
 //! ```
 //!
 //! Exact    a mean commutes with an affine map, because its weights sum to one, and with a sum.
@@ -11,53 +16,19 @@
 //! product and a sum in front: a convolution stays, because runtimes compute the sum in its kernel. In f16 each mean would bring two casts, so there
 //! it stays as well.
 
-use crate::algebra::Linear;
 use crate::pass::{Context, Pass, Result, Rewritten};
-use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Copier, DType, Graph, Net, NodeId, Op, Target, Uses, Value};
+use crate::pattern::rules;
+use vitc_ir::{DType, Graph};
+
+rules!(RULES, "mean_before_linear.rs");
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("mean_before_linear", run);
 
 fn run(graph: &Graph, context: &Context) -> Result {
-    let Context { target, options, .. } = context;
-    let uses = graph.uses();
-    let mut copy = Copier::new(graph, graph.stage);
-    let mut count = 0;
-    for (id, node) in graph.nodes() {
-        let site = (options.precision == DType::F32).then(|| site(graph, &uses, target, id)).flatten();
-        let Some((rest, product)) = site else {
-            copy.node(id);
-            continue;
-        };
-        let linear = Linear::of(graph, product.node).expect("a site's layer");
-        let (w, b) = (copy.constant(linear.w), linear.b.map(|b| copy.constant(b)));
-        let [rest, hidden, replaced] = [rest, linear.x, product].map(|v| copy.get(v));
-        copy.new.release_path(replaced.node);
-        let mut net = Net::within(&mut copy.new, &node.path);
-        let rest = net.push("rest", node.op.clone(), &[rest]);
-        let hidden = net.push("hidden", node.op.clone(), &[hidden]);
-        let y = Linear { x: hidden, w, b, ..linear }.emit(&mut copy.new);
-        let y = Net::within(&mut copy.new, &node.path).binary("", BinaryKind::Add, rest, y);
-        copy.set(id.into(), y);
-        count += 1;
+    if context.options.precision != DType::F32 {
+        return Ok(Rewritten::unchanged(graph));
     }
-    Ok(Rewritten::new(copy.finish(), count))
-}
-
-/// The other summand and the layer's result of a mean that can be taken first.
-fn site(graph: &Graph, uses: &Uses, target: &Target, id: NodeId) -> Option<(Value, Value)> {
-    let node = graph.node(id);
-    let Op::Reduce { kind: ReduceKind::Mean, axes, keep: false } = &node.op else { return None };
-    let sum = node.inputs[0];
-    let rank = graph.shape(sum).rank();
-    let saves = rank > target.linear_rank && rank - axes.len() <= target.linear_rank && !axes.contains(&(rank - 1));
-    if !saves || !uses.once(sum) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
-        return None;
-    }
-    let [x, y] = graph.producer(sum).inputs[..] else { return None };
-    [(x, y), (y, x)].into_iter().find_map(|(rest, product)| {
-        Linear::of(graph, product.node).filter(|l| l.op == Op::Linear && l.b.is_some())?;
-        (uses.once(product) && graph.ty(rest) == graph.ty(sum)).then_some((rest, product))
-    })
+    let limit = context.target.linear_rank;
+    RULES.run_where(graph, &|site| site.rank("p") > Some(limit) && site.rank("y") <= Some(limit))
 }

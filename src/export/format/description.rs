@@ -12,48 +12,48 @@ use vitc_ir::{Graph, Target};
 /// What a file format asks of an export.
 pub(in crate::export) struct FileFormat {
     /// What a person calls its files: `file`, `package`.
-    pub(in crate::export) noun: &'static str,
+    pub noun: &'static str,
     /// Suffix of the artifact's name, with the dot.
-    pub(in crate::export) suffix: &'static str,
+    pub suffix: &'static str,
     /// One file or a folder.
-    pub(in crate::export) form: Form,
+    pub form: Form,
     /// The setting that chooses its version.
-    pub(in crate::export) version: Setting,
+    pub version: Setting,
     /// What a person calls the format and its version: `ONNX opset`, `ML Program for iOS`.
-    pub(in crate::export) title: &'static str,
+    pub title: &'static str,
     /// The version where none is asked for, and the lowest that any content needs.
-    pub(in crate::export) least_version: u32,
+    pub least_version: u32,
     /// The format at a version.
-    pub(in crate::export) at: fn(u32) -> Format,
+    pub at: fn(u32) -> Format,
     /// The lowest version that this content needs, and what of it; `None` if the version decides the content.
-    pub(in crate::export) needed_version: Option<fn(&Graph, &Interface) -> Result<(u32, String), ExportError>>,
+    pub needed_version: Option<fn(&Graph, &Interface) -> Result<(u32, String), ExportError>>,
     /// What a person calls its version, `iOS`.
-    pub(in crate::export) version_word: &'static str,
+    pub version_word: &'static str,
     /// The first version with an operator for attention.
-    pub(in crate::export) attention_operator: u32,
+    pub attention_operator: u32,
     /// Whether an input or output can have this name, and why not.
-    pub(in crate::export) check_name: fn(&str) -> Result<(), String>,
+    pub check_name: fn(&str) -> Result<(), String>,
     /// Why the batch must be a number, if it must.
-    pub(in crate::export) fixed_batch: Option<&'static str>,
+    pub fixed_batch: Option<&'static str>,
     /// Why an input of pixels takes one picture, where it is a picture of the system's own rather than numbers.
-    pub(in crate::export) picture: Option<&'static str>,
+    pub picture: Option<&'static str>,
     /// The names of label and probabilities, where an artifact with labels answers with a label.
-    pub(in crate::export) label_outputs: Option<[&'static str; 2]>,
+    pub label_outputs: Option<[&'static str; 2]>,
     /// What to know about single precision there.
-    pub(in crate::export) single_precision: Option<&'static str>,
+    pub single_precision: Option<&'static str>,
     /// Why the weights need not be asked into a file of their own, if they always are in one.
-    pub(in crate::export) own_weights: Option<&'static str>,
+    pub own_weights: Option<&'static str>,
     /// Write the artifact; the name of the data file beside it, if it has one.
-    pub(in crate::export) write: fn(&Content<'_>, &Path) -> Result<(Summary, Option<String>), ExportError>,
+    pub write: fn(&Content<'_>, &Path) -> Result<(Summary, Option<String>), ExportError>,
 }
 
 /// What is written.
 pub(in crate::export) struct Content<'a> {
-    pub(in crate::export) graph: &'a Graph,
-    pub(in crate::export) numbers: Numbers<'a>,
-    pub(in crate::export) target: &'a Target,
-    pub(in crate::export) interface: &'a Interface,
-    pub(in crate::export) metadata: &'a Metadata,
+    pub graph: &'a Graph,
+    pub numbers: Numbers<'a>,
+    pub target: &'a Target,
+    pub interface: &'a Interface,
+    pub metadata: &'a Metadata,
     /// Large constants lie in a data file whatever their size.
-    pub(in crate::export) external_data: bool,
+    pub external_data: bool,
 }

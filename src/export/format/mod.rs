@@ -29,7 +29,7 @@ impl TargetKind {
     }
 
     /// What its artifacts may contain at this version of the format; `None` for the least that a format without choice has.
-    pub(super) fn target(self, version: Option<u32>) -> Target {
+    pub(crate) fn target(self, version: Option<u32>) -> Target {
         let version = version.unwrap_or(self.format().least_version);
         match self {
             TargetKind::Onnx => Target::onnx(version),

@@ -1,0 +1,134 @@
+//! The facts that rules may ask for, and the functions that compute an attribute from others.
+
+use super::bindings::{Found, list};
+use vitc_ir::{Dim, Graph, Value};
+
+/// A fact about values and texts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fact {
+    pub(crate) name: &'static str,
+    pub(crate) holds: fn(&Graph, &[Found]) -> bool,
+}
+
+/// A text computed from values and texts; `None` where it has no answer, and then the rule does not match.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    pub(crate) compute: fn(&Graph, &[Found]) -> Option<String>,
+}
+
+/// Every fact.
+pub(crate) const FACTS: &[Fact] = &[
+    Fact { name: "same_type", holds: same_type },
+    Fact { name: "same_size", holds: same_size },
+    Fact { name: "identity", holds: |_, a| permutation(a).is_some_and(|p| p.iter().enumerate().all(|(i, &p)| i == p)) },
+    Fact { name: "some", holds: |_, a| text(a, 0).and_then(list).is_some_and(|list| !list.is_empty()) },
+    Fact { name: "inner", holds: |g, a| axes(g, a).is_some_and(|(axes, rank)| !axes.contains(&(rank - 1))) },
+    Fact { name: "fills", holds: fills },
+];
+
+/// Every function.
+pub(crate) const FUNCTIONS: &[Function] = &[
+    Function { name: "compose", compute: compose },
+    Function { name: "last", compute: |g, a| Some(format!("[{}]", g.shape(value(a, 0)?).rank().checked_sub(1)?)) },
+    Function { name: "to_last", compute: to_last },
+    Function { name: "from_last", compute: from_last },
+    Function { name: "sizes", compute: sizes },
+];
+
+fn value(arguments: &[Found], at: usize) -> Option<Value> {
+    match arguments.get(at)? {
+        Found::Value(value) => Some(*value),
+        Found::Text(_) => None,
+    }
+}
+
+fn text(arguments: &[Found], at: usize) -> Option<&str> {
+    match arguments.get(at)? {
+        Found::Text(text) => Some(text),
+        Found::Value(_) => None,
+    }
+}
+
+/// One number, or a list of them.
+fn numbers(text: &str) -> Option<Vec<usize>> {
+    list(text).unwrap_or_else(|| vec![text]).into_iter().map(|n| n.parse().ok()).collect()
+}
+
+fn written(numbers: &[usize]) -> String {
+    let parts: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    format!("[{}]", parts.join(","))
+}
+
+/// `same_type(%x, %y, …)`: all of one element type and shape.
+fn same_type(graph: &Graph, arguments: &[Found]) -> bool {
+    let types: Option<Vec<_>> = (0..arguments.len()).map(|i| Some(graph.ty(value(arguments, i)?))).collect();
+    types.is_some_and(|types| types.windows(2).all(|w| w[0] == w[1]))
+}
+
+/// `same_size(%c, 1)`: so many elements.
+fn same_size(graph: &Graph, arguments: &[Found]) -> bool {
+    let count = || Some((value(arguments, 0)?, text(arguments, 1)?.parse::<usize>().ok()?));
+    count().is_some_and(|(v, n)| graph.shape(v).elements() == n && !graph.shape(v).has_batch())
+}
+
+fn permutation(arguments: &[Found]) -> Option<Vec<usize>> {
+    numbers(text(arguments, 0)?)
+}
+
+/// `axes, %x`: the axes (or axis), which are x's, and its rank.
+fn axes(graph: &Graph, arguments: &[Found]) -> Option<(Vec<usize>, usize)> {
+    let rank = graph.shape(value(arguments, 1)?).rank();
+    let axes = numbers(text(arguments, 0)?)?;
+    (axes.iter().all(|&a| a < rank) && rank > 0).then_some((axes, rank))
+}
+
+/// `fills(%c, axes, %x)`: the constant c has x's sizes on these axes, 1 on any other, and broadcasts to x.
+fn fills(graph: &Graph, arguments: &[Found]) -> bool {
+    let fills = || {
+        let (c, (axes, rank)) = (value(arguments, 0)?, axes(graph, &arguments[1..])?);
+        let (dims, x) = (&graph.shape(c).0, &graph.shape(value(arguments, 2)?).0);
+        let front = rank.checked_sub(dims.len())?;
+        let one = Dim::Fixed(1);
+        let fits = |axis: usize| {
+            let d = axis.checked_sub(front).map_or(one, |at| dims[at]);
+            d.fixed().is_some() && d == if axes.contains(&axis) { x[axis] } else { one }
+        };
+        Some((0..rank).all(fits))
+    };
+    fills().unwrap_or(false)
+}
+
+/// `compose(p, q)`: the permutation q after p.
+fn compose(_: &Graph, arguments: &[Found]) -> Option<String> {
+    let [first, second] = [numbers(text(arguments, 0)?)?, numbers(text(arguments, 1)?)?];
+    let both: Option<Vec<usize>> = second.iter().map(|&i| first.get(i).copied()).collect();
+    Some(written(&both?))
+}
+
+/// `to_last(axis, %x)`: the permutation that moves an axis behind the others.
+fn to_last(graph: &Graph, arguments: &[Found]) -> Option<String> {
+    Some(written(&moved_last(graph, arguments)?))
+}
+
+/// `from_last(axis, %x)`: its inverse.
+fn from_last(graph: &Graph, arguments: &[Found]) -> Option<String> {
+    let there = moved_last(graph, arguments)?;
+    let back: Option<Vec<usize>> = (0..there.len()).map(|a| there.iter().position(|&t| t == a)).collect();
+    Some(written(&back?))
+}
+
+fn moved_last(graph: &Graph, arguments: &[Found]) -> Option<Vec<usize>> {
+    let (axes, rank) = axes(graph, arguments)?;
+    let mut order: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
+    order.extend(axes);
+    Some(order)
+}
+
+/// `sizes(axes, %x)`: x's sizes on these axes, as a shape.
+fn sizes(graph: &Graph, arguments: &[Found]) -> Option<String> {
+    let (axes, _) = axes(graph, arguments)?;
+    let x = graph.shape(value(arguments, 1)?);
+    let sizes: Vec<String> = axes.iter().map(|&a| x.0[a].to_string()).collect();
+    Some(format!("[{}]", sizes.join(",")))
+}

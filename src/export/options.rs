@@ -1,0 +1,153 @@
+//! What an export may be asked beside the model and the target, in groups with their defaults.
+
+use super::expect::Expectation;
+use crate::check::Effort;
+use std::path::PathBuf;
+use vitc_exporters::coreml::InputForm;
+use vitc_ir::DType;
+use vitc_ir::target::AttentionForm;
+use vitc_passes::{FoldTables, Spectral, TalkingHeads};
+
+/// Spelling of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attention {
+    /// The target's.
+    #[default]
+    Auto,
+    /// Products of all heads.
+    Products,
+    /// Every head by itself.
+    PerHead,
+    /// One operator.
+    Operator,
+}
+
+impl Attention {
+    /// The form that the passes make; `None` for the target's.
+    pub(super) fn form(self) -> Option<AttentionForm> {
+        match self {
+            Attention::Auto => None,
+            Attention::Products => Some(AttentionForm::Compact),
+            Attention::PerHead => Some(AttentionForm::PerHead),
+            Attention::Operator => Some(AttentionForm::Operator),
+        }
+    }
+}
+
+/// Where the names of the classes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Labels {
+    /// The checkpoint's folder, if it has some.
+    #[default]
+    Checkpoint,
+    /// A file, one name a line.
+    File(PathBuf),
+    /// Nowhere: there are none.
+    Omit,
+}
+
+/// The file itself.
+#[derive(Debug, Clone, Default)]
+pub struct ArtifactOptions {
+    /// Where it goes: a file, a folder for the default name, or `None` for the default name in the working folder.
+    pub output: Option<PathBuf>,
+    /// Keep the large constants of an ONNX file in a data file beside it whatever their size; above 2 GiB they are kept there anyway.
+    pub external_data: bool,
+    /// Replace what vitc did not write.
+    pub force: bool,
+}
+
+/// Element types and spellings of the computation.
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    /// Element type; `None` for the target's default.
+    pub precision: Option<DType>,
+    /// Spelling of attention, where the target leaves a choice.
+    pub attention: Option<Attention>,
+    /// Form of talking heads, for [`TargetKind::TensorRt`].
+    pub talking_heads: Option<TalkingHeads>,
+    /// Form of spectral transforms.
+    pub spectral: Spectral,
+    /// Which position biases are stored.
+    pub fold_tables: FoldTables,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        let (spectral, fold_tables) = (Spectral::Auto, FoldTables::Auto);
+        Numbers { precision: None, attention: None, talking_heads: None, spectral, fold_tables }
+    }
+}
+
+/// What goes in and comes out.
+#[derive(Debug, Clone)]
+pub struct PortOptions {
+    /// Normalised values, or pixels in 0..255 (for CoreML a picture).
+    pub input: InputForm,
+    /// Name of the input; `None` for `image`.
+    pub input_name: Option<String>,
+    /// Names of the outputs; one name for several is numbered. Empty for the model's own.
+    pub output_names: Vec<String>,
+    /// Element type of both.
+    pub dtype: DType,
+    /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
+    pub mean: Option<[f64; 3]>,
+    /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
+    pub std: Option<[f64; 3]>,
+    /// Return probabilities instead of scores.
+    pub softmax: bool,
+    /// Names of the classes.
+    pub labels: Labels,
+}
+
+impl Default for PortOptions {
+    fn default() -> Self {
+        PortOptions {
+            input: InputForm::Tensor,
+            input_name: None,
+            output_names: Vec::new(),
+            dtype: DType::F32,
+            mean: None,
+            std: None,
+            softmax: false,
+            labels: Labels::Checkpoint,
+        }
+    }
+}
+
+/// What the metadata say beside what vitc knows.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Who made the model.
+    pub author: Option<String>,
+    /// Licence of the weights.
+    pub license: Option<String>,
+    /// What the model is for.
+    pub description: Option<String>,
+    /// Further entries.
+    pub extra: Vec<(String, String)>,
+}
+
+/// How the artifact is checked before it takes its place.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// How much is run; `None` for nothing.
+    pub effort: Option<Effort>,
+    /// Look at every value inside the model too: a page shows them.
+    pub layers: bool,
+    /// Validate the graph after every pass.
+    pub passes: bool,
+    /// Values from outside that the artifact must reproduce.
+    pub expect: Option<Expectation>,
+    /// Folder for the check's inputs and reference outputs.
+    pub save_io: Option<PathBuf>,
+    /// Leave an artifact that failed as `<output>.failed`.
+    pub keep_failed: bool,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        let effort = Some(Effort::default());
+        CheckOptions { effort, layers: false, passes: false, expect: None, save_io: None, keep_failed: false }
+    }
+}
