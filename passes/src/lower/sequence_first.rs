@@ -145,10 +145,10 @@ impl Region<'_> {
         let mut net = self.net(path);
         if sets == 1 {
             let view = Shape(vec![tokens.into(), batch, c]);
-            return Ok(moved(&mut net, rows.value, &view, &[1, 0, 2], shape)?);
+            return moved(&mut net, rows.value, &view, &[1, 0, 2], shape);
         }
         let view = Shape(vec![tokens.into(), sets.into(), batch, c]);
-        Ok(moved(&mut net, rows.value, &view, &[2, 1, 0, 3], shape)?)
+        moved(&mut net, rows.value, &view, &[2, 1, 0, 3], shape)
     }
 
     /// `[hw, R·S·B, C]` to `[B, C, H, W]`.
@@ -166,7 +166,7 @@ impl Region<'_> {
         let mut net = self.net(&path);
         if rows * columns == 1 {
             let view = Shape(vec![(h * w).into(), batch, c.into()]);
-            return Ok(moved(&mut net, x, &view, &[1, 2, 0], shape)?);
+            return moved(&mut net, x, &view, &[1, 2, 0], shape);
         }
         if target.row_moves {
             let view = Shape(vec![h.into(), w.into(), rows.into(), columns.into(), batch, c.into()]);
@@ -175,7 +175,7 @@ impl Region<'_> {
             return net.transpose("channels", x, &[0, 3, 1, 2]);
         }
         let view = Shape(vec![h.into(), w.into(), rows.into(), columns.into(), batch.times(c)]);
-        Ok(moved(&mut net, x, &view, &[4, 2, 0, 3, 1], shape)?)
+        moved(&mut net, x, &view, &[4, 2, 0, 3, 1], shape)
     }
 
     /// The same rows in another order: one gather, or nothing.
