@@ -41,7 +41,8 @@ fn run(graph: &Graph, _: &Context) -> Result {
             _ => (x, 0, 0),
         };
         // A row of c per token, or one for all where there is nothing to pad.
-        let rows = graph.shape(c).rank() == node.types[0].shape.rank() && graph.shape(c).0[0] == graph.shape(x).0[0];
+        let rows =
+            graph.shape(c).rank() == node.types[0].shape.rank() && graph.shape(c).0.first() == graph.shape(x).0.first();
         if !(uses.once(sum) && (rows || before + after == 0)) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
             continue;
         }
