@@ -29,7 +29,9 @@ fn run(graph: &Graph, _: &Context) -> Result {
             Op::BatchNorm { eps } => {
                 let inputs = copy.inputs(id)?;
                 let producer = Linear::of(&copy.new, inputs[0].node);
-                if let Some(linear) = producer.filter(|_| uses.once(node.inputs[0])) {
+                // A linear layer's outputs lie on its last axis, the norm's channels on axis 1.
+                let same_axis = |linear: &Linear| linear.op != Op::Linear || copy.new.shape(linear.x).rank() == 2;
+                if let Some(linear) = producer.filter(|linear| uses.once(node.inputs[0]) && same_axis(linear)) {
                     let parameters = [inputs[1], inputs[2], inputs[3], inputs[4]];
                     let (s, t) = batch_norm_affine(&mut copy.new, &node.path, *eps, parameters)?;
                     let path = copy.new.release_path(inputs[0].node);
@@ -40,7 +42,9 @@ fn run(graph: &Graph, _: &Context) -> Result {
                     continue;
                 }
             }
-            Op::Reduce { kind: ReduceKind::Mean, axes, .. } if !axes.contains(&1) && uses.once(node.inputs[0]) => {
+            Op::Reduce { kind: ReduceKind::Mean, axes, keep }
+                if !axes.contains(&1) && (*keep || !axes.contains(&0)) && uses.once(node.inputs[0]) =>
+            {
                 let norm = copy.new.producer(copy.get(node.inputs[0])?).clone();
                 if matches!(norm.op, Op::BatchNorm { .. }) && absorbed(id.into()) {
                     let path = copy.new.release_path(copy.get(node.inputs[0])?.node);

@@ -11,7 +11,7 @@
 //!          sum that it now is; where it is one of parts, it gives up its own.
 
 use crate::pass::{Context, Pass, Result, Rewritten};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use vitc_ir::{BinaryKind, Builder, Copier, Graph, NodeId, Op, Shape, Value};
 
 /// A summand `c`, to be added `before` rows in and with `after` rows behind it.
@@ -28,6 +28,8 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let uses = graph.uses();
     let mut moved: HashMap<NodeId, Summand> = HashMap::new();
     let mut gone: HashMap<NodeId, Value> = HashMap::new();
+    // The sums of all sites: no two sites share one, or a constant that moved would move again.
+    let mut taken: HashSet<NodeId> = HashSet::new();
     for (id, node) in graph.run_time_nodes() {
         let Some((x, c)) = constant_sum(graph, id) else { continue };
         if !uses.once(x) {
@@ -41,7 +43,8 @@ fn run(graph: &Graph, _: &Context) -> Result {
             _ => (x, 0, 0),
         };
         // A row of c per token, or one for all where there is nothing to pad.
-        let rows = graph.shape(c).rank() == node.types[0].shape.rank() && graph.shape(c).0[0] == graph.shape(x).0[0];
+        let rows =
+            graph.shape(c).rank() == node.types[0].shape.rank() && graph.shape(c).0.first() == graph.shape(x).0.first();
         if !(uses.once(sum) && (rows || before + after == 0)) || *graph.op(sum) != Op::Binary(BinaryKind::Add) {
             continue;
         }
@@ -49,9 +52,10 @@ fn run(graph: &Graph, _: &Context) -> Result {
         let Some(inner) = inner.filter(|&i| constant_sum(graph, i).is_some()).find(|&i| uses.once(i.into())) else {
             continue;
         };
-        if graph.shape(inner.into()) != graph.shape(sum) || moved.contains_key(&inner) {
+        if graph.shape(inner.into()) != graph.shape(sum) || [id, sum.node, inner].iter().any(|n| taken.contains(n)) {
             continue;
         }
+        taken.extend([id, sum.node, inner]);
         moved.insert(inner, Summand { c, before, after });
         gone.insert(id, x);
     }

@@ -58,10 +58,13 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let results = results.collect::<Built<_>>()?;
     let mut new = copy.new;
     new.outputs = results;
-    let (total, wide) = (graph.run_time_nodes().count(), island.iter().filter(|&&i| i).count());
+    let (total, wide) =
+        (graph.run_time_nodes().count(), graph.run_time_nodes().filter(|(id, _)| island[id.0 as usize]).count());
+    let ports = |dtype: DType, count: usize| if dtype == DType::F32 { 0 } else { count };
+    let ports = ports(options.input, graph.inputs().count()) + ports(options.output, graph.outputs.len());
     let notes =
         if wide > 0 && options.precision == DType::F16 { vec![Note::Islands { operators: wide }] } else { Vec::new() };
-    Ok(Rewritten { graph: new, count: total - wide, notes })
+    Ok(Rewritten { graph: new, count: total - wide + ports, notes })
 }
 
 /// Why a node runs in f32 where all others run in f16.

@@ -387,7 +387,10 @@ impl Region<'_> {
         let dims = if old.is_constant(c) { old.shape(c).as_fixed() } else { None };
         let Some(dims) = dims else { return Ok(None) };
         let (set_dims, row_dims) = dims.split_at(dims.len().saturating_sub(2));
-        if dims.len() > 3 || set_dims.iter().any(|&d| d != 1) {
+        // What enlarges the tokens has more rows than their order knows.
+        let enlarges = |(have, &d): (&Dim, &usize)| d != 1 && *have != Dim::Fixed(d);
+        let enlarged = old.shape(x).0.iter().rev().zip(dims.iter().rev()).any(enlarges);
+        if dims.len() > 3 || set_dims.iter().any(|&d| d != 1) || enlarged {
             return Ok(None);
         }
         if row_dims.len() < 2 || row_dims[0] == 1 {
