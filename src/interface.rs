@@ -35,7 +35,7 @@ pub fn wrap(
     let mut copy = Copier::new(paper, paper.stage);
     for (id, node) in paper.nodes() {
         if node.op != Op::Input {
-            copy.node(id);
+            copy.node(id).map_err(|e| e.to_string())?;
             continue;
         }
         let name = options.input_name.unwrap_or(&node.path);
@@ -43,7 +43,7 @@ pub fn wrap(
         let value = options.pixels.map_or(input, |p| normalised(&mut copy.new, input, p));
         copy.set(id.into(), value);
     }
-    let mut graph = copy.finish();
+    let mut graph = copy.finish().map_err(|e| e.to_string())?;
     let mut signature = signature.clone();
     if options.probabilities {
         probabilities(&mut graph, &mut signature)?;

@@ -241,19 +241,13 @@ fn factors_are_multiplied_out_in_the_graph() {
     let (graph, product) = multiplied_out("pruned.pth");
     insta::assert_snapshot!(graph.to_string(), @r#"
     graph net  stage=paper
-    %head.weight: f32[5,4] = mul(weight"head.weight_orig":f32[5,4], weight"head.weight_mask":f32[5,4])
-    outputs w=%head.weight
+    outputs w=mul(weight"head.weight_orig":f32[5,4], weight"head.weight_mask":f32[5,4])
     "#);
     assert!(product.iter().enumerate().all(|(i, w)| *w == if i % 2 == 1 { stored(i) } else { 0.0 }), "{product:?}");
     let (graph, product) = multiplied_out("weight_norm.pth");
     insta::assert_snapshot!(graph.to_string(), @r#"
     graph net  stage=paper
-    %head.weight.mul: f32[5,4] = mul(weight"head.weight_v":f32[5,4], weight"head.weight_v":f32[5,4])
-    %head.weight.sum: f32[5,1] = reduce_sum(%head.weight.mul){axes=[1], keep}
-    %head.weight.norm: f32[5,1] = sqrt(%head.weight.sum)
-    %head.weight.div: f32[5,1] = div(weight"head.weight_g":f32[5,1], %head.weight.norm)
-    %head.weight: f32[5,4] = mul(weight"head.weight_v":f32[5,4], %head.weight.div)
-    outputs w=%head.weight
+    outputs w=mul(weight"head.weight_v":f32[5,4], div(weight"head.weight_g":f32[5,1], sqrt(reduce_sum(mul(weight"head.weight_v":f32[5,4], weight"head.weight_v":f32[5,4])){axes=[1], keep})))
     "#);
     // A weight that is normalised as it is keeps its value, but for the rounding of the norms.
     assert!(product.iter().enumerate().all(|(i, w)| (w - stored(i)).abs() < 1e-5), "{product:?}");

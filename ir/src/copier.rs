@@ -2,6 +2,7 @@
 
 use crate::graph::{Graph, Output, Stage};
 use crate::id::{NodeId, Value};
+use crate::infer::ShapeError;
 
 /// Builds a new graph by walking an old one: what a pass is made of.
 ///
@@ -35,10 +36,10 @@ impl<'a> Copier<'a> {
 
     /// What stands for an old value in the new graph.
     ///
-    /// # Panics
+    /// # Errors
     /// If the value's node was neither copied nor replaced yet.
-    pub fn get(&self, old: Value) -> Value {
-        self.map[self.place(old)].expect("operands are visited before their users")
+    pub fn get(&self, old: Value) -> Result<Value, ShapeError> {
+        self.map[self.place(old)].ok_or_else(|| self.old.unfit(old, "is read before it is made".into()))
     }
 
     /// Declare what stands for an old value.
@@ -48,18 +49,30 @@ impl<'a> Copier<'a> {
     }
 
     /// The new operands of an old node.
-    pub fn inputs(&self, id: NodeId) -> Vec<Value> {
+    ///
+    /// # Errors
+    /// If one is not there yet.
+    pub fn inputs(&self, id: NodeId) -> Result<Vec<Value>, ShapeError> {
         self.old.node(id).inputs.iter().map(|&v| self.get(v)).collect()
     }
 
     /// The new value of an old constant, copied with everything it is made of if it was not visited yet.
-    pub fn constant(&mut self, old: Value) -> Value {
-        if self.map[self.place(old)].is_none() {
-            assert!(self.old.is_constant(old), "only constants can be copied ahead of their turn");
-            for &input in self.old.node(old.node).inputs.iter() {
-                self.constant(input);
+    ///
+    /// # Errors
+    /// If it is no constant, and not there yet.
+    pub fn constant(&mut self, old: Value) -> Result<Value, ShapeError> {
+        let mut open = vec![old];
+        while let Some(&value) = open.last() {
+            let missing = |v: &Value| self.map[self.place(*v)].is_none();
+            if missing(&value) && self.old.is_constant(value) {
+                let made = open.len();
+                open.extend(self.old.node(value.node).inputs.iter().rev().filter(|v| missing(v)));
+                if open.len() > made {
+                    continue;
+                }
             }
-            self.node(old.node);
+            self.node(value.node)?;
+            open.pop();
         }
         self.get(old)
     }
@@ -73,32 +86,37 @@ impl<'a> Copier<'a> {
     /// Copy a node with its path and declare its outputs; nothing happens if they are declared already. Result types are inferred
     /// again where an operand's type changed.
     ///
-    /// # Panics
+    /// # Errors
     /// If the operator does not accept the new operands: the pass replaced a value by one of another shape.
-    pub fn node(&mut self, id: NodeId) -> NodeId {
+    pub fn node(&mut self, id: NodeId) -> Result<NodeId, ShapeError> {
         if self.is_done(id) {
-            return self.get(id.into()).node;
+            return Ok(self.get(id.into())?.node);
         }
         let node = self.old.node(id);
-        let moved = node.inputs.iter().any(|&v| self.get(v) != v);
+        let inputs = self.inputs(id)?;
+        let moved = inputs[..] != node.inputs[..];
         let copied = if moved { None } else { self.new.append_copy(id, node, self.old.is_constant(id.into())) };
         let new = if let Some(new) = copied {
             new
-        } else if node.inputs.iter().all(|&v| self.new.ty(self.get(v)) == self.old.ty(v)) {
-            self.new.insert_node(node.with_inputs(self.inputs(id).into()))
+        } else if inputs.iter().zip(node.inputs.iter()).all(|(&new, &old)| self.new.ty(new) == self.old.ty(old)) {
+            self.new.insert_node(node.with_inputs(inputs.into()))
         } else {
-            self.new.push(node.op.clone(), &self.inputs(id), &node.path).unwrap_or_else(|e| panic!("{e}"))
+            self.new.push(node.op.clone(), &inputs, &node.path)?
         };
         for index in 0..node.types.len() as u32 {
             self.set(Value { node: id, index }, Value { node: new, index });
         }
-        new
+        Ok(new)
     }
 
     /// Map the outputs and return the new graph.
-    pub fn finish(mut self) -> Graph {
+    ///
+    /// # Errors
+    /// If one is not there.
+    pub fn finish(mut self) -> Result<Graph, ShapeError> {
         let outputs = self.old.outputs.iter();
-        self.new.outputs = outputs.map(|o| Output { name: o.name.clone(), value: self.get(o.value) }).collect();
-        self.new
+        let outputs = outputs.map(|o| Ok(Output { name: o.name.clone(), value: self.get(o.value)? }));
+        self.new.outputs = outputs.collect::<Result<_, ShapeError>>()?;
+        Ok(self.new)
     }
 }

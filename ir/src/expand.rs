@@ -10,12 +10,15 @@ use crate::net::Net;
 use crate::op::{AttentionLayout, BinaryKind, Generator, Op, Part, SpectralNorm};
 use crate::ty::{Dim, Shape, Type};
 
+/// Why copying cannot fail here.
+const IN_ORDER: &str = "nodes are visited in order, and each stands for a value of its own type";
+
 /// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition`, `WindowMerge` and `Keep`.
 /// Every other node is copied. An expansion's result keeps the path of its node; inner nodes stand below it.
 pub fn expand(graph: &Graph) -> Graph {
     let mut copier = Copier::new(graph, graph.stage);
     for (id, node) in graph.nodes() {
-        let x = copier.inputs(id);
+        let x = copier.inputs(id).expect(IN_ORDER);
         let net = &mut Net::within(&mut copier.new, &node.path);
         let results = match &node.op {
             Op::Attention { heads, scale, layout, bias, talking } => {
@@ -55,7 +58,7 @@ pub fn expand(graph: &Graph) -> Graph {
             | Op::Gather { .. }
             | Op::Expand { .. }
             | Op::Resize { .. } => {
-                copier.node(id);
+                copier.node(id).expect(IN_ORDER);
                 continue;
             }
         };
@@ -63,7 +66,7 @@ pub fn expand(graph: &Graph) -> Graph {
             copier.set(Value { node: id, index: index as u32 }, new);
         }
     }
-    copier.finish()
+    copier.finish().expect(IN_ORDER)
 }
 
 /// `O = softmax(scale·q kᵀ + bias) v` per head, on operands brought to `[B,H,N,d]`.

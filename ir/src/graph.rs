@@ -168,6 +168,20 @@ impl Graph {
         &self.ty(value).shape
     }
 
+    /// The sizes of a value that does not depend on the batch.
+    ///
+    /// # Errors
+    /// If it does.
+    pub fn fixed(&self, value: Value) -> Result<Vec<usize>, ShapeError> {
+        self.shape(value).as_fixed().ok_or_else(|| self.unfit(value, "depends on the batch".into()))
+    }
+
+    /// An error about a value.
+    pub fn unfit(&self, value: Value, what: String) -> ShapeError {
+        let node = self.producer(value);
+        ShapeError { path: node.path.clone(), op: node.op.word(), what }
+    }
+
     /// True if the value depends neither on an input of the model nor on one that is kept as it is.
     pub fn is_constant(&self, value: Value) -> bool {
         self.constant[value.node.0 as usize]

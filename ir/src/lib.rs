@@ -10,6 +10,7 @@
 
 pub mod axes;
 mod batch_norm;
+mod build;
 mod copier;
 pub mod cost;
 pub mod eval;
@@ -33,6 +34,7 @@ pub mod weights;
 mod words;
 
 pub use axes::{Axis, AxisMap};
+pub use build::{Builder, Built};
 pub use copier::Copier;
 pub use expand::expand;
 pub use facts::{Class, Facts};

@@ -1,11 +1,13 @@
-//! The builder: the language that architectures are written in, and passes use for weight arithmetic.
+//! The language that architectures are written in.
 //!
-//! A [`Net`] is a place in a graph. `net.at("token_mixer")` is the place one level down; it names nodes and resolves weight keys, so
+//! A [`Net`] is a [`Builder`] that takes for granted that operands fit, and knows layers with weights: a place in a graph. `net.at("token_mixer")` is the place one level down; it names nodes and resolves weight keys, so
 //! structure, names and weights cannot drift apart: `net.at("fc1").weight("bias", …)` asks for the key `….fc1.bias`.
 
+use crate::build::Builder;
 use crate::graph::{Graph, Stage};
 use crate::id::Value;
-use crate::op::{AttentionLayout, BinaryKind, Generator, Op, ReduceKind, SliceAxis, UnaryKind};
+use crate::infer::ShapeError;
+use crate::op::{AttentionLayout, BinaryKind, Generator, Op, ReduceKind, UnaryKind};
 use crate::real::Real;
 use crate::ty::{DType, Dim, Shape, Type};
 use std::fmt::Display;
@@ -64,101 +66,90 @@ impl ConvSpec {
 /// Methods panic when operands do not fit: architectures check their configuration and resolution before they build, so a shape error
 /// here is a bug in the caller, and the message names the node.
 #[derive(Debug)]
-pub struct Net<'g> {
-    graph: &'g mut Graph,
-    scope: String,
+pub struct Net<'g>(Builder<'g>);
+
+/// What was built.
+fn built<T>(result: Result<T, ShapeError>) -> T {
+    result.unwrap_or_else(|e| panic!("{e}"))
 }
 
 impl<'g> Net<'g> {
     /// The root of a graph.
     pub fn new(graph: &'g mut Graph) -> Self {
-        Net { graph, scope: String::new() }
+        Net::within(graph, "")
     }
 
-    /// The place `scope` of a graph; passes continue at the path of the node they rewrite.
+    /// The place `scope` of a graph.
     pub fn within(graph: &'g mut Graph, scope: impl Display) -> Self {
-        Net { graph, scope: scope.to_string() }
+        Net(Builder::within(graph, scope))
     }
 
     /// One level down.
     pub fn at(&mut self, name: impl Display) -> Net<'_> {
-        let scope = self.path(name);
-        Net { graph: self.graph, scope }
+        Net(self.0.at(name))
     }
 
     /// The dotted path of `name` here; the place's own path if `name` is empty.
     pub fn path(&self, name: impl Display) -> String {
-        let name = name.to_string();
-        match (self.scope.is_empty(), name.is_empty()) {
-            (_, true) => self.scope.clone(),
-            (true, _) => name,
-            _ => format!("{}.{name}", self.scope),
-        }
+        self.0.path(name)
     }
 
     /// The graph.
     pub fn graph(&mut self) -> &mut Graph {
-        self.graph
+        self.0.graph()
     }
 
     /// Type of a value.
     pub fn ty(&self, x: Value) -> &Type {
-        self.graph.ty(x)
+        self.0.ty(x)
     }
 
     /// Size of one axis of a value, which is not the batch.
     pub fn dim(&self, x: Value, axis: usize) -> usize {
-        self.graph.shape(x).dim(axis)
+        built(self.0.dim(x, axis))
     }
 
     /// The first (batch) dimension of a value.
     pub fn batch(&self, x: Value) -> Dim {
-        self.graph.shape(x).0[0]
+        self.ty(x).shape.0[0]
     }
 
     /// Append any operator, named `name` here, and return its first output.
     pub fn push(&mut self, name: impl Display, op: Op, inputs: &[Value]) -> Value {
-        let path = self.path(name);
-        self.graph.push(op, inputs, &path).unwrap_or_else(|e| panic!("{e}")).into()
-    }
-
-    fn leaf(&mut self, name: impl Display, op: Op, ty: Type) -> Value {
-        let path = self.path(name);
-        self.graph.push_leaf(op, ty, &path).unwrap_or_else(|e| panic!("{e}"))
+        built(self.0.push(name, op, inputs))
     }
 
     // ---- leaves ----
 
     /// An input of the model.
     pub fn input(&mut self, name: &str, ty: Type) -> Value {
-        self.leaf(name, Op::Input, ty)
+        built(self.0.leaf(name, Op::Input, ty))
     }
 
     /// The trained tensor whose key is `name` here.
     pub fn weight(&mut self, name: impl Display, dims: &[usize]) -> Value {
-        let key = self.path(name);
-        self.graph.push_leaf(Op::Weight { key: key.clone() }, Type::f32(dims), &key).unwrap_or_else(|e| panic!("{e}"))
+        let key = self.path(&name);
+        built(self.0.leaf(name, Op::Weight { key }, Type::f32(dims)))
     }
 
     /// A small f32 constant written out.
     pub fn literal(&mut self, name: impl Display, dims: &[usize], values: &[f64]) -> Value {
-        self.leaf(name, Op::literal(values), Type::f32(dims))
+        built(self.0.leaf(name, Op::literal(values), Type::f32(dims)))
     }
 
     /// An f32 scalar.
     pub fn scalar(&mut self, value: f64) -> Value {
-        self.scalar_of(value, DType::F32)
+        built(self.0.scalar(value))
     }
 
     /// A scalar of the given element type.
     pub fn scalar_of(&mut self, value: f64, dtype: DType) -> Value {
-        let ty = Type::new(dtype, Shape::default());
-        self.leaf(format!("const_{}", Real(value)), Op::literal(&[value]), ty)
+        built(self.0.scalar_of(value, dtype))
     }
 
     /// A constant given by a formula.
     pub fn generate(&mut self, name: impl Display, generator: Generator, ty: Type) -> Value {
-        self.leaf(name, Op::Generate(generator), ty)
+        built(self.0.generate(name, generator, ty))
     }
 
     // ---- layers with weights ----
@@ -191,7 +182,7 @@ impl<'g> Net<'g> {
 
     /// `x·Wᵀ + b` with the weights `weight` and, if asked for, `bias` here.
     pub fn linear(&mut self, x: Value, out: usize, bias: bool) -> Value {
-        let input = self.dim(x, self.graph.shape(x).rank() - 1);
+        let input = self.dim(x, self.ty(x).shape.rank() - 1);
         let mut inputs = vec![x, self.weight("weight", &[out, input])];
         if bias {
             inputs.push(self.weight("bias", &[out]));
@@ -203,7 +194,7 @@ impl<'g> Net<'g> {
 
     /// f(x).
     pub fn unary(&mut self, name: impl Display, kind: UnaryKind, x: Value) -> Value {
-        self.push(name, Op::Unary(kind), &[x])
+        built(self.0.unary(name, kind, x))
     }
 
     /// Exact GELU, named `act`.
@@ -218,7 +209,7 @@ impl<'g> Net<'g> {
 
     /// f(a, b).
     pub fn binary(&mut self, name: impl Display, kind: BinaryKind, a: Value, b: Value) -> Value {
-        self.push(name, Op::Binary(kind), &[a, b])
+        built(self.0.binary(name, kind, a, b))
     }
 
     /// a + b, named `add`.
@@ -245,7 +236,7 @@ impl<'g> Net<'g> {
 
     /// Matrix product.
     pub fn matmul(&mut self, name: impl Display, a: Value, b: Value) -> Value {
-        self.push(name, Op::MatMul { transpose_a: false, transpose_b: false }, &[a, b])
+        built(self.0.matmul(name, a, b))
     }
 
     /// Mean over `axes`, named `mean`.
@@ -270,44 +261,37 @@ impl<'g> Net<'g> {
 
     /// The same elements under the shape `first, rest…`.
     pub fn reshape(&mut self, name: impl Display, x: Value, shape: Shape) -> Value {
-        self.push(name, Op::Reshape { shape }, &[x])
+        built(self.0.reshape(name, x, shape))
     }
 
     /// Axes permuted.
     pub fn transpose(&mut self, name: impl Display, x: Value, perm: &[usize]) -> Value {
-        self.push(name, Op::Transpose { perm: perm.to_vec() }, &[x])
+        built(self.0.transpose(name, x, perm))
     }
 
     /// Values joined along `axis`.
     pub fn concat(&mut self, name: impl Display, values: &[Value], axis: usize) -> Value {
-        self.push(name, Op::Concat { axis }, values)
+        built(self.0.concat(name, values, axis))
     }
 
     /// A value cut into pieces along `axis`.
     pub fn split(&mut self, name: impl Display, x: Value, axis: usize, sizes: &[usize]) -> Vec<Value> {
-        let node = self.push(name, Op::Split { axis, sizes: sizes.to_vec() }, &[x]).node;
-        (0..sizes.len() as u32).map(|index| Value { node, index }).collect()
+        built(self.0.split(name, x, axis, sizes))
     }
 
     /// Elements `start..stop` by `step` of one axis.
     pub fn slice(&mut self, name: impl Display, x: Value, axis: usize, range: std::ops::Range<usize>) -> Value {
-        let cut = SliceAxis { axis, start: range.start, stop: range.end, step: 1 };
-        self.push(name, Op::Slice { cuts: vec![cut] }, &[x])
+        built(self.0.slice(name, x, axis, range))
     }
 
     /// A vector `[n]` as `[1,…,n,…,1]` of rank `rank`, so that it broadcasts along `axis`.
     pub fn along(&mut self, name: impl Display, x: Value, axis: usize, rank: usize) -> Value {
-        let mut dims = vec![1; rank];
-        dims[axis] = self.graph.shape(x).elements();
-        if self.graph.shape(x) == &Shape::fixed(&dims) {
-            return x;
-        }
-        self.reshape(name, x, Shape::fixed(&dims))
+        built(self.0.along(name, x, axis, rank))
     }
 
-    /// A constant that broadcasting repeats, or `x` itself if it has that shape.
+    /// `x` under this shape, or itself if it has it.
     pub fn reshaped(&mut self, name: impl Display, x: Value, dims: &[usize]) -> Value {
-        if self.graph.shape(x) == &Shape::fixed(dims) { x } else { self.reshape(name, x, Shape::fixed(dims)) }
+        built(self.0.reshaped(name, x, dims))
     }
 }
 

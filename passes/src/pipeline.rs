@@ -52,7 +52,7 @@ pub fn deploy(graph: &Graph) -> Result<Run> {
 pub fn deploy_observed(graph: &Graph, observer: &mut Observer<'_>) -> Result<Run> {
     let context = Context::independent();
     let mut pipeline = Pipeline::new(graph, &context, observer);
-    pipeline.to_rest(DEPLOY)?;
+    pipeline.rest(DEPLOY)?;
     pipeline.once(REST)?;
     Ok(pipeline.finish(Stage::Deploy))
 }
@@ -124,7 +124,7 @@ pub fn run(graph: &Graph, passes: &[&Pass], context: &Context, observer: &mut Ob
 /// If a pass cannot rewrite the graph, or the list does not come to rest.
 pub fn run_to_rest(graph: &Graph, passes: &[Pass], context: &Context, observer: &mut Observer<'_>) -> Result<Run> {
     let mut pipeline = Pipeline::new(graph, context, observer);
-    pipeline.to_rest(passes)?;
+    pipeline.rest(passes)?;
     let stage = pipeline.graph.stage;
     Ok(pipeline.finish(stage))
 }
@@ -149,7 +149,7 @@ impl<'c, 'w, 'f> Pipeline<'c, 'w, 'f> {
     }
 
     /// A list, over and over until as many passes in a row as it has found nothing.
-    fn to_rest(&mut self, passes: &[Pass]) -> Result<()> {
+    fn rest(&mut self, passes: &[Pass]) -> Result<()> {
         let mut idle = 0;
         let mut restless = Vec::new();
         for _ in 0..FUEL {

@@ -132,6 +132,7 @@ impl Forms {
 
     /// The same graph, asking for the stored factors and multiplying them.
     pub fn multiplied_out(&self, graph: &Graph) -> Graph {
+        const IN_ORDER: &str = "nodes are visited in order, and each weight stands for a value of its type";
         let mut copier = Copier::new(graph, graph.stage);
         for (id, node) in graph.nodes() {
             let form = match &node.op {
@@ -143,10 +144,10 @@ impl Forms {
                     let product = form.product(&mut copier.new, key, &dims);
                     copier.set(id.into(), product);
                 }
-                None => drop(copier.node(id)),
+                None => drop(copier.node(id).expect(IN_ORDER)),
             }
         }
-        copier.finish()
+        copier.finish().expect(IN_ORDER)
     }
 }
 

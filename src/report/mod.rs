@@ -30,7 +30,7 @@ use html::{Element, el, text};
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::path::Path;
-use vitc_ir::{DType, NodeId, Op, Type};
+use vitc_ir::{Class, DType, NodeId, Op, Type};
 
 /// The largest number of fp16.
 pub(crate) const FP16_MAX: f64 = 65504.0;
@@ -204,29 +204,15 @@ fn anchor(id: NodeId) -> String {
 
 /// Kind of an operator: a colour in the picture.
 fn kind(op: &Op) -> &'static str {
-    match op {
-        Op::Conv { .. } => "conv",
-        Op::MatMul { .. } | Op::Linear | Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2 => "product",
-        Op::Softmax { .. } | Op::Attention { .. } => "softmax",
-        Op::LayerNorm { .. } | Op::BatchNorm { .. } | Op::Reduce { .. } | Op::AvgPool { .. } => "norm",
-        Op::Unary(_) | Op::Clip { .. } | Op::Prelu => "act",
-        Op::Binary(_) | Op::Sum => "sum",
-        Op::Cast { .. } => "cast",
-        Op::Input
-        | Op::Weight { .. }
-        | Op::Literal { .. }
-        | Op::Generate(_)
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::Gather { .. }
-        | Op::Expand { .. }
-        | Op::Resize { .. }
-        | Op::Keep
-        | Op::WindowPartition { .. }
-        | Op::WindowMerge { .. } => "move",
+    match op.facts().class {
+        Class::Contraction if matches!(op, Op::Conv { .. }) => "conv",
+        Class::Contraction | Class::Transform => "product",
+        Class::Attention => "softmax",
+        Class::Normalisation if matches!(op, Op::Softmax { .. }) => "softmax",
+        Class::Normalisation | Class::Reduction => "norm",
+        Class::Elementwise if matches!(op, Op::Binary(_) | Op::Sum) => "sum",
+        Class::Elementwise => "act",
+        Class::Cast => "cast",
+        Class::Leaf | Class::Movement | Class::Sampling | Class::Barrier => "move",
     }
 }

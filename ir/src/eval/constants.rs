@@ -13,10 +13,11 @@ use super::affine::{Affine, Stop};
 use super::expr::{Expr, Program};
 use super::generate::generate;
 use super::kernels;
-use super::lower::{Application, is_fusable};
+use super::lower::{Application, is_arithmetic, is_fusable};
 use super::numbers::Numbers;
 use super::tensor::{Source, Tensor};
 use super::{EvalError, fixed};
+use crate::axes::{Axis, AxisMap};
 use crate::graph::{Graph, Node};
 use crate::id::{NodeId, Value};
 use crate::op::{Generator, Op};
@@ -429,9 +430,10 @@ impl Lowering<'_, '_> {
     }
 }
 
-/// True for fused operators that cost something per element; the others only say where to look.
-fn is_arithmetic(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Sum | Op::Clip { .. })
+/// Whether all of the one operand of a node is read: nothing is cut off or laid beside other values.
+fn reads_all(graph: &Graph, id: NodeId) -> bool {
+    let AxisMap(operands) = graph.axes(id);
+    matches!(&operands[..], [axes] if !axes.iter().any(|axis| matches!(axis, Axis::Placed(_))))
 }
 
 /// How often each constant value below `values` is read. A reshape or transposition passes its readers on to its
@@ -449,8 +451,7 @@ fn count_readers(graph: &Graph, values: &[Value]) -> HashMap<Value, usize> {
         if total == 0 {
             continue;
         }
-        let passes_on =
-            matches!(node.op, Op::Reshape { .. } | Op::Transpose { .. } | Op::Expand { .. } | Op::Cast { .. });
+        let passes_on = is_fusable(&node.op) && !is_arithmetic(&node.op) && reads_all(graph, id);
         for &input in node.inputs.iter() {
             *readers.entry(input).or_default() += if passes_on { total } else { 1 };
         }

@@ -6,48 +6,32 @@
 use super::affine::{Affine, Stop, row_major};
 use super::expr::Expr;
 use super::scalar::Map;
+use crate::facts::Class;
 use crate::op::{BinaryKind, Op};
 use crate::ty::DType;
 
 /// True for operators that [`Application::lower`] writes as expressions; the others need whole operands.
 pub(super) fn is_fusable(op: &Op) -> bool {
-    match op {
-        Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Sum
-        | Op::Clip { .. }
-        | Op::Cast { .. }
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Split { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::Expand { .. } => true,
-        Op::Input
-        | Op::Weight { .. }
-        | Op::Literal { .. }
-        | Op::Generate(_)
-        | Op::Prelu
-        | Op::Conv { .. }
-        | Op::MatMul { .. }
-        | Op::Linear
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
-        | Op::Reduce { .. }
-        | Op::AvgPool { .. }
-        | Op::Gather { .. }
-        | Op::Resize { .. }
-        | Op::Keep
-        | Op::Attention { .. }
-        | Op::Rfft2 { .. }
-        | Op::Irfft2 { .. }
-        | Op::Dct2
-        | Op::Idct2
-        | Op::WindowPartition { .. }
-        | Op::WindowMerge { .. } => false,
+    match op.facts().class {
+        // Which of x and slope·x it is depends on the element.
+        Class::Elementwise => *op != Op::Prelu,
+        Class::Cast => true,
+        // Windows are moved through a view with six axes.
+        Class::Movement => !matches!(op, Op::WindowPartition { .. } | Op::WindowMerge { .. }),
+        Class::Leaf
+        | Class::Contraction
+        | Class::Transform
+        | Class::Attention
+        | Class::Normalisation
+        | Class::Reduction
+        | Class::Sampling
+        | Class::Barrier => false,
     }
+}
+
+/// True for fused operators that cost something per element; the others only say where to look.
+pub(super) fn is_arithmetic(op: &Op) -> bool {
+    op.facts().class == Class::Elementwise && is_fusable(op)
 }
 
 /// An operator's application, as far as expressions need to know it. Shapes are plain numbers.

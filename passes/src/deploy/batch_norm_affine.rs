@@ -10,7 +10,7 @@
 use crate::algebra::batch_norm_affine;
 use crate::note::{Note, Reason};
 use crate::pass::{Context, Pass, Result, Rewritten};
-use vitc_ir::{Copier, Graph, Net, Op};
+use vitc_ir::{BinaryKind, Builder, Copier, Graph, Op};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("batch_norm_affine", run);
@@ -20,19 +20,19 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut notes = Vec::new();
     for (id, node) in graph.nodes() {
         let Op::BatchNorm { eps } = node.op else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
-        let inputs = copy.inputs(id);
+        let inputs = copy.inputs(id)?;
         let rank = graph.shape(node.inputs[0]).rank();
         let parameters = [inputs[1], inputs[2], inputs[3], inputs[4]];
-        let (s, t) = batch_norm_affine(&mut copy.new, &node.path, eps, parameters);
-        let mut net = Net::within(&mut copy.new, &node.path);
-        let (s, t) = (net.along("scale", s, 1, rank), net.along("shift", t, 1, rank));
-        let y = net.mul(inputs[0], s);
-        let y = net.add(y, t);
+        let (s, t) = batch_norm_affine(&mut copy.new, &node.path, eps, parameters)?;
+        let mut net = Builder::within(&mut copy.new, &node.path);
+        let (s, t) = (net.along("scale", s, 1, rank)?, net.along("shift", t, 1, rank)?);
+        let y = net.binary("mul", BinaryKind::Mul, inputs[0], s)?;
+        let y = net.binary("add", BinaryKind::Add, y, t)?;
         copy.set(id.into(), y);
         notes.push(Note::Stayed { node: node.path.clone(), why: Reason::NotAbsorbed });
     }
-    Ok(Rewritten { graph: copy.finish(), count: notes.len(), notes })
+    Ok(Rewritten { graph: copy.finish()?, count: notes.len(), notes })
 }

@@ -20,18 +20,18 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut count = 0;
     for (id, node) in graph.nodes() {
         if graph.is_constant(id.into()) || node.op == Op::Input {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         }
-        let key = (node.op.clone(), copy.inputs(id));
+        let key = (node.op.clone(), copy.inputs(id)?);
         if let Some(&first) = seen.get(&key) {
             for index in 0..node.types.len() as u32 {
                 copy.set(Value { node: id, index }, Value { node: first, index });
             }
             count += 1;
         } else {
-            seen.insert(key, copy.node(id));
+            seen.insert(key, copy.node(id)?);
         }
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }

@@ -13,7 +13,7 @@ use crate::algebra::Linear;
 use crate::pass::{Pass, Result, Rewritten};
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{Copier, Graph, Net, Op, Real, Shape, Value};
+use vitc_ir::{Builder, Built, Copier, Graph, Op, Real, Shape, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("fold_attention_scale", |graph, _| towards(graph, |_| 1.0));
@@ -76,26 +76,25 @@ fn towards(graph: &Graph, left: impl Fn(usize) -> f64) -> Result {
         }
     }
     for (id, node) in graph.nodes() {
-        let new = copy.node(id);
-        if let Some(&(scale, rows)) = wanted.get(&id) {
-            let linear = Linear::of(&copy.new, new).expect("a copy of a linear node is one");
+        let new = copy.node(id)?;
+        if let (Some(&(scale, rows)), Some(linear)) = (wanted.get(&id), Linear::of(&copy.new, new)) {
             let outputs = linear.outputs(&copy.new);
             let path = copy.new.release_path(new);
-            let factor = factor(&mut copy.new, &path, scale, rows, outputs);
-            let y = Linear { path, ..linear }.scaled(&mut copy.new, factor).emit(&mut copy.new);
+            let factor = factor(&mut copy.new, &path, scale, rows, outputs)?;
+            let y = Linear { path, ..linear }.scaled(&mut copy.new, factor)?.emit(&mut copy.new)?;
             copy.set(id.into(), y);
         } else if let (Op::Attention { heads, layout, bias, talking, .. }, true) = (&node.op, unscaled.contains(&id)) {
             let path = copy.new.release_path(new);
             let (heads, layout, bias, talking) = (*heads, *layout, *bias, *talking);
             let scale = Real(left(head_width(graph, node.inputs[0], heads, layout)));
             let op = Op::Attention { heads, scale, layout, bias, talking };
-            let inputs = copy.inputs(id);
-            let y = copy.new.push(op, &inputs, &path).unwrap_or_else(|e| panic!("{e}"));
+            let inputs = copy.inputs(id)?;
+            let y = copy.new.push(op, &inputs, &path)?;
             copy.set(id.into(), y.into());
             count += 1;
         }
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }
 
 /// Width of a head's queries.
@@ -108,14 +107,14 @@ fn head_width(graph: &Graph, q: Value, heads: usize, layout: AttentionLayout) ->
 }
 
 /// The factor of each output row: `scale` on the rows asked for, 1 elsewhere; a scalar if all rows are.
-fn factor(graph: &mut Graph, path: &str, scale: Real, rows: Option<(usize, usize)>, outputs: usize) -> Value {
-    let mut net = Net::within(graph, path);
+fn factor(graph: &mut Graph, path: &str, scale: Real, rows: Option<(usize, usize)>, outputs: usize) -> Built {
+    let mut net = Builder::within(graph, path);
     let Some((start, count)) = rows else { return net.scalar(scale.0) };
     let mut parts = Vec::new();
     for (value, n) in [(1.0, start), (scale.0, count), (1.0, outputs - start - count)] {
         if n > 0 {
-            let scalar = net.scalar(value);
-            parts.push(net.push("rows", Op::Expand { shape: Shape::fixed(&[n]) }, &[scalar]));
+            let scalar = net.scalar(value)?;
+            parts.push(net.push("rows", Op::Expand { shape: Shape::fixed(&[n]) }, &[scalar])?);
         }
     }
     net.concat("row_factors", &parts, 0)

@@ -27,47 +27,44 @@ fn run(graph: &Graph, _: &Context) -> Result {
     for (id, node) in graph.nodes() {
         match &node.op {
             Op::BatchNorm { eps } => {
-                let inputs = copy.inputs(id);
+                let inputs = copy.inputs(id)?;
                 let producer = Linear::of(&copy.new, inputs[0].node);
                 if let Some(linear) = producer.filter(|_| uses.once(node.inputs[0])) {
                     let parameters = [inputs[1], inputs[2], inputs[3], inputs[4]];
-                    let (s, t) = batch_norm_affine(&mut copy.new, &node.path, *eps, parameters);
+                    let (s, t) = batch_norm_affine(&mut copy.new, &node.path, *eps, parameters)?;
                     let path = copy.new.release_path(inputs[0].node);
                     let linear = Linear { path, ..linear };
-                    let y = linear.scaled(&mut copy.new, s).shifted(&mut copy.new, t).emit(&mut copy.new);
+                    let y = linear.scaled(&mut copy.new, s)?.shifted(&mut copy.new, t)?.emit(&mut copy.new)?;
                     copy.set(id.into(), y);
                     count += 1;
                     continue;
                 }
             }
             Op::Reduce { kind: ReduceKind::Mean, axes, .. } if !axes.contains(&1) && uses.once(node.inputs[0]) => {
-                let norm = copy.new.producer(copy.get(node.inputs[0])).clone();
+                let norm = copy.new.producer(copy.get(node.inputs[0])?).clone();
                 if matches!(norm.op, Op::BatchNorm { .. }) && absorbed(id.into()) {
-                    let path = copy.new.release_path(copy.get(node.inputs[0]).node);
-                    let push = |copy: &mut Copier, op: Op, inputs: &[Value], path: &str| -> Value {
-                        copy.new.push(op, inputs, path).unwrap_or_else(|e| panic!("{e}")).into()
-                    };
-                    let mean = push(&mut copy, node.op.clone(), &norm.inputs[..1], &node.path);
+                    let path = copy.new.release_path(copy.get(node.inputs[0])?.node);
+                    let mean = copy.new.push(node.op.clone(), &norm.inputs[..1], &node.path)?;
                     let mut inputs = norm.inputs.to_vec();
-                    inputs[0] = mean;
-                    let y = push(&mut copy, norm.op.clone(), &inputs, &path);
-                    copy.set(id.into(), y);
+                    inputs[0] = mean.into();
+                    let y = copy.new.push(norm.op.clone(), &inputs, &path)?;
+                    copy.set(id.into(), y.into());
                     count += 1;
                     continue;
                 }
             }
             Op::Conv { .. } | Op::Linear if absorbed(node.inputs[0]) => {
-                let inputs = copy.inputs(id);
+                let inputs = copy.inputs(id)?;
                 let norm = copy.new.producer(inputs[0]).clone();
                 if let (Op::BatchNorm { eps }, true) = (&norm.op, absorbs(graph, id, node.inputs[0])) {
                     let x = norm.inputs[0];
                     let parameters = [norm.inputs[1], norm.inputs[2], norm.inputs[3], norm.inputs[4]];
-                    let (s, t) = batch_norm_affine(&mut copy.new, &norm.path, *eps, parameters);
+                    let (s, t) = batch_norm_affine(&mut copy.new, &norm.path, *eps, parameters)?;
                     let (w, b) = (inputs[1], inputs.get(2).copied());
                     let linear = Linear { op: node.op.clone(), x, w, b, path: node.path.clone() };
-                    let response = linear.response(&mut copy.new, t);
-                    let linear = linear.with_scaled_inputs(&mut copy.new, s).shifted(&mut copy.new, response);
-                    let y = linear.emit(&mut copy.new);
+                    let response = linear.response(&mut copy.new, t)?;
+                    let linear = linear.with_scaled_inputs(&mut copy.new, s)?.shifted(&mut copy.new, response)?;
+                    let y = linear.emit(&mut copy.new)?;
                     copy.set(id.into(), y);
                     count += 1;
                     continue;
@@ -75,9 +72,9 @@ fn run(graph: &Graph, _: &Context) -> Result {
             }
             _ => {}
         }
-        copy.node(id);
+        copy.node(id)?;
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }
 
 /// Whether reader `id` can take a per-channel (axis 1) affine of its operand `value` into its weights.

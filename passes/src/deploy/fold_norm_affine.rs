@@ -10,7 +10,7 @@
 use crate::algebra::{Linear, as_vector};
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
-use vitc_ir::{Copier, Graph, NodeId, Op, Value};
+use vitc_ir::{Built, Copier, Graph, NodeId, Op, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("fold_norm_affine", run);
@@ -34,30 +34,29 @@ fn run(graph: &Graph, _: &Context) -> Result {
             && !uses.readers(v).is_empty()
             && uses.readers(v).iter().all(|r| absorbs(r.node, v))
         {
-            let inputs = copy.inputs(id);
+            let inputs = copy.inputs(id)?;
             let shape = graph.shape(node.inputs[0]);
-            let [scale, shift] = [inputs[1], inputs[2]].map(|c| {
-                let vector = as_vector(&mut copy.new, c, shape, 1)?;
-                (copy.new.shape(vector).rank() == 1).then_some(vector)
-            });
-            if let (Some(scale), Some(shift)) = (scale, shift) {
-                let y = copy.new.push(node.op.clone(), &inputs[..1], &node.path).unwrap_or_else(|e| panic!("{e}"));
+            let mut vector = |c: Value| -> Built<Option<Value>> {
+                Ok(as_vector(&mut copy.new, c, shape, 1)?.filter(|&v| copy.new.shape(v).rank() == 1))
+            };
+            if let (Some(scale), Some(shift)) = (vector(inputs[1])?, vector(inputs[2])?) {
+                let y = copy.new.push(node.op.clone(), &inputs[..1], &node.path)?;
                 copy.set(v, y.into());
                 bare.insert(v, [scale, shift]);
                 continue;
             }
         }
         if let Some(&[scale, shift]) = node.inputs.first().and_then(|x| bare.get(x)) {
-            let inputs = copy.inputs(id);
+            let inputs = copy.inputs(id)?;
             let (x, w, b) = (inputs[0], inputs[1], inputs.get(2).copied());
             let linear = Linear { op: node.op.clone(), x, w, b, path: node.path.clone() };
-            let response = linear.response(&mut copy.new, shift);
-            let linear = linear.with_scaled_inputs(&mut copy.new, scale).shifted(&mut copy.new, response);
-            let y = linear.emit(&mut copy.new);
+            let response = linear.response(&mut copy.new, shift)?;
+            let linear = linear.with_scaled_inputs(&mut copy.new, scale)?.shifted(&mut copy.new, response)?;
+            let y = linear.emit(&mut copy.new)?;
             copy.set(v, y);
             continue;
         }
-        copy.node(id);
+        copy.node(id)?;
     }
-    Ok(Rewritten::new(copy.finish(), bare.len()))
+    Ok(Rewritten::new(copy.finish()?, bare.len()))
 }

@@ -15,7 +15,7 @@
 use crate::algebra::{Linear, as_vector, is_vector, repeated};
 use crate::note::{Note, Reason};
 use crate::pass::{Context, Pass, Result, Rewritten};
-use vitc_ir::{BinaryKind, Copier, Graph, Net, NodeId, Op, Uses, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Graph, NodeId, Op, Uses, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("fold_scale", run);
@@ -36,10 +36,10 @@ fn run(graph: &Graph, _: &Context) -> Result {
             };
             if let Some(at) = foldable {
                 let x = node.inputs[1 - at];
-                let (new_x, c) = (copy.get(x), copy.get(node.inputs[at]));
+                let (new_x, c) = (copy.get(x)?, copy.get(node.inputs[at])?);
                 if let Some(linear) = Linear::of(&copy.new, new_x.node) {
                     if uses.once(x) {
-                        if let Some(y) = fold(&mut copy.new, linear, *kind, c, new_x) {
+                        if let Some(y) = fold(&mut copy.new, linear, *kind, c, new_x)? {
                             copy.set(id.into(), y);
                             count += 1;
                             continue;
@@ -51,20 +51,20 @@ fn run(graph: &Graph, _: &Context) -> Result {
             }
         }
         if node.inputs.first().is_some_and(|x| absorbed[x.node.0 as usize])
-            && let Some(y) = scaled_input(graph, &mut copy, id)
+            && let Some(y) = scaled_input(graph, &mut copy, id)?
         {
             copy.set(id.into(), y);
             count += 1;
             continue;
         }
-        if let Some(y) = scaled_matrix(graph, &mut copy, id, &uses) {
+        if let Some(y) = scaled_matrix(graph, &mut copy, id, &uses)? {
             copy.set(id.into(), y);
             count += 1;
             continue;
         }
-        copy.node(id);
+        copy.node(id)?;
     }
-    Ok(Rewritten { graph: copy.finish(), count, notes })
+    Ok(Rewritten { graph: copy.finish()?, count, notes })
 }
 
 /// The factor on `x` of a node `c∘x` or `x/c`, with its operator.
@@ -86,8 +86,8 @@ fn absorbed(graph: &Graph) -> Vec<bool> {
                 continue;
             }
             let takes = Linear::of(graph, id).filter(|_| slot == 0).is_some_and(|linear| {
-                let (x, _, c) = factor(graph, v.node).expect("it was found above");
-                is_vector(graph, c, graph.shape(x), linear.channel_axis(graph))
+                factor(graph, v.node)
+                    .is_some_and(|(x, _, c)| is_vector(graph, c, graph.shape(x), linear.channel_axis(graph)))
             });
             absorbed[v.node.0 as usize] = takes;
         }
@@ -97,28 +97,28 @@ fn absorbed(graph: &Graph) -> Vec<bool> {
 }
 
 /// `(W·diag(c))·x + b` for a node `W·(c∘x) + b`, unless the factor went elsewhere on the way.
-fn scaled_input(graph: &Graph, copy: &mut Copier, id: NodeId) -> Option<Value> {
-    let linear = Linear::of(graph, id)?;
-    let (x, kind, c) = factor(&copy.new, copy.get(linear.x).node)?;
+fn scaled_input(graph: &Graph, copy: &mut Copier, id: NodeId) -> Built<Option<Value>> {
+    let Some(linear) = Linear::of(graph, id) else { return Ok(None) };
+    let Some((x, kind, c)) = factor(&copy.new, copy.get(linear.x)?.node) else { return Ok(None) };
     let (shape, axis) = (graph.shape(linear.x).clone(), linear.channel_axis(graph));
-    let (w, b) = (copy.get(linear.w), linear.b.map(|b| copy.get(b)));
-    let c = as_vector(&mut copy.new, c, &shape, axis)?;
-    let c = if kind == BinaryKind::Div { inverse(&mut copy.new, &linear.path, c) } else { c };
-    let linear = Linear { x, w, b, ..linear }.with_scaled_inputs(&mut copy.new, c);
-    Some(linear.emit(&mut copy.new))
+    let (w, b) = (copy.get(linear.w)?, linear.b.map(|b| copy.get(b)).transpose()?);
+    let Some(c) = as_vector(&mut copy.new, c, &shape, axis)? else { return Ok(None) };
+    let c = if kind == BinaryKind::Div { inverse(&mut copy.new, &linear.path, c)? } else { c };
+    let linear = Linear { x, w, b, ..linear }.with_scaled_inputs(&mut copy.new, c)?;
+    linear.emit(&mut copy.new).map(Some)
 }
 
 /// `1/c`.
-fn inverse(graph: &mut Graph, path: &str, c: Value) -> Value {
-    let mut net = Net::within(graph, path);
-    let one = net.scalar(1.0);
+fn inverse(graph: &mut Graph, path: &str, c: Value) -> Built {
+    let mut net = Builder::within(graph, path);
+    let one = net.scalar(1.0)?;
     net.binary("inverse", BinaryKind::Div, one, c)
 }
 
 /// `x·(c·M)` for a node `(c·x)·M`.
-fn scaled_matrix(graph: &Graph, copy: &mut Copier, id: NodeId, uses: &Uses) -> Option<Value> {
+fn scaled_matrix(graph: &Graph, copy: &mut Copier, id: NodeId, uses: &Uses) -> Built<Option<Value>> {
     let node = graph.node(id);
-    let [product, matrix] = node.inputs[..] else { return None };
+    let [product, matrix] = node.inputs[..] else { return Ok(None) };
     let factors = graph.producer(product);
     if !matches!(node.op, Op::MatMul { .. })
         || factors.op != Op::Binary(BinaryKind::Mul)
@@ -126,42 +126,43 @@ fn scaled_matrix(graph: &Graph, copy: &mut Copier, id: NodeId, uses: &Uses) -> O
         || graph.is_constant(product)
         || !uses.once(product)
     {
-        return None;
+        return Ok(None);
     }
-    let at = factors.inputs.iter().position(|&v| graph.is_constant(v) && graph.shape(v).elements() == 1)?;
+    let one_number = |&v: &Value| graph.is_constant(v) && graph.shape(v).elements() == 1;
+    let Some(at) = factors.inputs.iter().position(one_number) else { return Ok(None) };
     let (x, c) = (factors.inputs[1 - at], factors.inputs[at]);
     if graph.shape(x) != graph.shape(product) {
-        return None;
+        return Ok(None);
     }
-    let (x, c, matrix) = (copy.get(x), copy.get(c), copy.get(matrix));
-    let c = Net::within(&mut copy.new, &factors.path).reshaped("scalar", c, &[]);
-    let mut net = Net::within(&mut copy.new, &node.path);
-    let matrix = net.binary("scaled", BinaryKind::Mul, matrix, c);
-    Some(net.push("", node.op.clone(), &[x, matrix]))
+    let (x, c, matrix) = (copy.get(x)?, copy.get(c)?, copy.get(matrix)?);
+    let c = Builder::within(&mut copy.new, &factors.path).reshaped("scalar", c, &[])?;
+    let mut net = Builder::within(&mut copy.new, &node.path);
+    let matrix = net.binary("scaled", BinaryKind::Mul, matrix, c)?;
+    net.push("", node.op.clone(), &[x, matrix]).map(Some)
 }
 
-fn fold(graph: &mut Graph, linear: Linear, kind: BinaryKind, c: Value, y: Value) -> Option<Value> {
+fn fold(graph: &mut Graph, linear: Linear, kind: BinaryKind, c: Value, y: Value) -> Built<Option<Value>> {
     let (shape, axis) = (graph.shape(y).clone(), linear.channel_axis(graph));
-    let c = as_vector(graph, c, &shape, axis)?;
+    let Some(c) = as_vector(graph, c, &shape, axis)? else { return Ok(None) };
     let outputs = linear.outputs(graph);
     let path = graph.release_path(y.node);
     let linear = Linear { path: path.clone(), ..linear };
     let linear = match kind {
-        BinaryKind::Mul => linear.scaled(graph, c),
+        BinaryKind::Mul => linear.scaled(graph, c)?,
         BinaryKind::Div => {
-            let c = inverse(graph, &path, c);
-            linear.scaled(graph, c)
+            let c = inverse(graph, &path, c)?;
+            linear.scaled(graph, c)?
         }
         BinaryKind::Add => {
-            let c = repeated(graph, c, outputs);
-            linear.shifted(graph, c)
+            let c = repeated(graph, c, outputs)?;
+            linear.shifted(graph, c)?
         }
         BinaryKind::Sub => {
-            let c = Net::within(graph, &path).unary("shift", vitc_ir::UnaryKind::Neg, c);
-            let c = repeated(graph, c, outputs);
-            linear.shifted(graph, c)
+            let c = Builder::within(graph, &path).unary("shift", vitc_ir::UnaryKind::Neg, c)?;
+            let c = repeated(graph, c, outputs)?;
+            linear.shifted(graph, c)?
         }
-        BinaryKind::Max | BinaryKind::Min => return None,
+        BinaryKind::Max | BinaryKind::Min => return Ok(None),
     };
-    Some(linear.emit(graph))
+    linear.emit(graph).map(Some)
 }

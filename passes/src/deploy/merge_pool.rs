@@ -12,7 +12,7 @@
 
 use crate::algebra::Linear;
 use crate::pass::{Context, Pass, Result, Rewritten};
-use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Graph, Op, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("merge_pool", run);
@@ -23,7 +23,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut count = 0;
     for (id, node) in graph.nodes() {
         let Op::AvgPool { kernel, stride, pad } = node.op else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
         let x = node.inputs[0];
@@ -39,41 +39,43 @@ fn run(graph: &Graph, _: &Context) -> Result {
             (groups == outputs && cheaper).then_some((l, pad, groups))
         });
         let Some((linear, pad, groups)) = merged else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
-        let w = copy.constant(linear.w);
-        let bias = linear.b.map(|b| copy.constant(b));
-        let input = copy.get(linear.x);
+        let w = copy.constant(linear.w)?;
+        let bias = linear.b.map(|b| copy.constant(b)).transpose()?;
+        let input = copy.get(linear.x)?;
         let path = copy.old.node(x.node).path.clone();
-        let mut net = Net::within(&mut copy.new, &node.path);
-        let w = spread(&mut net, w, kernel);
-        let new = copy.get(x).node;
+        let mut net = Builder::within(&mut copy.new, &node.path);
+        let w = spread(&mut net, w, kernel)?;
+        let new = copy.get(x)?.node;
         copy.new.release_path(new);
         let inputs: Vec<Value> = [input, w].into_iter().chain(bias).collect();
         let op = Op::Conv { stride, pad, groups };
-        let y = copy.new.push(op, &inputs, &path).unwrap_or_else(|e| panic!("{e}"));
+        let y = copy.new.push(op, &inputs, &path)?;
         copy.set(id.into(), y.into());
         count += 1;
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }
 
 /// The mean of `w` shifted to every position of the pool: one axis after the other.
-fn spread(net: &mut Net, w: Value, kernel: [usize; 2]) -> Value {
+fn spread(net: &mut Builder, w: Value, kernel: [usize; 2]) -> Built {
     let mut w = w;
     for (axis, n) in [2, 3].into_iter().zip(kernel) {
-        let mut sum: Option<Value> = None;
-        for i in 0..n {
-            let mut before = vec![0; 4];
-            let mut after = vec![0; 4];
+        let shifted = |net: &mut Builder, i: usize| {
+            let (mut before, mut after) = (vec![0; 4], vec![0; 4]);
             before[axis] = i;
             after[axis] = n - 1 - i;
-            let shifted = net.push("shifted", Op::Pad { before, after }, &[w]);
-            sum = Some(sum.map_or(shifted, |s| net.binary("sum", BinaryKind::Add, s, shifted)));
+            net.push("shifted", Op::Pad { before, after }, &[w])
+        };
+        let mut sum = shifted(net, 0)?;
+        for i in 1..n {
+            let next = shifted(net, i)?;
+            sum = net.binary("sum", BinaryKind::Add, sum, next)?;
         }
-        w = sum.expect("a pool has a size");
+        w = sum;
     }
-    let positions = net.scalar((kernel[0] * kernel[1]) as f64);
+    let positions = net.scalar((kernel[0] * kernel[1]) as f64)?;
     net.binary("w", BinaryKind::Div, w, positions)
 }

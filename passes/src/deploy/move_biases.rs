@@ -16,8 +16,8 @@
 use crate::algebra::Linear;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
-use vitc_ir::op::ReduceKind;
-use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Type, Use, Uses, Value};
+use vitc_ir::op::{AttentionLayout, ReduceKind};
+use vitc_ir::{Builder, Copier, Generator, Graph, NodeId, Op, Real, Type, Use, Uses, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("move_biases", run);
@@ -30,52 +30,52 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut count = 0;
     for (id, node) in graph.nodes() {
         let Some(linear) = Linear::of(graph, id) else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
         let arrived = arriving.remove(&id).unwrap_or_default();
-        let parts = flow.parts(id);
+        let parts = flow.parts(id, &linear);
         let leaves = (linear.b.is_some() || !arrived.is_empty()) && parts.iter().any(|p| p.fate != Fate::Stays);
         if arrived.is_empty() && !leaves {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         }
-        let (x, w, b) = (copy.get(linear.x), copy.get(linear.w), linear.b.map(|b| copy.get(b)));
+        let (x, w, b) = (copy.get(linear.x)?, copy.get(linear.w)?, linear.b.map(|b| copy.get(b)).transpose()?);
         let mut linear = Linear { x, w, b, ..linear };
         for shift in arrived {
-            let response = linear.response(&mut copy.new, shift);
-            linear = linear.shifted(&mut copy.new, response);
+            let response = linear.response(&mut copy.new, shift)?;
+            linear = linear.shifted(&mut copy.new, response)?;
         }
-        if leaves {
-            let b = linear.b.take().expect("a bias was found or arrived");
-            let mut net = Net::within(&mut copy.new, &node.path);
+        if let Some(b) = linear.b.filter(|_| leaves) {
+            linear.b = None;
+            let mut net = Builder::within(&mut copy.new, &node.path);
             let mut kept = Vec::new();
             for part in &parts {
                 let rows = part.start..part.start + part.size;
                 let whole = parts.len() == 1;
-                let mut own = || if whole { b } else { net.slice("b_part", b, 0, rows.clone()) };
+                let mut own = || if whole { Ok(b) } else { net.slice("b_part", b, 0, rows.clone()) };
                 match &part.fate {
-                    Fate::Stays => kept.push(own()),
+                    Fate::Stays => kept.push(own()?),
                     Fate::Moves(readers) => {
-                        let shift = own();
+                        let shift = own()?;
                         readers.iter().for_each(|&r| arriving.entry(r).or_default().push(shift));
                     }
                     Fate::Drops => {}
                 }
                 if part.fate != Fate::Stays {
                     let zero = Generator::Fill { value: Real(0.0) };
-                    kept.push(net.generate("b_moved", zero, Type::f32(&[part.size])));
+                    kept.push(net.generate("b_moved", zero, Type::f32(&[part.size]))?);
                     count += 1;
                 }
             }
             if parts.iter().any(|p| p.fate == Fate::Stays) {
-                linear.b = Some(net.concat("b_kept", &kept, 0));
+                linear.b = Some(net.concat("b_kept", &kept, 0)?);
             }
         }
-        let y = linear.emit(&mut copy.new);
+        let y = linear.emit(&mut copy.new)?;
         copy.set(id.into(), y);
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }
 
 /// What becomes of the bias of some output channels.
@@ -92,6 +92,18 @@ struct Part {
     start: usize,
     size: usize,
     fate: Fate,
+}
+
+/// Nodes that a bias passes on its way at most.
+const FARTHEST: usize = 16;
+
+/// Where an attention's operands and result have their channels.
+fn channel_axis(layout: AttentionLayout) -> usize {
+    match layout {
+        AttentionLayout::Channels => 1,
+        AttentionLayout::Tokens => 2,
+        AttentionLayout::Heads => 3,
+    }
 }
 
 /// Who reads what.
@@ -111,9 +123,8 @@ impl<'a> Flow<'a> {
     }
 
     /// The output channels of a linear node by fate: those of a split that alone reads it one by one.
-    fn parts(&self, id: NodeId) -> Vec<Part> {
+    fn parts(&self, id: NodeId, linear: &Linear) -> Vec<Part> {
         let value = Value::from(id);
-        let linear = Linear::of(self.graph, id).expect("a linear node");
         let axis = linear.channel_axis(self.graph);
         if let &[Use { node: split, slot: 0 }] = self.readers(value)
             && let Op::Split { axis: cut, sizes } = &self.graph.node(split).op
@@ -122,21 +133,22 @@ impl<'a> Flow<'a> {
             let mut start = 0;
             let parts = sizes.iter().zip(0..).map(|(&size, index)| {
                 let moved = linear.b.is_some_and(|b| is_zero(self.graph, b, start));
-                let fate = if moved { Fate::Stays } else { self.fate(Value { node: split, index }, axis) };
+                let fate = if moved { Fate::Stays } else { self.fate(Value { node: split, index }, axis, FARTHEST) };
                 start += size;
                 Part { start: start - size, size, fate }
             });
             return parts.collect();
         }
-        vec![Part { start: 0, size: linear.outputs(self.graph), fate: self.fate(value, axis) }]
+        vec![Part { start: 0, size: linear.outputs(self.graph), fate: self.fate(value, axis, FARTHEST) }]
     }
 
-    /// What can become of a constant per channel, channels on `axis`, in `value`.
-    fn fate(&self, value: Value, axis: usize) -> Fate {
+    /// What can become of a constant per channel, channels on `axis`, in `value`, if at most so many nodes lie between.
+    fn fate(&self, value: Value, axis: usize, farthest: usize) -> Fate {
         let readers = self.readers(value);
+        let Some(farthest) = farthest.checked_sub(1) else { return Fate::Stays };
         let mut takers = Vec::new();
         for &Use { node: reader, slot } in readers {
-            match self.step(reader, slot, axis) {
+            match self.step(reader, slot, axis, farthest) {
                 Fate::Stays => return Fate::Stays,
                 Fate::Moves(nodes) => takers.extend(nodes),
                 Fate::Drops => {}
@@ -149,9 +161,9 @@ impl<'a> Flow<'a> {
         }
     }
 
-    fn step(&self, reader: NodeId, slot: usize, axis: usize) -> Fate {
+    fn step(&self, reader: NodeId, slot: usize, axis: usize, farthest: usize) -> Fate {
         let node = self.graph.node(reader);
-        let through = |axis: usize| self.fate(reader.into(), axis);
+        let through = |axis: usize| self.fate(reader.into(), axis, farthest);
         match &node.op {
             Op::Conv { .. } | Op::Linear if slot == 0 => match Linear::of(self.graph, reader) {
                 Some(l) if l.is_unpadded() && self.channels(&l) == axis => Fate::Moves(vec![reader]),
@@ -162,8 +174,8 @@ impl<'a> Flow<'a> {
                 let gone = if *keep { 0 } else { axes.iter().filter(|&&a| a < axis).count() };
                 through(axis - gone)
             }
-            Op::Attention { .. } if slot == 1 => Fate::Drops,
-            Op::Attention { talking: false, .. } if slot == 2 => through(axis),
+            Op::Attention { layout, .. } if slot == 1 && axis == channel_axis(*layout) => Fate::Drops,
+            Op::Attention { layout, talking: false, .. } if slot == 2 && axis == channel_axis(*layout) => through(axis),
             _ => Fate::Stays,
         }
     }

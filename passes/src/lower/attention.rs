@@ -12,11 +12,12 @@
 //!          the bias; its own bias is the same for all keys of a query, and softmax does not see what is constant along
 //!          a row. The mix behind softmax is a 1x1 convolution over heads.
 
+use crate::algebra::each;
 use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, Op, Real, Shape, Target, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, Op, Real, Shape, Target, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_attention", run);
@@ -28,12 +29,12 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut kept = Vec::new();
     for (id, node) in graph.nodes() {
         let &Op::Attention { heads, scale, layout, bias, talking } = &node.op else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
-        let inputs = copy.inputs(id);
+        let inputs = copy.inputs(id)?;
         let result = graph.shape(id.into()).clone();
-        let mut net = Net::within(&mut copy.new, &node.path);
+        let mut net = Builder::within(&mut copy.new, &node.path);
         let call = Call {
             heads,
             scale,
@@ -51,41 +52,18 @@ fn run(graph: &Graph, context: &Context) -> Result {
             }
             form => form,
         };
-        let y = match (layout, form) {
-            (AttentionLayout::Heads, _) => {
-                copy.node(id);
-                continue;
-            }
-            (AttentionLayout::Channels, AttentionForm::Operator) => call.channels_fused(&mut net, qkv, target),
-            (AttentionLayout::Channels, AttentionForm::PerHead) => {
-                let mut views = Vec::new();
-                for (name, x) in [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])] {
-                    let view = call.channel_major(&mut net, name, x);
-                    let [d, n] = [net.dim(view, 2), net.dim(view, 3)];
-                    let flat = Shape::batched(net.batch(x), &[heads * d, n]);
-                    let flat = net.reshape(format!("{name}.flat"), x, flat);
-                    views.push(net.split(format!("{name}.heads"), flat, 1, &vec![d; heads]));
-                }
-                call.per_head(&mut net, &views, true, target)
-            }
-            (AttentionLayout::Tokens, AttentionForm::PerHead) => {
-                let mut views = Vec::new();
-                for (name, x) in [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])] {
-                    let d = net.dim(x, 2) / heads;
-                    views.push(net.split(format!("{name}.heads"), x, 2, &vec![d; heads]));
-                }
-                call.per_head(&mut net, &views, false, target)
-            }
-            (AttentionLayout::Channels, AttentionForm::Compact) => call.channels_compact(&mut net, qkv, target),
-            (AttentionLayout::Channels, AttentionForm::Fused) => call.channels_fused(&mut net, qkv, target),
-            (AttentionLayout::Tokens, _) => call.tokens(&mut net, qkv, target),
+        let y = match form {
+            AttentionForm::Compact => call.compact(&mut net, qkv, layout, target)?,
+            AttentionForm::Fused => call.fused(&mut net, qkv, layout, target)?,
+            AttentionForm::PerHead => call.by_head(&mut net, qkv, layout, target)?,
+            AttentionForm::Operator => call.as_operator(&mut net, qkv, layout, target)?,
         };
-        let y = net.reshape("out", y, result);
+        let y = net.reshape("out", y, result)?;
         copy.set(id.into(), y);
         count += 1;
     }
     let notes = if kept.is_empty() { Vec::new() } else { vec![Note::KeptAsProducts { nodes: kept }] };
-    Ok(Rewritten { graph: copy.finish(), count, notes })
+    Ok(Rewritten { graph: copy.finish()?, count, notes })
 }
 
 /// An attention's parameters.
@@ -101,150 +79,202 @@ pub(crate) struct Call {
 ///
 /// Cut behind one view of all three, the operands cost fewest nodes, and with a symbolic batch fewest kernels (162
 /// against 213 for FasterViT-0). With a fixed batch TensorRT reads views of the three parts in place (141 against 158).
-pub(crate) fn sequence_first(call: &Call, net: &mut Net, operands: &[Value], target: &Target) -> Value {
+pub(crate) fn sequence_first(call: &Call, net: &mut Builder, operands: &[Value], target: &Target) -> Built {
     let shape = net.ty(operands[0]).shape.clone();
     let batch = shape.0[1];
     let fixed = batch.fixed().is_some();
-    let heads = |net: &mut Net, name: &str, x: Value, heads: usize, perm: [usize; 4]| {
-        let shape = net.ty(x).shape.clone();
-        let view = Shape(vec![shape.0[0], batch, heads.into(), (shape.dim(2) / heads).into()]);
-        let x = net.reshape(name, x, view);
+    let heads = |net: &mut Builder, name: &str, x: Value, heads: usize, perm: [usize; 4]| -> Built {
+        let view = Shape(vec![net.ty(x).shape.0[0], batch, heads.into(), (net.dim(x, 2)? / heads).into()]);
+        let x = net.reshape(name, x, view)?;
         net.transpose(format!("{name}.heads"), x, &perm)
     };
     if target.attention == AttentionForm::PerHead {
-        let images = net.transpose("images", operands[0], &[1, 0, 2]);
+        let images = net.transpose("images", operands[0], &[1, 0, 2])?;
         let mut images = vec![images];
         for (name, &x) in ["k.images", "v.images"].iter().zip(&operands[1..]) {
-            images.push(net.transpose(name, x, &[1, 0, 2]));
+            images.push(net.transpose(name, x, &[1, 0, 2])?);
         }
         let mut parts = Vec::new();
         for (i, &x) in images.iter().enumerate() {
             let count = call.heads * if operands.len() == 1 { 3 } else { 1 };
-            let d = net.dim(x, 2) / count;
-            parts.extend(net.split(format!("heads{i}"), x, 2, &vec![d; count]));
+            let d = net.dim(x, 2)? / count;
+            parts.extend(net.split(format!("heads{i}"), x, 2, &vec![d; count])?);
         }
         let views: Vec<Vec<Value>> = parts.chunks(call.heads).map(<[Value]>::to_vec).collect();
-        let y = call.per_head(net, &views, false, target);
+        let y = call.per_head(net, &views, false, target)?;
         return net.transpose("out", y, &[1, 0, 2]);
     }
     let flags = target.matmul_transpose || target.attention == AttentionForm::Operator;
     let (rows, columns) = ([1, 2, 0, 3], if flags { [1, 2, 0, 3] } else { [1, 2, 3, 0] });
     let [q, k, v] = match *operands {
         [qkv] if target.attention != AttentionForm::Fused || !fixed => {
-            let all = heads(net, "qkv", qkv, 3 * call.heads, rows);
-            let parts = net.split("parts", all, 1, &[call.heads; 3]);
-            let k = if flags { parts[1] } else { net.transpose("k", parts[1], &[0, 1, 3, 2]) };
+            let all = heads(net, "qkv", qkv, 3 * call.heads, rows)?;
+            let parts = net.split("parts", all, 1, &[call.heads; 3])?;
+            let k = if flags { parts[1] } else { net.transpose("k", parts[1], &[0, 1, 3, 2])? };
             [parts[0], k, parts[2]]
         }
         _ => {
             let parts = match *operands {
-                [qkv] => net.split("parts", qkv, 2, &[shape.dim(2) / 3; 3]),
+                [qkv] => net.split("parts", qkv, 2, &[net.dim(qkv, 2)? / 3; 3])?,
                 _ => operands.to_vec(),
             };
-            let (q, k) = (heads(net, "q", parts[0], call.heads, rows), heads(net, "k", parts[1], call.heads, columns));
-            [q, k, heads(net, "v", parts[2], call.heads, rows)]
+            let q = heads(net, "q", parts[0], call.heads, rows)?;
+            let k = heads(net, "k", parts[1], call.heads, columns)?;
+            [q, k, heads(net, "v", parts[2], call.heads, rows)?]
         }
     };
     let y = if target.attention == AttentionForm::Operator {
-        call.operator(net, [q, k, v])
+        call.operator(net, [q, k, v])?
     } else {
-        let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k]);
-        let weights = call.weights(net, scores);
-        net.matmul("values", weights, v)
+        let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k])?;
+        let weights = call.weights(net, scores)?;
+        net.matmul("values", weights, v)?
     };
-    let y = net.transpose("merge", y, &[2, 0, 1, 3]);
-    let shape = net.ty(y).shape.clone();
-    let channels = call.heads * shape.dim(3);
-    net.reshape("out", y, Shape(vec![shape.0[0], batch, channels.into()]))
+    let y = net.transpose("merge", y, &[2, 0, 1, 3])?;
+    let (tokens, channels) = (net.batch(y)?, call.heads * net.dim(y, 3)?);
+    net.reshape("out", y, Shape(vec![tokens, batch, channels.into()]))
 }
 
 impl Call {
     /// `[B,C,…]` seen as `[B,H,d,N]`.
-    fn channel_major(&self, net: &mut Net, name: &str, x: Value) -> Value {
-        let shape = net.ty(x).shape.clone();
+    fn channel_major(&self, net: &mut Builder, name: &str, x: Value) -> Built {
+        let (shape, d) = (net.ty(x).shape.clone(), net.dim(x, 1)? / self.heads);
         let tokens: usize = shape.0[2..].iter().map(|d| d.at(1)).product();
-        let d = shape.dim(1) / self.heads;
         net.reshape(name, x, Shape(vec![shape.0[0], Dim::Fixed(self.heads), Dim::Fixed(d), Dim::Fixed(tokens)]))
     }
 
-    fn channels_compact(&self, net: &mut Net, qkv: [Value; 3], target: &Target) -> Value {
-        let [q, k, v] = [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])].map(|(n, x)| self.channel_major(net, n, x));
-        let product = |net: &mut Net, name: &str, a: Value, b: Value, [ta, tb]: [bool; 2]| {
-            let flags = target.matmul_transpose;
-            let turned = |net: &mut Net, x: Value, turn: bool, name: &str| {
-                if turn && !flags { net.transpose(name, x, &[0, 1, 3, 2]) } else { x }
-            };
-            let a = turned(net, a, ta, &format!("{name}.a"));
-            let b = turned(net, b, tb, &format!("{name}.b"));
-            net.push(name, Op::MatMul { transpose_a: ta && flags, transpose_b: tb && flags }, &[a, b])
-        };
-        let scores = product(net, "scores", q, k, [true, false]);
-        let weights = self.weights(net, scores);
-        product(net, "values", v, weights, [false, true])
+    /// Fewest nodes: products on channel-major maps, or token-major where the channels lie last.
+    fn compact(&self, net: &mut Builder, qkv: [Value; 3], layout: AttentionLayout, target: &Target) -> Built {
+        match layout {
+            AttentionLayout::Channels => self.channels_compact(net, qkv, target),
+            AttentionLayout::Tokens => self.tokens(net, qkv, target),
+            AttentionLayout::Heads => self.products(net, qkv, target),
+        }
+    }
+
+    /// In the spelling that fuses.
+    fn fused(&self, net: &mut Builder, qkv: [Value; 3], layout: AttentionLayout, target: &Target) -> Built {
+        match layout {
+            AttentionLayout::Channels => self.channels_fused(net, qkv, target),
+            AttentionLayout::Tokens => self.tokens(net, qkv, target),
+            AttentionLayout::Heads => self.products(net, qkv, target),
+        }
+    }
+
+    /// One operator.
+    fn as_operator(&self, net: &mut Builder, qkv: [Value; 3], layout: AttentionLayout, target: &Target) -> Built {
+        match layout {
+            AttentionLayout::Channels => self.channels_fused(net, qkv, target),
+            AttentionLayout::Tokens => self.tokens(net, qkv, target),
+            AttentionLayout::Heads => self.operator(net, qkv),
+        }
+    }
+
+    /// Every head by itself.
+    fn by_head(&self, net: &mut Builder, qkv: [Value; 3], layout: AttentionLayout, target: &Target) -> Built {
+        let mut heads = Vec::new();
+        for (name, x) in ["q", "k", "v"].into_iter().zip(qkv) {
+            heads.push(self.separate(net, name, x, layout)?);
+        }
+        let y = self.per_head(net, &heads, layout == AttentionLayout::Channels, target)?;
+        if layout != AttentionLayout::Heads {
+            return Ok(y);
+        }
+        let (batch, tokens, width) = (net.batch(y)?, net.dim(y, 1)?, net.dim(y, 2)? / self.heads);
+        let y = net.reshape("by_head", y, Shape::batched(batch, &[tokens, self.heads, width]))?;
+        net.transpose("heads_first", y, &[0, 2, 1, 3])
+    }
+
+    /// The heads of an operand one by one: `[B,d,N]` if channels lie first, else `[B,N,d]`.
+    fn separate(&self, net: &mut Builder, name: &str, x: Value, layout: AttentionLayout) -> Built<Vec<Value>> {
+        let (shape, heads) = (net.ty(x).shape.clone(), self.heads);
+        match layout {
+            AttentionLayout::Channels => {
+                let tokens = shape.0[2..].iter().map(|d| d.at(1)).product();
+                let channels = net.dim(x, 1)?;
+                let flat = net.reshape(format!("{name}.flat"), x, Shape::batched(shape.0[0], &[channels, tokens]))?;
+                net.split(format!("{name}.heads"), flat, 1, &vec![channels / heads; heads])
+            }
+            AttentionLayout::Tokens => {
+                let width = net.dim(x, 2)? / heads;
+                net.split(format!("{name}.heads"), x, 2, &vec![width; heads])
+            }
+            AttentionLayout::Heads => {
+                let one = Shape(vec![shape.0[0], shape.0[2], shape.0[3]]);
+                let parts = net.split(format!("{name}.heads"), x, 1, &vec![1; heads])?;
+                parts.into_iter().map(|part| net.reshape(format!("{name}.head"), part, one.clone())).collect()
+            }
+        }
+    }
+
+    fn channels_compact(&self, net: &mut Builder, [q, k, v]: [Value; 3], target: &Target) -> Built {
+        let [q, k, v] = each([("q", q), ("k", k), ("v", v)], |(name, x)| self.channel_major(net, name, x))?;
+        let scores = product(net, "scores", [q, k], [true, false], target)?;
+        let weights = self.weights(net, scores)?;
+        product(net, "values", [v, weights], [false, true], target)
     }
 
     /// Operands on `[B,H,N,d]`, gathered by one kernel and padded there to one width.
-    fn channels_fused(&self, net: &mut Net, qkv: [Value; 3], target: &Target) -> Value {
-        let [q, k, v] = [("q", qkv[0]), ("k", qkv[1]), ("v", qkv[2])].map(|(name, x)| {
-            let x = self.channel_major(net, name, x);
+    fn channels_fused(&self, net: &mut Builder, [q, k, v]: [Value; 3], target: &Target) -> Built {
+        let [q, k, v] = each([("q", q), ("k", k), ("v", v)], |(name, x)| {
+            let x = self.channel_major(net, name, x)?;
             net.transpose(format!("{name}.tokens"), x, &[0, 1, 3, 2])
-        });
-        let width = net.dim(v, 3);
+        })?;
+        let width = net.dim(v, 3)?;
         // Kept talking heads do not fuse, so they gain nothing by the gather.
         let operands = if target.attention == AttentionForm::Operator {
-            self.operator(net, [q, k, v])
+            self.operator(net, [q, k, v])?
         } else if self.talking.is_some() {
-            let k = net.transpose("k.columns", k, &[0, 1, 3, 2]);
-            let scores = net.matmul("scores", q, k);
-            let weights = self.weights(net, scores);
-            net.matmul("values", weights, v)
+            let k = net.transpose("k.columns", k, &[0, 1, 3, 2])?;
+            let scores = net.matmul("scores", q, k)?;
+            let weights = self.weights(net, scores)?;
+            net.matmul("values", weights, v)?
         } else {
-            let operands = one_gather(net, [q, k, v], target);
-            self.products(net, operands, target)
+            let operands = one_gather(net, [q, k, v], target)?;
+            self.products(net, operands, target)?
         };
-        let y = if net.dim(operands, 3) == width { operands } else { net.slice("width", operands, 3, 0..width) };
+        let y = if net.dim(operands, 3)? == width { operands } else { net.slice("width", operands, 3, 0..width)? };
         net.transpose("map", y, &[0, 1, 3, 2])
     }
 
     /// `softmax(q·kᵀ + bias)·v` on operands `[B,H,N,d]`.
-    pub(crate) fn products(&self, net: &mut Net, [q, k, v]: [Value; 3], target: &Target) -> Value {
+    pub(crate) fn products(&self, net: &mut Builder, [q, k, v]: [Value; 3], target: &Target) -> Built {
         let flags = target.matmul_transpose;
-        let k = if flags { k } else { net.transpose("k.columns", k, &[0, 1, 3, 2]) };
-        let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k]);
-        let weights = self.weights(net, scores);
+        let k = if flags { k } else { net.transpose("k.columns", k, &[0, 1, 3, 2])? };
+        let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k])?;
+        let weights = self.weights(net, scores)?;
         net.matmul("values", weights, v)
     }
 
     /// Operands `[B,N,C]`.
-    fn tokens(&self, net: &mut Net, qkv: [Value; 3], target: &Target) -> Value {
-        let mut heads = |name: &str, x: Value, perm: [usize; 4]| {
+    fn tokens(&self, net: &mut Builder, qkv: [Value; 3], target: &Target) -> Built {
+        let mut heads = |name: &str, x: Value, perm: [usize; 4]| -> Built {
             let shape = net.ty(x).shape.clone();
-            let d = shape.dim(2) / self.heads;
-            let split = Shape(vec![shape.0[0], shape.0[1], Dim::Fixed(self.heads), Dim::Fixed(d)]);
-            let x = net.reshape(name, x, split);
+            let split = Shape(vec![shape.0[0], shape.0[1], self.heads.into(), (net.dim(x, 2)? / self.heads).into()]);
+            let x = net.reshape(name, x, split)?;
             net.transpose(format!("{name}.heads"), x, &perm)
         };
         let operator = target.attention == AttentionForm::Operator && self.talking.is_none();
-        let (q, v) = (heads("q", qkv[0], [0, 2, 1, 3]), heads("v", qkv[2], [0, 2, 1, 3]));
-        let k = heads("k", qkv[1], if operator { [0, 2, 1, 3] } else { [0, 2, 3, 1] });
+        let (q, v) = (heads("q", qkv[0], [0, 2, 1, 3])?, heads("v", qkv[2], [0, 2, 1, 3])?);
+        let k = heads("k", qkv[1], if operator { [0, 2, 1, 3] } else { [0, 2, 3, 1] })?;
         let y = if operator {
-            self.operator(net, [q, k, v])
+            self.operator(net, [q, k, v])?
         } else {
-            let scores = net.matmul("scores", q, k);
-            let weights = self.weights(net, scores);
-            net.matmul("values", weights, v)
+            let scores = net.matmul("scores", q, k)?;
+            let weights = self.weights(net, scores)?;
+            net.matmul("values", weights, v)?
         };
         net.transpose("merge", y, &[0, 2, 1, 3])
     }
 
     /// The target's operator on operands `[B,H,N,d]`; it fixes the factor, so queries are scaled to it where no
     /// projection took that.
-    fn operator(&self, net: &mut Net, [q, k, v]: [Value; 3]) -> Value {
-        let fixed = (net.dim(q, 3) as f64).powf(-0.5);
+    fn operator(&self, net: &mut Builder, [q, k, v]: [Value; 3]) -> Built {
+        let fixed = (net.dim(q, 3)? as f64).powf(-0.5);
         let mut q = q;
         if self.scale != Real(fixed) {
-            let factor = net.scalar(self.scale.0 / fixed);
-            q = net.binary("q.scale", BinaryKind::Mul, q, factor);
+            let factor = net.scalar(self.scale.0 / fixed)?;
+            q = net.binary("q.scale", BinaryKind::Mul, q, factor)?;
         }
         let layout = AttentionLayout::Heads;
         let op =
@@ -254,70 +284,80 @@ impl Call {
     }
 
     /// The heads of q, k and v one by one, as `[B,d,N]` or `[B,N,d]`; the results are joined on the channels.
-    fn per_head(&self, net: &mut Net, heads: &[Vec<Value>], channels: bool, target: &Target) -> Value {
-        let flags = target.matmul_transpose;
-        let product = |net: &mut Net, name: String, [a, b]: [Value; 2], [ta, tb]: [bool; 2]| {
-            let turned = |net: &mut Net, x: Value, turn: bool, name: String| {
-                if turn && !flags { net.transpose(name, x, &[0, 2, 1]) } else { x }
-            };
-            let (a, b) = (turned(net, a, ta, format!("{name}.a")), turned(net, b, tb, format!("{name}.b")));
-            net.push(name, Op::MatMul { transpose_a: ta && flags, transpose_b: tb && flags }, &[a, b])
-        };
+    fn per_head(&self, net: &mut Builder, heads: &[Vec<Value>], channels: bool, target: &Target) -> Built {
         let mut results = Vec::new();
         for (h, ((&q, &k), &v)) in heads[0].iter().zip(&heads[1]).zip(&heads[2]).enumerate() {
-            let mut scores = product(net, format!("scores{h}"), [q, k], [channels, !channels]);
+            let mut scores = product(net, &format!("scores{h}"), [q, k], [channels, !channels], target)?;
             if self.scale != Real(1.0) {
-                let scale = net.scalar(self.scale.0);
-                scores = net.binary(format!("scale{h}"), BinaryKind::Mul, scores, scale);
+                let scale = net.scalar(self.scale.0)?;
+                scores = net.binary(format!("scale{h}"), BinaryKind::Mul, scores, scale)?;
             }
             if let Some(bias) = self.bias {
-                let row = if net.dim(bias, 0) == 1 { 0 } else { h };
-                let bias = net.slice(format!("bias{h}"), bias, 0, row..row + 1);
-                scores = net.binary(format!("bias.add{h}"), BinaryKind::Add, scores, bias);
+                let row = if net.dim(bias, 0)? == 1 { 0 } else { h };
+                let bias = net.slice(format!("bias{h}"), bias, 0, row..row + 1)?;
+                scores = net.binary(format!("bias.add{h}"), BinaryKind::Add, scores, bias)?;
             }
-            let weights = net.push(format!("softmax{h}"), Op::Softmax { axis: 2 }, &[scores]);
+            let weights = net.push(format!("softmax{h}"), Op::Softmax { axis: 2 }, &[scores])?;
             results.push(match channels {
-                true => product(net, format!("values{h}"), [v, weights], [false, true]),
-                false => product(net, format!("values{h}"), [weights, v], [false, false]),
+                true => product(net, &format!("values{h}"), [v, weights], [false, true], target)?,
+                false => product(net, &format!("values{h}"), [weights, v], [false, false], target)?,
             });
         }
         net.concat("heads", &results, if channels { 1 } else { 2 })
     }
 
     /// Attention weights `[B,H,Nq,Nk]` from raw scores.
-    fn weights(&self, net: &mut Net, scores: Value) -> Value {
+    fn weights(&self, net: &mut Builder, scores: Value) -> Built {
         let mut scores = scores;
         if self.scale != Real(1.0) {
-            let scale = net.scalar(self.scale.0);
-            scores = net.binary("scale", BinaryKind::Mul, scores, scale);
+            let scale = net.scalar(self.scale.0)?;
+            scores = net.binary("scale", BinaryKind::Mul, scores, scale)?;
         }
         let mix = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
         let mut bias = self.bias;
         if let Some([first, ..]) = self.talking {
             let h = self.heads;
-            let kernel = net.reshape("mix1.w", first, Shape::fixed(&[h, h, 1, 1]));
-            scores = net.push("mix1", mix.clone(), &[scores, kernel]);
-            bias = bias.map(|b| mixed_bias(net, b, first, h));
+            let kernel = net.reshape("mix1.w", first, Shape::fixed(&[h, h, 1, 1]))?;
+            scores = net.push("mix1", mix.clone(), &[scores, kernel])?;
+            bias = bias.map(|b| mixed_bias(net, b, first, h)).transpose()?;
         }
         if let Some(bias) = bias {
-            scores = net.binary("bias.add", BinaryKind::Add, scores, bias);
+            scores = net.binary("bias.add", BinaryKind::Add, scores, bias)?;
         }
-        let mut weights = net.push("softmax", Op::Softmax { axis: 3 }, &[scores]);
+        let mut weights = net.push("softmax", Op::Softmax { axis: 3 }, &[scores])?;
         if let Some([_, second, offset]) = self.talking {
-            let kernel = net.reshape("mix2.w", second, Shape::fixed(&[self.heads, self.heads, 1, 1]));
-            weights = net.push("mix2", mix, &[weights, kernel, offset]);
+            let kernel = net.reshape("mix2.w", second, Shape::fixed(&[self.heads, self.heads, 1, 1]))?;
+            weights = net.push("mix2", mix, &[weights, kernel, offset])?;
         }
-        weights
+        Ok(weights)
     }
 }
 
+/// `a·b`, transposed first where asked for, by flags where the target has them.
+fn product(net: &mut Builder, name: &str, [a, b]: [Value; 2], [ta, tb]: [bool; 2], target: &Target) -> Built {
+    if target.matmul_transpose {
+        return net.push(name, Op::MatMul { transpose_a: ta, transpose_b: tb }, &[a, b]);
+    }
+    let a = if ta { swapped(net, &format!("{name}.a"), a)? } else { a };
+    let b = if tb { swapped(net, &format!("{name}.b"), b)? } else { b };
+    net.matmul(name, a, b)
+}
+
+/// The last two axes swapped.
+fn swapped(net: &mut Builder, name: &str, x: Value) -> Built {
+    let rank = net.ty(x).shape.rank();
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(rank - 2, rank - 1);
+    net.transpose(name, x, &perm)
+}
+
 /// `(T₁B)[h]` for a bias `[H|1,Nq,Nk]`.
-pub(crate) fn mixed_bias(net: &mut Net, bias: Value, mix: Value, heads: usize) -> Value {
-    let dims = net.ty(bias).shape.as_fixed().expect("a bias is constant");
-    let flat = net.reshape("bias.flat", bias, Shape::fixed(&[dims[0], dims[1] * dims[2]]));
+pub(crate) fn mixed_bias(net: &mut Builder, bias: Value, mix: Value, heads: usize) -> Built {
+    let dims = net.fixed(bias)?;
+    let flat = net.reshape("bias.flat", bias, Shape::fixed(&[dims[0], dims[1] * dims[2]]))?;
     let all = Shape(vec![Dim::Fixed(heads), Dim::Fixed(dims[1] * dims[2])]);
-    let all = net.push("bias.heads", Op::Expand { shape: all }, &[flat]);
-    let mixed = net.matmul("bias.mixed", mix, all);
+    let all = net.push("bias.heads", Op::Expand { shape: all }, &[flat])?;
+    let mixed = net.matmul("bias.mixed", mix, all)?;
     net.reshape("bias.mixed", mixed, Shape::fixed(&[heads, dims[1], dims[2]]))
 }
 
@@ -327,28 +367,28 @@ pub(crate) fn mixed_bias(net: &mut Net, bias: Value, mix: Value, heads: usize) -
 /// Exact: an identity, and zero columns add nothing to scores. Why: TensorRT copies each operand that comes out of a
 /// convolution by a kernel of its own, and the parallel copies wait for each other; joined, one kernel writes them all
 /// (a block of EfficientFormerV2: 9 kernels become 7).
-pub(crate) fn one_gather(net: &mut Net, [q, k, v]: [Value; 3], target: &Target) -> [Value; 3] {
+pub(crate) fn one_gather(net: &mut Builder, [q, k, v]: [Value; 3], target: &Target) -> Built<[Value; 3]> {
     let rank = net.ty(q).shape.rank();
     let (tokens, columns) = (rank - 2, rank - 1);
-    let sizes = [q, k, v].map(|x| net.dim(x, tokens));
-    let widest = net.dim(q, columns).max(net.dim(v, columns));
+    let sizes = [net.dim(q, tokens)?, net.dim(k, tokens)?, net.dim(v, tokens)?];
+    let widest = net.dim(q, columns)?.max(net.dim(v, columns)?);
     let width = target.fusing().map_or(widest, |fusing| fusing.width(widest));
-    let padded = |net: &mut Net, name: &str, x: Value| {
-        let missing = width - net.dim(x, columns);
+    let padded = |net: &mut Builder, name: &str, x: Value| -> Built {
+        let missing = width - net.dim(x, columns)?;
         if missing == 0 {
-            return x;
+            return Ok(x);
         }
         let mut after = vec![0; rank];
         after[columns] = missing;
         net.push(name, Op::Pad { before: vec![0; rank], after }, &[x])
     };
     let mut joined = vec![q, k];
-    if net.dim(q, columns) < width {
-        let both = net.concat("qk", &joined, tokens);
-        joined = vec![padded(net, "qk.padded", both)];
+    if net.dim(q, columns)? < width {
+        let both = net.concat("qk", &joined, tokens)?;
+        joined = vec![padded(net, "qk.padded", both)?];
     }
-    joined.push(padded(net, "v.padded", v));
-    let all = net.concat("qkv", &joined, tokens);
-    let parts = net.split("gathered", all, tokens, &sizes);
-    [parts[0], parts[1], parts[2]]
+    joined.push(padded(net, "v.padded", v)?);
+    let all = net.concat("qkv", &joined, tokens)?;
+    let parts = net.split("gathered", all, tokens, &sizes)?;
+    Ok([parts[0], parts[1], parts[2]])
 }

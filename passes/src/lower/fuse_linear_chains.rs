@@ -17,7 +17,7 @@ use crate::algebra::Linear;
 use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use vitc_ir::cost::{Price, Work};
-use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, NodeId, Op, Real, Shape, Type, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Generator, Graph, NodeId, Op, Real, Shape, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("fuse_linear_chains", run);
@@ -32,22 +32,22 @@ fn run(graph: &Graph, context: &Context) -> Result {
         let x = node.inputs.first().copied();
         if let Some(x) = x.filter(|&x| uses.once(x))
             && let Some(outer) = pointwise(graph, id)
-            && let Some(inner) = Inner::of(&copy.new, copy.get(x))
+            && let Some(inner) = Inner::of(&copy.new, copy.get(x)?)
         {
             let [before, after] = inner.work(&copy.new, graph, &outer, id);
             if price.of(&after) < price.of(&before) {
-                let (w, b) = (copy.get(outer.w), outer.b.map(|b| copy.get(b)));
-                let y = multiply(&mut copy.new, Linear { w, b, ..outer }, inner);
+                let (w, b) = (copy.get(outer.w)?, outer.b.map(|b| copy.get(b)).transpose()?);
+                let y = multiply(&mut copy.new, Linear { w, b, ..outer }, inner)?;
                 copy.set(id.into(), y);
                 count += 1;
                 more += after.macs as i64 - before.macs as i64;
                 continue;
             }
         }
-        copy.node(id);
+        copy.node(id)?;
     }
     let notes = if count > 0 { vec![Note::MultipliedOut { maps: None, macs: more }] } else { vec![] };
-    Ok(Rewritten { graph: copy.finish(), count, notes })
+    Ok(Rewritten { graph: copy.finish()?, count, notes })
 }
 
 /// A dense 1x1 convolution of stride 1 without padding.
@@ -121,33 +121,33 @@ impl Inner {
     }
 }
 
-fn multiply(graph: &mut Graph, outer: Linear, inner: Inner) -> Value {
+fn multiply(graph: &mut Graph, outer: Linear, inner: Inner) -> Built {
     let [kh, kw] = inner.kernel(graph);
-    let shape = graph.shape(outer.w).as_fixed().expect("weights are fixed");
+    let shape = graph.fixed(outer.w)?;
     let (outputs, middle) = (shape[0], shape[1]);
     let outer = match inner.b {
         Some(b) => {
-            let response = outer.response(graph, b);
-            outer.shifted(graph, response)
+            let response = outer.response(graph, b)?;
+            outer.shifted(graph, response)?
         }
         None => outer,
     };
-    let mut net = Net::within(graph, &outer.path);
+    let mut net = Builder::within(graph, &outer.path);
     let first = if inner.pool {
         let fill = Generator::Fill { value: Real(1.0 / (kh * kw) as f64) };
-        net.generate("average", fill, Type::f32(&[middle, 1, kh, kw]))
+        net.generate("average", fill, Type::f32(&[middle, 1, kh, kw]))?
     } else {
         inner.w
     };
     let w = if inner.per_channel {
-        let kernels = net.reshape("w_kernels", first, Shape::fixed(&[1, middle, kh, kw]));
-        net.binary("w", BinaryKind::Mul, outer.w, kernels)
+        let kernels = net.reshape("w_kernels", first, Shape::fixed(&[1, middle, kh, kw]))?;
+        net.binary("w", BinaryKind::Mul, outer.w, kernels)?
     } else {
-        let inputs = net.dim(first, 1);
-        let rows = net.reshaped("w_rows", outer.w, &[outputs, middle]);
-        let first = net.reshape("w_first", first, Shape::fixed(&[middle, inputs * kh * kw]));
-        let product = net.matmul("w_product", rows, first);
-        net.reshape("w", product, Shape::fixed(&[outputs, inputs, kh, kw]))
+        let inputs = net.dim(first, 1)?;
+        let rows = net.reshaped("w_rows", outer.w, &[outputs, middle])?;
+        let first = net.reshape("w_first", first, Shape::fixed(&[middle, inputs * kh * kw]))?;
+        let product = net.matmul("w_product", rows, first)?;
+        net.reshape("w", product, Shape::fixed(&[outputs, inputs, kh, kw]))?
     };
     let op = Op::Conv { stride: inner.stride, pad: inner.pad, groups: 1 };
     Linear { op, x: inner.x, w, ..outer }.emit(graph)

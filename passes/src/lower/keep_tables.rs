@@ -14,7 +14,7 @@
 
 use crate::note::Note;
 use crate::pass::{Context, FoldTables, Pass, Result, Rewritten};
-use vitc_ir::{Copier, Graph, Net, NodeId, Op};
+use vitc_ir::{Builder, Copier, Graph, NodeId, Op};
 
 /// Bytes below which a result is stored.
 const LARGE: usize = 8 << 20;
@@ -49,28 +49,28 @@ fn run(graph: &Graph, context: &Context) -> Result {
         if let Op::Gather { axis, .. } = node.op
             && stays(id)
         {
-            let inputs = copy.inputs(id);
-            let mut net = Net::within(&mut copy.new, &node.path);
-            let table = net.push("kept", Op::Keep, &inputs[..1]);
-            let y = net.push("", Op::Gather { axis }, &[table, inputs[1]]);
+            let inputs = copy.inputs(id)?;
+            let mut net = Builder::within(&mut copy.new, &node.path);
+            let table = net.push("kept", Op::Keep, &inputs[..1])?;
+            let y = net.push("", Op::Gather { axis }, &[table, inputs[1]])?;
             copy.set(id.into(), y);
             count += 1;
             saved += options.precision.bytes_of(node.types[0].shape.elements());
         } else if let (Op::Transpose { perm }, Some(gather)) = (&node.op, source.filter(|&s| stays(s)))
             && let Some((perm, axis)) = of_the_table(graph, gather, perm)
         {
-            let inputs = copy.inputs(gather);
-            let mut net = Net::within(&mut copy.new, &node.path);
-            let table = net.transpose("table", inputs[0], &perm);
-            let table = net.push("kept", Op::Keep, &[table]);
-            let y = net.push("", Op::Gather { axis }, &[table, inputs[1]]);
+            let inputs = copy.inputs(gather)?;
+            let mut net = Builder::within(&mut copy.new, &node.path);
+            let table = net.transpose("table", inputs[0], &perm)?;
+            let table = net.push("kept", Op::Keep, &[table])?;
+            let y = net.push("", Op::Gather { axis }, &[table, inputs[1]])?;
             copy.set(id.into(), y);
         } else {
-            copy.node(id);
+            copy.node(id)?;
         }
     }
     let notes = if count > 0 { vec![Note::TablesKept { biases: count, bytes: saved }] } else { Vec::new() };
-    Ok(Rewritten { graph: copy.finish(), count, notes })
+    Ok(Rewritten { graph: copy.finish()?, count, notes })
 }
 
 /// Nodes behind which, up to the run-time nodes that read them, elements are only moved or combined one by one.

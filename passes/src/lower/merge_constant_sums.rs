@@ -12,7 +12,7 @@
 
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
-use vitc_ir::{BinaryKind, Copier, Graph, Net, NodeId, Op, Shape, Value};
+use vitc_ir::{BinaryKind, Builder, Copier, Graph, NodeId, Op, Shape, Value};
 
 /// A summand `c`, to be added `before` rows in and with `after` rows behind it.
 struct Summand {
@@ -57,22 +57,21 @@ fn run(graph: &Graph, _: &Context) -> Result {
     }
     let mut copy = Copier::new(graph, graph.stage);
     for (id, node) in graph.nodes() {
-        if let Some(Summand { c, before, after }) = moved.get(&id) {
-            let (m, a) = constant_sum(graph, id).expect("found above");
-            let (m, a, mut c) = (copy.get(m), copy.constant(a), copy.constant(*c));
-            let mut net = Net::within(&mut copy.new, &node.path);
+        if let (Some(Summand { c, before, after }), Some((m, a))) = (moved.get(&id), constant_sum(graph, id)) {
+            let (m, a, mut c) = (copy.get(m)?, copy.constant(a)?, copy.constant(*c)?);
+            let mut net = Builder::within(&mut copy.new, &node.path);
             let rank = net.ty(c).shape.rank();
             if before + after > 0 {
                 let ends = |n: usize| [vec![n], vec![0; rank - 1]].concat();
-                c = net.push("position", Op::Pad { before: ends(*before), after: ends(*after) }, &[c]);
+                c = net.push("position", Op::Pad { before: ends(*before), after: ends(*after) }, &[c])?;
             }
-            let all = net.binary("bias_and_position", BinaryKind::Add, a, c);
-            let y = net.binary("", BinaryKind::Add, m, all);
+            let all = net.binary("bias_and_position", BinaryKind::Add, a, c)?;
+            let y = net.binary("", BinaryKind::Add, m, all)?;
             copy.set(id.into(), y);
         } else if let Some(&x) = gone.get(&id) {
             let split = matches!(graph.op(x), Op::Split { .. });
             let sum = if split { graph.producer(x).inputs[0] } else { x };
-            let (x, sum) = (copy.get(x), copy.get(sum).node);
+            let (x, sum) = (copy.get(x)?, copy.get(sum)?.node);
             if split {
                 copy.new.release_path(sum);
             } else {
@@ -80,10 +79,10 @@ fn run(graph: &Graph, _: &Context) -> Result {
             }
             copy.set(id.into(), x);
         } else {
-            copy.node(id);
+            copy.node(id)?;
         }
     }
-    Ok(Rewritten::new(copy.finish(), gone.len()))
+    Ok(Rewritten::new(copy.finish()?, gone.len()))
 }
 
 /// `x + c` with c constant, the result in x's shape.

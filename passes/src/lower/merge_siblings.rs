@@ -8,10 +8,10 @@
 //! Exact    rows of a product are independent. Done from the number of siblings on that the target's data names,
 //!          and from three on for spatial kernels.
 
-use crate::algebra::Linear;
+use crate::algebra::{Linear, biases_or_zeros};
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
-use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Type, Value};
+use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("merge_siblings", run);
@@ -22,7 +22,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut order = Vec::new();
     for (id, _) in graph.run_time_nodes() {
         let Some(linear) = Linear::of(graph, id).filter(|l| l.groups() == 1) else { continue };
-        let kernel = graph.shape(linear.w).as_fixed().expect("weights are fixed")[1..].to_vec();
+        let kernel = graph.fixed(linear.w)?[1..].to_vec();
         let key = (linear.op, linear.x, kernel);
         families
             .entry(key.clone())
@@ -44,41 +44,37 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut copy = Copier::new(graph, graph.stage);
     for (id, _) in graph.nodes() {
         if let Some(&siblings) = merged.get(&id) {
-            merge(&mut copy, siblings);
+            merge(&mut copy, siblings)?;
         }
-        copy.node(id);
+        copy.node(id)?;
     }
     let count = merged.len();
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }
 
-fn merge(copy: &mut Copier, siblings: &[NodeId]) {
+fn merge(copy: &mut Copier, siblings: &[NodeId]) -> Built<()> {
     let old = copy.old;
-    let views: Vec<Linear> =
-        siblings.iter().map(|&id| Linear::of(old, id).expect("siblings are linear nodes")).collect();
-    let x = copy.get(views[0].x);
+    let views: Vec<Linear> = siblings.iter().filter_map(|&id| Linear::of(old, id)).collect();
+    let x = copy.get(views[0].x)?;
     let sizes: Vec<usize> = views.iter().map(|v| v.outputs(old)).collect();
-    let weights: Vec<Value> = views.iter().map(|v| copy.constant(v.w)).collect();
-    let biases: Vec<Option<Value>> = views.iter().map(|v| v.b.map(|b| copy.constant(b))).collect();
+    let weights: Vec<Value> = views.iter().map(|v| copy.constant(v.w)).collect::<Built<_>>()?;
+    let biases: Vec<Option<Value>> =
+        views.iter().map(|v| v.b.map(|b| copy.constant(b)).transpose()).collect::<Built<_>>()?;
 
     let names: Vec<&str> = views.iter().map(|v| v.path.as_str()).collect();
     let path = merged_path(&names);
-    let mut net = Net::within(&mut copy.new, &path);
-    let w = net.concat("w", &weights, 0);
-    let bias = biases.iter().any(Option::is_some).then(|| {
-        let zero =
-            |net: &mut Net, n: usize| net.generate("no_bias", Generator::Fill { value: Real(0.0) }, Type::f32(&[n]));
-        let parts: Vec<Value> =
-            biases.iter().zip(&sizes).map(|(b, &n)| b.unwrap_or_else(|| zero(&mut net, n))).collect();
-        net.concat("b", &parts, 0)
-    });
+    let mut net = Builder::within(&mut copy.new, &path);
+    let w = net.concat("w", &weights, 0)?;
+    let bias =
+        if biases.iter().any(Option::is_some) { Some(biases_or_zeros(&mut net, &biases, &sizes)?) } else { None };
     let linear = Linear { op: views[0].op.clone(), x, w, b: bias, path: path.clone() };
     let axis = linear.channel_axis(&copy.new);
-    let y = linear.emit(&mut copy.new);
-    let parts = Net::within(&mut copy.new, &path).split("split", y, axis, &sizes);
+    let y = linear.emit(&mut copy.new)?;
+    let parts = Builder::within(&mut copy.new, &path).split("split", y, axis, &sizes)?;
     for (&id, part) in siblings.iter().zip(parts) {
         copy.set(id.into(), part);
     }
+    Ok(())
 }
 
 /// `scope.qkv` for `scope.q.0`, `scope.k.0`, `scope.v.0`: the scope they share, the names that differ, the rest if it is the same.

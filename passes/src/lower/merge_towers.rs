@@ -17,7 +17,7 @@ use crate::algebra::Linear;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{BTreeSet, HashMap};
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, NodeId, Op, Shape, Target, Use, Uses, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, NodeId, Op, Shape, Target, Use, Uses, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("merge_towers", run);
@@ -36,7 +36,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
         return Ok(Rewritten::unchanged(graph));
     }
     let count = bundles.iter().filter(|b| !matches!(graph.op(b.members[0]), Op::Split { .. })).count();
-    Ok(Rewritten::new(emit(graph, &bundles), count))
+    Ok(Rewritten::new(emit(graph, &bundles)?, count))
 }
 
 /// Values that become one, parts of it along the channels.
@@ -147,20 +147,20 @@ impl Towers<'_> {
 }
 
 /// The graph with every bundle computed as one value, at the place of its first member.
-fn emit(graph: &Graph, bundles: &[Bundle]) -> Graph {
+fn emit(graph: &Graph, bundles: &[Bundle]) -> Built<Graph> {
     let mut copy = Copier::new(graph, graph.stage);
     let mut whole: HashMap<Value, Value> = HashMap::new();
     let starts: HashMap<NodeId, &Bundle> = bundles.iter().map(|b| (b.members[0].node, b)).collect();
     for (id, node) in graph.nodes() {
         let Some(bundle) = starts.get(&id) else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
         let n = bundle.members.len();
         let paths: Vec<&str> = bundle.members.iter().map(|v| graph.producer(*v).path.as_str()).collect();
         let path = tower_path(&paths);
         let y = if let Op::Split { sizes, .. } = &node.op {
-            split_off(&mut copy, id, sizes, bundle)
+            split_off(&mut copy, id, sizes, bundle)?
         } else {
             // Operands by their first member: the bundles of one split are emitted in order.
             let operands: Vec<Value> =
@@ -169,48 +169,51 @@ fn emit(graph: &Graph, bundles: &[Bundle]) -> Graph {
                 Op::Conv { stride, pad, groups } => {
                     let mut inputs = operands;
                     for slot in 1..node.inputs.len() {
-                        let parts: Vec<Value> =
-                            bundle.members.iter().map(|v| copy.constant(graph.producer(*v).inputs[slot])).collect();
+                        let parts: Vec<Value> = bundle
+                            .members
+                            .iter()
+                            .map(|v| copy.constant(graph.producer(*v).inputs[slot]))
+                            .collect::<Built<_>>()?;
                         let name = if slot == 1 { "w" } else { "b" };
-                        inputs.push(Net::within(&mut copy.new, &path).concat(name, &parts, 0));
+                        inputs.push(Builder::within(&mut copy.new, &path).concat(name, &parts, 0)?);
                     }
                     let op = Op::Conv { stride: *stride, pad: *pad, groups: n * groups };
-                    Net::within(&mut copy.new, &path).push("", op, &inputs)
+                    Builder::within(&mut copy.new, &path).push("", op, &inputs)?
                 }
-                Op::Binary(BinaryKind::Mul) => product(&mut copy, &path, n, operands),
-                op => Net::within(&mut copy.new, &path).push("", op.clone(), &operands),
+                Op::Binary(BinaryKind::Mul) => product(&mut copy, &path, n, operands)?,
+                op => Builder::within(&mut copy.new, &path).push("", op.clone(), &operands)?,
             }
         };
         whole.insert(bundle.members[0], y);
         let size = graph.shape(bundle.members[0]).dim(1);
-        let parts = Net::within(&mut copy.new, &path).split("parts", y, 1, &vec![size; n]);
+        let parts = Builder::within(&mut copy.new, &path).split("parts", y, 1, &vec![size; n])?;
         bundle.members.iter().zip(parts).for_each(|(&old, new)| copy.set(old, new));
     }
     copy.finish()
 }
 
 /// The members' channels in one part of the split.
-fn split_off(copy: &mut Copier, id: NodeId, sizes: &[usize], bundle: &Bundle) -> Value {
+fn split_off(copy: &mut Copier, id: NodeId, sizes: &[usize], bundle: &Bundle) -> Built {
     let node = copy.old.node(id);
-    let x = copy.get(node.inputs[0]);
+    let x = copy.get(node.inputs[0])?;
     let (first, n) = (bundle.members[0].index as usize, bundle.members.len());
     if n == sizes.len() {
-        return x;
+        return Ok(x);
     }
     let mut merged = sizes.to_vec();
     merged.splice(first..first + n, [sizes[first..first + n].iter().sum()]);
-    let parts = Net::within(&mut copy.new, &node.path).split("", x, 1, &merged);
+    let parts = Builder::within(&mut copy.new, &node.path).split("", x, 1, &merged)?;
     for (index, &part) in parts.iter().enumerate().filter(|(i, _)| *i != first) {
         let old = if index < first { index } else { index + n - 1 };
         copy.set(Value { node: id, index: old as u32 }, part);
     }
-    parts[first]
+    Ok(parts[first])
 }
 
 /// A product; where one operand has fewer channels, each of `n` parts by its own.
-fn product(copy: &mut Copier, path: &str, n: usize, operands: Vec<Value>) -> Value {
+fn product(copy: &mut Copier, path: &str, n: usize, operands: Vec<Value>) -> Built {
     let shapes: Vec<Shape> = operands.iter().map(|&v| copy.new.shape(v).clone()).collect();
-    let mut net = Net::within(&mut copy.new, path);
+    let mut net = Builder::within(&mut copy.new, path);
     if shapes[0].0[1] == shapes[1].0[1] {
         return net.binary("", BinaryKind::Mul, operands[0], operands[1]);
     }
@@ -223,8 +226,8 @@ fn product(copy: &mut Copier, path: &str, n: usize, operands: Vec<Value>) -> Val
             dims.splice(1..2, [Dim::Fixed(n), Dim::Fixed(channels)]);
             net.reshape("view", v, Shape(dims))
         })
-        .collect();
-    let y = net.binary("product", BinaryKind::Mul, views[0], views[1]);
+        .collect::<Built<_>>()?;
+    let y = net.binary("product", BinaryKind::Mul, views[0], views[1])?;
     let wider = if shapes[0].dim(1) > shapes[1].dim(1) { &shapes[0] } else { &shapes[1] };
     net.reshape("", y, wider.clone())
 }

@@ -22,9 +22,13 @@
 use crate::algebra::Linear;
 use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 use vitc_ir::cost::{Price, Work};
-use vitc_ir::{BinaryKind, Copier, Generator, Graph, Net, NodeId, Op, Real, Shape, Target, Type, Use, Uses, Value};
+use vitc_ir::{
+    BinaryKind, Builder, Built, Copier, Generator, Graph, NodeId, Op, Shape, Target, Type, Use, Uses, Value,
+};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("multiply_out", run);
@@ -36,15 +40,16 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let price = Price::new(graph, target, options.precision);
     let mut more = 0;
     for region in expressions.regions() {
-        let search = Search { expressions: &expressions, region: &region, target, price };
-        more += search.run(&mut eliminated);
+        for piece in region.chunks(LARGEST) {
+            more += Search::new(&expressions, piece, target, price).run(&mut eliminated);
+        }
     }
     if eliminated.is_empty() {
         return Ok(Rewritten::unchanged(graph));
     }
     let count = eliminated.len();
     let notes = vec![Note::MultipliedOut { maps: Some(count), macs: more }];
-    Ok(Rewritten { graph: emit(&expressions, &eliminated), count, notes })
+    Ok(Rewritten { graph: emit(&expressions, &eliminated)?, count, notes })
 }
 
 /// How a value follows from its operands, if linearly and position by position.
@@ -132,45 +137,65 @@ impl<'a> Expressions<'a> {
         }
         regions.into_values().filter(|r| r.len() > 1).collect()
     }
+}
 
-    /// What an operand stands for when values are eliminated: itself, or the sources of its expression.
-    fn operand_terms(&self, operand: Value, product: bool, eliminated: &HashSet<Value>) -> Terms {
-        if eliminated.contains(&operand) {
-            return self.terms(operand.node, eliminated);
-        }
-        match self.pooled(operand).filter(|x| product && eliminated.contains(x)) {
-            Some(x) => self.terms(x.node, eliminated),
-            None => Terms::from([(operand, true)]),
-        }
+/// The expressions of a graph some of whose values are eliminated.
+struct View<'a> {
+    expressions: &'a Expressions<'a>,
+    eliminated: &'a HashSet<Value>,
+    /// Terms by node, each put together once.
+    known: RefCell<HashMap<NodeId, Rc<Terms>>>,
+}
+
+impl<'a> View<'a> {
+    fn new(expressions: &'a Expressions<'a>, eliminated: &'a HashSet<Value>) -> Self {
+        View { expressions, eliminated, known: RefCell::default() }
     }
 
-    /// The sources of a linear node's expression.
-    fn terms(&self, id: NodeId, eliminated: &HashSet<Value>) -> Terms {
-        let form = self.form(id);
+    /// The eliminated node whose expression stands for an operand: the operand's own, or that of the pool's operand.
+    fn inside(&self, reader: NodeId, operand: Value) -> Option<(NodeId, Form)> {
+        let product = self.expressions.form(reader) == Some(Form::Product);
+        let pooled = || self.expressions.pooled(operand).filter(|_| product);
+        let value = [Some(operand), pooled()].into_iter().flatten().find(|x| self.eliminated.contains(x))?;
+        Some((value.node, self.expressions.form(value.node)?))
+    }
+
+    /// The sources of a linear node's expression, each with true if its matrix is the identity.
+    fn terms(&self, id: NodeId) -> Terms {
+        self.shared_terms(id).as_ref().clone()
+    }
+
+    fn shared_terms(&self, id: NodeId) -> Rc<Terms> {
+        if let Some(known) = self.known.borrow().get(&id) {
+            return Rc::clone(known);
+        }
+        let sum = self.expressions.form(id) == Some(Form::Sum);
         let mut terms = Terms::new();
-        for &operand in self.operands(id) {
-            for (source, identity) in self.operand_terms(operand, form == Some(Form::Product), eliminated) {
-                let alone = !terms.contains_key(&source);
-                terms.insert(source, identity && alone && form == Some(Form::Sum));
+        let mut read = |source: Value, identity: bool| {
+            let alone = !terms.contains_key(&source);
+            terms.insert(source, identity && alone && sum);
+        };
+        for &operand in self.expressions.operands(id) {
+            match self.inside(id, operand) {
+                Some((inner, _)) => self.shared_terms(inner).iter().for_each(|(&s, &identity)| read(s, identity)),
+                None => read(operand, true),
             }
         }
+        let terms = Rc::new(terms);
+        self.known.borrow_mut().insert(id, Rc::clone(&terms));
         terms
     }
 
     /// Whether an operand of the node was eliminated, so that it is emitted as its expression.
-    fn changes(&self, id: NodeId, eliminated: &HashSet<Value>) -> bool {
-        let product = self.form(id) == Some(Form::Product);
-        let gone = |&x: &Value| {
-            eliminated.contains(&x) || (product && self.pooled(x).is_some_and(|z| eliminated.contains(&z)))
-        };
-        self.operands(id).iter().any(gone)
+    fn changes(&self, id: NodeId) -> bool {
+        self.expressions.operands(id).iter().any(|&x| self.inside(id, x).is_some())
     }
 
     /// The pool that the node's expression goes through.
-    fn pool_behind(&self, id: NodeId, eliminated: &HashSet<Value>) -> Option<&Op> {
-        let &operand = self.operands(id).first().filter(|_| self.form(id) == Some(Form::Product))?;
-        let x = self.pooled(operand)?;
-        eliminated.contains(&x).then(|| self.graph.op(operand))
+    fn pool_behind(&self, id: NodeId) -> Option<&Op> {
+        let &operand = self.expressions.operands(id).first()?;
+        let (inner, _) = self.inside(id, operand)?;
+        (operand.node != inner).then(|| self.expressions.graph.op(operand))
     }
 }
 
@@ -192,15 +217,33 @@ fn form(graph: &Graph, id: NodeId) -> Option<Form> {
     }
 }
 
-/// The search for the values of one region to eliminate.
+/// Nodes that are searched together at most: a search takes the cube of their number. Regions in models have up to 40.
+const LARGEST: usize = 48;
+
+/// The search for the values of one region to eliminate. What nodes elsewhere read stays, so expressions do not outgrow the region.
 struct Search<'a> {
     expressions: &'a Expressions<'a>,
     region: &'a [NodeId],
+    members: HashSet<NodeId>,
     target: &'a Target,
     price: Price,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(expressions: &'a Expressions<'a>, region: &'a [NodeId], target: &'a Target, price: Price) -> Self {
+        Search { expressions, region, members: region.iter().copied().collect(), target, price }
+    }
+
+    /// Whether the value can be eliminated, and only this region reads it.
+    fn can_be_eliminated(&self, value: Value) -> bool {
+        let read_here = |node: NodeId| self.members.contains(&node);
+        let readers = self.expressions.uses.readers(value).iter().all(|r| {
+            let beyond = self.expressions.uses.readers(r.node.into());
+            read_here(r.node) || beyond.iter().all(|r| read_here(r.node))
+        });
+        value.index == 0 && readers && self.expressions.can_be_eliminated(value)
+    }
+
     /// Add what pays to `eliminated`; returns the change in multiply-accumulates.
     fn run(&self, eliminated: &mut HashSet<Value>) -> i64 {
         let before = self.work(eliminated);
@@ -226,7 +269,7 @@ impl Search<'_> {
 
     /// Values to eliminate in one step: each alone, and the parts of each concatenation.
     fn candidates(&self) -> Vec<Vec<Value>> {
-        let can = |v: &Value| v.index == 0 && self.expressions.can_be_eliminated(*v);
+        let can = |v: &Value| self.can_be_eliminated(*v);
         let alone = self.region.iter().map(|&id| Value::from(id)).filter(can).map(|v| vec![v]);
         let concats = self.region.iter().filter(|&&id| self.expressions.form(id) == Some(Form::Concat));
         let parts = concats.map(|&id| self.expressions.operands(id).iter().copied().filter(can).collect::<Vec<_>>());
@@ -236,6 +279,7 @@ impl Search<'_> {
     /// Work of the region with these values eliminated.
     fn work(&self, eliminated: &HashSet<Value>) -> Work {
         let graph = self.expressions.graph;
+        let view = View::new(self.expressions, eliminated);
         let mut total = Work::default();
         // Convolutions of one source, which become one with a split from the target's number on.
         let mut siblings: BTreeMap<Value, (usize, usize)> = BTreeMap::new();
@@ -245,7 +289,7 @@ impl Search<'_> {
             let elements = |t: &Type| self.price.elements(&t.shape);
             let outputs: usize = node.types.iter().map(elements).sum();
             let form = self.expressions.form(id);
-            let changes = self.expressions.changes(id, eliminated);
+            let changes = view.changes(id);
             let split = form == Some(Form::Split);
             if split || (!changes && form == Some(Form::Concat)) {
                 total += Work::movement(outputs);
@@ -253,7 +297,7 @@ impl Search<'_> {
             if !changes && (split || form == Some(Form::Concat)) {
                 continue;
             }
-            let terms = self.expressions.terms(id, eliminated);
+            let terms = view.terms(id);
             let dense: Vec<Value> = terms.iter().filter(|(_, identity)| !**identity).map(|(&s, _)| s).collect();
             let rows: usize = node.types.iter().map(|t| t.shape.dim(1)).sum();
             for &source in &dense {
@@ -265,9 +309,11 @@ impl Search<'_> {
             }
             // A sum rides on the convolution in front of it.
             let operands_ride = !changes && self.expressions.operands(id).iter().any(|&x| self.rides(x));
-            let sums = terms.len() - 1 - usize::from(terms.len() > 1 && (!dense.is_empty() || operands_ride));
+            let additions = terms.len() - 1;
+            let free = usize::from(!dense.is_empty() || operands_ride);
+            let sums = additions.saturating_sub(free);
             total += Work { kernels: sums, results: sums * outputs, ..Work::default() };
-            if self.expressions.pool_behind(id, eliminated).is_some() {
+            if view.pool_behind(id).is_some() {
                 total += Work::movement(outputs);
             } else if let Some(&x) = self.expressions.operands(id).first()
                 && self.expressions.pooled(x).is_some()
@@ -294,10 +340,11 @@ impl Search<'_> {
 }
 
 /// The graph without the eliminated values.
-fn emit(expressions: &Expressions, eliminated: &HashSet<Value>) -> Graph {
+fn emit(expressions: &Expressions, eliminated: &HashSet<Value>) -> Built<Graph> {
     let graph = expressions.graph;
     let copy = Copier::new(graph, graph.stage);
-    let mut emitter = Emitter { expressions, eliminated, copy, matrices: HashMap::new() };
+    let view = View::new(expressions, eliminated);
+    let mut emitter = Emitter { view, copy, matrices: HashMap::new(), biases: HashMap::new() };
     for (id, _) in graph.nodes() {
         if eliminated.contains(&id.into()) {
             continue;
@@ -307,10 +354,9 @@ fn emit(expressions: &Expressions, eliminated: &HashSet<Value>) -> Graph {
         if pool_of_nothing {
             continue;
         }
-        if expressions.form(id).is_some() && expressions.changes(id, eliminated) {
-            emitter.node(id);
-        } else {
-            emitter.copy.node(id);
+        match expressions.form(id) {
+            Some(form) if emitter.view.changes(id) => emitter.node(id, form)?,
+            _ => drop(emitter.copy.node(id)?),
         }
     }
     emitter.copy.finish()
@@ -324,57 +370,64 @@ enum Matrix {
 }
 
 struct Emitter<'a> {
-    expressions: &'a Expressions<'a>,
-    eliminated: &'a HashSet<Value>,
+    view: View<'a>,
     copy: Copier<'a>,
+    /// By node and source, each made once.
     matrices: HashMap<(NodeId, Value), Option<Matrix>>,
+    /// By node, each made once.
+    biases: HashMap<NodeId, Option<Value>>,
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
+    fn graph(&self) -> &'a Graph {
+        self.view.expressions.graph
+    }
+
     /// Emit a node as the sum of its terms.
-    fn node(&mut self, id: NodeId) {
-        let node = self.expressions.graph.node(id);
-        let terms = self.expressions.terms(id, self.eliminated);
-        let pool = self.expressions.pool_behind(id, self.eliminated).cloned();
+    fn node(&mut self, id: NodeId, form: Form) -> Built<()> {
+        let node = self.graph().node(id);
+        let pool = self.view.pool_behind(id).cloned();
         let rows: usize = node.types.iter().map(|t| t.shape.dim(1)).sum();
-        let mut bias = self.bias(id);
+        let mut bias = self.bias(id, form)?;
         let (mut products, mut plain) = (Vec::new(), Vec::new());
-        for (source, identity) in terms {
-            let x = self.copy.get(source);
+        for (source, identity) in self.view.terms(id) {
+            let x = self.copy.get(source)?;
             if identity {
                 plain.push(x);
                 continue;
             }
-            let matrix = self.matrix(id, source).expect("a term has a matrix");
-            let matrix = self.dense(matrix, &node.path, rows);
-            let name = self.expressions.graph.producer(source).path.rsplit('.').next().unwrap_or_default().to_string();
+            let Some(matrix) = self.matrix(id, form, source)? else { continue };
+            let matrix = self.dense(matrix, &node.path, rows)?;
+            let name = self.graph().producer(source).path.rsplit('.').next().unwrap_or_default().to_string();
             products.push((x, matrix, bias.take(), name));
         }
         let single = products.len() + plain.len() == 1 && pool.is_none() && node.types.len() == 1;
-        let mut net = Net::within(&mut self.copy.new, &node.path);
-        let mut sum: Option<Value> = None;
+        let mut net = Builder::within(&mut self.copy.new, &node.path);
+        let mut summands = Vec::new();
         for (x, matrix, bias, name) in products {
-            let channels = net.dim(x, 1);
-            let w = net.reshape(format!("w_{name}"), matrix, Shape::fixed(&[rows, channels, 1, 1]));
+            let channels = net.dim(x, 1)?;
+            let w = net.reshape(format!("w_{name}"), matrix, Shape::fixed(&[rows, channels, 1, 1]))?;
             let inputs: Vec<Value> = [x, w].into_iter().chain(bias).collect();
             let op = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
             let name = if single { String::new() } else { format!("of_{name}") };
-            let y = net.push(name, op, &inputs);
-            sum = Some(sum.map_or(y, |s| net.binary("sum", BinaryKind::Add, s, y)));
+            let y = net.push(name, op, &inputs)?;
+            add(&mut net, &mut summands, y)?;
         }
         for x in plain {
-            sum = Some(sum.map_or(x, |s| net.binary("sum", BinaryKind::Add, s, x)));
+            add(&mut net, &mut summands, x)?;
         }
-        let mut y = sum.expect("an expression has a term");
+        let Some(mut y) = summands.pop() else {
+            return Err(self.graph().unfit(id.into(), "is a sum of nothing".into()));
+        };
         if let Some(bias) = bias {
-            let bias = net.along("bias", bias, 1, 4);
-            y = net.binary("shift", BinaryKind::Add, y, bias);
+            let bias = net.along("bias", bias, 1, 4)?;
+            y = net.binary("shift", BinaryKind::Add, y, bias)?;
         }
         if let Some(op) = pool {
-            y = net.push("average", op, &[y]);
+            y = net.push("average", op, &[y])?;
         }
         if let Op::Split { sizes, .. } = &node.op {
-            let parts = net.split("", y, 1, sizes);
+            let parts = net.split("", y, 1, sizes)?;
             for (index, part) in parts.into_iter().enumerate() {
                 self.copy.set(Value { node: id, index: index as u32 }, part);
             }
@@ -384,129 +437,130 @@ impl Emitter<'_> {
             }
             self.copy.set(id.into(), y);
         }
+        Ok(())
     }
 
     /// The matrix of a node's expression for one source, or `None` if the source has no part in it. A split is taken
     /// whole.
-    fn matrix(&mut self, id: NodeId, source: Value) -> Option<Matrix> {
+    fn matrix(&mut self, id: NodeId, form: Form, source: Value) -> Built<Option<Matrix>> {
         if let Some(&known) = self.matrices.get(&(id, source)) {
-            return known;
+            return Ok(known);
         }
-        let node = self.expressions.graph.node(id);
-        let operands = self.expressions.operands(id).to_vec();
-        let parts: Vec<Option<Matrix>> = operands.iter().map(|&x| self.operand_matrix(id, x, source)).collect();
-        let matrix = if parts.iter().all(Option::is_none) {
-            None
-        } else {
-            Some(match self.expressions.form(id).expect("a linear node") {
-                Form::Product => {
-                    let w = self.copy.constant(node.inputs[1]);
-                    let (rows, inner) = (self.copy.new.shape(w).dim(0), self.copy.new.shape(w).dim(1));
-                    let mut net = Net::within(&mut self.copy.new, &node.path);
-                    let w = net.reshaped("w_rows", w, &[rows, inner]);
-                    match parts[0]? {
-                        Matrix::Identity => Matrix::Dense(w),
-                        Matrix::Dense(m) => Matrix::Dense(net.matmul("w_product", w, m)),
-                    }
-                }
-                Form::Sum => match (parts[0], parts[1]) {
-                    (Some(a), Some(b)) => {
-                        let rows = node.types[0].shape.dim(1);
-                        let (a, b) = (self.dense(a, &node.path, rows), self.dense(b, &node.path, rows));
-                        let mut net = Net::within(&mut self.copy.new, &node.path);
-                        Matrix::Dense(net.binary("w_sum", BinaryKind::Add, a, b))
-                    }
-                    (a, b) => a.or(b)?,
-                },
-                Form::Concat => {
-                    let columns = self.expressions.graph.shape(source).dim(1);
-                    let rows: Vec<Value> = operands
-                        .iter()
-                        .zip(parts)
-                        .map(|(&x, part)| {
-                            let rows = self.expressions.graph.shape(x).dim(1);
-                            match part {
-                                Some(part) => self.dense(part, &node.path, rows),
-                                None => Net::within(&mut self.copy.new, &node.path).generate(
-                                    "w_zero",
-                                    Generator::Fill { value: Real(0.0) },
-                                    Type::f32(&[rows, columns]),
-                                ),
-                            }
-                        })
-                        .collect();
-                    Matrix::Dense(Net::within(&mut self.copy.new, &node.path).concat("w_concat", &rows, 0))
-                }
-                Form::Split => parts[0]?,
-            })
-        };
+        let mut parts = Vec::new();
+        for &x in self.view.expressions.operands(id) {
+            parts.push(match self.view.inside(id, x) {
+                Some((inner, form)) => self.matrix(inner, form, source)?,
+                None => (x == source).then_some(Matrix::Identity),
+            });
+        }
+        let matrix = if parts.iter().all(Option::is_none) { None } else { self.joined(id, form, source, &parts)? };
         self.matrices.insert((id, source), matrix);
-        matrix
+        Ok(matrix)
     }
 
-    fn operand_matrix(&mut self, reader: NodeId, operand: Value, source: Value) -> Option<Matrix> {
-        match self.inside(reader, operand) {
-            Some(id) => self.matrix(id, source),
-            None => (operand == source).then_some(Matrix::Identity),
-        }
+    /// The matrix of a node from those of its operands.
+    fn joined(&mut self, id: NodeId, form: Form, source: Value, parts: &[Option<Matrix>]) -> Built<Option<Matrix>> {
+        let node = self.graph().node(id);
+        let dense = match (form, parts) {
+            (Form::Product, _) => {
+                let w = self.copy.constant(node.inputs[1])?;
+                let mut net = Builder::within(&mut self.copy.new, &node.path);
+                let (rows, inner) = (net.dim(w, 0)?, net.dim(w, 1)?);
+                let w = net.reshaped("w_rows", w, &[rows, inner])?;
+                match parts[0] {
+                    Some(Matrix::Dense(m)) => net.matmul("w_product", w, m)?,
+                    Some(Matrix::Identity) => w,
+                    None => return Ok(None),
+                }
+            }
+            (Form::Sum, &[Some(a), Some(b)]) => {
+                let rows = node.types[0].shape.dim(1);
+                let (a, b) = (self.dense(a, &node.path, rows)?, self.dense(b, &node.path, rows)?);
+                Builder::within(&mut self.copy.new, &node.path).binary("w_sum", BinaryKind::Add, a, b)?
+            }
+            (Form::Concat, _) => {
+                let columns = self.graph().shape(source).dim(1);
+                let mut blocks = Vec::new();
+                for (&x, part) in self.view.expressions.operands(id).iter().zip(parts) {
+                    let rows = self.graph().shape(x).dim(1);
+                    blocks.push(match part {
+                        Some(part) => self.dense(*part, &node.path, rows)?,
+                        None => {
+                            Builder::within(&mut self.copy.new, &node.path).fill("w_zero", 0.0, &[rows, columns])?
+                        }
+                    });
+                }
+                Builder::within(&mut self.copy.new, &node.path).concat("w_concat", &blocks, 0)?
+            }
+            (Form::Sum | Form::Split, _) => return Ok(parts.iter().flatten().next().copied()),
+        };
+        Ok(Some(Matrix::Dense(dense)))
     }
 
-    /// The eliminated node whose expression stands for the operand.
-    fn inside(&self, reader: NodeId, operand: Value) -> Option<NodeId> {
-        let product = self.expressions.form(reader) == Some(Form::Product);
-        let pooled = || self.expressions.pooled(operand).filter(|x| product && self.eliminated.contains(x));
-        let direct = self.eliminated.contains(&operand).then_some(operand);
-        direct.or_else(pooled).map(|v| v.node)
-    }
-
-    fn dense(&mut self, matrix: Matrix, path: &str, rows: usize) -> Value {
+    fn dense(&mut self, matrix: Matrix, path: &str, rows: usize) -> Built {
         match matrix {
-            Matrix::Dense(m) => m,
+            Matrix::Dense(m) => Ok(m),
             Matrix::Identity => {
-                Net::within(&mut self.copy.new, path).generate("w_eye", Generator::Eye, Type::f32(&[rows, rows]))
+                let square = Type::f32(&[rows, rows]);
+                Builder::within(&mut self.copy.new, path).generate("w_eye", Generator::Eye, square)
             }
         }
     }
 
     /// The constant part of a node's expression: one element per channel, `None` for zero.
-    fn bias(&mut self, id: NodeId) -> Option<Value> {
-        let node = self.expressions.graph.node(id);
-        let operands = self.expressions.operands(id).to_vec();
-        let parts: Vec<Option<Value>> =
-            operands.iter().map(|&x| self.inside(id, x).and_then(|inner| self.bias(inner))).collect();
-        match self.expressions.form(id).expect("a linear node") {
-            Form::Product => {
-                let own = node.inputs.get(2).map(|&b| self.copy.constant(b));
-                let Some(inner) = parts[0] else { return own };
-                let w = self.copy.constant(node.inputs[1]);
-                let op = node.op.clone();
-                let linear = Linear { op, x: inner, w, b: own, path: node.path.clone() };
-                let response = linear.response(&mut self.copy.new, inner);
-                linear.shifted(&mut self.copy.new, response).b
+    fn bias(&mut self, id: NodeId, form: Form) -> Built<Option<Value>> {
+        if let Some(&known) = self.biases.get(&id) {
+            return Ok(known);
+        }
+        let mut parts = Vec::new();
+        for &x in self.view.expressions.operands(id) {
+            parts.push(match self.view.inside(id, x) {
+                Some((inner, form)) => self.bias(inner, form)?,
+                None => None,
+            });
+        }
+        let bias = self.joined_bias(id, form, &parts)?;
+        self.biases.insert(id, bias);
+        Ok(bias)
+    }
+
+    /// The bias of a node from those of its operands.
+    fn joined_bias(&mut self, id: NodeId, form: Form, parts: &[Option<Value>]) -> Built<Option<Value>> {
+        let node = self.graph().node(id);
+        match (form, parts) {
+            (Form::Product, _) => {
+                let own = node.inputs.get(2).map(|&b| self.copy.constant(b)).transpose()?;
+                let Some(inner) = parts[0] else { return Ok(own) };
+                let w = self.copy.constant(node.inputs[1])?;
+                let linear = Linear { op: node.op.clone(), x: inner, w, b: own, path: node.path.clone() };
+                let response = linear.response(&mut self.copy.new, inner)?;
+                Ok(linear.shifted(&mut self.copy.new, response)?.b)
             }
-            Form::Sum => match (parts[0], parts[1]) {
-                (Some(a), Some(b)) => {
-                    Some(Net::within(&mut self.copy.new, &node.path).binary("b_sum", BinaryKind::Add, a, b))
-                }
-                (a, b) => a.or(b),
-            },
-            Form::Concat => {
-                if parts.iter().all(Option::is_none) {
-                    return None;
-                }
-                let graph = self.expressions.graph;
-                let mut net = Net::within(&mut self.copy.new, &node.path);
-                let parts: Vec<Value> = operands
-                    .iter()
-                    .zip(parts)
-                    .map(|(&x, part)| {
-                        let zero = Generator::Fill { value: Real(0.0) };
-                        part.unwrap_or_else(|| net.generate("b_zero", zero, Type::f32(&[graph.shape(x).dim(1)])))
-                    })
-                    .collect();
-                Some(net.concat("b_concat", &parts, 0))
+            (Form::Sum, &[Some(a), Some(b)]) => {
+                Builder::within(&mut self.copy.new, &node.path).binary("b_sum", BinaryKind::Add, a, b).map(Some)
             }
-            Form::Split => parts[0],
+            (Form::Concat, parts) if parts.iter().any(Option::is_some) => {
+                let mut net = Builder::within(&mut self.copy.new, &node.path);
+                let mut blocks = Vec::new();
+                for (&x, part) in self.view.expressions.operands(id).iter().zip(parts) {
+                    blocks.push(match part {
+                        Some(part) => *part,
+                        None => net.fill("b_zero", 0.0, &[self.view.expressions.graph.shape(x).dim(1)])?,
+                    });
+                }
+                net.concat("b_concat", &blocks, 0).map(Some)
+            }
+            (Form::Sum | Form::Concat | Form::Split, parts) => Ok(parts.iter().flatten().next().copied()),
         }
     }
+}
+
+/// Add a value to a sum, which is empty or one value.
+fn add(net: &mut Builder, sum: &mut Vec<Value>, x: Value) -> Built<()> {
+    let y = match sum.pop() {
+        Some(s) => net.binary("sum", BinaryKind::Add, s, x)?,
+        None => x,
+    };
+    sum.push(y);
+    Ok(())
 }

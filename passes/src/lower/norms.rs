@@ -16,7 +16,9 @@ use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashSet;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::target::NormForm;
-use vitc_ir::{BinaryKind, Copier, Graph, Net, Node, NodeId, Op, Real, Shape, Target, UnaryKind, Value, cost};
+use vitc_ir::{
+    BinaryKind, Builder, Built, Copier, Graph, Node, NodeId, Op, Real, Shape, Target, UnaryKind, Value, cost,
+};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_norms", run);
@@ -28,24 +30,24 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut copy = Copier::new(graph, graph.stage);
     for (id, node) in graph.nodes() {
         let (Op::LayerNorm { axes, eps }, true) = (&node.op, sites.contains(&id)) else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
-        let inputs = copy.inputs(id);
+        let inputs = copy.inputs(id)?;
         let shape = graph.shape(id.into()).clone();
-        let mut net = Net::within(&mut copy.new, &node.path);
+        let mut net = Builder::within(&mut copy.new, &node.path);
         let norm = Norm { axes, eps: *eps, affine: inputs.get(1).zip(inputs.get(2)).map(|(&s, &t)| [s, t]) };
         let moments = matches!(target.joint_norm, NormForm::Moments) && *axes == [1, 2, 3];
         let y = if moments {
-            norm.moments(&mut net, inputs[0])
+            norm.moments(&mut net, inputs[0])?
         } else if full.contains(&id) {
-            norm.full(&mut net, inputs[0], &shape)
+            norm.full(&mut net, inputs[0], &shape)?
         } else {
-            norm.affine(&mut net, inputs[0])
+            norm.affine(&mut net, inputs[0])?
         };
         copy.set(id.into(), y);
     }
-    Ok(Rewritten::new(copy.finish(), sites.len()))
+    Ok(Rewritten::new(copy.finish()?, sites.len()))
 }
 
 /// A norm over several axes without scale, or with one that broadcasts.
@@ -84,31 +86,31 @@ struct Norm<'a> {
 }
 
 impl Norm<'_> {
-    fn push(&self, net: &mut Net, name: &str, inputs: &[Value]) -> Value {
+    fn push(&self, net: &mut Builder, name: &str, inputs: &[Value]) -> Built {
         net.push(name, Op::LayerNorm { axes: self.axes.to_vec(), eps: self.eps }, inputs)
     }
 
-    fn full(&self, net: &mut Net, x: Value, shape: &Shape) -> Value {
+    fn full(&self, net: &mut Builder, x: Value, shape: &Shape) -> Built {
         let sizes: Vec<usize> = self.axes.iter().map(|&a| shape.dim(a)).collect();
-        let [scale, shift] = self.affine.expect("only norms with a scale are stored in full");
+        let Some([scale, shift]) = self.affine else { return self.push(net, "", &[x]) };
         let mut repeat = |name, v| net.push(name, Op::Expand { shape: Shape::fixed(&sizes) }, &[v]);
-        let inputs = [x, repeat("scale", scale), repeat("shift", shift)];
+        let inputs = [x, repeat("scale", scale)?, repeat("shift", shift)?];
         self.push(net, "", &inputs)
     }
 
-    fn affine(&self, net: &mut Net, x: Value) -> Value {
+    fn affine(&self, net: &mut Builder, x: Value) -> Built {
         let Some(_) = self.affine else { return self.push(net, "", &[x]) };
-        let y = self.push(net, "norm", &[x]);
+        let y = self.push(net, "norm", &[x])?;
         self.scaled(net, y)
     }
 
     /// Scale and shift of a normalised value.
-    fn scaled(&self, net: &mut Net, y: Value) -> Value {
-        let Some([scale, shift]) = self.affine else { return y };
+    fn scaled(&self, net: &mut Builder, y: Value) -> Built {
+        let Some([scale, shift]) = self.affine else { return Ok(y) };
         // Dimensions line up with the axes, which need not be the last ones.
         let rank = net.ty(y).shape.rank();
-        let mut placed = |v: Value| {
-            let dims = net.ty(v).shape.as_fixed().expect("scales are constant");
+        let mut placed = |v: Value| -> Built {
+            let dims = net.fixed(v)?;
             let mut all = vec![1; rank];
             for (&axis, d) in self.axes.iter().zip(dims) {
                 all[axis] = d;
@@ -116,28 +118,28 @@ impl Norm<'_> {
             let front = all.iter().take_while(|&&d| d == 1).count().min(rank - self.axes.len());
             net.reshaped("along", v, &all[front..])
         };
-        let (scale, shift) = (placed(scale), placed(shift));
-        let y = net.mul(y, scale);
-        net.add(y, shift)
+        let (scale, shift) = (placed(scale)?, placed(shift)?);
+        let y = net.binary("mul", BinaryKind::Mul, y, scale)?;
+        net.binary("add", BinaryKind::Add, y, shift)
     }
 
-    fn moments(&self, net: &mut Net, x: Value) -> Value {
-        let mean = |net: &mut Net, name: &str, x: Value, axes: &[usize]| {
+    fn moments(&self, net: &mut Builder, x: Value) -> Built {
+        let mean = |net: &mut Builder, name: &str, x: Value, axes: &[usize]| -> Built {
             net.push(name, Op::Reduce { kind: ReduceKind::Mean, axes: axes.to_vec(), keep: true }, &[x])
         };
-        let first = mean(net, "mean.channels", x, &[1]);
-        let square = net.binary("square", BinaryKind::Mul, x, x);
-        let second = mean(net, "square.channels", square, &[1]);
-        let both = net.concat("moments.channels", &[first, second], 1);
-        let both = mean(net, "moments", both, &[2, 3]);
-        let parts = net.split("moments.split", both, 1, &[1, 1]);
-        let squared = net.binary("mean.squared", BinaryKind::Mul, parts[0], parts[0]);
-        let variance = net.binary("variance", BinaryKind::Sub, parts[1], squared);
-        let eps = net.scalar(self.eps.0);
-        let variance = net.binary("variance.eps", BinaryKind::Add, variance, eps);
-        let std = net.unary("std", UnaryKind::Sqrt, variance);
-        let centred = net.binary("centred", BinaryKind::Sub, x, parts[0]);
-        let y = net.div(centred, std);
+        let first = mean(net, "mean.channels", x, &[1])?;
+        let square = net.binary("square", BinaryKind::Mul, x, x)?;
+        let second = mean(net, "square.channels", square, &[1])?;
+        let both = net.concat("moments.channels", &[first, second], 1)?;
+        let both = mean(net, "moments", both, &[2, 3])?;
+        let parts = net.split("moments.split", both, 1, &[1, 1])?;
+        let squared = net.binary("mean.squared", BinaryKind::Mul, parts[0], parts[0])?;
+        let variance = net.binary("variance", BinaryKind::Sub, parts[1], squared)?;
+        let eps = net.scalar(self.eps.0)?;
+        let variance = net.binary("variance.eps", BinaryKind::Add, variance, eps)?;
+        let std = net.unary("std", UnaryKind::Sqrt, variance)?;
+        let centred = net.binary("centred", BinaryKind::Sub, x, parts[0])?;
+        let y = net.binary("div", BinaryKind::Div, centred, std)?;
         self.scaled(net, y)
     }
 }

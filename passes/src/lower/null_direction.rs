@@ -15,10 +15,12 @@
 //! and a large one keeps the shift of the rows small: 1/16 costs 3 % more error than biases that stay, 1 costs 35 %.
 //! Whether the shift stays in the range of the weights is for the caller to judge, who may read them; layers where it does not are an option.
 
+use crate::algebra::each;
 use crate::note::{Note, RowShift};
 use crate::pass::{Context, LowerOptions, Pass, Result, Rewritten};
 use vitc_ir::{
-    BinaryKind, Copier, DType, Generator, Graph, Net, NodeId, Op, Real, Shape, Target, Type, Use, Uses, Value,
+    BinaryKind, Builder, Built, Copier, DType, Generator, Graph, NodeId, Op, Real, Shape, Target, Type, Use, Uses,
+    Value,
 };
 
 /// t: a power of two, so that `b'/t` is exact.
@@ -49,22 +51,22 @@ fn run(graph: &Graph, context: &Context) -> Result {
     for (id, node) in graph.nodes() {
         let norm = node.inputs.first().filter(|x| node.op == Op::Linear && wanted(x.node));
         if let Some(norm) = norm {
-            notes.push(Note::RowShift(shift_rows(&mut copy, id, norm.node)));
+            notes.push(Note::RowShift(shift_rows(&mut copy, id, norm.node)?));
         } else if matches!(node.op, Op::LayerNorm { .. }) && wanted(id) {
-            let inputs = copy.inputs(id);
+            let inputs = copy.inputs(id)?;
             let c = Shape::fixed(&[graph.shape(node.inputs[1]).elements()]);
-            let mut net = Net::within(&mut copy.new, &node.path);
-            let mut fill = |name: &str, value: f64| {
+            let mut net = Builder::within(&mut copy.new, &node.path);
+            let mut fill = |name: &str, value: f64| -> Built {
                 net.generate(name, Generator::Fill { value: Real(value) }, Type::new(DType::F32, c.clone()))
             };
-            let (one, shift) = (fill("one", 1.0), fill("shift", SHIFT));
-            let y = net.push("", node.op.clone(), &[inputs[0], one, shift]);
+            let (one, shift) = (fill("one", 1.0)?, fill("shift", SHIFT)?);
+            let y = net.push("", node.op.clone(), &[inputs[0], one, shift])?;
             copy.set(id.into(), y);
         } else {
-            copy.node(id);
+            copy.node(id)?;
         }
     }
-    Ok(Rewritten { graph: copy.finish(), count: notes.len(), notes })
+    Ok(Rewritten { graph: copy.finish()?, count: notes.len(), notes })
 }
 
 /// Whether `reader` is a linear layer with constant weights on the norm's result.
@@ -89,34 +91,34 @@ fn worthwhile(graph: &Graph, linear: NodeId, uses: &Uses, target: &Target, optio
 }
 
 /// Say the layer without bias, its rows moved, on what the norm now gives.
-fn shift_rows(copy: &mut Copier, id: NodeId, norm: NodeId) -> RowShift {
+fn shift_rows(copy: &mut Copier, id: NodeId, norm: NodeId) -> Built<RowShift> {
     let (old, node) = (copy.old, copy.old.node(id));
-    let [gamma, beta] = [1, 2].map(|i| copy.constant(old.node(norm).inputs[i]));
-    let weights: Vec<Value> = node.inputs[1..].iter().map(|&v| copy.constant(v)).collect();
+    let [gamma, beta] = each([1, 2], |i| copy.constant(old.node(norm).inputs[i]))?;
+    let weights: Vec<Value> = node.inputs[1..].iter().map(|&v| copy.constant(v)).collect::<Built<_>>()?;
     let (w, bias) = (weights[0], weights.get(1).copied());
-    let x = copy.get(node.inputs[0]);
-    let shape = copy.new.shape(w).as_fixed().expect("weights are fixed");
+    let x = copy.get(node.inputs[0])?;
+    let shape = copy.new.fixed(w)?;
     let (rows, c) = (shape[0], shape[1]);
-    let mut net = Net::within(&mut copy.new, &node.path);
-    let gamma = net.push("gamma", Op::Expand { shape: Shape::fixed(&[c]) }, &[gamma]);
-    let beta = net.push("beta", Op::Expand { shape: Shape::fixed(&[c]) }, &[beta]);
-    let scaled = net.binary("scaled", BinaryKind::Mul, w, gamma);
+    let mut net = Builder::within(&mut copy.new, &node.path);
+    let gamma = net.push("gamma", Op::Expand { shape: Shape::fixed(&[c]) }, &[gamma])?;
+    let beta = net.push("beta", Op::Expand { shape: Shape::fixed(&[c]) }, &[beta])?;
+    let scaled = net.binary("scaled", BinaryKind::Mul, w, gamma)?;
     // What the rows lack to the sum (W·β + b)/t: W·(β/t − γ) + b/t, one look at W.
-    let shift = net.scalar(SHIFT);
-    let lack = net.binary("lack", BinaryKind::Div, beta, shift);
-    let lack = net.binary("lack", BinaryKind::Sub, lack, gamma);
-    let lack = net.reshape("lack", lack, Shape::fixed(&[c, 1]));
-    let mut missing = net.matmul("missing", w, lack);
+    let shift = net.scalar(SHIFT)?;
+    let lack = net.binary("lack", BinaryKind::Div, beta, shift)?;
+    let lack = net.binary("lack", BinaryKind::Sub, lack, gamma)?;
+    let lack = net.reshape("lack", lack, Shape::fixed(&[c, 1]))?;
+    let mut missing = net.matmul("missing", w, lack)?;
     if let Some(b) = bias {
-        let b = net.reshape("b", b, Shape::fixed(&[rows, 1]));
-        let b = net.binary("b", BinaryKind::Div, b, shift);
-        missing = net.at("missing").add(missing, b);
+        let b = net.reshape("b", b, Shape::fixed(&[rows, 1]))?;
+        let b = net.binary("b", BinaryKind::Div, b, shift)?;
+        missing = net.at("missing").binary("add", BinaryKind::Add, missing, b)?;
     }
-    let channels = net.scalar(c as f64);
-    let each = net.binary("row_shift", BinaryKind::Div, missing, channels);
-    let w = net.binary("w", BinaryKind::Add, scaled, each);
-    let y = net.push("", Op::Linear, &[x, w]);
+    let channels = net.scalar(c as f64)?;
+    let by_row = net.binary("row_shift", BinaryKind::Div, missing, channels)?;
+    let w = net.binary("w", BinaryKind::Add, scaled, by_row)?;
+    let y = net.push("", Op::Linear, &[x, w])?;
     copy.set(id.into(), y);
     let path = |v: Value| copy.new.producer(v).path.clone();
-    RowShift { layer: node.path.clone(), shift: path(each), rows: path(scaled) }
+    Ok(RowShift { layer: node.path.clone(), shift: path(by_row), rows: path(scaled) })
 }

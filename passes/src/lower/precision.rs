@@ -18,7 +18,7 @@ use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{HashMap, HashSet};
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
+use vitc_ir::{BinaryKind, Built, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("precision", run);
@@ -34,27 +34,28 @@ fn run(graph: &Graph, context: &Context) -> Result {
     for (id, node) in graph.nodes() {
         if node.op == Op::Input {
             let ty = Type::new(options.input, node.types[0].shape.clone());
-            let input = copy.new.push_leaf(Op::Input, ty, &node.path).unwrap_or_else(|e| panic!("{e}"));
+            let input = copy.new.push_leaf(Op::Input, ty, &node.path)?;
             copy.set(id.into(), input);
-            casts.to(&mut copy.new, input, options.precision);
+            casts.to(&mut copy.new, input, options.precision)?;
         } else if graph.is_constant(id.into()) {
-            copy.node(id);
+            copy.node(id)?;
         } else {
             let wanted = if island[id.0 as usize] { DType::F32 } else { DType::F16 };
-            let inputs = copy.inputs(id);
-            let inputs: Vec<Value> = inputs.into_iter().map(|v| casts.to(&mut copy.new, v, wanted)).collect();
-            let new = copy.new.push(node.op.clone(), &inputs, &node.path).unwrap_or_else(|e| panic!("{e}"));
+            let inputs = copy.inputs(id)?;
+            let inputs: Vec<Value> =
+                inputs.into_iter().map(|v| casts.to(&mut copy.new, v, wanted)).collect::<Built<_>>()?;
+            let new = copy.new.push(node.op.clone(), &inputs, &node.path)?;
             for index in 0..node.types.len() as u32 {
                 copy.set(Value { node: id, index }, Value { node: new, index });
             }
         }
     }
     let results = graph.outputs.iter().map(|o| {
-        let value = copy.get(o.value);
+        let value = copy.get(o.value)?;
         let path = format!("{}.{}", o.name, options.output);
-        Output { name: o.name.clone(), value: cast(&mut copy.new, value, options.output, &path) }
+        Ok(Output { name: o.name.clone(), value: cast(&mut copy.new, value, options.output, &path)? })
     });
-    let results = results.collect();
+    let results = results.collect::<Built<_>>()?;
     let mut new = copy.new;
     new.outputs = results;
     let (total, wide) = (graph.run_time_nodes().count(), island.iter().filter(|&&i| i).count());
@@ -118,19 +119,24 @@ struct Casts {
 
 impl Casts {
     /// A float value in another type; an integer as it is, and f32 constants of islands too.
-    fn to(&mut self, graph: &mut Graph, value: Value, to: DType) -> Value {
+    fn to(&mut self, graph: &mut Graph, value: Value, to: DType) -> Built {
         if !graph.ty(value).dtype.is_float() {
-            return value;
+            return Ok(value);
         }
         let path = format!("{}.{to}", graph.value_name(value));
-        *self.made.entry((value, to)).or_insert_with(|| cast(graph, value, to, &path))
+        if let Some(&made) = self.made.get(&(value, to)) {
+            return Ok(made);
+        }
+        let made = cast(graph, value, to, &path)?;
+        self.made.insert((value, to), made);
+        Ok(made)
     }
 }
 
 /// `value` in element type `to`, without a node if it has it.
-fn cast(graph: &mut Graph, value: Value, to: DType, path: &str) -> Value {
+fn cast(graph: &mut Graph, value: Value, to: DType, path: &str) -> Built {
     if graph.ty(value).dtype == to {
-        return value;
+        return Ok(value);
     }
-    graph.push(Op::Cast { to }, &[value], path).unwrap_or_else(|e| panic!("{e}")).into()
+    Ok(graph.push(Op::Cast { to }, &[value], path)?.into())
 }

@@ -4,7 +4,8 @@
 //! keeps them in another order carries an [`Order`]: which row each position holds. Constants that belong to tokens
 //! follow by a gather over the order, which is itself a constant.
 
-use vitc_ir::{DType, Generator, Net, Op, Shape, Type, Value};
+use crate::algebra::inverse;
+use vitc_ir::{Builder, Built, DType, Generator, Op, Shape, Type, Value};
 
 /// A permutation as a view of row-major indices whose axes are permuted: what windows, rasters and sequences differ by.
 #[derive(Debug, Clone)]
@@ -30,17 +31,16 @@ impl Digits {
 
     fn inverse(&self) -> Digits {
         let dims: Vec<usize> = self.perm.iter().map(|&a| self.dims[a]).collect();
-        let perm = (0..dims.len()).map(|a| self.perm.iter().position(|&p| p == a).expect("a permutation")).collect();
-        Digits { dims, perm }
+        Digits { dims, perm: inverse(&self.perm) }
     }
 
     /// The same as an i32 constant `[n]`.
-    fn constant(&self, net: &mut Net) -> Value {
+    fn constant(&self, net: &mut Builder) -> Built {
         let n: usize = self.dims.iter().product();
         let rows = Type::new(DType::I32, Shape::fixed(&[n]));
-        let iota = net.generate("rows", Generator::Iota { axis: 0 }, rows);
-        let view = net.reshape("digits", iota, Shape::fixed(&self.dims));
-        let moved = net.transpose("digits", view, &self.perm);
+        let iota = net.generate("rows", Generator::Iota { axis: 0 }, rows)?;
+        let view = net.reshape("digits", iota, Shape::fixed(&self.dims))?;
+        let moved = net.transpose("digits", view, &self.perm)?;
         net.reshape("rows", moved, Shape::fixed(&[n]))
     }
 }
@@ -100,25 +100,26 @@ impl Order {
     }
 
     /// The row of each position as an i32 constant, or `None` if position p holds row p.
-    pub(crate) fn index(&self, net: &mut Net) -> Option<Value> {
-        (!self.rows.is_sorted()).then(|| chain(net, &self.steps))
+    pub(crate) fn index(&self, net: &mut Builder) -> Built<Option<Value>> {
+        if self.rows.is_sorted() { Ok(None) } else { chain(net, &self.steps).map(Some) }
     }
 
     /// The position in `self` of what lies at each position of `to`, as an i32 constant.
-    pub(crate) fn positions(&self, net: &mut Net, to: &Order) -> Value {
+    pub(crate) fn positions(&self, net: &mut Builder, to: &Order) -> Built {
         let back = self.steps.iter().rev().map(Digits::inverse);
         let steps: Vec<Digits> = to.steps.iter().cloned().chain(back).collect();
         chain(net, &steps)
     }
 }
 
-fn chain(net: &mut Net, steps: &[Digits]) -> Value {
-    let mut steps = steps.iter();
-    let first = steps.next().expect("an order starts from a sequence").constant(net);
-    steps.fold(first, |index, step| {
-        let renamed = step.constant(net);
-        net.push("order", Op::Gather { axis: 0 }, &[renamed, index])
-    })
+fn chain(net: &mut Builder, steps: &[Digits]) -> Built {
+    // An order starts from a sequence, so there is a first step.
+    let mut index = steps[0].constant(net)?;
+    for step in &steps[1..] {
+        let renamed = step.constant(net)?;
+        index = net.push("order", Op::Gather { axis: 0 }, &[renamed, index])?;
+    }
+    Ok(index)
 }
 
 #[cfg(test)]
@@ -127,9 +128,9 @@ mod tests {
     use vitc_ir::eval::{MemoryWeights, constant};
     use vitc_ir::net::paper;
 
-    fn numbers(build: impl FnOnce(&mut Net) -> Option<Value>) -> Option<Vec<usize>> {
+    fn numbers(build: impl FnOnce(&mut Builder) -> Built<Option<Value>>) -> Option<Vec<usize>> {
         let mut graph = paper("order");
-        let index = build(&mut Net::new(&mut graph))?;
+        let index = build(&mut Builder::new(&mut graph)).expect("it is built")?;
         let array = constant(&graph, &MemoryWeights::new(), index).unwrap_or_else(|e| panic!("{e}"));
         Some(array.iter().map(|&x| x as usize).collect())
     }
@@ -152,7 +153,7 @@ mod tests {
         for order in [&start, &swapped] {
             assert_eq!(numbers(|net| order.index(net)), Some(order.rows.clone()));
         }
-        let positions = numbers(|net| Some(swapped.positions(net, &start))).expect("an index");
+        let positions = numbers(|net| swapped.positions(net, &start).map(Some)).expect("an index");
         let found: Vec<usize> = positions.iter().map(|&p| swapped.rows[p]).collect();
         assert_eq!(found, start.rows);
         assert_eq!(numbers(|net| Order::sequence_first(1, 5).index(net)), None);

@@ -20,7 +20,7 @@ use crate::lower::windows::moved;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{HashMap, HashSet};
 use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode};
-use vitc_ir::{Copier, DType, Dim, Generator, Graph, Net, NodeId, Op, Shape, Target, Type, Value};
+use vitc_ir::{Builder, Built, Copier, DType, Dim, Generator, Graph, NodeId, Op, Shape, Target, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("sequence_first", run);
@@ -30,20 +30,20 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut region =
         Region { copy: Copier::new(graph, graph.stage), target, held: HashMap::new(), made: HashSet::new(), count: 0 };
     for (id, node) in graph.nodes() {
-        let entered = !graph.is_constant(id.into()) && region.visit(id);
+        let entered = !graph.is_constant(id.into()) && region.visit(id)?;
         region.count += usize::from(entered);
         if !entered {
             for &x in node.inputs.iter() {
-                region.plain(x);
+                region.plain(x)?;
             }
-            region.copy.node(id);
+            region.copy.node(id)?;
         }
     }
     for output in &graph.outputs {
-        region.plain(output.value);
+        region.plain(output.value)?;
     }
     let count = region.count;
-    Ok(Rewritten::new(region.copy.finish(), count))
+    Ok(Rewritten::new(region.copy.finish()?, count))
 }
 
 /// Tokens in the new graph: `value` is `[a, b·batch, C]`, its a·b rows per image in the given order.
@@ -87,8 +87,8 @@ impl Region<'_> {
         (sets, shape.dim(1))
     }
 
-    fn net(&mut self, path: &str) -> Net<'_> {
-        Net::within(&mut self.copy.new, path)
+    fn net(&mut self, path: &str) -> Builder<'_> {
+        Builder::within(&mut self.copy.new, path)
     }
 
     fn path(&self, id: NodeId) -> String {
@@ -100,45 +100,46 @@ impl Region<'_> {
     }
 
     /// Spell one node in the new order; `false` if it has to be copied as it is.
-    fn visit(&mut self, id: NodeId) -> bool {
+    fn visit(&mut self, id: NodeId) -> Built<bool> {
         let node = self.copy.old.node(id);
-        match &node.op {
-            Op::WindowPartition { window } => self.partition(id, *window),
+        Ok(match &node.op {
+            Op::WindowPartition { window } => self.partition(id, *window)?,
             Op::WindowMerge { window, map } => self.merge(id, *window, *map),
-            Op::Resize { mode: ResizeMode::Nearest, size } => self.upsample(id, *size),
-            Op::Reduce { kind: ReduceKind::Mean, axes, keep: false } if axes[..] == [2, 3] => self.mean(id),
-            Op::LayerNorm { axes, .. } if axes[..] == [1] => self.map_norm(id),
+            Op::Resize { mode: ResizeMode::Nearest, size } => self.upsample(id, *size)?,
+            Op::Reduce { kind: ReduceKind::Mean, axes, keep: false } if axes[..] == [2, 3] => self.mean(id)?,
+            Op::LayerNorm { axes, .. } if axes[..] == [1] => self.map_norm(id)?,
             Op::Reshape { shape } => self.reshape(id, shape),
-            Op::Linear | Op::Unary(_) | Op::Clip { .. } | Op::Cast { .. } => self.per_row(id),
-            Op::LayerNorm { axes, .. } if axes[..] == [2] => self.per_row(id),
-            Op::Binary(_) => self.binary(id),
-            Op::Split { axis, sizes } => self.split(id, *axis, sizes),
-            Op::Concat { axis } => self.concat(id, *axis),
-            Op::Attention { layout: AttentionLayout::Tokens, talking: false, .. } => self.attention(id),
+            Op::Linear | Op::Unary(_) | Op::Clip { .. } | Op::Cast { .. } => self.per_row(id)?,
+            Op::LayerNorm { axes, .. } if axes[..] == [2] => self.per_row(id)?,
+            Op::Binary(_) => self.binary(id)?,
+            Op::Split { axis, sizes } => self.split(id, *axis, sizes)?,
+            Op::Concat { axis } => self.concat(id, *axis)?,
+            Op::Attention { layout: AttentionLayout::Tokens, talking: false, .. } => self.attention(id)?,
             _ => false,
-        }
+        })
     }
 
     /// An old value as the architecture has it.
-    fn plain(&mut self, old: Value) {
-        let Some(held) = self.held.get(&old).cloned() else { return };
+    fn plain(&mut self, old: Value) -> Built<()> {
+        let Some(held) = self.held.get(&old).cloned() else { return Ok(()) };
         if !self.made.insert(old) {
-            return;
+            return Ok(());
         }
         let y = match held {
             Held::Tokens(rows) => {
                 let (sets, tokens) = self.extent(old, rows.batch);
                 let path = self.copy.old.value_name(old);
-                self.leave(&path, &rows, sets, tokens)
+                self.leave(&path, &rows, sets, tokens)?
             }
-            Held::Map { tokens, window, map } => self.leave_map(old, &tokens, window, map),
+            Held::Map { tokens, window, map } => self.leave_map(old, &tokens, window, map)?,
         };
         self.copy.set(old, y);
+        Ok(())
     }
 
     /// `[n, k·B, C]` to `[k·B, n, C]`.
-    fn leave(&mut self, path: &str, rows: &Rows, sets: usize, tokens: usize) -> Value {
-        let rows = self.in_order(path, rows, Order::sequence_first(sets, tokens));
+    fn leave(&mut self, path: &str, rows: &Rows, sets: usize, tokens: usize) -> Built {
+        let rows = self.in_order(path, rows, Order::sequence_first(sets, tokens))?;
         let (batch, c) = (rows.batch, self.copy.new.shape(rows.value).0[2]);
         let shape = Shape(vec![batch.times(sets), tokens.into(), c]);
         let mut net = self.net(path);
@@ -151,16 +152,16 @@ impl Region<'_> {
     }
 
     /// `[hw, R·S·B, C]` to `[B, C, H, W]`.
-    fn leave_map(&mut self, old: Value, tokens: &Rows, [h, w]: [usize; 2], map: [usize; 2]) -> Value {
+    fn leave_map(&mut self, old: Value, tokens: &Rows, [h, w]: [usize; 2], map: [usize; 2]) -> Built {
         let path = self.copy.old.value_name(old);
         let shape = self.copy.old.shape(old).clone();
         if shape.0[0] != tokens.batch {
             // Several maps per image.
-            let x = self.leave(&format!("{path}.tokens"), tokens, tokens.order.len() / (h * w), h * w);
+            let x = self.leave(&format!("{path}.tokens"), tokens, tokens.order.len() / (h * w), h * w)?;
             return self.net(&path).push("", Op::WindowMerge { window: [h, w], map }, &[x]);
         }
         let [rows, columns] = [map[0] / h, map[1] / w];
-        let x = self.in_order(&path, tokens, Order::sequence_first(rows * columns, h * w)).value;
+        let x = self.in_order(&path, tokens, Order::sequence_first(rows * columns, h * w))?.value;
         let (batch, c, target) = (tokens.batch, shape.dim(1), self.target);
         let mut net = self.net(&path);
         if rows * columns == 1 {
@@ -170,7 +171,7 @@ impl Region<'_> {
         if target.row_moves {
             let view = Shape(vec![h.into(), w.into(), rows.into(), columns.into(), batch, c.into()]);
             let image = Shape(vec![batch, shape.0[2], shape.0[3], c.into()]);
-            let x = moved(&mut net, x, &view, &[4, 2, 0, 3, 1, 5], image);
+            let x = moved(&mut net, x, &view, &[4, 2, 0, 3, 1, 5], image)?;
             return net.transpose("channels", x, &[0, 3, 1, 2]);
         }
         let view = Shape(vec![h.into(), w.into(), rows.into(), columns.into(), batch.times(c)]);
@@ -178,55 +179,55 @@ impl Region<'_> {
     }
 
     /// The same rows in another order: one gather, or nothing.
-    fn in_order(&mut self, path: &str, rows: &Rows, order: Order) -> Rows {
+    fn in_order(&mut self, path: &str, rows: &Rows, order: Order) -> Built<Rows> {
         let mut value = rows.value;
         if rows.order != order {
             let n = order.len();
             let channels = self.copy.new.shape(value).0[2];
-            let mut net = Net::within(&mut self.copy.new, path);
+            let mut net = Builder::within(&mut self.copy.new, path);
             let line = Shape(vec![n.into(), rows.batch, channels]);
             if net.ty(value).shape != line {
-                value = net.reshape("rows", value, line);
+                value = net.reshape("rows", value, line)?;
             }
-            let index = rows.order.positions(&mut net.at("order"), &order);
-            value = net.push("reordered", Op::Gather { axis: 0 }, &[value, index]);
+            let index = rows.order.positions(&mut net.at("order"), &order)?;
+            value = net.push("reordered", Op::Gather { axis: 0 }, &[value, index])?;
         }
-        Rows { value, order, batch: rows.batch }
+        Ok(Rows { value, order, batch: rows.batch })
     }
 
     /// The rows of an old token value as `[n, k·B, C]` with whole tokens on the first axis: in another order of tokens
     /// only if there is one set.
-    fn settled(&mut self, path: &str, old: Value) -> Option<Rows> {
-        let rows = self.tokens(old)?;
+    fn settled(&mut self, path: &str, old: Value) -> Built<Option<Rows>> {
+        let Some(rows) = self.tokens(old) else { return Ok(None) };
         let (sets, tokens) = self.extent(old, rows.batch);
         let settled = sets == 1 || rows.order.keeps_tokens(sets, tokens);
-        let rows = if settled { rows } else { self.in_order(path, &rows, Order::sequence_first(sets, tokens)) };
-        let rows = self.shaped(path, rows, sets, tokens);
+        let rows = if settled { rows } else { self.in_order(path, &rows, Order::sequence_first(sets, tokens))? };
+        let rows = self.shaped(path, rows, sets, tokens)?;
         self.held.insert(old, Held::Tokens(rows.clone()));
-        Some(rows)
+        Ok(Some(rows))
     }
 
     /// The same rows in the same order as `[tokens, sets·B, C]`.
-    fn shaped(&mut self, path: &str, rows: Rows, sets: usize, tokens: usize) -> Rows {
+    fn shaped(&mut self, path: &str, rows: Rows, sets: usize, tokens: usize) -> Built<Rows> {
         let channels = self.copy.new.shape(rows.value).0[2];
         let shape = Shape(vec![tokens.into(), rows.batch.times(sets), channels]);
         if *self.copy.new.shape(rows.value) == shape {
-            return rows;
+            return Ok(rows);
         }
-        let value = self.net(path).reshape("tokens", rows.value, shape);
-        Rows { value, ..rows }
+        let value = self.net(path).reshape("tokens", rows.value, shape)?;
+        Ok(Rows { value, ..rows })
     }
 
     /// Which token each position of a settled value holds, as a constant; `None` if they are in order.
-    fn token_index(&mut self, path: &str, old: Value, rows: &Rows) -> Option<Value> {
+    fn token_index(&mut self, path: &str, old: Value, rows: &Rows) -> Built<Option<Value>> {
         let (sets, _) = self.extent(old, rows.batch);
         if sets > 1 {
-            return None;
+            return Ok(None);
         }
         rows.order.index(&mut self.net(path).at("order"))
     }
 
-    fn partition(&mut self, id: NodeId, [h, w]: [usize; 2]) -> bool {
+    fn partition(&mut self, id: NodeId, [h, w]: [usize; 2]) -> Built<bool> {
         let (old, path) = (self.copy.old, self.path(id));
         let x = old.node(id).inputs[0];
         let side = |axis: usize| old.shape(x).dim(axis);
@@ -235,10 +236,10 @@ impl Region<'_> {
             let maps = old.shape(x).0[0].at(1) / tokens.batch.at(1);
             let order = tokens.order.merged(maps, window, map).partitioned(maps, [h, w], size);
             self.hold(id, 0, Held::Tokens(Rows { order, ..tokens }));
-            return true;
+            return Ok(true);
         }
-        self.plain(x);
-        let x = self.copy.get(x);
+        self.plain(x)?;
+        let x = self.copy.get(x)?;
         let (batch, c) = (old.shape(old.node(id).inputs[0]).0[0], side(1));
         let [rows, columns] = [size[0] / h, size[1] / w];
         let (sets, target) = (rows * columns, self.target);
@@ -246,18 +247,18 @@ impl Region<'_> {
         let mut net = self.net(&path);
         let value = if sets == 1 {
             let view = Shape(vec![batch, c.into(), (h * w).into()]);
-            moved(&mut net, x, &view, &[2, 0, 1], result)
+            moved(&mut net, x, &view, &[2, 0, 1], result)?
         } else if target.row_moves {
-            let x = net.transpose("rows", x, &[0, 2, 3, 1]);
+            let x = net.transpose("rows", x, &[0, 2, 3, 1])?;
             let view = Shape(vec![batch, rows.into(), h.into(), columns.into(), w.into(), c.into()]);
-            moved(&mut net, x, &view, &[2, 4, 1, 3, 0, 5], result)
+            moved(&mut net, x, &view, &[2, 4, 1, 3, 0, 5], result)?
         } else {
             let view = Shape(vec![batch.times(c), rows.into(), h.into(), columns.into(), w.into()]);
-            moved(&mut net, x, &view, &[2, 4, 1, 3, 0], result)
+            moved(&mut net, x, &view, &[2, 4, 1, 3, 0], result)?
         };
         let order = Order::sequence_first(sets, h * w);
         self.hold(id, 0, Held::Tokens(Rows { value, order, batch }));
-        true
+        Ok(true)
     }
 
     fn merge(&mut self, id: NodeId, window: [usize; 2], map: [usize; 2]) -> bool {
@@ -271,61 +272,61 @@ impl Region<'_> {
     }
 
     /// Nearest neighbours of a map of one window: rows repeated.
-    fn upsample(&mut self, id: NodeId, size: [usize; 2]) -> bool {
+    fn upsample(&mut self, id: NodeId, size: [usize; 2]) -> Built<bool> {
         let (old, path) = (self.copy.old, self.path(id));
         let x = old.node(id).inputs[0];
-        let Some(Held::Map { tokens, window, map }) = self.held.get(&x).cloned() else { return false };
+        let Some(Held::Map { tokens, window, map }) = self.held.get(&x).cloned() else { return Ok(false) };
         let n = map[0] * map[1];
         let sets = tokens.order.len() / n;
         if window != map || tokens.order != Order::sequence_first(sets, n) {
-            return false;
+            return Ok(false);
         }
-        let tokens = self.shaped(&path, tokens, sets, n);
+        let tokens = self.shaped(&path, tokens, sets, n)?;
         let mut net = self.net(&path);
         // The index of each source pixel, enlarged as the map is.
         let ty = Type::new(DType::F32, Shape::fixed(&[n]));
-        let pixels = net.generate("pixels", Generator::Iota { axis: 0 }, ty);
-        let pixels = net.reshape("pixels", pixels, Shape::fixed(&[1, 1, map[0], map[1]]));
-        let large = net.push("enlarged", Op::Resize { mode: ResizeMode::Nearest, size }, &[pixels]);
-        let large = net.reshape("enlarged", large, Shape::fixed(&[size[0] * size[1]]));
-        let index = net.push("index", Op::Cast { to: DType::I32 }, &[large]);
-        let value = net.push("", Op::Gather { axis: 0 }, &[tokens.value, index]);
+        let pixels = net.generate("pixels", Generator::Iota { axis: 0 }, ty)?;
+        let pixels = net.reshape("pixels", pixels, Shape::fixed(&[1, 1, map[0], map[1]]))?;
+        let large = net.push("enlarged", Op::Resize { mode: ResizeMode::Nearest, size }, &[pixels])?;
+        let large = net.reshape("enlarged", large, Shape::fixed(&[size[0] * size[1]]))?;
+        let index = net.push("index", Op::Cast { to: DType::I32 }, &[large])?;
+        let value = net.push("", Op::Gather { axis: 0 }, &[tokens.value, index])?;
         let order = Order::sequence_first(sets, size[0] * size[1]);
         let tokens = Rows { value, order, batch: tokens.batch };
         self.hold(id, 0, Held::Map { tokens, window: size, map: size });
-        true
+        Ok(true)
     }
 
     /// Mean over a map: over its tokens.
-    fn mean(&mut self, id: NodeId) -> bool {
+    fn mean(&mut self, id: NodeId) -> Built<bool> {
         let (old, path) = (self.copy.old, self.path(id));
         let x = old.node(id).inputs[0];
-        let Some(Held::Map { tokens, .. }) = self.held.get(&x).cloned() else { return false };
+        let Some(Held::Map { tokens, .. }) = self.held.get(&x).cloned() else { return Ok(false) };
         if old.shape(x).0[0] != tokens.batch {
-            return false;
+            return Ok(false);
         }
         let all = tokens.order.len();
-        let tokens = self.shaped(&path, tokens, 1, all);
+        let tokens = self.shaped(&path, tokens, 1, all)?;
         let op = Op::Reduce { kind: ReduceKind::Mean, axes: vec![0], keep: false };
-        let y = self.net(&path).push("", op, &[tokens.value]);
+        let y = self.net(&path).push("", op, &[tokens.value])?;
         self.copy.set(id.into(), y);
-        true
+        Ok(true)
     }
 
     /// A norm over the channels of a map, where the target would have to turn the map for it.
-    fn map_norm(&mut self, id: NodeId) -> bool {
+    fn map_norm(&mut self, id: NodeId) -> Built<bool> {
         if !self.target.map_norm_on_tokens {
-            return false;
+            return Ok(false);
         }
         let node = self.copy.old.node(id);
-        let Some(Held::Map { tokens, window, map }) = self.held.get(&node.inputs[0]).cloned() else { return false };
-        let Op::LayerNorm { eps, .. } = node.op else { return false };
-        let affine: Vec<Value> = node.inputs[1..].iter().map(|&v| self.copy.constant(v)).collect();
+        let Some(Held::Map { tokens, window, map }) = self.held.get(&node.inputs[0]).cloned() else { return Ok(false) };
+        let Op::LayerNorm { eps, .. } = node.op else { return Ok(false) };
+        let affine: Vec<Value> = node.inputs[1..].iter().map(|&v| self.copy.constant(v)).collect::<Built<_>>()?;
         let inputs: Vec<Value> = [tokens.value].into_iter().chain(affine).collect();
-        let value = self.net(&node.path).push("", Op::LayerNorm { axes: vec![2], eps }, &inputs);
+        let value = self.net(&node.path).push("", Op::LayerNorm { axes: vec![2], eps }, &inputs)?;
         // The map's tokens, should anything read the map as it is, are those of this norm.
         self.hold(id, 0, Held::Map { tokens: Rows { value, ..tokens }, window, map });
-        true
+        Ok(true)
     }
 
     /// The same rows counted as other sets.
@@ -344,117 +345,118 @@ impl Region<'_> {
     }
 
     /// An operator that maps each row by itself.
-    fn per_row(&mut self, id: NodeId) -> bool {
+    fn per_row(&mut self, id: NodeId) -> Built<bool> {
         let node = self.copy.old.node(id);
-        let Some(rows) = self.tokens(node.inputs[0]) else { return false };
+        let Some(rows) = self.tokens(node.inputs[0]) else { return Ok(false) };
         let constants = node.inputs[1..].iter().all(|&v| self.copy.old.is_constant(v));
         if !constants {
-            return false;
+            return Ok(false);
         }
-        let rest: Vec<Value> = node.inputs[1..].iter().map(|&v| self.copy.constant(v)).collect();
+        let rest: Vec<Value> = node.inputs[1..].iter().map(|&v| self.copy.constant(v)).collect::<Built<_>>()?;
         let inputs: Vec<Value> = [rows.value].into_iter().chain(rest).collect();
-        let value = self.net(&node.path).push("", node.op.clone(), &inputs);
+        let value = self.net(&node.path).push("", node.op.clone(), &inputs)?;
         self.hold(id, 0, Held::Tokens(Rows { value, ..rows }));
-        true
+        Ok(true)
     }
 
-    fn binary(&mut self, id: NodeId) -> bool {
+    fn binary(&mut self, id: NodeId) -> Built<bool> {
         let (old, node) = (self.copy.old, self.copy.old.node(id));
         let [a, b] = [node.inputs[0], node.inputs[1]];
         let values = match (self.tokens(a), self.tokens(b)) {
             (Some(x), Some(y)) if old.shape(a) == old.shape(b) && x.batch == y.batch => {
-                let mut y = self.in_order(&node.path, &y, x.order.clone());
+                let mut y = self.in_order(&node.path, &y, x.order.clone())?;
                 let shape = self.copy.new.shape(x.value).clone();
                 if *self.copy.new.shape(y.value) != shape {
-                    y.value = self.net(&node.path).reshape("rows", y.value, shape);
+                    y.value = self.net(&node.path).reshape("rows", y.value, shape)?;
                 }
                 Some((x.value, y.value, x))
             }
-            (Some(_), None) => self.with_constant(&node.path, a, b).map(|(x, c)| (x.value, c, x)),
-            (None, Some(_)) => self.with_constant(&node.path, b, a).map(|(x, c)| (c, x.value, x)),
+            (Some(_), None) => self.with_constant(&node.path, a, b)?.map(|(x, c)| (x.value, c, x)),
+            (None, Some(_)) => self.with_constant(&node.path, b, a)?.map(|(x, c)| (c, x.value, x)),
             _ => None,
         };
-        let Some((x, y, rows)) = values else { return false };
-        let value = self.net(&node.path).push("", node.op.clone(), &[x, y]);
+        let Some((x, y, rows)) = values else { return Ok(false) };
+        let value = self.net(&node.path).push("", node.op.clone(), &[x, y])?;
         self.hold(id, 0, Held::Tokens(Rows { value, ..rows }));
-        true
+        Ok(true)
     }
 
     /// Tokens, and a constant that broadcasts to them in the architecture's order brought to theirs.
-    fn with_constant(&mut self, path: &str, x: Value, c: Value) -> Option<(Rows, Value)> {
+    fn with_constant(&mut self, path: &str, x: Value, c: Value) -> Built<Option<(Rows, Value)>> {
         let old = self.copy.old;
-        let dims = old.is_constant(c).then(|| old.shape(c).as_fixed())??;
+        let dims = if old.is_constant(c) { old.shape(c).as_fixed() } else { None };
+        let Some(dims) = dims else { return Ok(None) };
         let (set_dims, row_dims) = dims.split_at(dims.len().saturating_sub(2));
         if dims.len() > 3 || set_dims.iter().any(|&d| d != 1) {
-            return None;
+            return Ok(None);
         }
         if row_dims.len() < 2 || row_dims[0] == 1 {
-            let c = self.copy.constant(c);
-            return Some((self.tokens(x)?, c));
+            let c = self.copy.constant(c)?;
+            return Ok(self.tokens(x).map(|rows| (rows, c)));
         }
-        let rows = self.settled(path, x)?;
-        let index = self.token_index(path, x, &rows);
-        let mut c = self.copy.constant(c);
+        let Some(rows) = self.settled(path, x)? else { return Ok(None) };
+        let index = self.token_index(path, x, &rows)?;
+        let mut c = self.copy.constant(c)?;
         let mut net = self.net(path);
         let [n, channels] = [row_dims[0], row_dims[1]];
-        c = net.reshaped("by_token", c, &[n, channels]);
+        c = net.reshaped("by_token", c, &[n, channels])?;
         if let Some(index) = index {
-            c = net.push("by_token", Op::Gather { axis: 0 }, &[c, index]);
+            c = net.push("by_token", Op::Gather { axis: 0 }, &[c, index])?;
         }
-        Some((rows, net.reshape("by_token", c, Shape::fixed(&[n, 1, channels]))))
+        Ok(Some((rows, net.reshape("by_token", c, Shape::fixed(&[n, 1, channels]))?)))
     }
 
-    fn split(&mut self, id: NodeId, axis: usize, sizes: &[usize]) -> bool {
+    fn split(&mut self, id: NodeId, axis: usize, sizes: &[usize]) -> Built<bool> {
         let node = self.copy.old.node(id);
         let x = node.inputs[0];
-        let Some(mut rows) = self.tokens(x) else { return false };
+        let Some(mut rows) = self.tokens(x) else { return Ok(false) };
         let (sets, tokens) = self.extent(x, rows.batch);
         let new_axis = match axis {
             1 => {
-                rows = self.in_order(&node.path, &rows, Order::sequence_first(sets, tokens));
-                rows = self.shaped(&node.path, rows, sets, tokens);
+                rows = self.in_order(&node.path, &rows, Order::sequence_first(sets, tokens))?;
+                rows = self.shaped(&node.path, rows, sets, tokens)?;
                 0
             }
             2 => 2,
-            _ => return false,
+            _ => return Ok(false),
         };
-        let parts = self.net(&node.path).split("", rows.value, new_axis, sizes);
+        let parts = self.net(&node.path).split("", rows.value, new_axis, sizes)?;
         for (index, (value, &size)) in parts.into_iter().zip(sizes).enumerate() {
             let order = if axis == 1 { Order::sequence_first(sets, size) } else { rows.order.clone() };
             self.hold(id, index as u32, Held::Tokens(Rows { value, order, batch: rows.batch }));
         }
-        true
+        Ok(true)
     }
 
-    fn concat(&mut self, id: NodeId, axis: usize) -> bool {
+    fn concat(&mut self, id: NodeId, axis: usize) -> Built<bool> {
         let (old, node) = (self.copy.old, self.copy.old.node(id));
         let all: Option<Vec<Rows>> = node.inputs.iter().map(|&v| self.tokens(v)).collect();
-        let Some(all) = all else { return false };
+        let Some(all) = all else { return Ok(false) };
         let batch = all[0].batch;
         if axis == 0 || all.iter().any(|r| r.batch != batch) {
-            return false;
+            return Ok(false);
         }
         let mut values = Vec::new();
         for (&v, rows) in node.inputs.iter().zip(&all) {
             let (sets, tokens) = self.extent(v, batch);
-            let rows = self.in_order(&node.path, rows, Order::sequence_first(sets, tokens));
-            values.push(self.shaped(&node.path, rows, sets, tokens).value);
+            let rows = self.in_order(&node.path, rows, Order::sequence_first(sets, tokens))?;
+            values.push(self.shaped(&node.path, rows, sets, tokens)?.value);
         }
         let new_axis = if axis == 1 { 0 } else { 2 };
-        let value = self.net(&node.path).concat("", &values, new_axis);
+        let value = self.net(&node.path).concat("", &values, new_axis)?;
         let result = old.shape(id.into());
         let order = Order::sequence_first(result.0[0].at(1) / batch.at(1), result.dim(1));
         self.hold(id, 0, Held::Tokens(Rows { value, order, batch }));
-        true
+        Ok(true)
     }
 
-    fn attention(&mut self, id: NodeId) -> bool {
+    fn attention(&mut self, id: NodeId) -> Built<bool> {
         let (old, node) = (self.copy.old, self.copy.old.node(id));
-        let Op::Attention { heads, scale, bias, .. } = node.op else { return false };
+        let Op::Attention { heads, scale, bias, .. } = node.op else { return Ok(false) };
         let [q, k, v] = [node.inputs[0], node.inputs[1], node.inputs[2]];
         let bias = bias.then(|| node.inputs[3]);
         if [q, k, v].iter().any(|&x| self.tokens(x).is_none()) || bias.is_some_and(|b| !old.is_constant(b)) {
-            return false;
+            return Ok(false);
         }
         // One product made all three: they can be cut behind one view instead of before three.
         let packed = match old.op(q) {
@@ -465,10 +467,9 @@ impl Region<'_> {
             _ => None,
         };
         let path = node.path.clone();
-        let operands: Vec<Rows> = match packed {
-            Some(x) => self.settled(&path, x).into_iter().collect(),
-            None => [q, k, v].iter().filter_map(|&x| self.settled(&path, x)).collect(),
-        };
+        let read = packed.map_or(vec![q, k, v], |x| vec![x]);
+        let operands: Option<Vec<Rows>> = read.iter().map(|&x| self.settled(&path, x)).collect::<Built<_>>()?;
+        let Some(operands) = operands else { return Ok(false) };
         let (first, last) = (operands[0].clone(), operands[operands.len() - 1].clone());
         let of = |this: &Self, x: Value, rows: &Rows| {
             let (sets, tokens) = this.extent(x, rows.batch);
@@ -479,20 +480,20 @@ impl Region<'_> {
             sets.iter().all(|s| *s == sets[0]) && operands[1].order == last.order
         };
         if !same_sets {
-            return false;
+            return Ok(false);
         }
-        let indices = [self.token_index(&path, q, &first), self.token_index(&path, k, &last)];
-        let mut bias = bias.map(|b| self.copy.constant(b));
-        let mut net = Net::within(&mut self.copy.new, &path);
+        let indices = [self.token_index(&path, q, &first)?, self.token_index(&path, k, &last)?];
+        let mut bias = bias.map(|b| self.copy.constant(b)).transpose()?;
+        let mut net = Builder::within(&mut self.copy.new, &path);
         for (axis, index) in [1, 2].into_iter().zip(indices) {
             if let (Some(b), Some(index)) = (bias, index) {
-                bias = Some(net.push("bias.by_token", Op::Gather { axis }, &[b, index]));
+                bias = Some(net.push("bias.by_token", Op::Gather { axis }, &[b, index])?);
             }
         }
         let call = Call { heads, scale, bias, talking: None };
         let values: Vec<Value> = operands.iter().map(|r| r.value).collect();
-        let value = sequence_first(&call, &mut net, &values, self.target);
+        let value = sequence_first(&call, &mut net, &values, self.target)?;
         self.hold(id, 0, Held::Tokens(Rows { value, ..first }));
-        true
+        Ok(true)
     }
 }

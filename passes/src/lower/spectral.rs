@@ -28,7 +28,7 @@ use choice::{Forms, Kind, Site};
 use pairs::{Pairs, Spectrum};
 use std::collections::HashSet;
 use vitc_ir::target::MixForm;
-use vitc_ir::{BinaryKind, Copier, Dim, Graph, Net, NodeId, Op, Shape, Target, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, NodeId, Op, Shape, Target, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_spectral", run);
@@ -42,51 +42,51 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let projections = projections(graph, target);
     for (id, node) in graph.nodes() {
         if projections.contains(&id) {
-            let inputs = copy.inputs(id);
-            let y = left_product(&mut Net::within(&mut copy.new, &node.path), &inputs);
+            let inputs = copy.inputs(id)?;
+            let y = left_product(&mut Builder::within(&mut copy.new, &node.path), &inputs)?;
             copy.set(id.into(), y);
             continue;
         }
         let Some(site) = Site::of(graph, node).filter(|_| !graph.is_constant(id.into())) else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
         let dense = forms.is_dense(&site);
-        let inputs = copy.inputs(id);
+        let inputs = copy.inputs(id)?;
         let result = graph.shape(id.into()).clone();
         match node.op {
             Op::Rfft2 { norm } => {
                 let multiple = if dense { 1 } else { target.spectral.column_multiple };
                 let columns = (site.grid[1] / 2 + 1).next_multiple_of(multiple);
-                let mut net = Net::within(&mut copy.new, &node.path);
-                let spectrum = forward(&mut net, inputs[0], &site, columns, dense);
-                let parts = pairs.register(&mut net, spectrum, &site, bases::factor(&site, norm, false));
+                let mut net = Builder::within(&mut copy.new, &node.path);
+                let spectrum = forward(&mut net, inputs[0], &site, columns, dense)?;
+                let parts = pairs.register(&mut net, spectrum, &site, bases::factor(&site, norm, false))?;
                 copy.set(Value { node: id, index: 0 }, parts[0]);
                 copy.set(Value { node: id, index: 1 }, parts[1]);
             }
             Op::Irfft2 { norm, .. } => {
-                let mut spectrum = pairs.joined(&mut copy.new, [inputs[0], inputs[1]]);
-                let mut net = Net::within(&mut copy.new, &node.path);
+                let mut spectrum = pairs.joined(&mut copy.new, [inputs[0], inputs[1]])?;
+                let mut net = Builder::within(&mut copy.new, &node.path);
                 // What is left of both normalisations stands where it makes the smaller values.
                 let factor = spectrum.factor * bases::factor(&site, norm, true);
                 if factor < 1.0 {
-                    spectrum.value = scaled(&mut net, spectrum.value, factor);
+                    spectrum.value = scaled(&mut net, spectrum.value, factor)?;
                 }
-                let mut y = backward(&mut net, spectrum, &site, dense, result);
+                let mut y = backward(&mut net, spectrum, &site, dense, result)?;
                 if factor > 1.0 {
-                    y = scaled(&mut net, y, factor);
+                    y = scaled(&mut net, y, factor)?;
                 }
                 copy.set(id.into(), y);
             }
             _ => {
                 let inverse = node.op == Op::Idct2;
-                let y = cosine(&mut Net::within(&mut copy.new, &node.path), inputs[0], &site, dense, inverse);
+                let y = cosine(&mut Builder::within(&mut copy.new, &node.path), inputs[0], &site, dense, inverse)?;
                 copy.set(id.into(), y);
             }
         }
         count += 1;
     }
-    Ok(Rewritten { graph: copy.finish(), count, notes: forms.notes })
+    Ok(Rewritten { graph: copy.finish()?, count, notes: forms.notes })
 }
 
 /// The 1x1 convolutions that only a transform reads, where the target multiplies channels from the left: its kernel then writes the
@@ -108,15 +108,15 @@ fn projections(graph: &Graph, target: &Target) -> HashSet<NodeId> {
 }
 
 /// `W·x + b` of a 1x1 convolution's operands, as a product with `[B,C,HW]`.
-fn left_product(net: &mut Net, inputs: &[Value]) -> Value {
+fn left_product(net: &mut Builder, inputs: &[Value]) -> Built {
     let (x, w) = (net.ty(inputs[0]).shape.clone(), net.ty(inputs[1]).shape.clone());
     let (outputs, channels, positions) = (w.dim(0), w.dim(1), x.dim(2) * x.dim(3));
-    let matrix = net.reshape("matrix", inputs[1], Shape::fixed(&[outputs, channels]));
-    let flat = net.reshape("positions", inputs[0], Shape::batched(x.0[0], &[channels, positions]));
-    let mut y = net.matmul("product", matrix, flat);
+    let matrix = net.reshape("matrix", inputs[1], Shape::fixed(&[outputs, channels]))?;
+    let flat = net.reshape("positions", inputs[0], Shape::batched(x.0[0], &[channels, positions]))?;
+    let mut y = net.matmul("product", matrix, flat)?;
     if let Some(&bias) = inputs.get(2) {
-        let offset = net.reshape("offset", bias, Shape::fixed(&[outputs, 1]));
-        y = net.binary("biased", BinaryKind::Add, y, offset);
+        let offset = net.reshape("offset", bias, Shape::fixed(&[outputs, 1]))?;
+        y = net.binary("biased", BinaryKind::Add, y, offset)?;
     }
     net.reshape("", y, Shape::batched(x.0[0], &[outputs, x.dim(2), x.dim(3)]))
 }
@@ -129,8 +129,8 @@ fn with_tail(shape: &Shape, kept: usize, tail: &[usize]) -> Shape {
 }
 
 /// `x` times a number.
-fn scaled(net: &mut Net, x: Value, factor: f64) -> Value {
-    let factor = net.scalar(factor);
+fn scaled(net: &mut Builder, x: Value, factor: f64) -> Built {
+    let factor = net.scalar(factor)?;
     net.binary("norm", BinaryKind::Mul, x, factor)
 }
 
@@ -140,58 +140,58 @@ fn flat(shape: &Shape, kept: usize, n: usize) -> Shape {
 }
 
 /// `x` under another shape, or itself if it has that shape.
-fn view(net: &mut Net, name: &str, x: Value, shape: Shape) -> Value {
-    if net.ty(x).shape == shape { x } else { net.reshape(name, x, shape) }
+fn view(net: &mut Builder, name: &str, x: Value, shape: Shape) -> Built {
+    Ok(if net.ty(x).shape == shape { x } else { net.reshape(name, x, shape)? })
 }
 
 /// The orthonormal spectrum `[…,2H,columns]` of `x` `[…,H,W]`; columns after W/2+1 are zero.
-fn forward(net: &mut Net, x: Value, site: &Site, columns: usize, dense: bool) -> Value {
+fn forward(net: &mut Builder, x: Value, site: &Site, columns: usize, dense: bool) -> Built {
     let ([h, w], shape) = (site.grid, net.ty(x).shape.clone());
     let lead = shape.rank() - 2;
     if dense {
-        let basis = bases::dft_dense(net, site.grid);
-        let rows = view(net, "positions", x, flat(&shape, lead, h * w));
-        let z = net.matmul("product", rows, basis);
+        let basis = bases::dft_dense(net, site.grid)?;
+        let rows = view(net, "positions", x, flat(&shape, lead, h * w))?;
+        let z = net.matmul("product", rows, basis)?;
         return view(net, "spectrum", z, with_tail(&shape, lead, &[2 * h, columns]));
     }
-    let basis = bases::dft_columns(net, w, columns);
-    let rows = net.matmul("columns", x, basis);
+    let basis = bases::dft_columns(net, w, columns)?;
+    let rows = net.matmul("columns", x, basis)?;
     // Rows of real and imaginary parts alternate from here: a view.
-    let rows = net.reshape("parts", rows, with_tail(&shape, lead, &[2 * h, columns]));
-    let basis = bases::dft_rows(net, h);
+    let rows = net.reshape("parts", rows, with_tail(&shape, lead, &[2 * h, columns]))?;
+    let basis = bases::dft_rows(net, h)?;
     net.matmul("rows", basis, rows)
 }
 
 /// The map `result` of an orthonormal spectrum: the inverse of [`forward`] for spectra of real maps.
-fn backward(net: &mut Net, spectrum: Spectrum, site: &Site, dense: bool, result: Shape) -> Value {
+fn backward(net: &mut Builder, spectrum: Spectrum, site: &Site, dense: bool, result: Shape) -> Built {
     let ([h, w], lead) = (site.grid, result.rank() - 2);
     let (z, columns, outer) = (spectrum.value, spectrum.columns, spectrum.outer);
     let parts = if outer { 4 } else { 2 };
     if dense {
-        let basis = bases::idft_dense(net, site.grid, columns, outer);
-        let rows = view(net, "bins", z, flat(&result, lead, parts * h * columns));
-        let y = net.matmul("product", rows, basis);
+        let basis = bases::idft_dense(net, site.grid, columns, outer)?;
+        let rows = view(net, "bins", z, flat(&result, lead, parts * h * columns))?;
+        let y = net.matmul("product", rows, basis)?;
         return view(net, "map", y, result);
     }
-    let basis = bases::idft_rows(net, h, outer);
-    let z = view(net, "parts", z, with_tail(&result, lead, &[parts * h, columns]));
-    let rows = net.matmul("rows", basis, z);
-    let rows = net.reshape("columns_by_part", rows, with_tail(&result, lead, &[h, 2 * columns]));
-    let basis = bases::idft_columns(net, w, columns);
+    let basis = bases::idft_rows(net, h, outer)?;
+    let z = view(net, "parts", z, with_tail(&result, lead, &[parts * h, columns]))?;
+    let rows = net.matmul("rows", basis, z)?;
+    let rows = net.reshape("columns_by_part", rows, with_tail(&result, lead, &[h, 2 * columns]))?;
+    let basis = bases::idft_columns(net, w, columns)?;
     net.matmul("columns", rows, basis)
 }
 
 /// `D_H·x·D_Wᵀ`, or for the inverse `D_Hᵀ·x·D_W`.
-fn cosine(net: &mut Net, x: Value, site: &Site, dense: bool, inverse: bool) -> Value {
+fn cosine(net: &mut Builder, x: Value, site: &Site, dense: bool, inverse: bool) -> Built {
     let ([h, w], shape) = (site.grid, net.ty(x).shape.clone());
     if dense {
-        let basis = bases::dct_dense(net, site.grid, inverse);
-        let rows = view(net, "positions", x, flat(&shape, shape.rank() - 2, h * w));
-        let y = net.matmul("product", rows, basis);
+        let basis = bases::dct_dense(net, site.grid, inverse)?;
+        let rows = view(net, "positions", x, flat(&shape, shape.rank() - 2, h * w))?;
+        let y = net.matmul("product", rows, basis)?;
         return view(net, "map", y, shape);
     }
-    let (left, right) = (bases::dct(net, h, inverse), bases::dct(net, w, !inverse));
-    let y = net.matmul("columns", x, right);
+    let (left, right) = (bases::dct(net, h, inverse)?, bases::dct(net, w, !inverse)?);
+    let y = net.matmul("columns", x, right)?;
     net.matmul("rows", left, y)
 }
 

@@ -11,10 +11,10 @@
 //! One concatenation instead of two, for a kernel's worth of multiply-accumulates on a's channels: done where the
 //! target's cost model says so.
 
-use crate::algebra::Linear;
+use crate::algebra::{Linear, biases_or_zeros};
 use crate::pass::{Context, Pass, Result, Rewritten};
 use vitc_ir::cost::{Price, Work};
-use vitc_ir::{Copier, Generator, Graph, Net, NodeId, Op, Real, Type, Value};
+use vitc_ir::{Builder, Built, Copier, Generator, Graph, NodeId, Op, Real, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("widen_depthwise", run);
@@ -41,16 +41,16 @@ fn run(graph: &Graph, context: &Context) -> Result {
         });
         match (deep, pays) {
             (Some(at), true) => {
-                let y = widen(&mut copy, id, at);
+                let y = widen(&mut copy, id, at)?;
                 copy.set(id.into(), y);
                 count += 1;
             }
             _ => {
-                copy.node(id);
+                copy.node(id)?;
             }
         }
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }
 
 /// A depthwise convolution with stride 1 whose result has the size of its operand.
@@ -65,14 +65,15 @@ fn keeps_its_map(graph: &Graph, id: NodeId) -> bool {
     }
 }
 
-fn widen(copy: &mut Copier, id: NodeId, at: usize) -> Value {
+fn widen(copy: &mut Copier, id: NodeId, at: usize) -> Built {
     let node = copy.old.node(id);
-    let inner = Linear::of(copy.old, node.inputs[at].node).expect("a depthwise convolution");
-    let Op::Conv { stride, pad, .. } = inner.op else { unreachable!("a convolution") };
+    let other = || copy.old.unfit(node.inputs[at], "is no depthwise convolution".into());
+    let inner = Linear::of(copy.old, node.inputs[at].node).ok_or_else(other)?;
+    let Op::Conv { stride, pad, .. } = inner.op else { return Err(other()) };
     let join = copy.old.producer(inner.x);
-    let joined: Vec<Value> = join.inputs.iter().map(|&v| copy.get(v)).collect();
-    let (w, b) = (copy.get(inner.w), inner.b.map(|b| copy.get(b)));
-    let kernel = copy.new.shape(w).as_fixed().expect("weights are fixed");
+    let joined: Vec<Value> = join.inputs.iter().map(|&v| copy.get(v)).collect::<Built<_>>()?;
+    let (w, b) = (copy.get(inner.w)?, inner.b.map(|b| copy.get(b)).transpose()?);
+    let kernel = copy.new.fixed(w)?;
 
     let (mut values, mut kernels, mut biases) = (Vec::new(), Vec::new(), Vec::new());
     for (i, &input) in node.inputs.iter().enumerate() {
@@ -82,34 +83,23 @@ fn widen(copy: &mut Copier, id: NodeId, at: usize) -> Value {
             biases.push(b);
             continue;
         }
-        let value = copy.get(input);
+        let value = copy.get(input)?;
         values.push(value);
-        let mut net = Net::within(&mut copy.new, &inner.path);
-        let channels = net.dim(value, 1);
-        let one = net.generate("one", Generator::Fill { value: Real(1.0) }, Type::f32(&[channels, 1, 1, 1]));
+        let mut net = Builder::within(&mut copy.new, &inner.path);
+        let channels = net.dim(value, 1)?;
+        let one = net.generate("one", Generator::Fill { value: Real(1.0) }, Type::f32(&[channels, 1, 1, 1]))?;
         let before = vec![0, 0, pad[0], pad[1]];
         let after = vec![0, 0, kernel[2] - 1 - pad[0], kernel[3] - 1 - pad[1]];
-        kernels.push(net.push("w_carried", Op::Pad { before, after }, &[one]));
+        kernels.push(net.push("w_carried", Op::Pad { before, after }, &[one])?);
         biases.push(None);
     }
     let channels: Vec<usize> = kernels.iter().map(|&k| copy.new.shape(k).dim(0)).collect();
-    let x = Net::within(&mut copy.new, &node.path).concat("", &values, 1);
-    let mut net = Net::within(&mut copy.new, &inner.path);
-    let w = net.concat("w", &kernels, 0);
-    let b = b.map(|_| {
-        let parts: Vec<Value> = biases
-            .iter()
-            .zip(&channels)
-            .map(|(b, &n)| b.unwrap_or_else(|| net.generate("no_bias", zero(), Type::f32(&[n]))))
-            .collect();
-        net.concat("b", &parts, 0)
-    });
+    let x = Builder::within(&mut copy.new, &node.path).concat("", &values, 1)?;
+    let mut net = Builder::within(&mut copy.new, &inner.path);
+    let w = net.concat("w", &kernels, 0)?;
+    let b = if b.is_some() { Some(biases_or_zeros(&mut net, &biases, &channels)?) } else { None };
     let groups = channels.iter().sum();
     // The name stays free for this: the old convolution's copy is read by nothing.
     copy.new.find(&inner.path).map(|old| copy.new.release_path(old));
     Linear { op: Op::Conv { stride, pad, groups }, x, w, b, path: inner.path }.emit(&mut copy.new)
-}
-
-fn zero() -> Generator {
-    Generator::Fill { value: Real(0.0) }
 }

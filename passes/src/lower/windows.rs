@@ -12,7 +12,7 @@
 //! Exact    elements are moved, not computed.
 
 use crate::pass::{Context, Pass, Result, Rewritten};
-use vitc_ir::{Copier, Dim, Graph, Net, Op, Shape, Value};
+use vitc_ir::{Builder, Built, Copier, Dim, Graph, Op, Shape, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_windows", run);
@@ -24,27 +24,27 @@ fn run(graph: &Graph, context: &Context) -> Result {
     for (id, node) in graph.nodes() {
         let y = match node.op {
             Op::WindowPartition { window } => {
-                let x = copy.get(node.inputs[0]);
-                partition(&mut Net::within(&mut copy.new, &node.path), x, window, target.rank_limit)
+                let x = copy.get(node.inputs[0])?;
+                partition(&mut Builder::within(&mut copy.new, &node.path), x, window, target.rank_limit)?
             }
             Op::WindowMerge { window, map } => {
-                let x = copy.get(node.inputs[0]);
-                merge(&mut Net::within(&mut copy.new, &node.path), x, window, map, target.rank_limit)
+                let x = copy.get(node.inputs[0])?;
+                merge(&mut Builder::within(&mut copy.new, &node.path), x, window, map, target.rank_limit)?
             }
             _ => {
-                copy.node(id);
+                copy.node(id)?;
                 continue;
             }
         };
         copy.set(id.into(), y);
         count += 1;
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }
 
-fn partition(net: &mut Net, x: Value, [h, w]: [usize; 2], rank_limit: usize) -> Value {
-    let (batch, c) = (net.batch(x), net.dim(x, 1));
-    let [rows, columns] = [net.dim(x, 2) / h, net.dim(x, 3) / w];
+fn partition(net: &mut Builder, x: Value, [h, w]: [usize; 2], rank_limit: usize) -> Built {
+    let (batch, c) = (net.batch(x)?, net.dim(x, 1)?);
+    let [rows, columns] = [net.dim(x, 2)? / h, net.dim(x, 3)? / w];
     let result = Shape::batched(batch.times(rows * columns), &[h * w, c]);
     let view = Shape::batched(batch, &[c, rows, h, columns, w]);
     if rank(&view) <= rank_limit {
@@ -57,13 +57,15 @@ fn partition(net: &mut Net, x: Value, [h, w]: [usize; 2], rank_limit: usize) -> 
         &Shape::batched(batch.times(c * rows), &[h, columns, w]),
         &[0, 2, 1, 3],
         tiled.clone(),
-    );
+    )?;
     moved(net, x, &tiled, &[0, 2, 3, 1], result)
 }
 
-fn merge(net: &mut Net, x: Value, [h, w]: [usize; 2], map: [usize; 2], rank_limit: usize) -> Value {
+fn merge(net: &mut Builder, x: Value, [h, w]: [usize; 2], map: [usize; 2], rank_limit: usize) -> Built {
     let [rows, columns] = [map[0] / h, map[1] / w];
-    let (batch, c) = (net.batch(x).divided(rows * columns).expect("the shape rule saw whole images"), net.dim(x, 2));
+    let (batch, c) = (net.batch(x)?, net.dim(x, 2)?);
+    let whole = || net.graph().unfit(x, "windows of a part of an image".into());
+    let batch = batch.divided(rows * columns).ok_or_else(whole)?;
     let result = Shape::batched(batch, &[c, map[0], map[1]]);
     let view = Shape::batched(batch, &[rows, columns, h, w, c]);
     if rank(&view) <= rank_limit {
@@ -71,7 +73,7 @@ fn merge(net: &mut Net, x: Value, [h, w]: [usize; 2], map: [usize; 2], rank_limi
     }
     let tiled = Shape::batched(batch, &[rows * columns, h * w, c]);
     let by_rows = Shape::batched(batch.times(c * rows), &[columns, h, w]);
-    let x = moved(&mut net.at("channels"), x, &tiled, &[0, 3, 1, 2], by_rows.clone());
+    let x = moved(&mut net.at("channels"), x, &tiled, &[0, 3, 1, 2], by_rows.clone())?;
     moved(net, x, &by_rows, &[0, 2, 1, 3], result)
 }
 
@@ -81,7 +83,7 @@ fn rank(view: &Shape) -> usize {
 }
 
 /// `x` seen as `view`, its axes permuted, seen as `result`. Axes of size 1 take no part where that saves a reshape.
-pub(crate) fn moved(net: &mut Net, x: Value, view: &Shape, perm: &[usize], result: Shape) -> Value {
+pub(crate) fn moved(net: &mut Builder, x: Value, view: &Shape, perm: &[usize], result: Shape) -> Built {
     let kept: Vec<usize> = (0..view.rank()).filter(|&a| view.0[a] != Dim::Fixed(1)).collect();
     let axes: Vec<usize> = perm.iter().filter_map(|p| kept.iter().position(|k| k == p)).collect();
     let dense = Shape(kept.iter().map(|&a| view.0[a]).collect());
@@ -97,9 +99,9 @@ pub(crate) fn moved(net: &mut Net, x: Value, view: &Shape, perm: &[usize], resul
             false => (dense, axes),
         };
         if net.ty(x).shape != view {
-            x = net.reshape("view", x, view);
+            x = net.reshape("view", x, view)?;
         }
-        x = net.transpose("moved", x, &axes);
+        x = net.transpose("moved", x, &axes)?;
     }
-    if net.ty(x).shape == result { x } else { net.reshape("result", x, result) }
+    Ok(if net.ty(x).shape == result { x } else { net.reshape("result", x, result)? })
 }

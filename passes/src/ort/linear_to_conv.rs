@@ -12,7 +12,7 @@
 
 use crate::algebra::Linear;
 use crate::pass::{Context, Pass, Result, Rewritten};
-use vitc_ir::{Copier, DType, Graph, Net, NodeId, Op, Shape};
+use vitc_ir::{Builder, Built, Copier, DType, Graph, NodeId, Op, Shape, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::only("linear_to_conv", |t| t.streamed_weights.is_some(), run);
@@ -40,35 +40,35 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut count = 0;
     for (id, node) in graph.nodes() {
         let Some((first, second, rows)) = site(id) else {
-            copy.node(id);
+            copy.node(id)?;
             continue;
         };
         let act = graph.producer(second.x);
         for old in [act.inputs[0], second.x] {
-            let replaced = copy.get(old).node;
+            let replaced = copy.get(old)?.node;
             copy.new.release_path(replaced);
         }
         let inputs = graph.shape(first.w).dim(1);
-        let x = copy.get(first.x);
-        let kernels = [&first, &second].map(|l| {
-            let dims = graph.shape(l.w).as_fixed().expect("weights are fixed");
-            let (w, b) = (copy.constant(l.w), l.b.map(|b| copy.constant(b)));
+        let x = copy.get(first.x)?;
+        let mut kernel = |l: &Linear| -> Built<(Value, Option<Value>)> {
+            let dims = graph.fixed(l.w)?;
+            let (w, b) = (copy.constant(l.w)?, l.b.map(|b| copy.constant(b)).transpose()?);
             let kernel = Shape::fixed(&[dims[0], dims[1], 1, 1]);
-            (Net::within(&mut copy.new, &l.path).reshape("kernel", w, kernel), b)
-        });
-        let mut net = Net::within(&mut copy.new, &first.path);
-        let x = net.reshape("rows", x, Shape::fixed(&[1, rows, 1, inputs]));
-        let x = net.transpose("map", x, &[0, 3, 1, 2]);
+            Ok((Builder::within(&mut copy.new, &l.path).reshape("kernel", w, kernel)?, b))
+        };
+        let ((w1, b1), (w2, b2)) = (kernel(&first)?, kernel(&second)?);
+        let mut net = Builder::within(&mut copy.new, &first.path);
+        let x = net.reshape("rows", x, Shape::fixed(&[1, rows, 1, inputs]))?;
+        let x = net.transpose("map", x, &[0, 3, 1, 2])?;
         let op = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
-        let [(w1, b1), (w2, b2)] = kernels;
-        let y = Linear { op: op.clone(), x, w: w1, b: b1, path: first.path }.emit(&mut copy.new);
-        let y = Net::within(&mut copy.new, &act.path).push("", act.op.clone(), &[y]);
-        let y = Linear { op, x: y, w: w2, b: b2, path: format!("{}.map", node.path) }.emit(&mut copy.new);
-        let mut net = Net::within(&mut copy.new, &node.path);
-        let y = net.transpose("rows", y, &[0, 2, 3, 1]);
-        let y = net.reshape("", y, node.types[0].shape.clone());
+        let y = Linear { op: op.clone(), x, w: w1, b: b1, path: first.path }.emit(&mut copy.new)?;
+        let y = Builder::within(&mut copy.new, &act.path).push("", act.op.clone(), &[y])?;
+        let y = Linear { op, x: y, w: w2, b: b2, path: format!("{}.map", node.path) }.emit(&mut copy.new)?;
+        let mut net = Builder::within(&mut copy.new, &node.path);
+        let y = net.transpose("rows", y, &[0, 2, 3, 1])?;
+        let y = net.reshape("", y, node.types[0].shape.clone())?;
         copy.set(id.into(), y);
         count += 1;
     }
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }

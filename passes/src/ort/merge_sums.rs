@@ -12,7 +12,7 @@
 
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
-use vitc_ir::{BinaryKind, Copier, Graph, NodeId, Op, Value};
+use vitc_ir::{BinaryKind, Built, Copier, Graph, NodeId, Op, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::only("merge_sums", |t| t.sum, run);
@@ -42,16 +42,16 @@ fn run(graph: &Graph, _: &Context) -> Result {
     for (id, node) in graph.nodes() {
         match operands.get(&id).filter(|parts| parts.len() > 2) {
             Some(parts) => {
-                let parts: Vec<Value> = parts.iter().map(|&v| copy.get(v)).collect();
-                let sum = copy.new.push(Op::Sum, &parts, &node.path).unwrap_or_else(|e| panic!("{e}"));
+                let parts: Vec<Value> = parts.iter().map(|&v| copy.get(v)).collect::<Built<_>>()?;
+                let sum = copy.new.push(Op::Sum, &parts, &node.path)?;
                 copy.set(id.into(), sum.into());
                 count += 1;
             }
             None => {
-                copy.node(id);
+                copy.node(id)?;
             }
         }
     }
     // Inner sums that the outer ones replace are dead, and left to the caller's pruning.
-    Ok(Rewritten::new(copy.finish(), count))
+    Ok(Rewritten::new(copy.finish()?, count))
 }

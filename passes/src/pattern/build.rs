@@ -78,22 +78,22 @@ impl Plan {
     /// Append the nodes to the copy of the graph that was planned on.
     ///
     /// # Errors
-    /// None: the plan has inferred every type.
+    /// If a value that the plan reads is not there yet; types it has inferred.
     pub(crate) fn build(&self, copy: &mut Copier) -> Result<Value, ShapeError> {
         let mut made: Vec<Value> = Vec::with_capacity(self.makes.len());
         let now = |copy: &Copier, made: &[Value], operand: Operand| match operand {
             Operand::Old(value) => copy.get(value),
-            Operand::New(make) => made[make],
+            Operand::New(make) => Ok(made[make]),
         };
         for Make { op, ty, operands, path } in &self.makes {
-            let operands: Vec<Value> = operands.iter().map(|&o| now(copy, &made, o)).collect();
+            let operands: Vec<Value> = operands.iter().map(|&o| now(copy, &made, o)).collect::<Result<_, _>>()?;
             let value = match operands.is_empty() {
                 true => copy.new.push_leaf(op.clone(), ty.clone(), path)?,
                 false => copy.new.push(op.clone(), &operands, path)?.into(),
             };
             made.push(value);
         }
-        Ok(now(copy, &made, self.result))
+        now(copy, &made, self.result)
     }
 }
 

@@ -144,12 +144,12 @@ impl Round {
         let mut copy = Copier::new(graph, graph.stage);
         for (id, _) in graph.nodes().filter(|(id, _)| self.needed[id.0 as usize]) {
             let Some(plan) = self.plans.get(&id) else {
-                copy.node(id);
+                copy.node(id)?;
                 continue;
             };
             let value = plan.build(&mut copy)?;
             copy.set(id.into(), value);
         }
-        Ok(copy.finish())
+        Ok(copy.finish()?)
     }
 }

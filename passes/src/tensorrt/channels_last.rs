@@ -16,11 +16,11 @@
 //! target's cost model, and two moves for each norm outside; a node is left out where that is not dearer (a convolution holds its bias), and a
 //! stretch that saves nothing is left as it is. Only where the target's data says that linear layers run as fast as 1x1 convolutions.
 
-use crate::algebra::Linear;
+use crate::algebra::{Linear, inverse};
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use vitc_ir::cost::{Price, Work};
-use vitc_ir::{Copier, Dim, Graph, Net, NodeId, Op, Shape, Uses, Value};
+use vitc_ir::{Builder, Built, Copier, Dim, Graph, NodeId, Op, Shape, Uses, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::only("channels_last", |t| t.channels_last, run);
@@ -33,14 +33,14 @@ fn run(graph: &Graph, context: &Context) -> Result {
         Emitter { copy: Copier::new(graph, graph.stage), channels: &stretches.channels, last: HashMap::new() };
     for (id, node) in graph.nodes() {
         if members.contains(&id) {
-            emitter.member(id);
+            emitter.member(id)?;
         } else {
-            node.inputs.iter().for_each(|&x| emitter.first(x));
-            emitter.copy.node(id);
+            node.inputs.iter().try_for_each(|&x| emitter.first(x))?;
+            emitter.copy.node(id)?;
         }
     }
-    graph.outputs.iter().for_each(|o| emitter.first(o.value));
-    Ok(Rewritten::new(emitter.copy.finish(), members.len()))
+    graph.outputs.iter().try_for_each(|o| emitter.first(o.value))?;
+    Ok(Rewritten::new(emitter.copy.finish()?, members.len()))
 }
 
 /// What can be said with channels last, and what that costs.
@@ -247,52 +247,52 @@ struct Emitter<'a> {
 
 impl Emitter<'_> {
     /// An old value with channels last.
-    fn last(&mut self, old: Value) -> Value {
+    fn last(&mut self, old: Value) -> Built {
         if let Some(&held) = self.last.get(&old) {
-            return held;
+            return Ok(held);
         }
-        let x = self.copy.get(old);
+        let x = self.copy.get(old)?;
         let name = format!("{}.channels_last", self.copy.old.value_name(old));
         let perm = to_last(self.copy.old.shape(old).rank(), self.channels[&old]);
-        let y = permuted(&mut self.copy.new, &name, x, &perm);
+        let y = permuted(&mut self.copy.new, &name, x, &perm)?;
         self.last.insert(old, y);
-        y
+        Ok(y)
     }
 
     /// Make an old value available as the architecture has it.
-    fn first(&mut self, old: Value) {
-        let Some(&held) = self.last.get(&old) else { return };
+    fn first(&mut self, old: Value) -> Built<()> {
+        let Some(&held) = self.last.get(&old) else { return Ok(()) };
         if self.copy.is_done(old.node) {
-            return;
+            return Ok(());
         }
         let name = format!("{}.channels_first", self.copy.old.value_name(old));
         let perm = to_last(self.copy.old.shape(old).rank(), self.channels[&old]);
-        let back: Vec<usize> =
-            (0..perm.len()).map(|a| perm.iter().position(|&p| p == a).expect("a permutation")).collect();
-        let y = permuted(&mut self.copy.new, &name, held, &back);
+        let back = inverse(&perm);
+        let y = permuted(&mut self.copy.new, &name, held, &back)?;
         self.copy.set(old, y);
+        Ok(())
     }
 
     /// A constant that broadcasts to values of `rank` with `k` channel axes, brought to their order.
-    fn constant(&mut self, old: Value, rank: usize, k: usize) -> Value {
-        let c = self.copy.constant(old);
-        let dims = self.copy.new.shape(c).as_fixed().expect("constants are fixed");
+    fn constant(&mut self, old: Value, rank: usize, k: usize) -> Built {
+        let c = self.copy.constant(old)?;
+        let dims = self.copy.new.fixed(c)?;
         let path = self.copy.old.value_name(old);
         if dims.iter().all(|&d| d == 1) {
-            return c;
+            return Ok(c);
         }
         let whole: Vec<usize> = std::iter::repeat_n(1, rank - dims.len()).chain(dims).collect();
-        let c = Net::within(&mut self.copy.new, &path).reshaped("whole", c, &whole);
+        let c = Builder::within(&mut self.copy.new, &path).reshaped("whole", c, &whole)?;
         permuted(&mut self.copy.new, &format!("{path}.channels_last"), c, &to_last(rank, k))
     }
 
     /// Say one node with channels last.
-    fn member(&mut self, id: NodeId) {
+    fn member(&mut self, id: NodeId) -> Built<()> {
         let old = self.copy.old;
         let node = old.node(id);
         let y = Value::from(id);
         let (k, rank) = (self.channels[&y], old.shape(y).rank());
-        let at = node.inputs.iter().position(|&v| !old.is_constant(v)).expect("a run-time node");
+        let at = node.inputs.iter().position(|&v| !old.is_constant(v)).unwrap_or(0);
         let x = node.inputs[at];
         let result = match &node.op {
             Op::Binary(_) => {
@@ -300,66 +300,67 @@ impl Emitter<'_> {
                     .inputs
                     .iter()
                     .map(|&v| if old.is_constant(v) { self.constant(v, rank, k) } else { self.last(v) })
-                    .collect();
-                self.push(id, node.op.clone(), &inputs)
+                    .collect::<Built<_>>()?;
+                self.push(id, node.op.clone(), &inputs)?
             }
             Op::LayerNorm { eps, .. } => {
-                let inputs = self.with_constants(id, x);
-                self.push(id, Op::LayerNorm { axes: vec![rank - 1], eps: *eps }, &inputs)
+                let inputs = self.with_constants(id, x)?;
+                self.push(id, Op::LayerNorm { axes: vec![rank - 1], eps: *eps }, &inputs)?
             }
             Op::Conv { .. } => {
-                let mut inputs = self.with_constants(id, x);
-                let dims = self.copy.new.shape(inputs[1]).as_fixed().expect("weights are fixed");
-                let mut net = Net::within(&mut self.copy.new, &node.path);
-                inputs[1] = net.reshaped("w_rows", inputs[1], &dims[..2]);
-                self.push(id, Op::Linear, &inputs)
+                let mut inputs = self.with_constants(id, x)?;
+                let dims = self.copy.new.fixed(inputs[1])?;
+                let mut net = Builder::within(&mut self.copy.new, &node.path);
+                inputs[1] = net.reshaped("w_rows", inputs[1], &dims[..2])?;
+                self.push(id, Op::Linear, &inputs)?
             }
             Op::Reduce { kind, keep, .. } => {
                 let positions = old.shape(x).rank() - k;
-                let x = self.last(x);
+                let x = self.last(x)?;
                 let op = Op::Reduce { kind: *kind, axes: (1..positions).collect(), keep: *keep };
-                self.push(id, op, &[x])
+                self.push(id, op, &[x])?
             }
             Op::Reshape { shape } => {
-                let x = self.last(x);
+                let x = self.last(x)?;
                 let perm = to_last(rank, k);
                 let shape = Shape(perm.iter().map(|&a| shape.0[a]).collect());
-                self.push(id, Op::Reshape { shape }, &[x])
+                self.push(id, Op::Reshape { shape }, &[x])?
             }
-            Op::MatMul { .. } => self.product(id, x, at == 0),
+            Op::MatMul { .. } => self.product(id, x, at == 0)?,
             op => {
-                let x = self.last(x);
-                self.push(id, op.clone(), &[x])
+                let x = self.last(x)?;
+                self.push(id, op.clone(), &[x])?
             }
         };
         self.last.insert(y, result);
+        Ok(())
     }
 
-    fn push(&mut self, id: NodeId, op: Op, inputs: &[Value]) -> Value {
-        Net::within(&mut self.copy.new, &self.copy.old.node(id).path).push("", op, inputs)
+    fn push(&mut self, id: NodeId, op: Op, inputs: &[Value]) -> Built {
+        Builder::within(&mut self.copy.new, &self.copy.old.node(id).path).push("", op, inputs)
     }
 
     /// The operand with channels last, and the node's constants.
-    fn with_constants(&mut self, id: NodeId, x: Value) -> Vec<Value> {
+    fn with_constants(&mut self, id: NodeId, x: Value) -> Built<Vec<Value>> {
         let constants = self.copy.old.node(id).inputs[1..].iter();
-        let constants: Vec<Value> = constants.map(|&v| self.copy.constant(v)).collect();
-        [self.last(x)].into_iter().chain(constants).collect()
+        let constants: Vec<Value> = constants.map(|&v| self.copy.constant(v)).collect::<Built<_>>()?;
+        Ok([self.last(x)?].into_iter().chain(constants).collect())
     }
 
     /// `x·M` over the last position, or `M·x` over the one before it or over the channels.
-    fn product(&mut self, id: NodeId, x: Value, from_right: bool) -> Value {
+    fn product(&mut self, id: NodeId, x: Value, from_right: bool) -> Built {
         let old = self.copy.old;
         let node = old.node(id);
         let (k, shape) = (self.channels[&id.into()], old.shape(id.into()));
         let rank = shape.rank();
-        let matrix = self.copy.constant(node.inputs[usize::from(from_right)]);
-        let held = self.last(x);
+        let matrix = self.copy.constant(node.inputs[usize::from(from_right)])?;
+        let held = self.last(x)?;
         if !from_right && k == rank - 2 {
             return self.push(id, Op::Linear, &[held, matrix]);
         }
         let perm = to_last(rank, k);
         let result = Shape(perm.iter().map(|&a| shape.0[a]).collect());
-        let mut net = Net::within(&mut self.copy.new, &node.path);
+        let mut net = Builder::within(&mut self.copy.new, &node.path);
         let from = net.ty(held).shape.clone();
         // The axis that is contracted, and everything behind it as one.
         let axis = if from_right { rank - 1 - k } else { rank - 2 - k };
@@ -367,32 +368,32 @@ impl Emitter<'_> {
             let behind = shape.0[axis + 1..].iter().map(|d| d.at(1)).product::<usize>();
             Shape(shape.0[..=axis].iter().copied().chain([behind.into()]).collect())
         };
-        let matrix = if from_right { transposed(&mut net, matrix) } else { matrix };
+        let matrix = if from_right { transposed(&mut net, matrix)? } else { matrix };
         let rows = rows(&from);
-        let flat = if rows == from { held } else { net.reshape("positions", held, rows) };
+        let flat = if rows == from { held } else { net.reshape("positions", held, rows)? };
         let viewed = Shape(result.0[..=axis].to_vec()).rank() + 1 != rank;
-        let y = net.matmul(if viewed { "product" } else { "" }, matrix, flat);
-        if viewed { net.reshape("", y, result) } else { y }
+        let y = net.matmul(if viewed { "product" } else { "" }, matrix, flat)?;
+        Ok(if viewed { net.reshape("", y, result)? } else { y })
     }
 }
 
 /// A constant matrix transposed, without a transpose of a transpose.
-fn transposed(net: &mut Net, m: Value) -> Value {
+fn transposed(net: &mut Builder, m: Value) -> Built {
     let producer = net.graph().producer(m);
-    match &producer.op {
+    Ok(match &producer.op {
         Op::Transpose { perm } if perm[..] == [1, 0] => producer.inputs[0],
-        _ => net.transpose("transposed", m, &[1, 0]),
-    }
+        _ => net.transpose("transposed", m, &[1, 0])?,
+    })
 }
 
 /// Axes permuted: a reshape if only axes of one element change their places, nothing if none does.
-fn permuted(graph: &mut Graph, name: &str, x: Value, perm: &[usize]) -> Value {
+fn permuted(graph: &mut Graph, name: &str, x: Value, perm: &[usize]) -> Built {
     if perm.is_sorted() {
-        return x;
+        return Ok(x);
     }
     let shape = graph.shape(x).clone();
     let moved = Shape(perm.iter().map(|&a| shape.0[a]).collect());
     let kept: Vec<usize> = perm.iter().copied().filter(|&a| shape.0[a] != Dim::Fixed(1)).collect();
-    let mut net = Net::within(graph, name);
-    if kept.is_sorted() { net.reshape("", x, moved) } else { net.transpose("", x, perm) }
+    let mut net = Builder::within(graph, name);
+    Ok(if kept.is_sorted() { net.reshape("", x, moved)? } else { net.transpose("", x, perm)? })
 }

@@ -14,7 +14,7 @@ use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::FusedAttention;
-use vitc_ir::{Copier, Graph, Net, NodeId, Op, Shape, Value};
+use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, Shape, Value};
 
 /// What happens to a linear layer.
 #[derive(Clone, Copy)]
@@ -61,41 +61,41 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut copy = Copier::new(graph, graph.stage);
     for (id, node) in graph.nodes() {
         if let Some(&padding) = padded.get(&id) {
-            let mut inputs = copy.inputs(id);
-            let mut net = Net::within(&mut copy.new, &node.path);
+            let mut inputs = copy.inputs(id)?;
+            let mut net = Builder::within(&mut copy.new, &node.path);
             match padding {
                 Padding::Rows(heads) => {
                     for x in &mut inputs[1..] {
-                        *x = pad(&mut net, *x, 0, 3 * heads, fusing);
+                        *x = pad(&mut net, *x, 0, 3 * heads, fusing)?;
                     }
                 }
-                Padding::Columns(heads) => inputs[1] = pad(&mut net, inputs[1], 1, heads, fusing),
+                Padding::Columns(heads) => inputs[1] = pad(&mut net, inputs[1], 1, heads, fusing)?,
             }
-            let y = net.push("", node.op.clone(), &inputs);
+            let y = net.push("", node.op.clone(), &inputs)?;
             copy.set(id.into(), y);
         } else if let Some(&size) = splits.get(&id) {
-            let x = copy.get(node.inputs[0]);
-            let parts = Net::within(&mut copy.new, &node.path).split("", x, 2, &[size; 3]);
+            let x = copy.get(node.inputs[0])?;
+            let parts = Builder::within(&mut copy.new, &node.path).split("", x, 2, &[size; 3])?;
             for (index, part) in parts.into_iter().enumerate() {
                 copy.set(Value { node: id, index: index as u32 }, part);
             }
         } else {
-            copy.node(id);
+            copy.node(id)?;
         }
     }
-    Ok(Rewritten { graph: copy.finish(), count: splits.len(), notes })
+    Ok(Rewritten { graph: copy.finish()?, count: splits.len(), notes })
 }
 
 /// Zeros behind each of `heads` equal stretches of `axis`.
-fn pad(net: &mut Net, x: Value, axis: usize, heads: usize, fusing: &FusedAttention) -> Value {
-    let mut dims = net.ty(x).shape.as_fixed().expect("weights are fixed");
+fn pad(net: &mut Builder, x: Value, axis: usize, heads: usize, fusing: &FusedAttention) -> Built {
+    let mut dims = net.fixed(x)?;
     let d = dims[axis] / heads;
     let wide = fusing.width(d);
     dims.splice(axis..=axis, [heads, d]);
-    let view = net.reshape("heads", x, Shape::fixed(&dims));
+    let view = net.reshape("heads", x, Shape::fixed(&dims))?;
     let mut after = vec![0; dims.len()];
     after[axis + 1] = wide - d;
-    let padded = net.push("heads_padded", Op::Pad { before: vec![0; dims.len()], after }, &[view]);
+    let padded = net.push("heads_padded", Op::Pad { before: vec![0; dims.len()], after }, &[view])?;
     dims.splice(axis..axis + 2, [heads * wide]);
     net.reshape("padded", padded, Shape::fixed(&dims))
 }

@@ -9,6 +9,12 @@ use vitc_ir::eval::Numbers;
 use vitc_ir::target::Format;
 use vitc_ir::{DType, Graph, Target};
 
+/// The lowest version that a content needs, and what of it.
+pub(super) type NeededVersion = fn(&Graph, &Interface) -> Result<(u32, String), ExportError>;
+
+/// Writes an artifact; gives the name of the data file beside it, if it has one.
+pub(super) type Write = fn(&Content<'_>, &Path) -> Result<(Summary, Option<String>), ExportError>;
+
 /// What a file format asks of an export.
 pub(in crate::export) struct FileFormat {
     /// What a person calls its files: `file`, `package`.
@@ -26,7 +32,7 @@ pub(in crate::export) struct FileFormat {
     /// The format at a version.
     pub at: fn(u32) -> Format,
     /// The lowest version that this content needs, and what of it; `None` if the version decides the content.
-    pub needed_version: Option<fn(&Graph, &Interface) -> Result<(u32, String), ExportError>>,
+    pub needed_version: Option<NeededVersion>,
     /// What a person calls its version, `iOS`.
     pub version_word: &'static str,
     /// The first version with an operator for attention.
@@ -52,7 +58,7 @@ pub(in crate::export) struct FileFormat {
     /// Why the weights need not be asked into a file of their own, if they always are in one.
     pub own_weights: Option<&'static str>,
     /// Write the artifact; the name of the data file beside it, if it has one.
-    pub write: fn(&Content<'_>, &Path) -> Result<(Summary, Option<String>), ExportError>,
+    pub write: Write,
 }
 
 /// What is written.

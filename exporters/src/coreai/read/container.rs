@@ -76,7 +76,7 @@ impl<'a> Container<'a> {
         let section = |n: usize, what: &str| sections[n].ok_or(format!("has no section of {what}"));
         let strings = strings(section(0, "strings")?)?;
         let operations = dialects(section(1, "dialects")?, &strings)?;
-        let (attributes, types) = entries(section(3, "sizes")?, section(2, "attributes")?)?;
+        let [attributes, types] = entries(section(3, "sizes")?, section(2, "attributes")?)?;
         let mut listed = section(8, "properties")?;
         let count = listed.count()?;
         let properties = (0..count)
@@ -153,7 +153,7 @@ fn dialects<'a>(mut section: Cursor<'a>, strings: &[&'a str]) -> Result<Vec<&'a 
 }
 
 /// Attributes and types: the lengths of the entries in one section, the entries in another.
-fn entries<'a>(mut sizes: Cursor<'a>, mut bytes: Cursor<'a>) -> Result<(Vec<&'a [u8]>, Vec<&'a [u8]>), String> {
+fn entries<'a>(mut sizes: Cursor<'a>, mut bytes: Cursor<'a>) -> Result<[Vec<&'a [u8]>; 2], String> {
     let (attributes, types) = (index(sizes.varint()?)?, index(sizes.varint()?)?);
     let mut all = Vec::new();
     while !sizes.is_empty() {
@@ -173,7 +173,7 @@ fn entries<'a>(mut sizes: Cursor<'a>, mut bytes: Cursor<'a>) -> Result<(Vec<&'a 
         return Err("has another number of attributes and types than it says".into());
     }
     let types = all.split_off(attributes);
-    Ok((all, types))
+    Ok([all, types])
 }
 
 /// Keys and places of the constants in the resource section.

@@ -295,8 +295,7 @@ impl Builder {
             Some(axis) if known == DYNAMIC => {
                 let rank = self.ty(of).rank() as i64;
                 let shape = self.one(OperationName::GetShape, &[of], Tensor::new(Element::U32, &[rank]));
-                let parts = self.slice(shape, &[(axis as i64, axis as i64 + 1, 1)], &[1]);
-                parts
+                self.slice(shape, &[(axis as i64, axis as i64 + 1, 1)], &[1])
             }
             _ => self.unsigned(&[known]),
         }

@@ -101,10 +101,13 @@ fn inline(bytes: Vec<u8>, ty: &Type) -> Elements {
     Elements::Inline { bytes: if splat { bytes[..size].to_vec() } else { bytes }, splat }
 }
 
+/// An operator with the numbers of its operands and which of their outputs they are, and its types.
+type Expression = (Op, Vec<(u32, u32)>, Vec<Type>);
+
 /// Numbers the constant expressions of several graphs: equal ones alike.
 #[derive(Default)]
 struct Expressions {
-    numbers: HashMap<(Op, Vec<(u32, u32)>, Vec<Type>), u32>,
+    numbers: HashMap<Expression, u32>,
 }
 
 impl Expressions {

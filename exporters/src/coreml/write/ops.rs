@@ -7,7 +7,7 @@
 use crate::ExportError;
 use crate::coreml::Interface;
 use half::f16;
-use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode};
+use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// A parameter that becomes a `const` operation.
@@ -119,195 +119,260 @@ fn stored(dtype: DType, x: f64) -> f64 {
 /// # Errors
 /// Why MIL cannot say it.
 pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, String> {
-    let shape = |i: usize| graph.shape(node.inputs[i]);
-    let dtype = |i: usize| graph.ty(node.inputs[i]).dtype;
-    let constant = |i: usize, what: &str| match graph.is_stored(node.inputs[i]) {
-        true => Ok(()),
-        false => Err(format!("{what} must be a constant")),
-    };
     if let Some(t) = node.types.iter().find(|t| t.shape.rank() == 0 || t.shape.rank() > 5) {
         return Err(format!("values have 1 to 5 dimensions, found {t}"));
     }
     if let Some(t) = node.inputs.iter().map(|&v| graph.ty(v)).find(|t| t.shape.rank() > 5) {
         return Err(format!("values have at most 5 dimensions, found {t}"));
     }
-    let x = || node.inputs[0];
-    let on_x = |op| Mil::new(op, x());
+    let Some(&x) = node.inputs.first() else { return Err("it is a leaf, not an operation".into()) };
+    let n = Reader { graph, node, x };
     let one = match &node.op {
-        Op::Unary(kind) => match kind {
-            UnaryKind::Relu => on_x("relu"),
-            UnaryKind::Gelu => on_x("gelu").param("mode", Param::Str("EXACT")),
-            UnaryKind::Silu => on_x("silu"),
-            UnaryKind::Sigmoid => on_x("sigmoid"),
-            UnaryKind::Tanh => on_x("tanh"),
-            UnaryKind::Erf => on_x("erf"),
-            UnaryKind::Sqrt => on_x("sqrt"),
-            UnaryKind::Exp => on_x("exp"),
-            UnaryKind::Abs => on_x("abs"),
-            UnaryKind::Neg => on_x("mul").param("y", Param::Float(dtype(0), -1.0)),
-        },
-        Op::Binary(kind) => on_x(match kind {
-            BinaryKind::Add => "add",
-            BinaryKind::Sub => "sub",
-            BinaryKind::Mul => "mul",
-            BinaryKind::Div => "real_div",
-            BinaryKind::Max => "maximum",
-            BinaryKind::Min => "minimum",
-        })
-        .value("y", node.inputs[1]),
-        Op::Clip { lo, hi } => clip(on_x, dtype(0), *lo, *hi)?,
-        Op::Prelu => {
-            constant(1, "the slope")?;
-            if shape(0).rank() != 4 || shape(1).0[0] != shape(0).0[1] {
-                return Err(format!("prelu takes x [B,C,H,W] and one slope per channel, found {}", shape(1)));
-            }
-            on_x("prelu").value("alpha", node.inputs[1])
-        }
-        Op::Cast { to } => on_x("cast").param("dtype", Param::Str(dtype_word(*to))),
-        Op::Conv { stride, pad: [top, left, bottom, right], groups } => {
-            let mut conv = on_x("conv").value("weight", node.inputs[1]);
-            if let Some(&bias) = node.inputs.get(2) {
-                conv = conv.value("bias", bias);
-                if !graph.is_stored(bias) {
-                    conv = conv.since(17, "a bias that is computed at run time");
-                }
-            }
-            conv.param("strides", ints(*stride)?)
-                .param("pad_type", Param::Str("custom"))
-                .param("pad", ints([*top, *bottom, *left, *right])?)
-                .param("dilations", Param::Ints(vec![1, 1]))
-                .param("groups", Param::Int(int(*groups)?))
-        }
-        Op::MatMul { transpose_a, transpose_b } => on_x("matmul")
-            .value("y", node.inputs[1])
+        Op::Unary(kind) => unary(&n, *kind),
+        Op::Binary(kind) => binary(&n, *kind),
+        Op::Clip { lo, hi } => clip(|op| n.on_x(op), n.dtype(0), *lo, *hi)?,
+        Op::Prelu => prelu(&n)?,
+        Op::Cast { to } => n.on_x("cast").param("dtype", Param::Str(dtype_word(*to))),
+        Op::Conv { stride, pad, groups } => conv(&n, stride, pad, *groups)?,
+        Op::MatMul { transpose_a, transpose_b } => (n.on_x("matmul").value("y", node.inputs[1]))
             .param("transpose_x", Param::Bool(*transpose_a))
             .param("transpose_y", Param::Bool(*transpose_b)),
-        Op::Linear => {
-            (1..node.inputs.len()).try_for_each(|i| constant(i, "weight and bias"))?;
-            if shape(0).rank() > 3 {
-                return Err(format!("linear takes values of rank 3 at most, found {}", shape(0)));
-            }
-            let linear = on_x("linear").value("weight", node.inputs[1]);
-            match node.inputs.get(2) {
-                Some(&bias) => linear.value("bias", bias),
-                // Optional by the documentation, but older systems reject files that leave a default out.
-                None => linear.param("bias", Param::Zeros(dtype(0), shape(1).dim(0))),
-            }
+        Op::Linear => linear(&n)?,
+        Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
+            attention(&n, *scale, *bias)?
         }
-        Op::LayerNorm { axes, eps } => {
-            let mut norm = on_x("layer_norm").param("axes", ints(axes.iter().copied())?);
-            if node.inputs.len() == 3 {
-                let full = Shape(axes.iter().map(|&a| shape(0).0[a]).collect());
-                for i in [1, 2] {
-                    constant(i, "scale and bias")?;
-                    if *shape(i) != full {
-                        return Err(format!("scale and bias have the shape {full} of the axes, found {}", shape(i)));
-                    }
-                }
-                norm = norm.value("gamma", node.inputs[1]).value("beta", node.inputs[2]);
-            }
-            // An epsilon that half precision rounds to nothing would divide by zero on constant input.
-            let vanishes = dtype(0) == DType::F16 && eps.0 != 0.0 && stored(DType::F16, eps.0) == 0.0;
-            match vanishes {
-                false => norm.param("epsilon", Param::Float(dtype(0), eps.0)),
-                true => norm
-                    .param("epsilon", Param::Float(DType::F32, eps.0))
-                    .since(17, "an epsilon too small for fp16, which is fp32 beside fp16 values"),
-            }
-        }
-        Op::Softmax { axis } => on_x("softmax").param("axis", Param::Int(int(*axis)?)),
-        Op::Reduce { axes, .. } if axes.is_empty() => on_x("identity"),
-        Op::Reduce { kind, axes, keep } => on_x(match kind {
-            ReduceKind::Sum => "reduce_sum",
-            ReduceKind::Mean => "reduce_mean",
-            ReduceKind::Max => "reduce_max",
-        })
-        .param("axes", ints(axes.iter().copied())?)
-        .param("keep_dims", Param::Bool(*keep)),
-        Op::AvgPool { kernel, stride, pad: [top, left, bottom, right] } => on_x("avg_pool")
-            .param("kernel_sizes", ints(*kernel)?)
-            .param("strides", ints(*stride)?)
-            .param("pad_type", Param::Str("custom"))
-            .param("pad", ints([*top, *bottom, *left, *right])?)
-            .param("exclude_padding_from_average", Param::Bool(true))
-            .param("ceil_mode", Param::Bool(false)),
-        Op::Reshape { shape } => on_x("reshape").param("shape", dims(shape)?),
-        Op::Transpose { perm } => on_x("transpose").param("perm", ints(perm.iter().copied())?),
-        Op::Concat { .. } if node.inputs.len() == 1 => on_x("identity"),
+        Op::LayerNorm { axes, eps } => layer_norm(&n, axes, *eps)?,
+        Op::Softmax { axis } => n.on_x("softmax").param("axis", Param::Int(int(*axis)?)),
+        Op::Reduce { axes, .. } if axes.is_empty() => n.on_x("identity"),
+        Op::Reduce { kind, axes, keep } => reduce(&n, *kind, axes, *keep)?,
+        Op::AvgPool { kernel, stride, pad } => avg_pool(&n, kernel, stride, pad)?,
+        Op::Reshape { shape } => n.on_x("reshape").param("shape", dims(shape)?),
+        Op::Transpose { perm } => n.on_x("transpose").param("perm", ints(perm.iter().copied())?),
+        Op::Concat { .. } if node.inputs.len() == 1 => n.on_x("identity"),
         Op::Concat { axis } => {
             let mut concat = Mil::of("concat");
             concat.inputs.push(("values", Operand::Values(node.inputs.to_vec())));
             concat.param("axis", Param::Int(int(*axis)?)).param("interleave", Param::Bool(false))
         }
-        Op::Split { sizes, .. } if sizes.len() == 1 => on_x("identity"),
+        Op::Split { sizes, .. } if sizes.len() == 1 => n.on_x("identity"),
         Op::Split { axis, sizes } => {
-            on_x("split").param("split_sizes", ints(sizes.iter().copied())?).param("axis", Param::Int(int(*axis)?))
+            let split = n.on_x("split").param("split_sizes", ints(sizes.iter().copied())?);
+            split.param("axis", Param::Int(int(*axis)?))
         }
-        Op::Slice { cuts } => {
-            let mut end = shape(0).as_fixed().ok_or("the shape depends on the batch")?;
-            let (mut begin, mut stride) = (vec![0; end.len()], vec![1; end.len()]);
-            for cut in cuts {
-                (begin[cut.axis], end[cut.axis], stride[cut.axis]) = (cut.start, cut.stop, cut.step);
-            }
-            let none = Param::Bools(vec![false; end.len()]);
-            on_x("slice_by_index")
-                .param("begin", ints(begin)?)
-                .param("end", ints(end)?)
-                .param("stride", ints(stride)?)
-                .param("begin_mask", none.clone())
-                .param("end_mask", none.clone())
-                .param("squeeze_mask", none)
-        }
-        Op::Pad { before, after } => {
-            if !dtype(0).is_float() {
-                return Err("pad takes floats".into());
-            }
-            match before.iter().zip(after).position(|(&b, &a)| b + a > 0) {
-                None => on_x("identity"),
-                Some(first) => on_x("pad")
-                    .param("pad", ints(before.iter().zip(after).skip(first).flat_map(|(&b, &a)| [b, a]))?)
-                    .param("mode", Param::Str("constant"))
-                    .param("constant_val", Param::Float(dtype(0), 0.0)),
-            }
-        }
-        Op::Gather { axis, .. } => {
-            let mut gather = on_x("gather").value("indices", node.inputs[1]).param("axis", Param::Int(int(*axis)?));
-            if ios >= 16 {
-                gather = gather.param("batch_dims", Param::Int(0));
-            }
-            if ios >= 17 {
-                gather = gather.param("validate_indices", Param::Bool(false));
-            }
-            gather
-        }
-        Op::Expand { shape: to } => return expand(x(), graph.ty(x()), to),
-        Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
-            let fixed = (shape(0).dim(3) as f64).powf(-0.5);
-            if (scale.0 / fixed - 1.0).abs() > 1e-12 {
-                return Err(format!("scaled_dot_product_attention has the factor {fixed}, found {scale}"));
-            }
-            let mut attention = Mil::of("scaled_dot_product_attention").since(18, "the operator for attention");
-            for (name, &value) in ["query", "key", "value"].into_iter().zip(node.inputs.iter()) {
-                attention = attention.value(name, value);
-            }
-            if *bias { attention.value("attn_mask", node.inputs[3]) } else { attention }
-        }
-        Op::Resize { mode, size } => resize(on_x, *mode, [shape(0).dim(2), shape(0).dim(3)], *size, ios)?,
+        Op::Slice { cuts } => slice(&n, cuts)?,
+        Op::Pad { before, after } => pad(&n, before, after)?,
+        Op::Gather { axis } => gather(&n, *axis, ios)?,
+        Op::Expand { shape } => return expand(x, graph.ty(x), shape),
+        Op::Resize { mode, size } => resize(&n, *mode, *size, ios)?,
+        Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
         }
-        Op::Keep => return Err("it is read through, not an operation".into()),
-        Op::Sum
-        | Op::BatchNorm { .. }
-        | Op::Attention { .. }
-        | Op::Rfft2 { .. }
-        | Op::Irfft2 { .. }
-        | Op::Dct2
-        | Op::Idct2
-        | Op::WindowPartition { .. }
-        | Op::WindowMerge { .. } => return Err("a lowering replaces it before this point".into()),
+        Op::Sum | Op::BatchNorm { .. } | Op::Attention { .. } => return Err(LOWERED.into()),
+        Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2 => return Err(LOWERED.into()),
+        Op::WindowPartition { .. } | Op::WindowMerge { .. } => return Err(LOWERED.into()),
     };
     Ok(vec![one])
+}
+
+/// Why MIL has no word for an operator.
+const LOWERED: &str = "a lowering replaces it before this point";
+
+/// A node and its first operand.
+struct Reader<'g> {
+    graph: &'g Graph,
+    node: &'g Node,
+    x: Value,
+}
+
+impl Reader<'_> {
+    fn shape(&self, slot: usize) -> &Shape {
+        self.graph.shape(self.node.inputs[slot])
+    }
+
+    fn dtype(&self, slot: usize) -> DType {
+        self.graph.ty(self.node.inputs[slot]).dtype
+    }
+
+    /// An operation on the first operand.
+    fn on_x(&self, op: &'static str) -> Mil {
+        Mil::new(op, self.x)
+    }
+
+    /// What an operation takes only as a constant.
+    fn constant(&self, slot: usize, what: &str) -> Result<(), String> {
+        match self.graph.is_stored(self.node.inputs[slot]) {
+            true => Ok(()),
+            false => Err(format!("{what} must be a constant")),
+        }
+    }
+}
+
+fn unary(n: &Reader, kind: UnaryKind) -> Mil {
+    match kind {
+        UnaryKind::Relu => n.on_x("relu"),
+        UnaryKind::Gelu => n.on_x("gelu").param("mode", Param::Str("EXACT")),
+        UnaryKind::Silu => n.on_x("silu"),
+        UnaryKind::Sigmoid => n.on_x("sigmoid"),
+        UnaryKind::Tanh => n.on_x("tanh"),
+        UnaryKind::Erf => n.on_x("erf"),
+        UnaryKind::Sqrt => n.on_x("sqrt"),
+        UnaryKind::Exp => n.on_x("exp"),
+        UnaryKind::Abs => n.on_x("abs"),
+        UnaryKind::Neg => n.on_x("mul").param("y", Param::Float(n.dtype(0), -1.0)),
+    }
+}
+
+fn binary(n: &Reader, kind: BinaryKind) -> Mil {
+    let op = match kind {
+        BinaryKind::Add => "add",
+        BinaryKind::Sub => "sub",
+        BinaryKind::Mul => "mul",
+        BinaryKind::Div => "real_div",
+        BinaryKind::Max => "maximum",
+        BinaryKind::Min => "minimum",
+    };
+    n.on_x(op).value("y", n.node.inputs[1])
+}
+
+fn prelu(n: &Reader) -> Result<Mil, String> {
+    n.constant(1, "the slope")?;
+    if n.shape(0).rank() != 4 || n.shape(1).0[0] != n.shape(0).0[1] {
+        return Err(format!("prelu takes x [B,C,H,W] and one slope per channel, found {}", n.shape(1)));
+    }
+    Ok(n.on_x("prelu").value("alpha", n.node.inputs[1]))
+}
+
+fn conv(
+    n: &Reader,
+    stride: &[usize; 2],
+    [top, left, bottom, right]: &[usize; 4],
+    groups: usize,
+) -> Result<Mil, String> {
+    let mut conv = n.on_x("conv").value("weight", n.node.inputs[1]);
+    if let Some(&bias) = n.node.inputs.get(2) {
+        conv = conv.value("bias", bias);
+        if !n.graph.is_stored(bias) {
+            conv = conv.since(17, "a bias that is computed at run time");
+        }
+    }
+    Ok(conv
+        .param("strides", ints(*stride)?)
+        .param("pad_type", Param::Str("custom"))
+        .param("pad", ints([*top, *bottom, *left, *right])?)
+        .param("dilations", Param::Ints(vec![1, 1]))
+        .param("groups", Param::Int(int(groups)?)))
+}
+
+fn linear(n: &Reader) -> Result<Mil, String> {
+    (1..n.node.inputs.len()).try_for_each(|slot| n.constant(slot, "weight and bias"))?;
+    if n.shape(0).rank() > 3 {
+        return Err(format!("linear takes values of rank 3 at most, found {}", n.shape(0)));
+    }
+    let linear = n.on_x("linear").value("weight", n.node.inputs[1]);
+    Ok(match n.node.inputs.get(2) {
+        Some(&bias) => linear.value("bias", bias),
+        // Optional by the documentation, but older systems reject files that leave a default out.
+        None => linear.param("bias", Param::Zeros(n.dtype(0), n.shape(1).dim(0))),
+    })
+}
+
+fn attention(n: &Reader, scale: Real, bias: bool) -> Result<Mil, String> {
+    let fixed = (n.shape(0).dim(3) as f64).powf(-0.5);
+    if (scale.0 / fixed - 1.0).abs() > 1e-12 {
+        return Err(format!("scaled_dot_product_attention has the factor {fixed}, found {scale}"));
+    }
+    let mut attention = Mil::of("scaled_dot_product_attention").since(18, "the operator for attention");
+    for (name, &value) in ["query", "key", "value"].into_iter().zip(n.node.inputs.iter()) {
+        attention = attention.value(name, value);
+    }
+    Ok(if bias { attention.value("attn_mask", n.node.inputs[3]) } else { attention })
+}
+
+fn layer_norm(n: &Reader, axes: &[usize], eps: Real) -> Result<Mil, String> {
+    let mut norm = n.on_x("layer_norm").param("axes", ints(axes.iter().copied())?);
+    if n.node.inputs.len() == 3 {
+        let full = Shape(axes.iter().map(|&a| n.shape(0).0[a]).collect());
+        for slot in [1, 2] {
+            n.constant(slot, "scale and bias")?;
+            if *n.shape(slot) != full {
+                return Err(format!("scale and bias have the shape {full} of the axes, found {}", n.shape(slot)));
+            }
+        }
+        norm = norm.value("gamma", n.node.inputs[1]).value("beta", n.node.inputs[2]);
+    }
+    // An epsilon that half precision rounds to nothing would divide by zero on constant input.
+    let vanishes = n.dtype(0) == DType::F16 && eps.0 != 0.0 && stored(DType::F16, eps.0) == 0.0;
+    Ok(match vanishes {
+        false => norm.param("epsilon", Param::Float(n.dtype(0), eps.0)),
+        true => norm
+            .param("epsilon", Param::Float(DType::F32, eps.0))
+            .since(17, "an epsilon too small for fp16, which is fp32 beside fp16 values"),
+    })
+}
+
+fn reduce(n: &Reader, kind: ReduceKind, axes: &[usize], keep: bool) -> Result<Mil, String> {
+    let op = match kind {
+        ReduceKind::Sum => "reduce_sum",
+        ReduceKind::Mean => "reduce_mean",
+        ReduceKind::Max => "reduce_max",
+    };
+    Ok(n.on_x(op).param("axes", ints(axes.iter().copied())?).param("keep_dims", Param::Bool(keep)))
+}
+
+fn avg_pool(
+    n: &Reader,
+    kernel: &[usize; 2],
+    stride: &[usize; 2],
+    [top, left, bottom, right]: &[usize; 4],
+) -> Result<Mil, String> {
+    Ok(n.on_x("avg_pool")
+        .param("kernel_sizes", ints(*kernel)?)
+        .param("strides", ints(*stride)?)
+        .param("pad_type", Param::Str("custom"))
+        .param("pad", ints([*top, *bottom, *left, *right])?)
+        .param("exclude_padding_from_average", Param::Bool(true))
+        .param("ceil_mode", Param::Bool(false)))
+}
+
+fn slice(n: &Reader, cuts: &[SliceAxis]) -> Result<Mil, String> {
+    let mut end = n.shape(0).as_fixed().ok_or("the shape depends on the batch")?;
+    let (mut begin, mut stride) = (vec![0; end.len()], vec![1; end.len()]);
+    for cut in cuts {
+        (begin[cut.axis], end[cut.axis], stride[cut.axis]) = (cut.start, cut.stop, cut.step);
+    }
+    let none = Param::Bools(vec![false; end.len()]);
+    Ok(n.on_x("slice_by_index")
+        .param("begin", ints(begin)?)
+        .param("end", ints(end)?)
+        .param("stride", ints(stride)?)
+        .param("begin_mask", none.clone())
+        .param("end_mask", none.clone())
+        .param("squeeze_mask", none))
+}
+
+/// Pairs before, after from the first axis on that is padded.
+fn pad(n: &Reader, before: &[usize], after: &[usize]) -> Result<Mil, String> {
+    if !n.dtype(0).is_float() {
+        return Err("pad takes floats".into());
+    }
+    let Some(first) = before.iter().zip(after).position(|(&b, &a)| b + a > 0) else { return Ok(n.on_x("identity")) };
+    let pairs = before.iter().zip(after).skip(first).flat_map(|(&b, &a)| [b, a]);
+    Ok(n.on_x("pad")
+        .param("pad", ints(pairs)?)
+        .param("mode", Param::Str("constant"))
+        .param("constant_val", Param::Float(n.dtype(0), 0.0)))
+}
+
+fn gather(n: &Reader, axis: usize, ios: u32) -> Result<Mil, String> {
+    let mut gather = n.on_x("gather").value("indices", n.node.inputs[1]).param("axis", Param::Int(int(axis)?));
+    if ios >= 16 {
+        gather = gather.param("batch_dims", Param::Int(0));
+    }
+    if ios >= 17 {
+        gather = gather.param("validate_indices", Param::Bool(false));
+    }
+    Ok(gather)
 }
 
 /// `clip` has two finite bounds in ascending order; one bound is `maximum` or `minimum`.
@@ -346,18 +411,13 @@ fn expand(x: Value, from: &Type, to: &Shape) -> Result<Vec<Mil>, String> {
 
 /// Whole factors are `upsample_*`; everything else is `resize_*`. Both forms of `Bilinear` sample at half-pixel
 /// centres.
-fn resize(
-    on_x: impl Fn(&'static str) -> Mil,
-    mode: ResizeMode,
-    from: [usize; 2],
-    to: [usize; 2],
-    ios: u32,
-) -> Result<Mil, String> {
+fn resize(n: &Reader, mode: ResizeMode, to: [usize; 2], ios: u32) -> Result<Mil, String> {
+    let from = [n.shape(0).dim(2), n.shape(0).dim(3)];
     let whole = (0..2).all(|i| to[i].is_multiple_of(from[i]));
     let factor = |i: usize| Param::Float(DType::F32, (to[i] / from[i]) as f64);
-    let scaled = |op| on_x(op).param("scale_factor_height", factor(0)).param("scale_factor_width", factor(1));
+    let scaled = |op| n.on_x(op).param("scale_factor_height", factor(0)).param("scale_factor_width", factor(1));
     let (height, width) = (Param::Int(int(to[0])?), Param::Int(int(to[1])?));
-    let sized = |op| on_x(op).param("target_size_height", height).param("target_size_width", width);
+    let sized = |op| n.on_x(op).param("target_size_height", height).param("target_size_width", width);
     Ok(match (mode, whole) {
         (ResizeMode::Nearest, true) => scaled("upsample_nearest_neighbor"),
         (ResizeMode::Nearest, false) => sized("resize_nearest_neighbor"),

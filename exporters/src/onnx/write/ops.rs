@@ -6,170 +6,178 @@
 
 use super::builder::{Builder, Spelling, elem_type};
 use vitc_ir::op::{AttentionLayout, BinaryKind, Op, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
-use vitc_ir::{DType, Node, Real, Shape};
+use vitc_ir::{DType, Node, Real, Shape, Value};
 
 /// Spell a run-time node; the reason if a lowering should have replaced it.
 pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
     let graph = b.graph;
-    let shape = |i: usize| graph.shape(node.inputs[i]);
-    let dtype = |i: usize| graph.ty(node.inputs[i]).dtype;
-    if let Some(&odd) = node.inputs.iter().find(|&&v| graph.ty(v).dtype.is_float() && graph.ty(v).dtype != dtype(0)) {
-        return Err(format!("ONNX takes operands of one element type, found {} and {}", dtype(0), graph.ty(odd)));
+    let dtype = |v: Value| graph.ty(v).dtype;
+    let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
+    if let Some(&odd) = node.inputs.iter().find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0])) {
+        let first = dtype(node.inputs[0]);
+        return Err(format!("ONNX takes operands of one element type, found {first} and {}", graph.ty(odd)));
     }
-    match &node.op {
-        Op::Unary(kind) => Ok(Spelling::new(unary(*kind, b.opset)?, b.read_all(&node.inputs))),
-        Op::Binary(kind) => {
-            let op = match kind {
-                BinaryKind::Add => "Add",
-                BinaryKind::Sub => "Sub",
-                BinaryKind::Mul => "Mul",
-                BinaryKind::Div => "Div",
-                BinaryKind::Max => "Max",
-                BinaryKind::Min => "Min",
-            };
-            Ok(Spelling::new(op, b.read_all(&node.inputs)))
-        }
-        Op::Clip { lo, hi } => {
-            let mut bound = |v: Real| if v.0.is_infinite() { Ok(String::new()) } else { b.scalar(v, dtype(0)) };
-            let bounds = [bound(*lo)?, bound(*hi)?];
-            let mut inputs = b.read_all(&node.inputs);
-            inputs.extend(bounds);
-            if hi.0.is_infinite() {
-                inputs.pop();
-            }
-            Ok(Spelling::new("Clip", inputs))
-        }
-        Op::Prelu => {
-            // ONNX aligns the slope with the last axes: [C] becomes [C,1,1], the same elements under another shape.
-            let slope = node.inputs[1];
-            let mut dims = vec![1; shape(0).rank() - 1];
-            dims[0] = shape(1).elements();
-            let name = match graph.is_stored(slope) {
-                true => b.read_as(slope, &Shape::fixed(&dims)),
-                false if dims.len() == 1 || dims[0] == 1 => b.read(slope),
-                false => return Err("a slope that is computed at run time needs its shape [C,1,…] first".into()),
-            };
-            Ok(Spelling::new("PRelu", vec![b.read(node.inputs[0]), name]))
-        }
-        Op::Cast { to } => {
-            let code = i64::from(elem_type(*to));
-            Ok(Spelling::new("Cast", b.read_all(&node.inputs)).int("to", code))
-        }
+    let plain = |b: &mut Builder<'_>, op| Spelling::new(op, b.read_all(&node.inputs));
+    Ok(match &node.op {
+        Op::Unary(kind) => plain(b, unary(*kind, b.opset)?),
+        Op::Binary(kind) => plain(b, binary(*kind)),
+        Op::Sum => plain(b, "Sum"),
+        Op::Clip { lo, hi } => clip(b, node, *lo, *hi)?,
+        Op::Prelu => prelu(b, node)?,
+        Op::Cast { to } => plain(b, "Cast").int("to", i64::from(elem_type(*to))),
 
         Op::Conv { stride, pad, groups } => {
-            let kernel = [shape(1).dim(2), shape(1).dim(3)];
-            let conv = Spelling::new("Conv", b.read_all(&node.inputs));
-            let conv = conv.int("group", *groups as i64).ints("kernel_shape", &kernel);
-            Ok(conv.ints("pads", pad).ints("strides", stride))
+            let w = graph.shape(node.inputs[1]);
+            let conv = plain(b, "Conv").int("group", *groups as i64).ints("kernel_shape", &[w.dim(2), w.dim(3)]);
+            conv.ints("pads", pad).ints("strides", stride)
         }
-        Op::MatMul { transpose_a: false, transpose_b: false } => Ok(Spelling::new("MatMul", b.read_all(&node.inputs))),
-        Op::MatMul { .. } => Err("MatMul does not transpose its operands".into()),
-        Op::Linear if shape(0).rank() == 2 => Ok(Spelling::new("Gemm", b.read_all(&node.inputs)).int("transB", 1)),
-        Op::Linear => Err(format!("Gemm takes a matrix, found rank {}", shape(0).rank())),
+        Op::MatMul { transpose_a: false, transpose_b: false } => plain(b, "MatMul"),
+        Op::MatMul { .. } => return Err("MatMul does not transpose its operands".into()),
+        Op::Linear if rank == 2 => plain(b, "Gemm").int("transB", 1),
+        Op::Linear => return Err(format!("Gemm takes a matrix, found rank {rank}")),
+        Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, .. } => attention(b, node, *scale)?,
 
-        Op::BatchNorm { eps } => {
-            Ok(Spelling::new("BatchNormalization", b.read_all(&node.inputs)).float("epsilon", *eps))
-        }
-        Op::LayerNorm { axes, eps } => {
-            let (x, rank) = (shape(0), shape(0).rank());
-            if !axes.iter().copied().eq(rank - axes.len()..rank) {
-                return Err(format!("LayerNormalization takes the last axes, found {axes:?} of rank {rank}"));
-            }
-            let sizes: Vec<usize> = axes.iter().map(|&a| x.dim(a)).collect();
-            if let Some(&odd) = node.inputs[1..].iter().find(|&&v| graph.shape(v) != &Shape::fixed(&sizes)) {
-                return Err(format!(
-                    "LayerNormalization takes scale and bias of shape {sizes:?}, found {}",
-                    graph.ty(odd)
-                ));
-            }
-            let mut inputs = b.read_all(&node.inputs);
-            if inputs.len() == 1 {
-                inputs.push(b.ones(dtype(0), &sizes)); // ONNX requires a scale
-            }
-            // stash_type 1: statistics in f32, also for f16.
-            let norm = Spelling::new("LayerNormalization", inputs).int("axis", -(axes.len() as i64));
-            Ok(norm.float("epsilon", *eps).int("stash_type", 1))
-        }
-        Op::Softmax { axis } => Ok(Spelling::new("Softmax", b.read_all(&node.inputs)).int("axis", *axis as i64)),
-
-        Op::Reduce { axes, .. } if axes.is_empty() => Err("a reduction over no axis is the identity".into()),
-        Op::Reduce { kind, axes, keep } => {
-            let (op, axes_are_input) = match kind {
-                ReduceKind::Sum => ("ReduceSum", true),
-                ReduceKind::Mean => ("ReduceMean", b.opset >= 18),
-                ReduceKind::Max => ("ReduceMax", b.opset >= 18),
-            };
-            let mut inputs = b.read_all(&node.inputs);
-            if axes_are_input {
-                inputs.push(b.ints(axes.iter().copied()));
-            }
-            let reduce = Spelling::new(op, inputs).int("keepdims", i64::from(*keep));
-            Ok(if axes_are_input { reduce } else { reduce.ints("axes", axes) })
-        }
+        Op::BatchNorm { eps } => plain(b, "BatchNormalization").float("epsilon", *eps),
+        Op::LayerNorm { axes, eps } => layer_norm(b, node, axes, *eps)?,
+        Op::Softmax { axis } => plain(b, "Softmax").int("axis", *axis as i64),
+        Op::Reduce { kind, axes, keep } => reduce(b, node, *kind, axes, *keep)?,
         Op::AvgPool { kernel, stride, pad } => {
-            let pool = Spelling::new("AveragePool", b.read_all(&node.inputs)).int("count_include_pad", 0);
-            Ok(pool.ints("kernel_shape", kernel).ints("pads", pad).ints("strides", stride))
+            let pool = plain(b, "AveragePool").int("count_include_pad", 0);
+            pool.ints("kernel_shape", kernel).ints("pads", pad).ints("strides", stride)
         }
 
-        Op::Reshape { shape } => {
-            let inputs = vec![b.read(node.inputs[0]), b.shape(shape)];
-            Ok(Spelling::new("Reshape", inputs))
-        }
-        Op::Transpose { perm } => Ok(Spelling::new("Transpose", b.read_all(&node.inputs)).ints("perm", perm)),
-        Op::Sum => Ok(Spelling::new("Sum", b.read_all(&node.inputs))),
-        Op::Concat { axis } => Ok(Spelling::new("Concat", b.read_all(&node.inputs)).int("axis", *axis as i64)),
+        Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
+        Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
+        Op::Concat { axis } => plain(b, "Concat").int("axis", *axis as i64),
         Op::Split { axis, sizes } => {
             let inputs = vec![b.read(node.inputs[0]), b.ints(sizes.iter().copied())];
-            Ok(Spelling::new("Split", inputs).int("axis", *axis as i64))
+            Spelling::new("Split", inputs).int("axis", *axis as i64)
         }
-        Op::Slice { cuts } => {
-            let mut list = |f: fn(&SliceAxis) -> usize| b.ints(cuts.iter().map(f));
-            let mut operands = vec![list(|c| c.start), list(|c| c.stop), list(|c| c.axis)];
-            if cuts.iter().any(|c| c.step != 1) {
-                operands.push(list(|c| c.step));
-            }
-            operands.insert(0, b.read(node.inputs[0]));
-            Ok(Spelling::new("Slice", operands))
-        }
+        Op::Slice { cuts } => slice(b, node, cuts),
         Op::Pad { before, after } => {
             let inputs = vec![b.read(node.inputs[0]), b.ints(before.iter().chain(after).copied())];
-            Ok(Spelling::new("Pad", inputs).string("mode", "constant"))
+            Spelling::new("Pad", inputs).string("mode", "constant")
         }
-        Op::Gather { axis, .. } => Ok(Spelling::new("Gather", b.read_all(&node.inputs)).int("axis", *axis as i64)),
-        Op::Expand { shape: to } => {
-            let from = shape(0);
-            let own = |i: usize| (i + from.rank()).checked_sub(to.rank()).map(|i| from.0[i]);
-            // Broadcasting goes both ways: a size of 1 leaves the operand's own, whatever it is.
-            let sizes = to.0.iter().enumerate().map(|(i, &d)| if own(i) == Some(d) { Some(1) } else { d.fixed() });
-            let sizes: Option<Vec<usize>> = sizes.collect();
-            let sizes = sizes.ok_or_else(|| format!("Expand to {to} needs shape arithmetic"))?;
-            let inputs = vec![b.read(node.inputs[0]), b.ints(sizes.into_iter())];
-            Ok(Spelling::new("Expand", inputs))
-        }
-        Op::Resize { mode, size } => resize(b, node, *mode, *size),
-        Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, .. } => {
-            if b.opset < 23 {
-                return Err(format!("Attention exists from opset 23, this is {}", b.opset));
-            }
-            let attention = Spelling::new("Attention", b.read_all(&node.inputs)).float("scale", *scale);
-            // Softmax in f32, also for f16.
-            let float = i64::from(elem_type(DType::F32));
-            Ok(if dtype(0) == DType::F16 { attention.int("softmax_precision", float) } else { attention })
-        }
+        Op::Gather { axis } => plain(b, "Gather").int("axis", *axis as i64),
+        Op::Expand { shape } => expand(b, node, shape)?,
+        Op::Resize { mode, size } => resize(b, node, *mode, *size)?,
 
-        Op::Keep => Err("it is read through, not an operation".into()),
-        Op::Input
-        | Op::Weight { .. }
-        | Op::Literal { .. }
-        | Op::Generate(_)
-        | Op::Attention { .. }
-        | Op::Rfft2 { .. }
-        | Op::Irfft2 { .. }
-        | Op::Dct2
-        | Op::Idct2
-        | Op::WindowPartition { .. }
-        | Op::WindowMerge { .. } => Err("a lowering spells it in other operators".into()),
+        Op::Keep => return Err("it is read through, not an operation".into()),
+        Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
+            return Err("it is a leaf, not an operation".into());
+        }
+        Op::Attention { .. } | Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2 => {
+            return Err("a lowering spells it in other operators".into());
+        }
+        Op::WindowPartition { .. } | Op::WindowMerge { .. } => {
+            return Err("a lowering spells it in other operators".into());
+        }
+    })
+}
+
+fn binary(kind: BinaryKind) -> &'static str {
+    match kind {
+        BinaryKind::Add => "Add",
+        BinaryKind::Sub => "Sub",
+        BinaryKind::Mul => "Mul",
+        BinaryKind::Div => "Div",
+        BinaryKind::Max => "Max",
+        BinaryKind::Min => "Min",
     }
+}
+
+fn clip(b: &mut Builder<'_>, node: &Node, lo: Real, hi: Real) -> Result<Spelling, String> {
+    let dtype = b.graph.ty(node.inputs[0]).dtype;
+    let mut bound = |v: Real| if v.0.is_infinite() { Ok(String::new()) } else { b.scalar(v, dtype) };
+    let bounds = [bound(lo)?, bound(hi)?];
+    let mut inputs = b.read_all(&node.inputs);
+    inputs.extend(bounds);
+    if hi.0.is_infinite() {
+        inputs.pop();
+    }
+    Ok(Spelling::new("Clip", inputs))
+}
+
+/// ONNX aligns the slope with the last axes: `[C]` becomes `[C,1,1]`, the same elements under another shape.
+fn prelu(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
+    let (graph, slope) = (b.graph, node.inputs[1]);
+    let mut dims = vec![1; graph.shape(node.inputs[0]).rank() - 1];
+    dims[0] = graph.shape(slope).elements();
+    let name = match graph.is_stored(slope) {
+        true => b.read_as(slope, &Shape::fixed(&dims)),
+        false if dims.len() == 1 || dims[0] == 1 => b.read(slope),
+        false => return Err("a slope that is computed at run time needs its shape [C,1,…] first".into()),
+    };
+    Ok(Spelling::new("PRelu", vec![b.read(node.inputs[0]), name]))
+}
+
+fn attention(b: &mut Builder<'_>, node: &Node, scale: Real) -> Result<Spelling, String> {
+    if b.opset < 23 {
+        return Err(format!("Attention exists from opset 23, this is {}", b.opset));
+    }
+    let attention = Spelling::new("Attention", b.read_all(&node.inputs)).float("scale", scale);
+    let half = b.graph.ty(node.inputs[0]).dtype == DType::F16;
+    // Softmax in f32, also for f16.
+    Ok(if half { attention.int("softmax_precision", i64::from(elem_type(DType::F32))) } else { attention })
+}
+
+fn layer_norm(b: &mut Builder<'_>, node: &Node, axes: &[usize], eps: Real) -> Result<Spelling, String> {
+    let graph = b.graph;
+    let (x, rank) = (graph.shape(node.inputs[0]), graph.shape(node.inputs[0]).rank());
+    if !axes.iter().copied().eq(rank - axes.len()..rank) {
+        return Err(format!("LayerNormalization takes the last axes, found {axes:?} of rank {rank}"));
+    }
+    let full = Shape(axes.iter().map(|&a| x.0[a]).collect());
+    let sizes = full.as_fixed().ok_or_else(|| format!("LayerNormalization does not take the batch, found {x}"))?;
+    if let Some(&odd) = node.inputs[1..].iter().find(|&&v| graph.shape(v) != &full) {
+        let found = graph.ty(odd);
+        return Err(format!("LayerNormalization takes scale and bias of shape {sizes:?}, found {found}"));
+    }
+    let mut inputs = b.read_all(&node.inputs);
+    if inputs.len() == 1 {
+        inputs.push(b.ones(graph.ty(node.inputs[0]).dtype, &sizes)); // ONNX requires a scale
+    }
+    // stash_type 1: statistics in f32, also for f16.
+    let norm = Spelling::new("LayerNormalization", inputs).int("axis", -(axes.len() as i64));
+    Ok(norm.float("epsilon", eps).int("stash_type", 1))
+}
+
+/// Axes are an attribute, or an operand from the opset on that brought that.
+fn reduce(b: &mut Builder<'_>, node: &Node, kind: ReduceKind, axes: &[usize], keep: bool) -> Result<Spelling, String> {
+    if axes.is_empty() {
+        return Err("a reduction over no axis is the identity".into());
+    }
+    let (op, axes_are_input) = match kind {
+        ReduceKind::Sum => ("ReduceSum", true),
+        ReduceKind::Mean => ("ReduceMean", b.opset >= 18),
+        ReduceKind::Max => ("ReduceMax", b.opset >= 18),
+    };
+    let mut inputs = b.read_all(&node.inputs);
+    if axes_are_input {
+        inputs.push(b.ints(axes.iter().copied()));
+    }
+    let reduce = Spelling::new(op, inputs).int("keepdims", i64::from(keep));
+    Ok(if axes_are_input { reduce } else { reduce.ints("axes", axes) })
+}
+
+fn slice(b: &mut Builder<'_>, node: &Node, cuts: &[SliceAxis]) -> Spelling {
+    let mut list = |f: fn(&SliceAxis) -> usize| b.ints(cuts.iter().map(f));
+    let mut operands = vec![list(|c| c.start), list(|c| c.stop), list(|c| c.axis)];
+    if cuts.iter().any(|c| c.step != 1) {
+        operands.push(list(|c| c.step));
+    }
+    operands.insert(0, b.read(node.inputs[0]));
+    Spelling::new("Slice", operands)
+}
+
+/// Broadcasting goes both ways: a size of 1 leaves the operand's own, whatever it is.
+fn expand(b: &mut Builder<'_>, node: &Node, to: &Shape) -> Result<Spelling, String> {
+    let from = b.graph.shape(node.inputs[0]);
+    let own = |i: usize| (i + from.rank()).checked_sub(to.rank()).map(|i| from.0[i]);
+    let sizes = to.0.iter().enumerate().map(|(i, &d)| if own(i) == Some(d) { Some(1) } else { d.fixed() });
+    let sizes: Option<Vec<usize>> = sizes.collect();
+    let sizes = sizes.ok_or_else(|| format!("Expand to {to} needs shape arithmetic"))?;
+    Ok(Spelling::new("Expand", vec![b.read(node.inputs[0]), b.ints(sizes)]))
 }
 
 fn unary(kind: UnaryKind, opset: u32) -> Result<&'static str, String> {

@@ -15,117 +15,117 @@
 //! the columns or rows T_re, T_im, T_im, −T_re.
 
 use super::choice::Site;
+use crate::algebra::each;
 use vitc_ir::op::{Part, SpectralNorm};
-use vitc_ir::{BinaryKind, Generator, Net, Op, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Generator, Op, Shape, Type, UnaryKind, Value};
 
 /// The DFT basis `[n,m]` over √n.
-fn dft(net: &mut Net, n: usize, m: usize, part: Part) -> Value {
+fn dft(net: &mut Builder, n: usize, m: usize, part: Part) -> Built {
     let word = if part == Part::Cos { "cos" } else { "sin" };
     let ty = Type::f32(&[n, m]);
-    Net::new(net.graph()).generate(format!("dft.{word}_{n}x{m}"), Generator::DftBasis { n, part }, ty)
+    Builder::new(net.graph()).generate(format!("dft.{word}_{n}x{m}"), Generator::DftBasis { n, part }, ty)
 }
 
 /// `a` and `b` in turn along the last axis.
-fn alternating(net: &mut Net, name: &str, [a, b]: [Value; 2]) -> Value {
-    let [n, m] = [net.dim(a, 0), net.dim(a, 1)];
-    let [a, b] = [a, b].map(|v| net.reshape(format!("{name}.last"), v, Shape::fixed(&[n, m, 1])));
-    let both = net.concat(format!("{name}.pairs"), &[a, b], 2);
+fn alternating(net: &mut Builder, name: &str, [a, b]: [Value; 2]) -> Built {
+    let [n, m] = [net.dim(a, 0)?, net.dim(a, 1)?];
+    let [a, b] = each([a, b], |v| net.reshape(format!("{name}.last"), v, Shape::fixed(&[n, m, 1])))?;
+    let both = net.concat(format!("{name}.pairs"), &[a, b], 2)?;
     net.reshape(name, both, Shape::fixed(&[n, 2 * m]))
 }
 
 /// A matrix with zero columns behind, up to `columns`.
-fn padded(net: &mut Net, x: Value, columns: usize) -> Value {
-    let [_, m] = [net.dim(x, 0), net.dim(x, 1)];
+fn padded(net: &mut Builder, x: Value, columns: usize) -> Built {
+    let [_, m] = [net.dim(x, 0)?, net.dim(x, 1)?];
     if m == columns {
-        return x;
+        return Ok(x);
     }
     net.push("padded", Op::Pad { before: vec![0, 0], after: vec![0, columns - m] }, &[x])
 }
 
 /// Cosine and negative sine of the half spectrum, `[W,columns]` each.
-fn half(net: &mut Net, w: usize, columns: usize) -> [Value; 2] {
+fn half(net: &mut Builder, w: usize, columns: usize) -> Built<[Value; 2]> {
     let m = w / 2 + 1;
-    let (c, s) = (dft(net, w, m, Part::Cos), dft(net, w, m, Part::Sin));
-    let s = net.unary("neg_sin", UnaryKind::Neg, s);
-    [padded(net, c, columns), padded(net, s, columns)]
+    let (c, s) = (dft(net, w, m, Part::Cos)?, dft(net, w, m, Part::Sin)?);
+    let s = net.unary("neg_sin", UnaryKind::Neg, s)?;
+    Ok([padded(net, c, columns)?, padded(net, s, columns)?])
 }
 
 /// The same with the weights of the half spectrum's columns.
-fn weighted_half(net: &mut Net, w: usize, columns: usize) -> [Value; 2] {
+fn weighted_half(net: &mut Builder, w: usize, columns: usize) -> Built<[Value; 2]> {
     let m = w / 2 + 1;
     let single = if w.is_multiple_of(2) { 2 } else { 1 };
-    let mut fill = |value: f64, n: usize| {
-        (n > 0).then(|| net.generate("weight", Generator::Fill { value: value.into() }, Type::f32(&[1, n])))
-    };
-    let parts = [fill(1.0, 1), fill(2.0, m - single), fill(1.0, single - 1)];
-    let weights = net.concat("weights", &parts.into_iter().flatten().collect::<Vec<_>>(), 1);
-    let weights = padded(net, weights, columns);
-    half(net, w, columns).map(|part| net.binary("weighted", BinaryKind::Mul, part, weights))
+    let runs = [(1.0, 1), (2.0, m - single), (1.0, single - 1)].into_iter().filter(|(_, n)| *n > 0);
+    let parts: Vec<Value> = runs.map(|(value, n)| net.fill("weight", value, &[1, n])).collect::<Built<_>>()?;
+    let weights = net.concat("weights", &parts, 1)?;
+    let weights = padded(net, weights, columns)?;
+    let parts = half(net, w, columns)?;
+    each(parts, |part| net.binary("weighted", BinaryKind::Mul, part, weights))
 }
 
 /// Columns, forward: `[W,2·columns]`.
-pub(super) fn dft_columns(net: &mut Net, w: usize, columns: usize) -> Value {
-    let parts = half(net, w, columns);
+pub(super) fn dft_columns(net: &mut Builder, w: usize, columns: usize) -> Built {
+    let parts = half(net, w, columns)?;
     net.concat("columns.basis", &parts, 1)
 }
 
 /// Columns, back: `[2·columns,W]`.
-pub(super) fn idft_columns(net: &mut Net, w: usize, columns: usize) -> Value {
-    let parts = weighted_half(net, w, columns);
-    let basis = net.concat("columns.weighted", &parts, 1);
+pub(super) fn idft_columns(net: &mut Builder, w: usize, columns: usize) -> Built {
+    let parts = weighted_half(net, w, columns)?;
+    let basis = net.concat("columns.weighted", &parts, 1)?;
     net.transpose("columns.basis", basis, &[1, 0])
 }
 
 /// Rows, forward: `[2H,2H]`.
-pub(super) fn dft_rows(net: &mut Net, h: usize) -> Value {
-    let (c, s) = (dft(net, h, h, Part::Cos), dft(net, h, h, Part::Sin));
-    let minus = net.unary("neg_sin", UnaryKind::Neg, s);
-    let real = alternating(net, "rows.real", [c, s]);
-    let imag = alternating(net, "rows.imag", [minus, c]);
+pub(super) fn dft_rows(net: &mut Builder, h: usize) -> Built {
+    let (c, s) = (dft(net, h, h, Part::Cos)?, dft(net, h, h, Part::Sin)?);
+    let minus = net.unary("neg_sin", UnaryKind::Neg, s)?;
+    let real = alternating(net, "rows.real", [c, s])?;
+    let imag = alternating(net, "rows.imag", [minus, c])?;
     net.concat("rows.basis", &[real, imag], 0)
 }
 
 /// Rows, back: `[2H,2H]`, or `[2H,4H]` for products left apart.
-pub(super) fn idft_rows(net: &mut Net, h: usize, outer: bool) -> Value {
-    let forward = dft_rows(net, h);
-    let basis = net.transpose("rows.basis", forward, &[1, 0]);
+pub(super) fn idft_rows(net: &mut Builder, h: usize, outer: bool) -> Built {
+    let forward = dft_rows(net, h)?;
+    let basis = net.transpose("rows.basis", forward, &[1, 0])?;
     if !outer {
-        return basis;
+        return Ok(basis);
     }
-    let parts = net.split("rows.by_part", basis, 1, &[h, h]);
-    let minus = net.unary("rows.neg_real", UnaryKind::Neg, parts[0]);
+    let parts = net.split("rows.by_part", basis, 1, &[h, h])?;
+    let minus = net.unary("rows.neg_real", UnaryKind::Neg, parts[0])?;
     net.concat("rows.basis", &[parts[0], parts[1], parts[1], minus], 1)
 }
 
 /// `F[(y,x),(p,h,k)] = Σ_q rows[(p,h),(y,q)]·columns[x,(q,k)]` for the parts of `columns`.
-fn kronecker(net: &mut Net, [h, w]: [usize; 2], columns: [Value; 2]) -> Value {
-    let k = net.dim(columns[0], 1);
-    let rows = dft_rows(net, h);
-    let rows = net.reshape("dense.rows", rows, Shape::fixed(&[2 * h * h, 2]));
-    let parts = columns.map(|c| net.reshape("dense.column", c, Shape::fixed(&[1, w * k])));
-    let columns = net.concat("dense.columns", &parts, 0);
-    let basis = net.matmul("dense.products", rows, columns);
-    let basis = net.reshape("dense.axes", basis, Shape::fixed(&[2 * h, h, w, k]));
-    let basis = net.transpose("dense.turned", basis, &[1, 2, 0, 3]);
+fn kronecker(net: &mut Builder, [h, w]: [usize; 2], columns: [Value; 2]) -> Built {
+    let k = net.dim(columns[0], 1)?;
+    let rows = dft_rows(net, h)?;
+    let rows = net.reshape("dense.rows", rows, Shape::fixed(&[2 * h * h, 2]))?;
+    let parts = each(columns, |c| net.reshape("dense.column", c, Shape::fixed(&[1, w * k])))?;
+    let columns = net.concat("dense.columns", &parts, 0)?;
+    let basis = net.matmul("dense.products", rows, columns)?;
+    let basis = net.reshape("dense.axes", basis, Shape::fixed(&[2 * h, h, w, k]))?;
+    let basis = net.transpose("dense.turned", basis, &[1, 2, 0, 3])?;
     net.reshape("dense.basis", basis, Shape::fixed(&[h * w, 2 * h * k]))
 }
 
 /// Both axes, forward: `[HW,2HK]`.
-pub(super) fn dft_dense(net: &mut Net, [h, w]: [usize; 2]) -> Value {
-    let columns = half(net, w, w / 2 + 1);
+pub(super) fn dft_dense(net: &mut Builder, [h, w]: [usize; 2]) -> Built {
+    let columns = half(net, w, w / 2 + 1)?;
     kronecker(net, [h, w], columns)
 }
 
 /// Both axes, back: `[2HK,HW]`, or `[4HK,HW]` for products left apart, K = `columns`.
-pub(super) fn idft_dense(net: &mut Net, [h, w]: [usize; 2], columns: usize, outer: bool) -> Value {
-    let parts = weighted_half(net, w, columns);
-    let basis = kronecker(net, [h, w], parts);
-    let basis = net.transpose("dense.basis", basis, &[1, 0]);
+pub(super) fn idft_dense(net: &mut Builder, [h, w]: [usize; 2], columns: usize, outer: bool) -> Built {
+    let parts = weighted_half(net, w, columns)?;
+    let basis = kronecker(net, [h, w], parts)?;
+    let basis = net.transpose("dense.basis", basis, &[1, 0])?;
     if !outer {
-        return basis;
+        return Ok(basis);
     }
-    let parts = net.split("dense.by_part", basis, 0, &[h * columns, h * columns]);
-    let minus = net.unary("dense.neg_real", UnaryKind::Neg, parts[0]);
+    let parts = net.split("dense.by_part", basis, 0, &[h * columns, h * columns])?;
+    let minus = net.unary("dense.neg_real", UnaryKind::Neg, parts[0])?;
     net.concat("dense.basis", &[parts[0], parts[1], parts[1], minus], 0)
 }
 
@@ -140,18 +140,18 @@ pub(super) fn factor(site: &Site, norm: SpectralNorm, inverse: bool) -> f64 {
 }
 
 /// `D`, or its transpose, of length n.
-pub(super) fn dct(net: &mut Net, n: usize, transposed: bool) -> Value {
+pub(super) fn dct(net: &mut Builder, n: usize, transposed: bool) -> Built {
     let ty = Type::f32(&[n, n]);
-    let d = Net::new(net.graph()).generate(format!("dct.basis_{n}"), Generator::DctBasis { n }, ty);
-    if transposed { net.transpose("basis", d, &[1, 0]) } else { d }
+    let d = Builder::new(net.graph()).generate(format!("dct.basis_{n}"), Generator::DctBasis { n }, ty)?;
+    Ok(if transposed { net.transpose("basis", d, &[1, 0])? } else { d })
 }
 
 /// Both axes, `[(y,x),(a,b)]`: `D_H[a,y]·D_W[b,x]`; its transpose for the way back.
-pub(super) fn dct_dense(net: &mut Net, [h, w]: [usize; 2], inverse: bool) -> Value {
-    let (dh, dw) = (dct(net, h, true), dct(net, w, true));
-    let dh = net.reshape("dense.rows", dh, Shape::fixed(&[h, 1, h, 1]));
-    let dw = net.reshape("dense.columns", dw, Shape::fixed(&[1, w, 1, w]));
-    let basis = net.binary("dense.products", BinaryKind::Mul, dh, dw);
-    let basis = net.reshape("dense.basis", basis, Shape::fixed(&[h * w, h * w]));
-    if inverse { net.transpose("dense.inverse", basis, &[1, 0]) } else { basis }
+pub(super) fn dct_dense(net: &mut Builder, [h, w]: [usize; 2], inverse: bool) -> Built {
+    let (dh, dw) = (dct(net, h, true)?, dct(net, w, true)?);
+    let dh = net.reshape("dense.rows", dh, Shape::fixed(&[h, 1, h, 1]))?;
+    let dw = net.reshape("dense.columns", dw, Shape::fixed(&[1, w, 1, w]))?;
+    let basis = net.binary("dense.products", BinaryKind::Mul, dh, dw)?;
+    let basis = net.reshape("dense.basis", basis, Shape::fixed(&[h * w, h * w]))?;
+    Ok(if inverse { net.transpose("dense.inverse", basis, &[1, 0])? } else { basis })
 }

@@ -17,10 +17,10 @@
 
 use super::choice::Site;
 use super::{scaled, view, with_tail};
-use crate::algebra::{Linear, regrouped};
+use crate::algebra::{Linear, each, regrouped};
 use std::collections::HashMap;
 use vitc_ir::target::{MixForm, ProductForm, SpectralForms};
-use vitc_ir::{BinaryKind, Generator, Graph, Net, Op, Real, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Graph, Node, Op, Shape, UnaryKind, Value};
 
 /// A spectrum in one value.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,22 @@ pub(super) struct Pairs {
     forms: SpectralForms,
     /// Both parts to their pair; `None` for two values that are no pair.
     known: HashMap<[Value; 2], Option<Pair>>,
+    /// Pairs that are being looked for, each for the one before.
+    depth: usize,
+}
+
+/// Nodes between two transforms that a pair is followed through. Further back values stay apart.
+const DEEPEST: usize = 64;
+
+/// Convolutions that one sum mixes at most.
+const MOST_TERMS: usize = 64;
+
+/// What a function of both parts reads at one place.
+#[derive(Clone, Copy)]
+enum Operand {
+    /// The same number for both.
+    Number(Value),
+    Pair(Pair),
 }
 
 /// A value that holds both parts in memory order `[…, part, row, column]`, under any shape.
@@ -56,208 +72,184 @@ type Term = (bool, Linear);
 
 impl Pairs {
     pub(super) fn new(forms: SpectralForms) -> Self {
-        Pairs { forms, known: HashMap::new() }
+        Pairs { forms, known: HashMap::new(), depth: 0 }
     }
 
     /// Remember an orthonormal spectrum `[…,2H,K]` whose paper's is `factor` times it, and return the paper's two parts `[…,H,W/2+1]`, for readers that are not understood.
-    pub(super) fn register(&mut self, net: &mut Net, spectrum: Value, site: &Site, factor: f64) -> [Value; 2] {
+    pub(super) fn register(
+        &mut self,
+        net: &mut Builder,
+        spectrum: Value,
+        site: &Site,
+        factor: f64,
+    ) -> Built<[Value; 2]> {
         let shape = net.ty(spectrum).shape.clone();
         let (rank, h, kept) = (shape.rank(), site.grid[0], site.grid[1] / 2 + 1);
         let columns = shape.dim(rank - 1);
-        let parts = net.split("split", spectrum, rank - 2, &[h, h]);
-        let mut cut = |v| {
-            let v = if columns == kept { v } else { net.slice("kept", v, rank - 1, 0..kept) };
-            if factor == 1.0 { v } else { scaled(net, v, factor) }
+        let parts = net.split("split", spectrum, rank - 2, &[h, h])?;
+        let mut cut = |v| -> Built {
+            let v = if columns == kept { v } else { net.slice("kept", v, rank - 1, 0..kept)? };
+            Ok(if factor == 1.0 { v } else { scaled(net, v, factor)? })
         };
-        let parts = [cut(parts[0]), cut(parts[1])];
+        let parts = [cut(parts[0])?, cut(parts[1])?];
         self.known.insert(parts, Some(Pair { value: spectrum, grid: [h, columns], factor }));
-        parts
+        Ok(parts)
     }
 
     /// The spectrum that an inverse transform reads.
-    pub(super) fn joined(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Spectrum {
-        if let Some(factors) = self.product(graph, parts) {
+    pub(super) fn joined(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Built<Spectrum> {
+        if let Some(factors) = self.product(graph, parts)? {
             return self.multiplied(graph, parts, factors);
         }
         let shape = graph.shape(parts[0]).clone();
-        if let Some(pair) = self.pair(graph, parts) {
-            return Spectrum { value: pair.value, columns: pair.grid[1], outer: false, factor: pair.factor };
+        if let Some(pair) = self.pair(graph, parts)? {
+            return Ok(Spectrum { value: pair.value, columns: pair.grid[1], outer: false, factor: pair.factor });
         }
         let path = paired_path(graph, parts);
         let rank = shape.rank();
-        let value = Net::within(graph, path).concat("joined", &parts, rank - 2);
-        Spectrum { value, columns: shape.dim(rank - 1), outer: false, factor: 1.0 }
+        let value = Builder::within(graph, path).concat("joined", &parts, rank - 2)?;
+        Ok(Spectrum { value, columns: shape.dim(rank - 1), outer: false, factor: 1.0 })
     }
 
     /// The pair of two values, if they are the parts of one.
-    fn pair(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Option<Pair> {
+    fn pair(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Built<Option<Pair>> {
         if let Some(&known) = self.known.get(&parts) {
-            return known;
+            return Ok(known);
         }
-        let found = self.find(graph, parts);
+        if self.depth == DEEPEST {
+            return Ok(None);
+        }
+        self.depth += 1;
+        let found = self.find(graph, parts)?;
+        self.depth -= 1;
         self.known.insert(parts, found);
-        found
+        Ok(found)
     }
 
-    fn find(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Option<Pair> {
+    fn find(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Built<Option<Pair>> {
         if graph.is_constant(parts[0]) || graph.is_constant(parts[1]) || graph.ty(parts[0]) != graph.ty(parts[1]) {
-            return None;
+            return Ok(None);
         }
         let nodes = parts.map(|v| graph.producer(v).clone());
-        if let Some(factors) = self.product(graph, parts) {
+        if let Some(factors) = self.product(graph, parts)? {
             let grid = factors[0].grid;
             let factor = factors[0].factor * factors[1].factor;
-            let value = self.split_product(graph, parts, factors);
-            return Some(Pair { value, grid, factor });
+            let value = self.split_product(graph, parts, factors)?;
+            return Ok(Some(Pair { value, grid, factor }));
         }
-        if let Some(pair) = self.mixed(graph, parts) {
-            return Some(pair);
+        if let Some(pair) = self.mixed(graph, parts)? {
+            return Ok(Some(pair));
         }
         if nodes[0].op != nodes[1].op {
-            return None;
+            return Ok(None);
         }
         match nodes[0].op {
-            Op::Unary(_) | Op::Clip { .. } => {
-                let mut x = self.pair(graph, [nodes[0].inputs[0], nodes[1].inputs[0]])?;
-                let op = match nodes[0].op {
-                    Op::Clip { lo, hi } => Op::Clip { lo: (lo.0 / x.factor).into(), hi: (hi.0 / x.factor).into() },
-                    Op::Unary(UnaryKind::Relu | UnaryKind::Abs | UnaryKind::Neg) => nodes[0].op.clone(),
-                    _ => {
-                        x = multiplied_out(graph, x);
-                        nodes[0].op.clone()
-                    }
-                };
-                let path = paired_path(graph, parts);
-                let value = Net::within(graph, path).push("", op, &[x.value]);
-                Some(Pair { value, ..x })
-            }
-            Op::Binary(kind) => {
-                let scalar = |graph: &Graph, i: usize| {
-                    let v = nodes[0].inputs[i];
-                    (v == nodes[1].inputs[i] && graph.is_constant(v) && graph.shape(v).elements() == 1).then_some(v)
-                };
-                let scalars = [scalar(graph, 0), scalar(graph, 1)];
-                let mut pairs = [None; 2];
-                for i in (0..2).filter(|&i| scalars[i].is_none()) {
-                    pairs[i] = Some(self.pair(graph, [nodes[0].inputs[i], nodes[1].inputs[i]])?);
-                }
-                let first = pairs.iter().flatten().next().copied()?;
-                // A product has the product of both factors; what is added or compared needs one.
-                let factors = pairs.map(|p| p.map_or(1.0, |p| p.factor));
-                let common = match kind {
-                    BinaryKind::Mul => factors[0] * factors[1],
-                    BinaryKind::Div => factors[0] / factors[1],
-                    _ => first.factor,
-                };
-                let additive = !matches!(kind, BinaryKind::Mul | BinaryKind::Div);
-                let mut operands = Vec::new();
-                for i in 0..2 {
-                    let mut net = Net::within(graph, &nodes[0].path);
-                    operands.push(match (scalars[i], pairs[i]) {
-                        (Some(c), _) if additive && common != 1.0 => scaled(&mut net, c, 1.0 / common),
-                        (Some(c), _) => c,
-                        (None, pair) => {
-                            let pair = pair.expect("found above");
-                            let shape = net.ty(first.value).shape.clone();
-                            let value = view(&mut net, "like", pair.value, shape);
-                            let differs = additive && pair.factor != common;
-                            if differs { scaled(&mut net, value, pair.factor / common) } else { value }
-                        }
-                    });
-                }
-                let path = paired_path(graph, parts);
-                let value = Net::within(graph, path).binary("", kind, operands[0], operands[1]);
-                Some(Pair { value, factor: common, ..first })
-            }
-            _ => None,
+            Op::Unary(_) | Op::Clip { .. } => self.mapped(graph, parts, nodes),
+            Op::Binary(kind) => self.combined(graph, parts, nodes, kind),
+            _ => Ok(None),
         }
     }
 
-    /// Both parts as linear maps of the parts of one pair: one 1x1 mix of the 2C channels.
-    fn mixed(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Option<Pair> {
-        let mut terms: [Vec<Term>; 2] = [Vec::new(), Vec::new()];
-        for (part, terms) in parts.iter().zip(&mut terms) {
-            collect(graph, *part, false, terms)?;
-        }
-        let first = terms[0].first()?.1.clone();
-        let other = terms.iter().flatten().map(|(_, l)| l.x).find(|&x| x != first.x)?;
-        let geometry = |l: &Linear| l.op == first.op && (l.x == first.x || l.x == other);
-        if !terms.iter().flatten().all(|(_, l)| geometry(l)) {
-            return None;
-        }
-        let mut sources = [first.x, other];
-        let x = match self.pair(graph, sources) {
-            Some(x) => x,
-            None => {
-                sources.reverse();
-                self.pair(graph, sources)?
+    /// An elementwise function of both parts.
+    fn mapped(&mut self, graph: &mut Graph, parts: [Value; 2], nodes: [Node; 2]) -> Built<Option<Pair>> {
+        let Some(mut x) = self.pair(graph, [nodes[0].inputs[0], nodes[1].inputs[0]])? else { return Ok(None) };
+        let op = match nodes[0].op {
+            Op::Clip { lo, hi } => Op::Clip { lo: (lo.0 / x.factor).into(), hi: (hi.0 / x.factor).into() },
+            Op::Unary(UnaryKind::Relu | UnaryKind::Abs | UnaryKind::Neg) => nodes[0].op.clone(),
+            _ => {
+                x = multiplied_out(graph, x)?;
+                nodes[0].op.clone()
             }
         };
         let path = paired_path(graph, parts);
-        let groups = first.groups();
-        let w = graph.shape(first.w).as_fixed()?;
-        let (outputs, inner) = (w[0], w[1]);
-        let batch = graph.shape(parts[0]).0[0];
-        let mut net = Net::within(graph, &path);
-        let zero =
-            |net: &mut Net, dims: &[usize]| net.generate("none", Generator::Fill { value: Real(0.0) }, Type::f32(dims));
-        // Kernels [O,1,I,1] of part p in part q, laid out as rows (o,q) and columns (i,p).
-        let mut rows = Vec::new();
-        for terms in &terms {
-            let mut columns = Vec::new();
-            for source in sources {
-                let kernels = terms.iter().filter(|(_, l)| l.x == source).map(|(minus, l)| (*minus, l.w));
-                let kernel = match signed_sum(&mut net, kernels) {
-                    Some(w) => net.reshape("part", w, Shape::fixed(&[outputs, 1, inner, 1])),
-                    None => zero(&mut net, &[outputs, 1, inner, 1]),
-                };
-                columns.push(kernel);
-            }
-            rows.push(net.concat("row", &columns, 3));
+        let value = Builder::within(graph, path).push("", op, &[x.value])?;
+        Ok(Some(Pair { value, ..x }))
+    }
+
+    /// A function of two pairs, or of a pair and a number.
+    fn combined(
+        &mut self,
+        graph: &mut Graph,
+        parts: [Value; 2],
+        nodes: [Node; 2],
+        kind: BinaryKind,
+    ) -> Built<Option<Pair>> {
+        let mut operands = [Operand::Number(parts[0]); 2];
+        for (i, operand) in operands.iter_mut().enumerate() {
+            let [re, im] = [nodes[0].inputs[i], nodes[1].inputs[i]];
+            *operand = match self.pair(graph, [re, im])? {
+                _ if re == im && graph.is_constant(re) && graph.shape(re).elements() == 1 => Operand::Number(re),
+                Some(pair) => Operand::Pair(pair),
+                None => return Ok(None),
+            };
         }
-        let w = net.concat("rows", &rows, 1);
-        let w = net.reshape("w", w, Shape::fixed(&[2 * outputs, 2 * inner, 1, 1]));
-        let biases = terms.each_ref().map(|terms| {
-            let biases = terms.iter().filter_map(|(minus, l)| l.b.map(|b| (*minus, b)));
-            signed_sum(&mut net, biases.collect::<Vec<_>>())
-        });
-        let bias = biases.iter().any(Option::is_some).then(|| {
-            let parts = biases.map(|b| {
-                let b = b.unwrap_or_else(|| zero(&mut net, &[outputs]));
-                net.reshape("b_part", b, Shape::fixed(&[outputs, 1]))
-            });
-            let b = net.concat("b_parts", &parts, 1);
-            let b = net.reshape("b", b, Shape::fixed(&[2 * outputs]));
-            if x.factor == 1.0 { b } else { scaled(&mut net, b, 1.0 / x.factor) }
-        });
-        let [h, columns] = x.grid;
-        let channels = 2 * inner * groups;
-        let value = match self.forms.mix {
-            MixForm::GroupedConv => {
-                let maps = view(&mut net, "maps", x.value, Shape::batched(batch, &[channels, h, columns]));
-                let inputs: Vec<Value> = [maps, w].into_iter().chain(bias).collect();
-                net.push("", Op::Conv { stride: [1; 2], pad: [0; 4], groups }, &inputs)
-            }
-            MixForm::BlockDiagonal => {
-                let bins = view(&mut net, "bins", x.value, Shape::batched(batch, &[channels, h * columns]));
-                let w = regrouped(&mut net, w, groups, 1);
-                let w = net.reshape("matrix", w, Shape::fixed(&[2 * outputs, channels]));
-                let name = if bias.is_some() { "product" } else { "" };
-                let y = net.matmul(name, w, bins);
-                match bias {
-                    Some(b) => {
-                        let b = net.reshape("offset", b, Shape::fixed(&[2 * outputs, 1]));
-                        net.binary("", BinaryKind::Add, y, b)
-                    }
-                    None => y,
+        let pairs = operands.map(|o| if let Operand::Pair(pair) = o { Some(pair) } else { None });
+        let Some(first) = pairs[0].or(pairs[1]) else { return Ok(None) };
+        // A product has the product of both factors; what is added or compared needs one.
+        let factors = pairs.map(|p| p.map_or(1.0, |p| p.factor));
+        let common = match kind {
+            BinaryKind::Mul => factors[0] * factors[1],
+            BinaryKind::Div => factors[0] / factors[1],
+            BinaryKind::Add | BinaryKind::Sub | BinaryKind::Max | BinaryKind::Min => first.factor,
+        };
+        let additive = !matches!(kind, BinaryKind::Mul | BinaryKind::Div);
+        let shape = graph.shape(first.value).clone();
+        let [a, b] = each(operands, |operand| {
+            let mut net = Builder::within(graph, &nodes[0].path);
+            match operand {
+                Operand::Number(c) if additive && common != 1.0 => scaled(&mut net, c, 1.0 / common),
+                Operand::Number(c) => Ok(c),
+                Operand::Pair(pair) => {
+                    let value = view(&mut net, "like", pair.value, shape.clone())?;
+                    let differs = additive && pair.factor != common;
+                    if differs { scaled(&mut net, value, pair.factor / common) } else { Ok(value) }
                 }
             }
+        })?;
+        let path = paired_path(graph, parts);
+        let value = Builder::within(graph, path).binary("", kind, a, b)?;
+        Ok(Some(Pair { value, factor: common, ..first }))
+    }
+
+    /// Both parts as linear maps of the parts of one pair: one 1x1 mix of the 2C channels.
+    fn mixed(&mut self, graph: &mut Graph, parts: [Value; 2]) -> Built<Option<Pair>> {
+        let Some(mix) = Mix::of(graph, parts) else { return Ok(None) };
+        let [re, im] = mix.sources;
+        let (sources, x) = match self.pair(graph, [re, im])? {
+            Some(x) => ([re, im], x),
+            None => match self.pair(graph, [im, re])? {
+                Some(x) => ([im, re], x),
+                None => return Ok(None),
+            },
         };
-        Some(Pair { value, ..x })
+        let path = paired_path(graph, parts);
+        let batch = graph.shape(parts[0]).0[0];
+        let mut net = Builder::within(graph, &path);
+        let w = mix.kernel(&mut net, sources)?;
+        let bias = mix.bias(&mut net, x.factor)?;
+        let [h, columns] = x.grid;
+        let [outputs, channels] = [2 * mix.outputs, 2 * mix.inner * mix.groups];
+        let value = match (self.forms.mix, bias) {
+            (MixForm::GroupedConv, bias) => {
+                let maps = view(&mut net, "maps", x.value, Shape::batched(batch, &[channels, h, columns]))?;
+                let inputs: Vec<Value> = [maps, w].into_iter().chain(bias).collect();
+                net.push("", Op::Conv { stride: [1; 2], pad: [0; 4], groups: mix.groups }, &inputs)?
+            }
+            (MixForm::BlockDiagonal, bias) => {
+                let bins = view(&mut net, "bins", x.value, Shape::batched(batch, &[channels, h * columns]))?;
+                let w = regrouped(&mut net, w, mix.groups, 1)?;
+                let w = net.reshape("matrix", w, Shape::fixed(&[outputs, channels]))?;
+                let Some(b) = bias else { return Ok(Some(Pair { value: net.matmul("", w, bins)?, ..x })) };
+                let y = net.matmul("product", w, bins)?;
+                let b = net.reshape("offset", b, Shape::fixed(&[outputs, 1]))?;
+                net.binary("", BinaryKind::Add, y, b)?
+            }
+        };
+        Ok(Some(Pair { value, ..x }))
     }
 
     /// The pairs (a, b) with re = a_re·b_re − a_im·b_im and im = a_re·b_im + a_im·b_re.
-    fn product(&mut self, graph: &mut Graph, [re, im]: [Value; 2]) -> Option<[Pair; 2]> {
+    fn product(&mut self, graph: &mut Graph, [re, im]: [Value; 2]) -> Built<Option<[Pair; 2]>> {
         let factors = |graph: &Graph, v: Value| match graph.op(v) {
             Op::Binary(BinaryKind::Mul) => Some([graph.producer(v).inputs[0], graph.producer(v).inputs[1]]),
             _ => None,
@@ -269,90 +261,161 @@ impl Pairs {
             }
             _ => None,
         };
-        let [reals, imags] = terms(graph, re, BinaryKind::Sub)?;
-        let mut crossed = terms(graph, im, BinaryKind::Add)?.map(sorted);
+        let Some([reals, imags]) = terms(graph, re, BinaryKind::Sub) else { return Ok(None) };
+        let Some(crossed) = terms(graph, im, BinaryKind::Add) else { return Ok(None) };
+        let mut crossed = crossed.map(sorted);
         crossed.sort();
         for (ai, bi) in [(imags[0], imags[1]), (imags[1], imags[0])] {
             let [ar, br] = reals;
             let mut wanted = [sorted([ar, bi]), sorted([ai, br])];
             wanted.sort();
             if wanted == crossed
-                && let (Some(a), Some(b)) = (self.pair(graph, [ar, ai]), self.pair(graph, [br, bi]))
+                && let (Some(a), Some(b)) = (self.pair(graph, [ar, ai])?, self.pair(graph, [br, bi])?)
                 && a.grid == b.grid
             {
-                return Some([a, b]);
+                return Ok(Some([a, b]));
             }
         }
-        None
+        Ok(None)
     }
 
-    fn multiplied(&mut self, graph: &mut Graph, parts: [Value; 2], [a, b]: [Pair; 2]) -> Spectrum {
+    fn multiplied(&mut self, graph: &mut Graph, parts: [Value; 2], [a, b]: [Pair; 2]) -> Built<Spectrum> {
         let (columns, factor) = (a.grid[1], a.factor * b.factor);
         if self.forms.product == ProductForm::Split {
-            return Spectrum { value: self.split_product(graph, parts, [a, b]), columns, outer: false, factor };
+            return Ok(Spectrum { value: self.split_product(graph, parts, [a, b])?, columns, outer: false, factor });
         }
         let shape = graph.shape(parts[0]).clone();
         let (lead, bins) = (shape.rank() - 2, a.grid[0] * columns);
         let path = paired_path(graph, parts);
-        let mut net = Net::within(graph, path);
-        let left = view(&mut net, "left", a.value, with_tail(&shape, lead, &[2, 1, bins]));
-        let right = view(&mut net, "right", b.value, with_tail(&shape, lead, &[1, 2, bins]));
-        let value = net.binary("products", BinaryKind::Mul, left, right);
-        Spectrum { value, columns, outer: true, factor }
+        let mut net = Builder::within(graph, path);
+        let left = view(&mut net, "left", a.value, with_tail(&shape, lead, &[2, 1, bins]))?;
+        let right = view(&mut net, "right", b.value, with_tail(&shape, lead, &[1, 2, bins]))?;
+        let value = net.binary("products", BinaryKind::Mul, left, right)?;
+        Ok(Spectrum { value, columns, outer: true, factor })
     }
 
     /// The product of two pairs as `[…,2,bins]`.
-    fn split_product(&mut self, graph: &mut Graph, parts: [Value; 2], factors: [Pair; 2]) -> Value {
+    fn split_product(&mut self, graph: &mut Graph, parts: [Value; 2], factors: [Pair; 2]) -> Built {
         let [h, columns] = factors[0].grid;
         let shape = graph.shape(parts[0]).clone();
         let lead = shape.rank() - 2;
         let [re_path, im_path] = parts.map(|p| graph.release_path(p.node));
         let path = paired(&re_path, &im_path);
-        let mut net = Net::within(graph, path);
-        let [a, b] = [("left", factors[0]), ("right", factors[1])].map(|(name, pair)| {
-            let by_part = view(&mut net, name, pair.value, with_tail(&shape, lead, &[2, h * columns]));
-            let halves = net.split(format!("{name}.split"), by_part, lead, &[1, 1]);
-            [halves[0], halves[1]]
-        });
+        let mut net = Builder::within(graph, path);
+        let mut halves = |name: &str, pair: Pair| -> Built<Vec<Value>> {
+            let by_part = view(&mut net, name, pair.value, with_tail(&shape, lead, &[2, h * columns]))?;
+            net.split(format!("{name}.split"), by_part, lead, &[1, 1])
+        };
+        let (a, b) = (halves("left", factors[0])?, halves("right", factors[1])?);
         let mut times = |name: &str, x: Value, y: Value| net.binary(name, BinaryKind::Mul, x, y);
-        let (rr, ii) = (times("rr", a[0], b[0]), times("ii", a[1], b[1]));
-        let (ri, ir) = (times("ri", a[0], b[1]), times("ir", a[1], b[0]));
-        let re = net.binary("re", BinaryKind::Sub, rr, ii);
-        let im = net.binary("im", BinaryKind::Add, ri, ir);
+        let (rr, ii) = (times("rr", a[0], b[0])?, times("ii", a[1], b[1])?);
+        let (ri, ir) = (times("ri", a[0], b[1])?, times("ir", a[1], b[0])?);
+        let re = net.binary("re", BinaryKind::Sub, rr, ii)?;
+        let im = net.binary("im", BinaryKind::Add, ri, ir)?;
         net.concat("product", &[re, im], lead)
     }
 }
 
+/// Two values, each the signed sum of 1x1 convolutions of the same two.
+struct Mix {
+    /// By part of the result.
+    terms: [Vec<Term>; 2],
+    sources: [Value; 2],
+    groups: usize,
+    outputs: usize,
+    /// Input channels of a group.
+    inner: usize,
+}
+
+impl Mix {
+    fn of(graph: &Graph, parts: [Value; 2]) -> Option<Mix> {
+        let mut terms: [Vec<Term>; 2] = [Vec::new(), Vec::new()];
+        for (part, terms) in parts.iter().zip(&mut terms) {
+            collect(graph, *part, false, DEEPEST, terms)?;
+        }
+        let first = terms[0].first()?.1.clone();
+        let other = terms.iter().flatten().map(|(_, l)| l.x).find(|&x| x != first.x)?;
+        let alike = |l: &Linear| l.op == first.op && (l.x == first.x || l.x == other);
+        let w = graph.shape(first.w).as_fixed()?;
+        let (groups, outputs, inner) = (first.groups(), w[0], w[1]);
+        let alike = terms.iter().flatten().all(|(_, l)| alike(l));
+        alike.then_some(Mix { terms, sources: [first.x, other], groups, outputs, inner })
+    }
+
+    /// Kernels `[O,1,I,1]` of part p in part q, laid out as rows (o,q) and columns (i,p).
+    fn kernel(&self, net: &mut Builder, sources: [Value; 2]) -> Built {
+        let (outputs, inner) = (self.outputs, self.inner);
+        let mut rows = Vec::new();
+        for terms in &self.terms {
+            let mut columns = Vec::new();
+            for source in sources {
+                let kernels = terms.iter().filter(|(_, l)| l.x == source).map(|(minus, l)| (*minus, l.w));
+                columns.push(match signed_sum(net, kernels)? {
+                    Some(w) => net.reshape("part", w, Shape::fixed(&[outputs, 1, inner, 1]))?,
+                    None => net.fill("none", 0.0, &[outputs, 1, inner, 1])?,
+                });
+            }
+            rows.push(net.concat("row", &columns, 3)?);
+        }
+        let w = net.concat("rows", &rows, 1)?;
+        net.reshape("w", w, Shape::fixed(&[2 * outputs, 2 * inner, 1, 1]))
+    }
+
+    /// Biases of both parts in turn, over the pair's factor; `None` if there are none.
+    fn bias(&self, net: &mut Builder, factor: f64) -> Built<Option<Value>> {
+        let outputs = self.outputs;
+        let mut parts = Vec::new();
+        for terms in &self.terms {
+            let biases = terms.iter().filter_map(|(minus, l)| l.b.map(|b| (*minus, b)));
+            parts.push(signed_sum(net, biases)?);
+        }
+        if parts.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let mut columns = Vec::new();
+        for part in parts {
+            let b = match part {
+                Some(b) => b,
+                None => net.fill("none", 0.0, &[outputs])?,
+            };
+            columns.push(net.reshape("b_part", b, Shape::fixed(&[outputs, 1]))?);
+        }
+        let b = net.concat("b_parts", &columns, 1)?;
+        let b = net.reshape("b", b, Shape::fixed(&[2 * outputs]))?;
+        Ok(Some(if factor == 1.0 { b } else { scaled(net, b, 1.0 / factor)? }))
+    }
+}
+
 /// The pair whose elements are the paper's: constants times the factor where a mix made it, else a product.
-fn multiplied_out(graph: &mut Graph, x: Pair) -> Pair {
+fn multiplied_out(graph: &mut Graph, x: Pair) -> Built<Pair> {
     if x.factor == 1.0 {
-        return x;
+        return Ok(x);
     }
     let path = format!("{}.normalised", graph.producer(x.value).path);
-    let value = times(&mut Net::within(graph, path), x.value, x.factor);
-    Pair { value, factor: 1.0, ..x }
+    let value = times(&mut Builder::within(graph, path), x.value, x.factor)?;
+    Ok(Pair { value, factor: 1.0, ..x })
 }
 
 /// `x` times a number, taken into the constants of the mix that made it.
-fn times(net: &mut Net, x: Value, factor: f64) -> Value {
+fn times(net: &mut Builder, x: Value, factor: f64) -> Built {
     let node = net.graph().producer(x).clone();
     let constant: Vec<bool> = node.inputs.iter().map(|&v| net.graph().is_constant(v)).collect();
-    match (&node.op, &constant[..]) {
+    Ok(match (&node.op, &constant[..]) {
         (Op::Conv { .. }, [false, true, ..]) => {
-            let weights: Vec<Value> = node.inputs[1..].iter().map(|&w| scaled(net, w, factor)).collect();
+            let weights: Vec<Value> = node.inputs[1..].iter().map(|&w| scaled(net, w, factor)).collect::<Built<_>>()?;
             let inputs: Vec<Value> = [node.inputs[0]].into_iter().chain(weights).collect();
-            net.push("", node.op.clone(), &inputs)
+            net.push("", node.op.clone(), &inputs)?
         }
         (Op::MatMul { .. }, [true, false]) => {
-            let matrix = scaled(net, node.inputs[0], factor);
-            net.push("product", node.op.clone(), &[matrix, node.inputs[1]])
+            let matrix = scaled(net, node.inputs[0], factor)?;
+            net.push("product", node.op.clone(), &[matrix, node.inputs[1]])?
         }
         (Op::Binary(BinaryKind::Add), [false, true]) => {
-            let (x, c) = (times(net, node.inputs[0], factor), scaled(net, node.inputs[1], factor));
-            net.push("", node.op.clone(), &[x, c])
+            let (x, c) = (times(net, node.inputs[0], factor)?, scaled(net, node.inputs[1], factor)?);
+            net.push("", node.op.clone(), &[x, c])?
         }
-        _ => scaled(net, x, factor),
-    }
+        _ => scaled(net, x, factor)?,
+    })
 }
 
 fn sorted(mut pair: [Value; 2]) -> [Value; 2] {
@@ -360,13 +423,14 @@ fn sorted(mut pair: [Value; 2]) -> [Value; 2] {
     pair
 }
 
-/// The unpadded 1x1 convolutions of stride 1 whose signed sum a value is.
-fn collect(graph: &Graph, v: Value, minus: bool, terms: &mut Vec<Term>) -> Option<()> {
+/// The unpadded 1x1 convolutions of stride 1 whose signed sum a value is, if it nests at most so deep.
+fn collect(graph: &Graph, v: Value, minus: bool, depth: usize, terms: &mut Vec<Term>) -> Option<()> {
+    let depth = depth.checked_sub(1).filter(|_| terms.len() < MOST_TERMS)?;
     match graph.op(v) {
         Op::Binary(kind @ (BinaryKind::Add | BinaryKind::Sub)) => {
             let inputs = &graph.producer(v).inputs;
-            collect(graph, inputs[0], minus, terms)?;
-            collect(graph, inputs[1], minus ^ (*kind == BinaryKind::Sub), terms)
+            collect(graph, inputs[0], minus, depth, terms)?;
+            collect(graph, inputs[1], minus ^ (*kind == BinaryKind::Sub), depth, terms)
         }
         Op::Conv { stride: [1, 1], pad: [0, 0, 0, 0], .. } => {
             let linear = Linear::of(graph, v.node)?;
@@ -378,15 +442,17 @@ fn collect(graph: &Graph, v: Value, minus: bool, terms: &mut Vec<Term>) -> Optio
 }
 
 /// The sum of constants, some negative; `None` if there are none.
-fn signed_sum(net: &mut Net, terms: impl IntoIterator<Item = (bool, Value)>) -> Option<Value> {
-    terms.into_iter().fold(None, |sum, (minus, v)| {
-        Some(match (sum, minus) {
+fn signed_sum(net: &mut Builder, terms: impl IntoIterator<Item = (bool, Value)>) -> Built<Option<Value>> {
+    let mut sum = None;
+    for (minus, v) in terms {
+        sum = Some(match (sum, minus) {
             (None, false) => v,
-            (None, true) => net.unary("neg", UnaryKind::Neg, v),
-            (Some(s), false) => net.binary("sum", BinaryKind::Add, s, v),
-            (Some(s), true) => net.binary("sum", BinaryKind::Sub, s, v),
-        })
-    })
+            (None, true) => net.unary("neg", UnaryKind::Neg, v)?,
+            (Some(s), false) => net.binary("sum", BinaryKind::Add, s, v)?,
+            (Some(s), true) => net.binary("sum", BinaryKind::Sub, s, v)?,
+        });
+    }
+    Ok(sum)
 }
 
 /// A name for what replaces both nodes.
