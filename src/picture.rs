@@ -4,11 +4,12 @@
 //! antialiased, as PIL's. Its target is the model's size over the crop fraction, rounded down: the shorter side of the picture for a square
 //! model, else the smallest size that covers both sides. The crop takes the centre.
 
+mod decode;
 mod resample;
 
-use image::imageops;
-use image::{DynamicImage, ImageError, ImageReader, RgbImage};
-use std::io::Cursor;
+pub use decode::{DecodeError, Picture};
+
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use vitc_exporters::metadata::Preprocessing;
 
@@ -31,7 +32,7 @@ pub enum PictureError {
         path: PathBuf,
         /// What is wrong.
         #[source]
-        source: ImageError,
+        source: DecodeError,
     },
     /// An interpolation that is not known here.
     #[error("the artifact asks for {0} interpolation; bilinear, bicubic and lanczos are known")]
@@ -41,35 +42,31 @@ pub enum PictureError {
 /// Read a picture.
 ///
 /// # Errors
-/// If the file cannot be opened, or is neither PNG nor JPEG. The decoder's own limit on memory holds.
-pub fn read(path: &Path) -> Result<DynamicImage, PictureError> {
-    let io = |source| PictureError::Io { path: path.into(), source };
-    // The bytes decide what it is, not the name.
-    let bytes = std::fs::read(path).map_err(io)?;
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(io)?;
-    reader.decode().map_err(|source| PictureError::Decode { path: path.into(), source })
+/// If the file cannot be opened, is neither PNG nor JPEG, is damaged, or would take too much memory.
+pub fn read(path: &Path) -> Result<Picture, PictureError> {
+    let bytes = std::fs::read(path).map_err(|source| PictureError::Io { path: path.into(), source })?;
+    decode::decode(&bytes).map_err(|source| PictureError::Decode { path: path.into(), source })
 }
 
 /// Resize and crop to `size` (height, width).
 ///
 /// # Errors
 /// If the interpolation is not known.
-pub fn fit(picture: &DynamicImage, size: [usize; 2], preprocessing: &Preprocessing) -> Result<RgbImage, PictureError> {
+pub fn fit(picture: &Picture, size: [usize; 2], preprocessing: &Preprocessing) -> Result<Picture, PictureError> {
     let name = &preprocessing.interpolation;
     let kernel = resample::kernel(name).ok_or_else(|| PictureError::Interpolation(name.clone()))?;
-    let rgb = picture.to_rgb8();
-    let [height, width] = resized([rgb.height() as usize, rgb.width() as usize], size, preprocessing.crop);
-    let rgb = match [rgb.height(), rgb.width()] == [height, width] {
-        true => rgb,
-        false => resample::resize(&rgb, width, height, kernel),
+    let [height, width] = resized([picture.height, picture.width], size, preprocessing.crop);
+    let large = match [picture.height, picture.width] == [height, width] {
+        true => Cow::Borrowed(picture),
+        false => Cow::Owned(resample::resize(picture, width, height, kernel)),
     };
-    let centre = |whole: u32, part: usize| ((f64::from(whole) - part as f64) / 2.0).round_ties_even().max(0.0) as u32;
+    let centre = |whole: usize, part: usize| ((whole as f64 - part as f64) / 2.0).round_ties_even().max(0.0) as usize;
     let (top, left) = (centre(height, size[0]), centre(width, size[1]));
-    Ok(imageops::crop_imm(&rgb, left, top, size[1] as u32, size[0] as u32).to_image())
+    Ok(Picture::new(size[1], size[0], |x, y| large.at(left + x, top + y)))
 }
 
 /// Size of the resized picture: torchvision's `Resize` of the shorter side for a square model, timm's `ResizeKeepRatio` else.
-fn resized(picture: [usize; 2], size: [usize; 2], crop: f64) -> [u32; 2] {
+fn resized(picture: [usize; 2], size: [usize; 2], crop: f64) -> [usize; 2] {
     let target = size.map(|side| (side as f64 / crop).floor());
     let [h, w] = picture.map(|side| side as f64);
     let [height, width] = if target[0] == target[1] {
@@ -79,17 +76,17 @@ fn resized(picture: [usize; 2], size: [usize; 2], crop: f64) -> [u32; 2] {
         let ratio = (h / target[0]).min(w / target[1]);
         [(h / ratio).round_ties_even(), (w / ratio).round_ties_even()]
     };
-    [height.max(size[0] as f64) as u32, width.max(size[1] as f64) as u32]
+    [height.max(size[0] as f64) as usize, width.max(size[1] as f64) as usize]
 }
 
 /// The artifact's input `[1,3,H,W]`: pixels in 0..255 where it normalises them itself, else `(p/255 − mean)/std`.
-pub fn input(picture: &RgbImage, preprocessing: &Preprocessing) -> Vec<f32> {
+pub fn input(picture: &Picture, preprocessing: &Preprocessing) -> Vec<f32> {
     let Preprocessing { mean, std, normalised_inside, .. } = preprocessing;
     let value = |channel: usize, pixel: u8| match normalised_inside {
         true => f32::from(pixel),
         false => ((f64::from(pixel) / 255.0 - mean[channel]) / std[channel]) as f32,
     };
-    (0..3).flat_map(|c| picture.pixels().map(move |p| value(c, p.0[c]))).collect()
+    (0..3).flat_map(|c| picture.pixels.iter().map(move |p| value(c, p[c]))).collect()
 }
 
 #[cfg(test)]
@@ -115,9 +112,10 @@ mod tests {
             let size = [height, width].map(|n| n.parse().unwrap());
             let picture = read(&folder.join(name)).unwrap();
             let found = fit(&picture, size, &preprocessing(crop.parse().unwrap(), interpolation)).unwrap();
-            let wanted = read(&folder.join(expected)).unwrap().to_rgb8();
-            assert_eq!(found.dimensions(), wanted.dimensions(), "{line}");
-            let far = found.iter().zip(wanted.iter()).map(|(&a, &b)| a.abs_diff(b)).max();
+            let wanted = read(&folder.join(expected)).unwrap();
+            assert_eq!([found.height, found.width], [wanted.height, wanted.width], "{line}");
+            let far =
+                found.pixels.iter().flatten().zip(wanted.pixels.iter().flatten()).map(|(&a, &b)| a.abs_diff(b)).max();
             assert!(far <= Some(1), "{line}: {far:?}");
             seen += 1;
         }
@@ -126,7 +124,7 @@ mod tests {
 
     #[test]
     fn channels_are_planes() {
-        let picture = RgbImage::from_raw(2, 1, vec![0, 51, 102, 255, 204, 153]).unwrap();
+        let picture = Picture { width: 2, height: 1, pixels: vec![[0, 51, 102], [255, 204, 153]] };
         let outside = input(&picture, &preprocessing(1.0, "bilinear"));
         let wanted = [-1.0, 1.0, -0.2, 2.2, 0.4, 0.6];
         assert!(outside.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{outside:?}");
@@ -147,6 +145,11 @@ mod tests {
             assert!(matches!(read(&path), Err(PictureError::Decode { .. })), "{}", path.display());
         }
         assert!(matches!(read(&dir.path().join("absent.png")), Err(PictureError::Io { .. })));
+        let mut promises = png.clone();
+        promises[16..24].copy_from_slice(&[0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60]);
+        promises[29..33].copy_from_slice(&[0x0f, 0xb0, 0xe2, 0x15]); // the header's checksum
+        let large = read(&put("large.png", &promises)).unwrap_err().to_string();
+        assert!(large.contains("large.png") && large.contains("60000x60000 pixels"), "{large}");
         assert!(read(&put("a.jpg", &png)).is_ok());
         let picture = read(&put("b.png", &png)).unwrap();
         assert!(matches!(fit(&picture, [4, 4], &preprocessing(1.0, "random")), Err(PictureError::Interpolation(_))));

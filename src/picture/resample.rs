@@ -1,10 +1,9 @@
 //! Antialiased resampling of 8-bit pictures, as PIL's `Image.resize`.
 //!
-//! One axis after the other, the horizontal first, each rounded to 8 bits: overshoot of the first is cut off before the second, which the `image`
-//! crate's resampling does not do (up to 6 levels apart at sharp edges). Along an axis, output position i has its centre at c = (i + ½)·r, r = input over
+//! One axis after the other, the horizontal first, each rounded to 8 bits: overshoot of the first is cut off before the second. Along an axis, output position i has its centre at c = (i + ½)·r, r = input over
 //! output size. It is the mean of the inputs at j + ½ within `reach`·max(r, 1) of c, weighted by the kernel at (j + ½ − c) / max(r, 1).
 
-use image::{Rgb, RgbImage};
+use super::Picture;
 
 /// An interpolation kernel.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +35,15 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// First input and weights of each output along an axis; weights sum to 1.
-fn weights(input: u32, output: u32, kernel: Kernel) -> Vec<(u32, Vec<f64>)> {
-    let ratio = f64::from(input) / f64::from(output);
+fn weights(input: usize, output: usize, kernel: Kernel) -> Vec<(usize, Vec<f64>)> {
+    let ratio = input as f64 / output as f64;
     let wide = ratio.max(1.0);
-    let weight = |i: u32| {
-        let centre = (f64::from(i) + 0.5) * ratio;
-        let bound = |x: f64| (x + 0.5).clamp(0.0, f64::from(input)) as u32;
+    let weight = |i: usize| {
+        let centre = (i as f64 + 0.5) * ratio;
+        let bound = |x: f64| (x + 0.5).clamp(0.0, input as f64) as usize;
         let (first, end) = (bound(centre - kernel.reach * wide), bound(centre + kernel.reach * wide));
-        let at = |j: u32| {
-            let x = (f64::from(j) + 0.5 - centre) / wide;
+        let at = |j: usize| {
+            let x = (j as f64 + 0.5 - centre) / wide;
             if x.abs() < kernel.reach { (kernel.at)(x) } else { 0.0 }
         };
         let all: Vec<f64> = (first..end).map(at).collect();
@@ -55,25 +54,25 @@ fn weights(input: u32, output: u32, kernel: Kernel) -> Vec<(u32, Vec<f64>)> {
 }
 
 /// The picture with another width; `pixel(x, y)` reads it.
-fn rows(width: u32, size: [u32; 2], kernel: Kernel, pixel: impl Fn(u32, u32) -> Rgb<u8>) -> RgbImage {
+fn rows(width: usize, size: [usize; 2], kernel: Kernel, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Picture {
     let [new, height] = size;
     let weights = weights(width, new, kernel);
-    RgbImage::from_fn(new, height, |x, y| {
-        let (first, weights) = &weights[x as usize];
+    Picture::new(new, height, |x, y| {
+        let (first, weights) = &weights[x];
         let mut sum = [0.0; 3];
         for (j, w) in (*first..).zip(weights) {
-            let Rgb(colour) = pixel(j, y);
+            let colour = pixel(j, y);
             (0..3).for_each(|c| sum[c] += w * f64::from(colour[c]));
         }
-        Rgb(sum.map(|v| (v + 0.5).clamp(0.0, 255.0) as u8))
+        sum.map(|v| (v + 0.5).clamp(0.0, 255.0) as u8)
     })
 }
 
 /// The picture in another size.
-pub(super) fn resize(picture: &RgbImage, width: u32, height: u32, kernel: Kernel) -> RgbImage {
-    let narrow = rows(picture.width(), [width, picture.height()], kernel, |x, y| *picture.get_pixel(x, y));
-    let turned = rows(picture.height(), [height, width], kernel, |x, y| *narrow.get_pixel(y, x));
-    RgbImage::from_fn(width, height, |x, y| *turned.get_pixel(y, x))
+pub(super) fn resize(picture: &Picture, width: usize, height: usize, kernel: Kernel) -> Picture {
+    let narrow = rows(picture.width, [width, picture.height], kernel, |x, y| picture.at(x, y));
+    let turned = rows(picture.height, [height, width], kernel, |x, y| narrow.at(y, x));
+    Picture::new(width, height, |x, y| turned.at(y, x))
 }
 
 #[cfg(test)]
@@ -82,12 +81,12 @@ mod tests {
 
     #[test]
     fn a_picture_of_its_own_size_and_a_plain_one_stay() {
-        let picture = RgbImage::from_fn(7, 5, |x, y| Rgb([(x * 30) as u8, (y * 50) as u8, ((x * y) % 7 * 36) as u8]));
-        let plain = RgbImage::from_pixel(9, 4, Rgb([200, 0, 255]));
+        let picture = Picture::new(7, 5, |x, y| [(x * 30) as u8, (y * 50) as u8, ((x * y) % 7 * 36) as u8]);
+        let plain = Picture::new(9, 4, |_, _| [200, 0, 255]);
         for name in ["bilinear", "bicubic", "lanczos"] {
             let kernel = kernel(name).unwrap();
             assert_eq!(resize(&picture, 7, 5, kernel), picture, "{name}");
-            assert!(resize(&plain, 5, 11, kernel).pixels().all(|p| *p == Rgb([200, 0, 255])), "{name}");
+            assert!(resize(&plain, 5, 11, kernel).pixels.iter().all(|p| *p == [200, 0, 255]), "{name}");
         }
     }
 }
