@@ -38,5 +38,10 @@ rules!(RULES, "decompose.rs");
 pub(crate) const PASS: Pass = Pass::everywhere("decompose", run);
 
 fn run(graph: &Graph, context: &Context) -> Result {
-    RULES.run_where(graph, &|site| context.target.allows(site.graph, site.node()).is_err())
+    let target = &context.target;
+    RULES.run_where(graph, &|site| {
+        // No spelling helps a value of too many axes.
+        let fits = site.node().types.iter().all(|t| t.shape.rank() <= target.rank_limit);
+        fits && target.allows(site.graph, site.node()).is_err()
+    })
 }
