@@ -17,9 +17,9 @@ mod write;
 pub use read::{Asset, AssetWeights, ReadError, read};
 pub use write::{Function, write};
 
-/// Whether the folder at `path` is meant as an asset: it holds a program.
+/// Whether the folder at `path` is meant as an asset: it holds a program, or its name says so.
 pub fn is_asset(path: &std::path::Path) -> bool {
-    path.join(PROGRAM).is_file()
+    path.join(PROGRAM).is_file() || (path.is_dir() && path.extension().is_some_and(|e| e == "aimodel"))
 }
 
 /// The program's file in the asset's folder.
