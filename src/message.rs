@@ -22,6 +22,8 @@ pub enum Setting {
     Classes,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
+    /// Values from outside that the artifact must reproduce.
+    Expect,
     /// Weights in a data file beside the artifact.
     ExternalData,
     /// Which position biases are stored.
@@ -74,13 +76,14 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 30] = [
+    pub const ALL: [Setting; 31] = [
         Setting::Attention,
         Setting::Batch,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
         Setting::Ema,
+        Setting::Expect,
         Setting::ExternalData,
         Setting::FoldTables,
         Setting::Force,
@@ -116,6 +119,7 @@ impl Setting {
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
             Setting::Ema => "ema",
+            Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
             Setting::FoldTables => "fold_tables",
             Setting::Force => "force",

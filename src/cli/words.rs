@@ -37,6 +37,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",
         Setting::Ema => "--ema",
+        Setting::Expect => "--expect",
         Setting::ExternalData => "--external-data",
         Setting::FoldTables => "--fold-tables",
         Setting::Force => "--force",

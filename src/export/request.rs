@@ -5,7 +5,7 @@
 
 use super::format::TargetKind;
 use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
-use crate::arch::{Head, Results};
+use crate::arch::Results;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
@@ -136,7 +136,7 @@ impl RequestBuilder {
             (*softmax, Setting::Softmax.into()),
             (matches!(labels, Labels::File(_)), Setting::Labels.into()),
             (*labels == Labels::Omit, Setting::Labels.off().into()),
-            (self.model.head != Head::Average, Setting::Head.into()),
+            (!self.model.heads.is_empty(), Setting::Head.into()),
         ];
         match settings.into_iter().find(|(given, _)| *given) {
             Some((_, setting)) if self.model.results != Results::Logits => {

@@ -2,6 +2,7 @@
 
 use super::state::{Entry, State};
 use super::torch_file::{Item, archive, safetensors_file};
+use vitc::arch::heads::HeadName;
 use vitc::model::{Model, ModelRequest};
 
 const S0: &str = "efficientformerv2/efficientformerv2_s0_timm";
@@ -105,7 +106,7 @@ fn heads_under_other_names() {
     state.set_head("10");
     unfit("other-number-of-classes", &state, |request| request.classes = Some(1000));
     state.set_head("none");
-    unfit("no-such-head", &state, |request| request.head = vitc::arch::Head::Distillation);
+    unfit("no-such-head", &state, |request| request.heads = vec![HeadName::read("dist_head")]);
 }
 
 #[test]
