@@ -62,6 +62,8 @@ pub enum Setting {
     Resolution,
     /// Probabilities for scores.
     Softmax,
+    /// A probability of its own for each score.
+    Sigmoid,
     /// Form of spectral transforms.
     Spectral,
     /// The prefix of the model's tensors.
@@ -76,7 +78,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 31] = [
+    pub const ALL: [Setting; 32] = [
         Setting::Attention,
         Setting::Batch,
         Setting::Check,
@@ -102,6 +104,7 @@ impl Setting {
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
+        Setting::Sigmoid,
         Setting::Softmax,
         Setting::Spectral,
         Setting::StripPrefix,
@@ -138,6 +141,7 @@ impl Setting {
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
+            Setting::Sigmoid => "sigmoid",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
             Setting::StripPrefix => "strip_prefix",

@@ -5,6 +5,7 @@ use crate::arch::Results;
 use crate::arch::heads::HeadName;
 use crate::checkpoint::SelectOptions;
 use crate::model::ModelRequest;
+use crate::signature::Likelihood;
 use std::collections::BTreeMap;
 use vitc_exporters::metadata::Preprocessing;
 
@@ -21,11 +22,12 @@ const CHOICE_KEY: &str = "vitc.choice.";
 const SELECT_KEY: &str = "vitc.select";
 
 /// What an artifact returns, with probabilities for scores or not, and its word.
-const OUTPUTS: [(&str, Results, bool); 4] = [
-    ("logits", Results::Logits, false),
-    ("probabilities", Results::Logits, true),
-    ("features", Results::Features, false),
-    ("pyramid", Results::Pyramid, false),
+const OUTPUTS: [(&str, Results, Option<Likelihood>); 5] = [
+    ("logits", Results::Logits, None),
+    ("probabilities", Results::Logits, Some(Likelihood::OneOf)),
+    ("independent probabilities", Results::Logits, Some(Likelihood::EachOf)),
+    ("features", Results::Features, None),
+    ("pyramid", Results::Pyramid, None),
 ];
 
 /// How an artifact was made.
@@ -34,7 +36,7 @@ pub struct Provenance {
     /// What the model returns.
     pub results: Results,
     /// Probabilities stand for scores.
-    pub probabilities: bool,
+    pub probabilities: Option<Likelihood>,
     /// The heads that were asked for by name.
     pub heads: Vec<HeadName>,
     /// Values of the family's choices.
@@ -46,7 +48,7 @@ pub struct Provenance {
 }
 
 /// The entries of an export that returns `results`, [`Preprocessing`]'s apart.
-pub fn entries(model: &ModelRequest, results: Results, probabilities: bool) -> Vec<(String, String)> {
+pub fn entries(model: &ModelRequest, results: Results, probabilities: Option<Likelihood>) -> Vec<(String, String)> {
     let output = OUTPUTS.iter().find(|(_, r, p)| *r == results && *p == probabilities);
     let heads =
         (!model.heads.is_empty()).then(|| model.heads.iter().map(HeadName::written).collect::<Vec<_>>().join(","));

@@ -129,7 +129,7 @@ fn every_wrapper_and_prefix_is_stripped_in_every_container() {
                 let selected = open("w.pth", &bytes).select(&recognised, &SelectOptions::default()).unwrap();
                 assert_eq!(selected.prefix, dotted.trim_end_matches('.'));
                 assert_is_net(&selected, 0.0);
-                assert!(selected.notices.is_empty(), "{:?}", selected.notices);
+                assert_eq!(selected.notices.is_empty(), wrapper != ["ema"], "{:?}", selected.notices);
             }
         }
     }

@@ -29,3 +29,15 @@ pub enum Head {
     /// The distillation head (`dist_head`).
     Distillation,
 }
+
+/// What becomes of the scores of a family's own classifiers beside heads that somebody wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FamilyScores {
+    /// They are at most read by those heads.
+    #[default]
+    Dropped,
+    /// They are an output too.
+    Returned,
+    /// The one head that somebody wrote replaces one of two classifiers, and the mean of both is the result.
+    Averaged,
+}

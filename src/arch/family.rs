@@ -4,7 +4,7 @@
 //! under the names of the authors' state dict. Making it small is the passes' work. What a checkpoint does not decide (resolution, batch,
 //! classes of seeded weights) comes in through [`BuildOptions`].
 
-use super::choice::{Choice, Head};
+use super::choice::{Choice, FamilyScores, Head};
 use super::heads::own::OwnHead;
 use crate::checkpoint::{NameTable, Shapes};
 use crate::message::{Explain, Message};
@@ -194,8 +194,8 @@ pub struct BuildOptions<'a> {
     pub head: Head,
     /// Heads that somebody wrote, which then are what the model returns.
     pub own: Vec<OwnHead>,
-    /// The scores of the family's classifiers are returned beside those.
-    pub scores_too: bool,
+    /// What becomes of the scores of the family's classifiers beside those.
+    pub scores: FamilyScores,
     /// What is returned.
     pub results: Results,
     /// Values of the family's choices; absent means the default.
@@ -213,7 +213,7 @@ impl BuildOptions<'_> {
             tensors: None,
             head: Head::Average,
             own: Vec::new(),
-            scores_too: false,
+            scores: FamilyScores::Dropped,
             results: Results::Logits,
             choices: BTreeMap::new(),
         }

@@ -18,7 +18,7 @@ mod parts;
 pub mod seeded;
 
 pub use crate::checkpoint::{NameTable, Shapes};
-pub use choice::{Choice, Head};
+pub use choice::{Choice, FamilyScores, Head};
 pub use family::{
     ArchError, Backbone, Build, BuildOptions, EvalTransform, Family, PositionTables, Results, Spelling, StageMap,
     Variant,

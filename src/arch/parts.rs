@@ -2,6 +2,7 @@
 //!
 //! Each part names its keys under a scope of its own in the graph: a backbone at the root, a classifier where its layers stand.
 
+use super::choice::FamilyScores;
 use super::family::{ArchError, Backbone, BuildOptions, Results, StageMap};
 use super::heads::{self, Classifier, OwnHead, Reads};
 use crate::signature::{OutputRole, Over};
@@ -65,7 +66,7 @@ impl BuildOptions<'_> {
     /// The family's classifiers, if they are an output or a head reads their scores.
     fn classifier(&self) -> Option<Classifier> {
         let read = self.own.iter().any(|head| head.reads == Reads::Scores);
-        Classifier::chosen(self).filter(|_| self.own.is_empty() || self.scores_too || read)
+        Classifier::chosen(self).filter(|_| self.own.is_empty() || self.scores != FamilyScores::Dropped || read)
     }
 
     /// What the heads make of the pooled vector; the vector itself without any.
@@ -79,7 +80,7 @@ impl BuildOptions<'_> {
         let role = |classes: usize| OutputRole::Scores { classes, over: Over::Rows };
         let mut outputs = Vec::new();
         if let (Some(scores), Some(head)) = (scores, classifier)
-            && (self.own.is_empty() || self.scores_too)
+            && (self.own.is_empty() || self.scores == FamilyScores::Returned)
         {
             outputs.push(("logits".to_string(), scores, role(head.classes)));
         }
@@ -94,7 +95,13 @@ impl BuildOptions<'_> {
                 }
             };
             let name = if self.own.len() == 1 && outputs.is_empty() { "logits".to_string() } else { head.name() };
-            let answer = heads::answer(head, net, read, activation);
+            let mut answer = heads::answer(head, net, read, activation);
+            if let (FamilyScores::Averaged, Some(scores)) = (self.scores, scores) {
+                let mut net = net.at("logits");
+                let sum = net.add(answer, scores);
+                let two = net.scalar(2.0);
+                answer = net.div(sum, two);
+            }
             let role = if head.scores() { role(head.width()) } else { OutputRole::Features };
             let name = if head.scores() || self.own.len() > 1 { name } else { "features".into() };
             outputs.push((name, answer, role));

@@ -56,6 +56,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Precision => "--fp16",
         Setting::Rename => "--rename",
         Setting::Resolution => "--resolution",
+        Setting::Sigmoid => "--sigmoid",
         Setting::Softmax => "--softmax",
         Setting::Spectral => "--spectral",
         Setting::StripPrefix => "--strip-prefix",

@@ -25,6 +25,8 @@ pub(super) struct Leftover {
     pub(super) nature: Nature,
     /// Its name behind the trunk's prefix, if it lies there.
     pub(super) upstream: Option<String>,
+    /// The family's classifier in whose place it stands, if it lies under that name.
+    pub(super) slot: Option<&'static str>,
 }
 
 /// All that the trunk does not ask for.
@@ -36,13 +38,15 @@ pub(super) struct Account {
 impl Account {
     /// Of the tensors in the file that the trunk, which asks for `trunk` in its own spelling, does not ask for.
     pub(super) fn of(selected: &Selected, table: &NameTable, trunk: &BTreeSet<String>, family: &Family) -> Account {
-        let modules: HashSet<&str> = trunk.iter().map(|key| first(key)).collect();
+        // In the trunk's own spelling and in the file's: what a table does not know keeps the file's.
+        let used = selected.tensors.keys().filter(|key| trunk.contains(&selected.canonical(key, table)));
+        let modules: HashSet<&str> = trunk.iter().chain(used).map(|key| first(key)).collect();
         let names = Names::of(selected, table, trunk);
         let mut leftovers = Vec::new();
         for (upstream, tensor) in &selected.tensors {
             let canonical = selected.canonical(upstream, table);
             let counter = upstream.rsplit('.').next() == Some("num_batches_tracked");
-            let within = modules.contains(first(&canonical));
+            let within = modules.contains(first(&canonical)) || modules.contains(first(upstream));
             if trunk.contains(&canonical) || (family.leftover)(&canonical) || (counter && within) {
                 continue;
             }
@@ -54,7 +58,9 @@ impl Account {
                 found => found,
             };
             let (tensor, upstream) = (tensor.clone(), Some(upstream.clone()));
-            leftovers.push(Leftover { name, tensor, group, within, inside: true, nature, upstream });
+            let under = |head: &&&str| canonical.strip_prefix(**head).is_some_and(|rest| rest.starts_with('.'));
+            let slot = family.heads.iter().find(under).copied();
+            leftovers.push(Leftover { name, tensor, group, within, inside: true, nature, upstream, slot });
         }
         for (file, tensor) in &selected.beside {
             let name = names.shown(file).to_string();
@@ -68,6 +74,7 @@ impl Account {
                 inside: false,
                 nature,
                 upstream: None,
+                slot: None,
             });
         }
         Account { leftovers }
@@ -80,6 +87,14 @@ impl Account {
         taken
     }
 
+    /// Take out the groups that lie outside the trunk's modules and are `wanted`.
+    pub(super) fn take_groups(&mut self, wanted: impl Fn(&[Leftover]) -> bool) -> Vec<Leftover> {
+        let groups = grouped(&self.leftovers);
+        let taken = groups.into_iter().filter(|(_, all)| all.iter().all(|l| !l.within) && wanted(all));
+        let names: HashSet<String> = taken.map(|(name, _)| name).collect();
+        self.take(|l| names.contains(&l.group))
+    }
+
     /// Those known to compute nothing, a phrase for each reason, taken out.
     pub(super) fn known(&mut self) -> Vec<String> {
         let known = self.take(|l| l.nature.leftover().is_some());
@@ -90,6 +105,13 @@ impl Account {
         };
         by_nature.into_iter().filter_map(line).collect()
     }
+}
+
+/// Leftovers by the name that they share.
+pub(super) fn grouped(leftovers: &[Leftover]) -> BTreeMap<String, Vec<Leftover>> {
+    let mut groups: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
+    leftovers.iter().for_each(|l| groups.entry(l.group.clone()).or_default().push(l.clone()));
+    groups
 }
 
 /// Names and counts of groups: `neck (8 tensors), decode_head (2 tensors)`.

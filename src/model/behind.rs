@@ -1,6 +1,6 @@
 //! What stands behind the output that was asked for, and what stops the export.
 
-use super::account::{Account, Leftover, outline, printable, shapes};
+use super::account::{Account, Leftover, grouped, outline, printable, shapes};
 use super::nature::Nature;
 use crate::arch::Results;
 use crate::arch::heads::sequence::{self, Found, Sources};
@@ -8,7 +8,6 @@ use crate::arch::heads::{Kind, Reads};
 use crate::checkpoint::Mismatch;
 use crate::message;
 use crate::message::{Given, Message, Setting};
-use std::collections::BTreeMap;
 
 /// Words in the names of modules that stand in front of a trunk.
 const IN_FRONT: &[&str] = &["input", "preproc", "normal", "stem", "color", "colour", "augment", "stn"];
@@ -20,19 +19,8 @@ pub(super) fn behind(results: Results, prefixed: bool, sources: &Sources, accoun
         Results::Features => "features",
         Results::Pyramid => "stage maps",
     };
-    let groups = grouped(&account.leftovers);
-    let is_behind =
-        |(_, all): &(&String, &Vec<Leftover>)| all.iter().all(|l| !l.within) && stands_behind(all, prefixed, sources);
-    let names: Vec<String> = groups.iter().filter(is_behind).map(|(name, _)| name.clone()).collect();
-    let taken = account.take(|l| names.contains(&l.group));
+    let taken = account.take_groups(|all| stands_behind(all, prefixed, sources));
     if taken.is_empty() { Vec::new() } else { vec![format!("behind the {output}: {}", outline(&taken))] }
-}
-
-/// Leftovers by the name that they share.
-fn grouped(leftovers: &[Leftover]) -> BTreeMap<String, Vec<Leftover>> {
-    let mut groups: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
-    leftovers.iter().for_each(|l| groups.entry(l.group.clone()).or_default().push(l.clone()));
-    groups
 }
 
 /// Whether a module beside the trunk's own reads what the trunk returns.
@@ -113,9 +101,8 @@ fn todo(nature: Nature, example: &str) -> Message {
         ),
         _ => message!(
             "the model computes something that vitc would leave out: give a checkpoint of the published model, or export this one to ONNX from \
-             its own code; what it is known not to need, ",
-            Setting::Ignore,
-            " leaves out"
+             its own code; what it is known not to need can be left out with ",
+            Setting::Ignore
         ),
     }
 }

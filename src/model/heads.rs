@@ -5,7 +5,7 @@ use super::nature::{Nature, says_embedding, says_head};
 use super::request::ModelError;
 use crate::arch::heads::sequence::{self, Found, Sources};
 use crate::arch::heads::{HeadName, Kind, OwnHead, Reads};
-use crate::arch::{Family, Head};
+use crate::arch::{Family, FamilyScores, Head};
 use crate::message;
 use crate::message::{Message, Setting};
 use std::collections::HashSet;
@@ -16,8 +16,8 @@ use std::path::Path;
 pub(super) struct Heads {
     /// Which of the family's classifiers.
     pub(super) family: Head,
-    /// The family's scores are returned beside those of other heads.
-    pub(super) scores_too: bool,
+    /// What becomes of the family's scores beside other heads.
+    pub(super) scores: FamilyScores,
     /// Heads that somebody wrote.
     pub(super) own: Vec<OwnHead>,
     /// What they are made of.
@@ -47,23 +47,21 @@ pub(super) fn heads(
     // `head` is also what people call their own.
     let is_own = |name: &&HeadName| name.of_family(family.heads).is_none() || own_of_this_name(name, offer, account);
     let own: Vec<&HeadName> = names.iter().filter(is_own).collect();
-    if own.is_empty() {
-        let family_head = of_family.last().unwrap_or_default();
-        return if names.is_empty() {
-            found(offer, account, path)
-        } else {
-            Ok(Heads { family: family_head, ..Heads::default() })
-        };
+    if names.is_empty() {
+        return found(offer, account, path);
     }
-    let named_family = names.len() > own.len();
-    let mut heads =
-        Heads { family: of_family.last().unwrap_or_default(), scores_too: named_family, ..Heads::default() };
+    let scores = if names.len() > own.len() { FamilyScores::Returned } else { FamilyScores::Dropped };
+    let mut heads = Heads { family: of_family.last().unwrap_or_default(), scores, ..Heads::default() };
     for name in own {
         let (head, tensors) = asked(name, offer, account)?;
         heads.own.push(head);
         heads.tensors.extend(tensors);
     }
-    let others = account.take(|l| !l.within && l.nature == Nature::Head);
+    let is_head = |all: &[Leftover]| {
+        all.iter().all(|l| l.nature == Nature::Head)
+            || matches!(sequence::heads(&shapes(all), &offer.sources), Found::Heads(_))
+    };
+    let others = account.take_groups(is_head);
     if !others.is_empty() {
         heads.lines.push(format!("not asked for: {}", outline(&others)));
     }
@@ -139,15 +137,40 @@ fn found(offer: &Offer, account: &mut Account, path: &Path) -> Result<Heads, Mod
     }
     match found {
         Found::Heads(own) => {
-            if let Some(why) = doubt(&own, offer) {
+            let averaged = replaces_one(&own, &tensors, offer)?;
+            if let (Some(why), false) = (doubt(&own, offer), averaged) {
                 return Err(doubtful(&why, &own, offer, path));
             }
+            let scores = if averaged { FamilyScores::Averaged } else { FamilyScores::Dropped };
             let names: HashSet<&String> = tensors.iter().map(|t| &t.name).collect();
             let taken = account.take(|l| names.contains(&l.name));
-            Ok(Heads { own, tensors: taken, ..Heads::default() })
+            Ok(Heads { own, tensors: taken, scores, ..Heads::default() })
         }
         Found::Doubt(why) => Err(doubtful(&why, &[], offer, path)),
         Found::No(_) => Ok(Heads::default()),
+    }
+}
+
+/// Whether the one head stands in the place of one of two classifiers whose mean is the result, the other being the family's own; an error if
+/// the two have different numbers of classes.
+fn replaces_one(own: &[OwnHead], tensors: &[Leftover], offer: &Offer) -> Result<bool, ModelError> {
+    let ([head], [held]) = (own, &offer.held[..]) else { return Ok(false) };
+    let slot = tensors.iter().map(|l| l.slot).reduce(|a, b| if a == b { a } else { None }).flatten();
+    if head.reads != Reads::Features || slot.is_none_or(|slot| slot == *held) {
+        return Ok(false);
+    }
+    let (place, width) = (printable(&head.place), head.width());
+    match offer.sources.iter().find(|(reads, _)| *reads == Reads::Scores) {
+        Some(&(_, classes)) if classes != width => Err(ModelError::Other(message!(
+            format!(
+                "{place} has {width} classes and {held} has {classes}: one of them was retrained and the other was not\n  use "
+            ),
+            Setting::Head.to(&place),
+            " or ",
+            Setting::Head.to(held),
+            " for the retrained one"
+        ))),
+        _ => Ok(true),
     }
 }
 

@@ -54,13 +54,13 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     found.extend(behind(request.results, !selected.prefix.is_empty(), &offer.sources, &mut account));
     found.extend(heads.lines.iter().cloned());
     let classes = decided_classes(request, family, &shapes, &heads)?;
-    let Heads { family: head, scores_too, own, tensors, .. } = heads;
+    let Heads { family: head, scores, own, tensors, .. } = heads;
     let (own, tensors) = placed(own, tensors, &trunk);
     options = BuildOptions {
         classes: classes.unwrap_or(options.classes),
         head,
         own,
-        scores_too,
+        scores,
         results: request.results,
         ..options
     };

@@ -264,3 +264,105 @@ fn activated(mut layers: Vec<Layer>) -> Vec<Layer> {
     }
     layers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCES: [(Reads, usize); 3] = [(Reads::Features, 16), (Reads::Scores, 10), (Reads::Map, 144)];
+
+    /// Layers as `NAME INxOUT` (with bias), `NAME INxOUT-` (without), `NAME bn N`, `NAME ln N`.
+    fn tensors(text: &str) -> Shapes {
+        let mut shapes = Shapes::new();
+        for layer in text.split(',').map(str::trim) {
+            let words: Vec<&str> = layer.split(' ').collect();
+            let mut put =
+                |leaf: &str, shape: &[usize]| drop(shapes.insert(format!("{}.{leaf}", words[0]), shape.into()));
+            let leaves: &[&str] = match words[1] {
+                "bn" => &["weight", "bias", "running_mean", "running_var"],
+                "ln" => &["weight", "bias"],
+                linear => {
+                    let (inputs, outputs) = linear.trim_end_matches('-').split_once('x').unwrap();
+                    let [inputs, outputs] = [inputs, outputs].map(|n| n.parse().unwrap());
+                    put("weight", &[outputs, inputs]);
+                    if !linear.ends_with('-') {
+                        put("bias", &[outputs]);
+                    }
+                    continue;
+                }
+            };
+            leaves.iter().for_each(|leaf| put(leaf, &[words[2].parse().unwrap()]));
+        }
+        shapes
+    }
+
+    /// What was found, as text.
+    fn read(text: &str) -> String {
+        match heads(&tensors(text), &SOURCES.to_vec()) {
+            Found::Heads(heads) => heads.iter().map(|h| h.describe("relu")).collect::<Vec<_>>().join("; "),
+            Found::Doubt(_) => "doubt".into(),
+            Found::No(_) => "no".into(),
+        }
+    }
+
+    #[test]
+    fn sequences_are_read_from_numbers_and_widths() {
+        for (tensors, found) in [
+            ("fc 16x5", "fc on features: 16 -> 5"),
+            ("head.1 16x5-", "head.1 on features: 16 -> 5"),
+            ("fc 10x7", "fc on scores: 10 -> 7"),
+            ("fc 144x7", "fc on map: 144 -> 7"),
+            // Numbers that leave room between linear layers leave it to one activation.
+            ("head.0 16x8, head.3 8x5", "head on features: 16 -> 8, relu -> 5"),
+            ("c.1 16x8, c.4 8x5", "c on features: 16 -> 8, relu -> 5"),
+            ("c.0 16x8, c.1 8x5", "c on features: 16 -> 8 -> 5"),
+            ("c.0 16x8, c.1 bn 8, c.4 8x5", "c on features: 16 -> 8, BatchNorm, relu -> 5"),
+            ("h.10 8x5, h.2 16x8", "h on features: 16 -> 8, relu -> 5"),
+            // fastai's: the activation in front of the norm, a norm in front of all.
+            ("1.0 bn 16, 1.2 16x8-, 1.4 bn 8, 1.6 8x5-", "1 on features: 16, BatchNorm -> 8, relu, BatchNorm -> 5"),
+            // Names without numbers: the order that widths allow, the activation in front of the next linear layer.
+            ("fc1 16x8, bn1 bn 8, fc2 8x5", "fc2 on features: 16 -> 8, BatchNorm, relu -> 5"),
+            ("head.norm ln 16, head.fc 16x5", "head on features: 16, LayerNorm -> 5"),
+            (
+                "head.norm ln 16, head.pre_logits.fc 16x8, head.fc 8x5",
+                "head on features: 16, LayerNorm -> 8, relu -> 5",
+            ),
+            ("bottleneck bn 16, classifier 16x5-", "classifier on features: 16, BatchNorm -> 5"),
+            // Several heads.
+            ("age 16x1, sex 16x2", "age on features: 16 -> 1; sex on features: 16 -> 2"),
+            (
+                "heads.age 16x1, heads.sex.0 16x8, heads.sex.2 8x2",
+                "heads.age on features: 16 -> 1; heads.sex on features: 16 -> 8, relu -> 2",
+            ),
+            ("heads.0 16x3, heads.1 16x4", "heads.0 on features: 16 -> 3; heads.1 on features: 16 -> 4"),
+        ] {
+            assert_eq!(read(tensors), found, "{tensors}");
+        }
+    }
+
+    #[test]
+    fn what_names_and_widths_leave_open_is_a_doubt() {
+        for tensors in [
+            "heads.0 16x16, heads.1 16x4",    // one behind the other, or beside
+            "a 16x16, b 16x16, c 16x3",       // in which order
+            "head.norm ln 16, head.fc 16x16", // which first
+        ] {
+            assert_eq!(read(tensors), "doubt", "{tensors}");
+        }
+        let both: Sources = vec![(Reads::Features, 16), (Reads::Scores, 16)];
+        assert!(matches!(heads(&tensors("fc 16x5"), &both), Found::Doubt(_)));
+    }
+
+    #[test]
+    fn what_is_no_head_is_none() {
+        for tensors in ["fc 15x5", "norm0 bn 16", "head.0 16x8, head.3 9x5", "neck.bn bn 16, a 16x2, b 16x3"] {
+            assert_eq!(read(tensors), "no", "{tensors}");
+        }
+        let mut conv = tensors("head.0 16x8");
+        conv.insert("head.2.weight".into(), vec![8, 8, 3, 3]);
+        assert!(matches!(heads(&conv, &SOURCES.to_vec()), Found::No(_)));
+        // A hostile file costs a bounded search.
+        let many: Vec<String> = (0..12).map(|i| format!("{} 16x16", "abcdefghijkl".get(i..=i).unwrap())).collect();
+        assert_eq!(read(&many.join(", ")), "doubt");
+    }
+}
