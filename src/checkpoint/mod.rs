@@ -26,7 +26,7 @@ mod safetensors;
 mod select;
 mod tensor;
 mod torch;
-mod zip;
+pub(crate) mod zip;
 
 pub use bind::{BoundPart, BoundWeights, Mismatch, ModelHints, StrictError, bind};
 pub use config::ModelConfig;
