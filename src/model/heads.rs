@@ -43,7 +43,7 @@ pub(super) fn heads(
     account: &mut Account,
     path: &Path,
 ) -> Result<Heads, ModelError> {
-    let of_family = names.iter().filter_map(|name| name.of_family(family.heads));
+    let mut of_family = names.iter().filter_map(|name| name.of_family(family.heads));
     // `head` is also what people call their own.
     let is_own = |name: &&HeadName| name.of_family(family.heads).is_none() || own_of_this_name(name, offer, account);
     let own: Vec<&HeadName> = names.iter().filter(is_own).collect();
@@ -51,7 +51,7 @@ pub(super) fn heads(
         return found(offer, account, path);
     }
     let scores = if names.len() > own.len() { FamilyScores::Returned } else { FamilyScores::Dropped };
-    let mut heads = Heads { family: of_family.last().unwrap_or_default(), scores, ..Heads::default() };
+    let mut heads = Heads { family: of_family.next_back().unwrap_or_default(), scores, ..Heads::default() };
     for name in own {
         let (head, tensors) = asked(name, offer, account)?;
         heads.own.push(head);

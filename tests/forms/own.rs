@@ -114,7 +114,7 @@ fn nothing_is_left_out_in_silence() {
         ),
         ("backbone.stages.3.gate.weight 7x176, backbone.stages.3.gate.bias 7", "does not know"),
         ("backbone.stages.0.blocks.0.mlp.fc1.conv.weight_quantizer._amax 1", "'*._amax'"),
-        ("input_adapter.weight 3x3x1x1", "does not know"),
+        ("input_stem.weight 3x3x1x1", "does not know"),
     ] {
         for results in [Results::Logits, Results::Features] {
             let error = match load(&state("backbone.", "none", beside), |r| r.results = results) {

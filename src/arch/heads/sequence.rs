@@ -94,7 +94,7 @@ fn search(root: &str, layers: &[Named<'_>], sources: &Sources) -> Found {
         (Chain::One(found, _), _) if !found.iter().any(|l| matches!(l.kind, Kind::Linear { .. })) => {
             Found::No("it is a norm without a linear layer".into())
         }
-        (Chain::One(..), Found::Heads(_)) if !gaps(layers) => {
+        (Chain::One(..), Found::Heads(_) | Found::Doubt(_)) if !gaps(layers) => {
             let names: Vec<&str> = layers.iter().map(|l| l.0.as_str()).collect();
             Found::Doubt(format!("{} may follow each other or stand beside each other", names.join(", ")))
         }
@@ -131,8 +131,9 @@ fn beside(root: &str, layers: &[Named<'_>], sources: &Sources) -> Found {
     };
     let mut children: BTreeMap<String, Vec<Named<'_>>> = BTreeMap::new();
     layers.iter().for_each(|layer| children.entry(child(layer)).or_default().push(*layer));
-    if children.len() == 1 && children.keys().next().is_some_and(|name| name == root) {
-        return Found::No(String::new());
+    // Where the names go on together, they part further in.
+    if let (1, Some(name)) = (children.len(), children.keys().next()) {
+        return if name == root { Found::No(String::new()) } else { beside(name, layers, sources) };
     }
     let mut all = Vec::new();
     for (name, layers) in &children {
