@@ -5,14 +5,17 @@
 
 mod account;
 mod behind;
+mod derived;
 mod heads;
 mod load;
 mod loaded;
 mod nature;
 mod recognise;
 mod request;
+mod settings;
 mod trained;
 
 pub use loaded::{Digest, Model, Origin, WeightSource};
 pub use recognise::{Recognised, recognise};
 pub use request::{ModelError, ModelRequest};
+pub use settings::Source;

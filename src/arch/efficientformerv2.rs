@@ -128,13 +128,14 @@ const TIMM: NameTable = NameTable {
 fn position_tables(tensors: &Shapes) -> Option<PositionTables> {
     let table =
         |(key, _): &(&String, _)| key.starts_with("network.6.") && key.ends_with("token_mixer.attention_biases");
-    let positions = tensors.iter().find(table).and_then(|(_, shape)| shape.last().copied())?;
+    let (key, shape) = tensors.iter().find(table)?;
+    let positions = *shape.last()?;
     // Sides up to a ratio of 4.
     let sides = (1..=2 * positions.isqrt()).filter(|h| positions.is_multiple_of(*h) && positions / h <= 4 * h);
     let mut maps: Vec<[usize; 2]> = sides.map(|h| [h, positions / h]).filter(|[h, w]| *h <= 4 * w).collect();
     maps.sort_by_key(|[h, w]| h.abs_diff(*w));
     let sizes: Vec<[usize; 2]> = maps.into_iter().map(|map| map.map(|side| side * STRIDE)).collect();
-    (!sizes.is_empty()).then_some(PositionTables { sizes, step: STRIDE })
+    (!sizes.is_empty()).then(|| PositionTables { sizes, key: key.clone(), trained: true, step: STRIDE })
 }
 
 /// Side of a map after `n` halvings by a 3x3 convolution of stride 2.

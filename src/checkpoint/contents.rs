@@ -1,6 +1,5 @@
 //! What the readers of files hand on.
 
-use super::config::ModelConfig;
 use super::tensor::TensorInfo;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +17,8 @@ pub(super) struct Contents {
     pub(super) tensors: BTreeMap<String, TensorInfo>,
     /// Paths of the dicts that hold tensors themselves.
     pub(super) dicts: BTreeSet<String>,
-    pub(super) config: Option<ModelConfig>,
+    /// What lies beside the tensors, as settings are read from it.
+    pub(super) document: Option<serde_json::Value>,
     /// Whole modules: name in the file and class.
     pub(super) modules: Vec<(String, String)>,
     /// Tensors of kinds that are not read: name and kind.

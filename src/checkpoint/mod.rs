@@ -13,6 +13,7 @@
 mod bind;
 mod config;
 mod contents;
+mod document;
 mod error;
 mod folder;
 mod forms;
@@ -24,18 +25,20 @@ mod pickle;
 mod recognise_foreign;
 mod safetensors;
 mod select;
+mod settings;
 mod tensor;
 mod torch;
 pub(crate) mod zip;
 
 pub use bind::{BoundPart, BoundWeights, Mismatch, ModelHints, StrictError, bind};
-pub use config::ModelConfig;
+pub use config::{in_unit_range, labels};
 pub use contents::Shapes;
 pub use error::CheckpointError;
 pub use forms::Forms;
 pub use names::{NameTable, WRAPPERS};
 pub use open::Checkpoint;
 pub use select::{SelectOptions, Selected, is_average};
+pub use settings::{ModelConfig, Said};
 pub use tensor::{ElementType, TensorInfo};
 
 pub(crate) use mapped::Mapped;

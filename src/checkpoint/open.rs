@@ -1,9 +1,10 @@
 //! Opening a checkpoint: one file or several, each by the reader that its first bytes call for.
 
-use super::config::ModelConfig;
+use super::config;
 use super::contents::Contents;
 use super::error::CheckpointError;
 use super::mapped::Mapped;
+use super::settings::ModelConfig;
 use super::tensor::TensorInfo;
 use super::{folder, recognise_foreign, safetensors, torch, zip};
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub struct Checkpoint {
     name: String,
     pub(super) place: String,
+    config: ModelConfig,
     pub(super) files: Arc<[Mapped]>,
     pub(super) contents: Arc<Contents>,
 }
@@ -36,12 +38,15 @@ impl Checkpoint {
             shard.merge(&mut all, contents).map_err(|e| e.within(&place))?;
             files.push(file);
         }
-        all.config = found.config.or(all.config);
         if all.tensors.is_empty() {
             return Err(recognise_foreign::without_tensors(&all).within(&place));
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Checkpoint { name, place, files: files.into(), contents: Arc::new(all) })
+        // What lies in the file is nearest to the tensors.
+        let file = found.shards.first().and_then(|s| s.path.file_name()).map(|n| n.to_string_lossy().into_owned());
+        let inside = all.document.take().map(|d| config::read(&d, file.as_deref().unwrap_or(&name)));
+        let config = inside.unwrap_or_default().or(found.config);
+        Ok(Checkpoint { name, place, config, files: files.into(), contents: Arc::new(all) })
     }
 
     /// Every tensor, integer ones included, by its dotted name with the names of the dicts around it.
@@ -51,7 +56,7 @@ impl Checkpoint {
 
     /// What the checkpoint says about its model.
     pub fn config(&self) -> Option<&ModelConfig> {
-        self.contents.config.as_ref()
+        Some(&self.config).filter(|c| !c.is_empty())
     }
 
     /// Last component of the path that was opened.

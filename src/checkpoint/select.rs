@@ -13,13 +13,14 @@ use super::names::{NameTable, joined, replaced};
 use super::open::Checkpoint;
 use super::pattern;
 use super::recognise_foreign;
-use super::tensor::TensorInfo;
+use super::tensor::{ElementType, TensorInfo};
 use crate::message;
 use crate::message::{Given, Listing, Message, Setting};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use vitc_ir::StoredType;
 
 /// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning).
 const EMA: &[&str] = &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema"];
@@ -78,6 +79,25 @@ impl Selected {
     /// The architecture's key for the name of a tensor under the prefix, which may be a factor.
     pub fn canonical(&self, upstream: &str, table: &NameTable) -> String {
         forms::canonical(upstream, &self.tensors, table)
+    }
+
+    /// The numbers of a stored floating-point tensor; `None` for other types.
+    pub fn numbers(&self, tensor: &TensorInfo) -> Option<Vec<f64>> {
+        let ElementType::Float(float) = tensor.dtype else { return None };
+        let bytes = tensor.read(self.files[tensor.file()].bytes());
+        bytes.chunks_exact(float.bytes()).map(|b| number(float, b)).collect()
+    }
+
+    /// The same for whole numbers too.
+    pub fn any_numbers(&self, tensor: &TensorInfo) -> Option<Vec<f64>> {
+        let ElementType::Int(size) = tensor.dtype else { return self.numbers(tensor) };
+        let bytes = tensor.read(self.files[tensor.file()].bytes());
+        let whole = |b: &[u8]| match size {
+            8 => Some(i64::from_le_bytes(b.try_into().ok()?) as f64),
+            4 => Some(f64::from(i32::from_le_bytes(b.try_into().ok()?))),
+            _ => None,
+        };
+        bytes.chunks_exact(usize::from(size)).map(whole).collect()
     }
 
     /// The innermost dict of the file that holds the tensor of this name.
@@ -320,6 +340,16 @@ fn subset<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, prefix: &str) -> BTree
     let start = format!("{prefix}.");
     let range = tensors.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start));
     range.map(|(key, tensor)| (key[start.len()..].to_string(), *tensor)).collect()
+}
+
+/// One stored number.
+fn number(float: StoredType, bytes: &[u8]) -> Option<f64> {
+    Some(match float {
+        StoredType::F16 => half::f16::from_le_bytes(bytes.try_into().ok()?).to_f64(),
+        StoredType::BF16 => half::bf16::from_le_bytes(bytes.try_into().ok()?).to_f64(),
+        StoredType::F32 => f64::from(f32::from_le_bytes(bytes.try_into().ok()?)),
+        StoredType::F64 => f64::from_le_bytes(bytes.try_into().ok()?),
+    })
 }
 
 /// Leave out what the user names; per name, how many tensors that was.

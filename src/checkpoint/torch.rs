@@ -4,8 +4,8 @@
 //! dicts and the tensors in them; everything else (optimizer settings, Namespaces, schedulers) is passed over, and whole modules are noted
 //! but not opened. A container that is reachable twice is visited once, and depth, names and their number are capped.
 
-use super::config::ModelConfig;
 use super::contents::{Contents, MAX_KEY, MAX_TENSORS};
+use super::document::document;
 use super::error::{CheckpointError, shortened};
 use super::pickle::{self, Id, Object, Pickle, Value};
 use super::tensor::{ElementType, TensorInfo};
@@ -189,7 +189,7 @@ enum Rebuilt {
 impl Reader<'_, '_> {
     fn read(mut self) -> Result<Contents, CheckpointError> {
         self.walk(self.pickle.root, &mut String::new(), 0, 0)?;
-        self.found.config = ModelConfig::from_pickle(self.pickle);
+        self.found.document = Some(document(self.pickle));
         Ok(self.found)
     }
 

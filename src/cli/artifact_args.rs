@@ -2,7 +2,7 @@
 
 use super::check_args::ExpectArgs;
 use super::model_args::{ModelArgs, pair};
-use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
+use super::values::{Fit, Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
@@ -62,6 +62,19 @@ pub(super) struct ArtifactArgs {
     /// Standard deviation of red, green and blue for pixels in 0..1 [default: as for --mean].
     #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
     std: Option<[f64; 3]>,
+
+    /// How a picture becomes the model's size where the file runs on pictures (vitc run and the like; written into the metadata): its centre, its whole
+    /// stretched, or its whole padded [default: the checkpoint's, else crop].
+    #[arg(long, value_enum, value_name = "crop|stretch|pad", hide_possible_values = true, help_heading = "Interface")]
+    fit: Option<Fit>,
+
+    /// Share of the resized picture that the centre crop keeps [default: as for --mean].
+    #[arg(long, value_name = "SHARE", value_parser = text::share, help_heading = "Interface")]
+    crop: Option<f64>,
+
+    /// Interpolation of the resize [default: as for --mean].
+    #[arg(long, value_parser = ["bilinear", "bicubic", "lanczos"], help_heading = "Interface")]
+    interpolation: Option<String>,
 
     /// What the model returns.
     #[arg(long, value_enum, default_value_t = Results::Logits, help_heading = "Interface")]
@@ -219,6 +232,9 @@ impl ArtifactArgs {
             dtype: self.io.map(Into::into),
             mean: self.mean,
             std: self.std,
+            fit: self.fit.map(|f| f.0),
+            crop: self.crop,
+            interpolation: self.interpolation.clone(),
             probabilities: match (self.softmax, self.sigmoid) {
                 (true, _) => Some(Likelihood::OneOf),
                 (_, true) => Some(Likelihood::EachOf),

@@ -67,6 +67,7 @@ fn facts(report: &Report) -> String {
     };
     row("input", ports(&report.inputs));
     row("", report.preprocessing.clone());
+    report.settings.iter().for_each(|line| row("", line.clone()));
     row("output", ports(&report.outputs));
     let p = &report.precision;
     let origin = if p.default { "the default of this target" } else { "as asked" };

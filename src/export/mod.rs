@@ -11,6 +11,7 @@ mod error;
 mod expect;
 mod finish;
 mod format;
+mod label_file;
 mod labels;
 mod lower;
 mod lowered;

@@ -31,10 +31,13 @@ impl<'a> Wrapping<'a> {
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
             mean: asked.mean.unwrap_or(own.mean),
             std: asked.std.unwrap_or(own.std),
+            fit: asked.fit.unwrap_or(own.fit),
+            crop: asked.crop.unwrap_or(own.crop),
+            interpolation: asked.interpolation.clone().unwrap_or_else(|| own.interpolation.clone()),
             normalised_inside: asked.input == InputForm::Image,
             ..own.clone()
         });
-        let labels = labels::labels(request, model)?;
+        let labels = labels::labels(request, model, notices)?;
         let classifier = match (&labels, format.label_outputs) {
             (Some(labels), Some(outputs)) => labels::classifier(request, labels, outputs, notices)?,
             _ => false,

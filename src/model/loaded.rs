@@ -1,5 +1,6 @@
 //! A model: its graph, where that comes from, what it takes and returns, and its weights.
 
+use super::settings::{Source, preprocessing};
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{Backbone, BuildOptions, Built, Parts};
 use crate::checkpoint::{BoundWeights, ModelConfig};
@@ -7,7 +8,7 @@ use crate::message::Message;
 use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
+use vitc_exporters::metadata::{self, Metadata};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// BLAKE3 of a checkpoint's bytes, in hexadecimal: asked for when the artifact is written, computed on a thread of its own meanwhile.
@@ -100,6 +101,8 @@ pub struct Model {
     pub graph: Graph,
     /// Its weights.
     pub weights: WeightSource,
+    /// Where the settings of its input come from.
+    pub sources: Vec<Source>,
     /// What was decided without being asked.
     pub notices: Vec<Message>,
 }
@@ -109,7 +112,8 @@ impl Model {
     pub(super) fn of(built: Built, options: &BuildOptions, weights: WeightSource, notices: Vec<Message>) -> Model {
         let Built { parts, graph, roles } = built;
         let Backbone { variant, .. } = parts.backbone;
-        let preprocessing = preprocessing(parts.backbone, weights.config());
+        let nothing = ModelConfig::default();
+        let (preprocessing, sources) = preprocessing(parts.backbone, weights.config().unwrap_or(&nothing));
         Model {
             name: variant.name.into(),
             signature: Signature::of_picture(&graph, preprocessing, roles),
@@ -118,6 +122,7 @@ impl Model {
             resolution: options.resolution,
             graph,
             weights,
+            sources,
             notices,
         }
     }
@@ -132,19 +137,5 @@ impl Model {
             }
         };
         Metadata::new(self.name.clone(), source, precision)
-    }
-}
-
-/// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation.
-fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>) -> Preprocessing {
-    let published = &backbone.variant.transform;
-    let said = said.cloned().unwrap_or_default();
-    Preprocessing {
-        mean: said.mean.unwrap_or(published.mean),
-        std: said.std.filter(|s| s.iter().all(|x| *x > 0.0)).unwrap_or(published.std),
-        fit: Fit::Crop,
-        crop: said.crop_pct.unwrap_or(published.crop),
-        interpolation: said.interpolation.unwrap_or_else(|| published.interpolation.into()),
-        normalised_inside: false,
     }
 }

@@ -2,14 +2,17 @@
 
 use super::account::{Account, Leftover, counted, printable};
 use super::behind::{behind, stops};
+use super::derived;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Digest, Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
+use super::settings::{Source, stored};
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes};
 use crate::checkpoint::{
-    self, BoundPart, BoundWeights, Checkpoint, ModelHints, NameTable, Selected, StrictError, TensorInfo,
+    self, BoundPart, BoundWeights, Checkpoint, ModelConfig, ModelHints, NameTable, Said, Selected, StrictError,
+    TensorInfo,
 };
 use crate::message;
 use crate::message::{Message, Setting};
@@ -26,10 +29,13 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let (family, table) = spelling(&selected, named)?;
     let shapes = selected.canonical_shapes(table);
     let (backbone, whole_variant) = backbone(named, family, &shapes, path)?;
-    let config = checkpoint.config().cloned().unwrap_or_default();
+    let mut config = checkpoint.config().cloned().unwrap_or_default();
     let mut notices = selected.notices.clone();
 
-    let resolution = resolution(request, family, &shapes, config.input_size)?.unwrap_or_else(|| {
+    let (size, size_source) = resolution(request, family, &shapes, config.input_size.as_ref())?
+        .map_or((None, None), |s| (Some(s.value), Some(s.from)));
+    notices.extend(untrained_tables(request, family, &shapes, &config));
+    let resolution = size.unwrap_or_else(|| {
         let [h, w] = backbone.variant.resolution;
         let assumed = format!("the checkpoint does not say its input size: {h}x{w}, as published; ");
         notices.push(message!(assumed, Setting::Resolution, " changes it"));
@@ -45,6 +51,8 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     };
     let (trunk, offer) = trunk(&options)?;
     let mut account = Account::of(&selected, table, &trunk, family);
+    config = stored(&mut account, &selected, checkpoint.file_name()).or(config);
+    notices.extend(config.conflicts.iter().map(|c| Message::from(c.clone())));
     let mut found = found(&selected, table);
     found.extend(account.known());
     let heads = match request.results {
@@ -76,9 +84,12 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
     let weights = bound(&selected, table, &built.graph, tensors, &account, &hints)?;
+    derived::compare(&selected, table, family, &built.graph, &weights)?;
     let weights =
         WeightSource::Checkpoint { path: path.to_path_buf(), blake3, found, config: Box::new(config), weights };
-    Ok(Model::of(built, &options, weights, notices))
+    let mut model = Model::of(built, &options, weights, notices);
+    model.sources.extend(size_source.map(|from| Source { setting: "size", from: Some(from) }));
+    Ok(model)
 }
 
 /// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
@@ -215,28 +226,31 @@ fn backbone(
     Ok((asked, whole))
 }
 
-/// The resolution that the request, the position tables and the configuration decide, in this order; nothing may contradict the tables.
+/// The resolution that the request, the position tables and the configuration decide, in this order, and its source; nothing may contradict tables
+/// that are trained.
 fn resolution(
     request: &ModelRequest,
     family: &Family,
     shapes: &Shapes,
-    config: Option<[usize; 2]>,
-) -> Result<Option<[usize; 2]>, ModelError> {
+    config: Option<&Said<[usize; 2]>>,
+) -> Result<Option<Said<[usize; 2]>>, ModelError> {
     let tables = (family.position_tables)(shapes);
-    let fits = |size: &[usize; 2]| tables.as_ref().is_none_or(|tables| tables.fit(*size));
-    let config = config.filter(fits);
+    let fits = |size: [usize; 2]| tables.as_ref().is_none_or(|tables| tables.fit(size));
+    let config = config.filter(|size| fits(size.value)).cloned();
+    let published = |size: [usize; 2]| family.variants.iter().any(|variant| variant.resolution == size);
     let Some(asked) = request.resolution else {
         let Some(tables) = &tables else { return Ok(config) };
+        let from = format!("shape of {}", tables.key);
         return match tables.sizes[0] {
-            [h, w] if h != w && config.is_none() => Err(ModelError::Other(message!(
+            [h, w] if h != w && config.is_none() && !published([h, w]) => Err(ModelError::Other(message!(
                 "the checkpoint does not say its input size, and its position tables are for none that is square\n  name the one that was trained: ",
                 settings(&tables.sizes)
             ))),
-            likeliest => Ok(config.or(Some(likeliest))),
+            likeliest => Ok(config.or(Some(Said { value: likeliest, from }))),
         };
     };
     match &tables {
-        Some(tables) if !tables.fit(asked) => {
+        Some(tables) if tables.trained && !tables.fit(asked) => {
             let ([h, w], [th, tw]) = (asked, tables.sizes[0]);
             Err(ModelError::Other(message!(
                 Setting::Resolution.to(format!("{h}x{w}")),
@@ -245,8 +259,20 @@ fn resolution(
                 format!(", or fine-tune at {h}x{w} first")
             )))
         }
-        _ => Ok(Some(asked)),
+        _ => Ok(Some(Said { value: asked, from: "as asked".into() })),
     }
+}
+
+/// A notice where tables show what the model was trained on, and leave sizes open.
+fn untrained_tables(request: &ModelRequest, family: &Family, shapes: &Shapes, config: &ModelConfig) -> Option<Message> {
+    let tables = (family.position_tables)(shapes).filter(|tables| !tables.trained && tables.sizes.len() > 1)?;
+    if request.resolution.is_some() || config.input_size.as_ref().is_some_and(|size| tables.fit(size.value)) {
+        return None;
+    }
+    let [h, w] = tables.sizes[0];
+    let others = settings(&tables.sizes[1..tables.sizes.len().min(4)]);
+    let what = format!("the model last ran on images of {h}x{w} or a little more: {h}x{w} is assumed; ");
+    Some(message!(what, others, " is another"))
 }
 
 /// These sizes as a user would ask for them.

@@ -5,6 +5,7 @@
 mod common;
 mod own;
 mod readme;
+mod settings;
 mod state;
 #[path = "../torch_file/mod.rs"]
 mod torch_file;
