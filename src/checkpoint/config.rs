@@ -186,7 +186,9 @@ pub fn in_unit_range(
 ) -> (Option<Said<Vec<f64>>>, Option<Said<Vec<f64>>>) {
     let large = |said: &Option<Said<Vec<f64>>>| said.as_ref().is_some_and(|s| s.value.iter().any(|x| *x > 1.0));
     let bytes = large(&mean) || large(&std);
-    let scaled = |said: Said<Vec<f64>>| Said { value: said.value.iter().map(|x| x / 255.0).collect(), ..said };
+    // Of numbers that were written with a few digits, the quotient has as few.
+    let quotient = |x: &f64| (x / 255.0 * 1e9).round() / 1e9;
+    let scaled = |said: Said<Vec<f64>>| Said { value: said.value.iter().map(quotient).collect(), ..said };
     let unit = |said: Option<Said<Vec<f64>>>| if bytes { said.map(scaled) } else { said };
     let mean = unit(mean).filter(|m| m.value.iter().all(|x| (0.0..=1.0).contains(x)));
     let std = unit(std).filter(|s| s.value.iter().all(|x| *x > 0.0 && *x <= 1.0));

@@ -28,8 +28,9 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let selected = checkpoint.select(&prefixes, &request.select)?;
     let (family, table) = spelling(&selected, named)?;
     let shapes = selected.canonical_shapes(table);
-    let (backbone, whole_variant) = backbone(named, family, &shapes, path)?;
     let mut config = checkpoint.config().cloned().unwrap_or_default();
+    let trained = config.input_size.as_ref().map(|size| size.value);
+    let (backbone, whole_variant) = backbone(named, family, &shapes, path, trained)?;
     let mut notices = selected.notices.clone();
 
     let (size, size_source) = resolution(request, family, &shapes, config.input_size.as_ref())?
@@ -211,8 +212,11 @@ fn backbone(
     family: &'static Family,
     shapes: &Shapes,
     path: &Path,
+    trained: Option<[usize; 2]>,
 ) -> Result<(Backbone, bool), ModelError> {
-    let (closest, whole) = family.closest_variant(shapes);
+    // A size that no variant takes says nothing about the variant.
+    let at = family.closest_variant_at(shapes, trained);
+    let (closest, whole) = if at.1 || trained.is_none() { at } else { family.closest_variant(shapes) };
     let Some(asked) = named else { return Ok((Backbone { family, variant: closest }, whole)) };
     let other_family = asked.family.id != family.id;
     let other_variant = asked.variant.name != closest.name;

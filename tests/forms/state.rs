@@ -148,7 +148,7 @@ impl State {
     }
 
     /// Buffers that the model derives from its geometry, by canonical key.
-    fn derived(&self) -> BTreeMap<String, Vec<f64>> {
+    pub(crate) fn derived(&self) -> BTreeMap<String, Vec<f64>> {
         let shapes: Shapes = self.entries.iter().map(|e| (e.canonical.clone(), e.shape.clone())).collect();
         let (variant, _) = self.family.closest_variant(&shapes);
         let mut options = BuildOptions::new(Backbone { family: self.family, variant });
