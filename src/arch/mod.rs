@@ -11,6 +11,7 @@ mod family;
 mod fastervit;
 mod ffnet;
 mod fmvit;
+mod fused;
 pub mod heads;
 mod layers;
 mod nearest;
@@ -23,6 +24,7 @@ pub use family::{
     ArchError, Backbone, Build, BuildOptions, EvalTransform, Family, PositionTables, Results, Spelling, StageMap,
     Variant,
 };
+pub use fused::folded;
 pub use parts::{Built, Parts};
 
 use crate::message;

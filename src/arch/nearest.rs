@@ -1,6 +1,7 @@
 //! Which variant of a family a checkpoint is of, or nearest to.
 
 use super::family::{Backbone, BuildOptions, Family, Variant};
+use super::fused::folded;
 use crate::checkpoint::Shapes;
 use vitc_ir::Graph;
 
@@ -11,11 +12,7 @@ impl Family {
     }
 
     /// The same among the variants that take images of this size.
-    pub fn closest_variant_at(
-        &'static self,
-        tensors: &Shapes,
-        size: Option<[usize; 2]>,
-    ) -> (&'static Variant, bool) {
+    pub fn closest_variant_at(&'static self, tensors: &Shapes, size: Option<[usize; 2]>) -> (&'static Variant, bool) {
         let scored = self.variants.iter().map(|variant| {
             let graph = self.published(variant, tensors, size);
             (variant, graph.map_or(Likeness::NONE, |graph| Likeness::of(&graph, tensors)))
@@ -44,7 +41,8 @@ impl Family {
             BuildOptions { tensors: Some(tensors), ..BuildOptions::new(Backbone { family: self, variant }) };
         let tables = (self.position_tables)(tensors).map(|tables| tables.sizes[0]);
         options.resolution = size.or(tables).unwrap_or(options.resolution);
-        options.build().ok().map(|built| built.graph)
+        let graph = options.build().ok()?.graph;
+        Some(folded(&graph, tensors).unwrap_or(graph))
     }
 }
 

@@ -59,6 +59,21 @@ impl Shard {
     }
 }
 
+/// The snapshot inside a repository of Hugging Face's cache (`models--OWNER--NAME`): the main branch's, or the only one.
+pub(super) fn snapshot(repository: &Path) -> Option<PathBuf> {
+    let snapshots = repository.join("snapshots");
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(&snapshots).ok()?.filter_map(|e| Some(e.ok()?.path())).take(64).collect();
+    all.retain(|folder| folder.is_dir());
+    let main = std::fs::read_to_string(repository.join("refs/main")).unwrap_or_default();
+    let main = all.iter().position(|folder| folder.file_name().is_some_and(|name| name.to_str() == Some(main.trim())));
+    match (main, all.len()) {
+        (Some(main), _) => Some(all.swap_remove(main)),
+        (None, 1) => all.pop(),
+        (None, _) => None,
+    }
+}
+
 /// The files that make up the checkpoint at `path`, a file or a folder.
 pub(super) fn files(path: &Path) -> Result<Files, CheckpointError> {
     let found = std::fs::metadata(path).map_err(|e| CheckpointError::io(path, &e))?;

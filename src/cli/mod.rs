@@ -130,7 +130,7 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             return 0;
         }
         Err(e) => {
-            let message = e.render().to_string();
+            let message = without_far_tips(e).render().to_string();
             let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end().to_string();
             let asked = args.iter().skip(1).find_map(|a| a.to_str().filter(|a| !a.starts_with('-')));
             let known = asked.filter(|a| Cli::command().find_subcommand(a).is_some());
@@ -151,6 +151,24 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         },
     };
     finish(&name, outcome, json, out, err)
+}
+
+/// The error without a proposal that is unlike what was typed.
+fn without_far_tips(mut error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    let typed = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(typed)) => typed.trim_start_matches('-').to_string(),
+        _ => return error,
+    };
+    let far = |proposed: &str| {
+        let proposed = proposed.trim_start_matches('-');
+        crate::nearest::edit_distance(&typed, proposed) > typed.len().max(proposed.len()) / 3
+    };
+    if matches!(error.get(ContextKind::SuggestedArg), Some(ContextValue::String(proposed)) if far(proposed)) {
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::Usage);
+    }
+    error
 }
 
 /// Write what a command has to say.

@@ -9,7 +9,7 @@ use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
 use super::settings::{Source, stored};
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
-use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes};
+use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
     self, BoundPart, BoundWeights, Checkpoint, ModelConfig, ModelHints, NameTable, Said, Selected, StrictError,
     TensorInfo,
@@ -29,8 +29,8 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let (family, table) = spelling(&selected, named)?;
     let shapes = selected.canonical_shapes(table);
     let mut config = checkpoint.config().cloned().unwrap_or_default();
-    let trained = config.input_size.as_ref().map(|size| size.value);
-    let (backbone, whole_variant) = backbone(named, family, &shapes, path, trained)?;
+    let wanted = request.resolution.or(config.input_size.as_ref().map(|size| size.value));
+    let (backbone, whole_variant) = backbone(named, family, &shapes, path, wanted)?;
     let mut notices = selected.notices.clone();
 
     let (size, size_source) = resolution(request, family, &shapes, config.input_size.as_ref())?
@@ -77,6 +77,10 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let activation = options.choice(&ACTIVATION);
     found.extend(options.own.iter().map(|head| format!("head {}", head.describe(activation))));
     notices.extend(assumed(&options, &request.choices)?);
+    if let Some(graph) = folded(&built.graph, &shapes) {
+        built.graph = graph;
+        notices.push("the norms behind convolutions are folded into these".into());
+    }
     let forms = selected.forms(table);
     if !forms.is_empty() {
         built.graph = forms.multiplied_out(&built.graph);
@@ -95,7 +99,11 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
 
 /// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
 fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError> {
-    let keys = |graph: &Graph| graph.weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>();
+    let stored = options.tensors;
+    let keys = |graph: &Graph| {
+        let whole = stored.and_then(|stored| folded(graph, stored));
+        whole.as_ref().unwrap_or(graph).weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>()
+    };
     let whole = options.build()?;
     let features = BuildOptions { results: Results::Features, ..options.clone() }.build()?;
     let pooled = features.graph.outputs[0].value;
@@ -212,11 +220,11 @@ fn backbone(
     family: &'static Family,
     shapes: &Shapes,
     path: &Path,
-    trained: Option<[usize; 2]>,
+    size: Option<[usize; 2]>,
 ) -> Result<(Backbone, bool), ModelError> {
     // A size that no variant takes says nothing about the variant.
-    let at = family.closest_variant_at(shapes, trained);
-    let (closest, whole) = if at.1 || trained.is_none() { at } else { family.closest_variant(shapes) };
+    let at = family.closest_variant_at(shapes, size);
+    let (closest, whole) = if at.1 || size.is_none() { at } else { family.closest_variant(shapes) };
     let Some(asked) = named else { return Ok((Backbone { family, variant: closest }, whole)) };
     let other_family = asked.family.id != family.id;
     let other_variant = asked.variant.name != closest.name;

@@ -18,7 +18,12 @@ fn said(path: &Path, results: Results) -> Result<String, String> {
     let model = Model::load(&request).map_err(|e| vitc::cli::explained(&e))?;
     let notices = model.notices.iter().map(vitc::cli::words);
     let outputs = model.graph.outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>().join(" ");
-    Ok([model.name.clone(), outputs].into_iter().chain(notices).chain(model.weights.found().to_vec()).collect::<Vec<_>>().join("\n"))
+    Ok([model.name.clone(), outputs]
+        .into_iter()
+        .chain(notices)
+        .chain(model.weights.found().to_vec())
+        .collect::<Vec<_>>()
+        .join("\n"))
 }
 
 /// The same of a state dict whose names `change` changes.
@@ -35,7 +40,9 @@ fn wrapped_modules_are_unwrapped_wherever_they_stand() {
     let wrap = |key: &str| match key.split_once('.') {
         // The trunk is compiled, its classifiers are not; a block is wrapped once more.
         Some((head, _)) if head.starts_with("head") => format!("model.{key}"),
-        Some(("stages", rest)) => format!("model._orig_mod.stages.{}", rest.replacen(".blocks.", ".blocks._checkpoint_wrapped_module.", 1)),
+        Some(("stages", rest)) => {
+            format!("model._orig_mod.stages.{}", rest.replacen(".blocks.", ".blocks._checkpoint_wrapped_module.", 1))
+        }
         _ => format!("model._orig_mod.{key}"),
     };
     let said = renamed(s0(), Results::Logits, wrap).unwrap();
@@ -49,7 +56,10 @@ fn flat_names_get_their_dots_back() {
     let mut state = s0();
     state.entries.retain(|e| !e.key.starts_with("norm.") && !e.key.starts_with("head"));
     let said = renamed(state, Results::Pyramid, flat).unwrap();
-    assert!(said.starts_with("efficientformerv2-s0\nstage1 stage2 stage3 stage4\n") && said.contains("features_only"), "{said}");
+    assert!(
+        said.starts_with("efficientformerv2-s0\nstage1 stage2 stage3 stage4\n") && said.contains("features_only"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -94,7 +104,8 @@ fn unpacked_archives_and_caches_are_read() {
     std::fs::create_dir_all(folder.path().join("models--o--n/snapshots/a1b2")).unwrap();
     std::fs::create_dir_all(folder.path().join("models--o--n/snapshots/old")).unwrap();
     #[cfg(unix)]
-    std::os::unix::fs::symlink("../../blobs/5f3c", folder.path().join("models--o--n/snapshots/a1b2/model.safetensors")).unwrap();
+    std::os::unix::fs::symlink("../../blobs/5f3c", folder.path().join("models--o--n/snapshots/a1b2/model.safetensors"))
+        .unwrap();
     #[cfg(unix)]
     for path in ["models--o--n", "models--o--n/snapshots/a1b2", "models--o--n/snapshots/a1b2/model.safetensors"] {
         let said = said(&folder.path().join(path), Results::Logits).unwrap();
@@ -114,7 +125,16 @@ fn arrays(state: &State) -> Vec<u8> {
         bytes.extend(text(&key));
         bytes.extend(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01(");
         bytes.extend(shape);
-        bytes.extend([b"tcnumpy\ndtype\n".as_slice(), &text(name), b"K\x00K\x01\x87R(K\x03", &text("<"), b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89B"].concat());
+        bytes.extend(
+            [
+                b"tcnumpy\ndtype\n".as_slice(),
+                &text(name),
+                b"K\x00K\x01\x87R(K\x03",
+                &text("<"),
+                b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89B",
+            ]
+            .concat(),
+        );
         bytes.extend((tensor.data.len() as u32).to_le_bytes());
         bytes.extend(&tensor.data);
         bytes.extend(b"tb");
@@ -136,7 +156,7 @@ fn pickled_arrays_are_tensors() {
 fn what_is_not_here_and_not_ours_is_named() {
     let hub = said(Path::new("hf_hub:timm/efficientformerv2_s0"), Results::Logits).unwrap_err();
     assert!(hub.contains("hf download timm/efficientformerv2_s0"), "{hub}");
-    let layers = |key: &str| key.replacen("stages.", "layer1.0.conv", 1).replacen("stem.", "layer1.0.bn", 1);
+    let layers = |key: &str| key.replacen("stages.", "layer1.0.conv", 1).replacen("stem.", "layer1.0.bn1.", 1);
     let resnet = renamed(s0(), Results::Logits, layers).unwrap_err();
     assert!(resnet.contains("names of ResNet") && resnet.contains("export it to ONNX"), "{resnet}");
 }
