@@ -124,6 +124,7 @@ pub fn check_name(name: &str, package: bool) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::signature::Over;
+    use vitc_exporters::metadata::Fit;
     use vitc_ir::parse;
 
     fn plain() -> InterfaceOptions<'static> {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     fn preprocessing(mean: [f64; 3], std: [f64; 3]) -> Preprocessing {
-        Preprocessing { mean, std, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
+        Preprocessing { mean, std, fit: Fit::Crop, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
     }
 
     #[test]
