@@ -69,7 +69,7 @@ impl Viewer {
         let outputs = session.run_in_order(&[&zeros]).map_err(failed)?;
         let (output, form) = judged(path, &outputs, batch, maps, output)?;
         let (path, labels) = (path.to_path_buf(), artifact.labels);
-        let probabilities = provenance.probabilities;
+        let probabilities = provenance.probabilities.is_some();
         Ok(Viewer { path, session, preparation, batch, output, form, probabilities, labels })
     }
 
