@@ -4,8 +4,8 @@
 //! result, stands in [`crate::axes`]. Both are proven against the evaluator: an operator with a fact that does not hold, or that lacks one which
 //! holds, fails the tests.
 
-use crate::graph::Stage;
 use crate::op::{AttentionLayout, BinaryKind, Op, PadMode, ReduceKind, UnaryKind};
+use crate::stage::Stage;
 use crate::ty::DType;
 use std::ops::RangeInclusive;
 

@@ -4,11 +4,12 @@
 //! structure, names and weights cannot drift apart: `net.at("fc1").weight("bias", …)` asks for the key `….fc1.bias`.
 
 use crate::build::Builder;
-use crate::graph::{Graph, Stage};
+use crate::graph::Graph;
 use crate::id::Value;
 use crate::infer::ShapeError;
 use crate::op::{AttentionLayout, BinaryKind, Generator, Op, ReduceKind, Sampling, UnaryKind};
 use crate::real::Real;
+use crate::stage::Stage;
 use crate::ty::{DType, Dim, Shape, Type};
 use std::fmt::Display;
 

@@ -16,10 +16,11 @@
 //! 9. every run-time operator is legal at the graph's stage: from `deploy` on there is no BatchNorm; at `target` no operator that exists
 //!    only until it is lowered ([`ValidError::Stage`]), and none that the target cannot say ([`ValidError::Target`]).
 
-use crate::graph::{Graph, Node, Stage};
+use crate::graph::{Graph, Node};
 use crate::id::{NodeId, Value};
 use crate::infer::{ShapeError, check_leaf, infer};
 use crate::op::Op;
+use crate::stage::Stage;
 use crate::target::Target;
 use crate::ty::{DType, Type};
 use std::collections::{HashMap, HashSet};

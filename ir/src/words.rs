@@ -2,13 +2,13 @@
 //!
 //! A new operator, or a new value of an attribute, breaks the build here, and what is written here both are printed and read by.
 
-use crate::graph::Stage;
 use crate::op::{
     AttentionLayout, BinaryKind as B, Coordinates, DepthOrder, Generator as G, Kernel, OffsetOrder, Op, PadMode, Part,
     ReduceKind as R, Rounding, Sampling, SliceAxis, SpectralNorm, UnaryKind as U,
 };
 use crate::real::Real;
 use crate::ty::{DType, Shape};
+use crate::word::{Word, words};
 
 /// A word, the operators that it stands for, and one of them: it is read by filling in that one's attributes.
 macro_rules! operators {
@@ -127,34 +127,7 @@ operators! {
     "window_merge": Op::WindowMerge { .. } => Op::WindowMerge { window: [1; 2], map: [1; 2] },
 }
 
-/// A closed set of values that attributes are written by.
-pub(crate) trait Word: Copy + 'static {
-    /// Every value.
-    const ALL: &'static [Self];
-
-    /// Its word.
-    fn word(self) -> &'static str;
-}
-
-macro_rules! values {
-    ($($kind:ident { $($value:ident => $word:literal),* })*) => {
-        $(impl Word for $kind {
-            const ALL: &'static [$kind] = &[$($kind::$value),*];
-
-            fn word(self) -> &'static str {
-                match self {
-                    $($kind::$value => $word),*
-                }
-            }
-        })*
-    };
-}
-
-values! {
-    Stage { Paper => "paper", Deploy => "deploy", Target => "target" }
-    DType {
-        F32 => "f32", F16 => "f16", I32 => "i32", I64 => "i64", I8 => "i8", U8 => "u8", I4 => "i4", U4 => "u4", Bool => "bool"
-    }
+words! {
     Part { Cos => "cos", Sin => "sin" }
     OffsetOrder { Absolute => "absolute", Signed => "signed" }
     Coordinates {

@@ -1,11 +1,12 @@
 //! Attributes of an operator: read as text first, then into the operator's fields.
 
 use super::cursor::{Cursor, is_bare, number};
-use super::{ParseError, Result};
+use super::error::{ParseError, Result};
 use crate::op::{Op, SliceAxis};
 use crate::real::Real;
 use crate::ty::Type;
-use crate::words::{self, Visitor, Word};
+use crate::word::Word;
+use crate::words::{self, Visitor};
 
 /// What stands behind an attribute's name.
 #[derive(Debug, Clone, PartialEq, Eq)]

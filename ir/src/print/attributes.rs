@@ -3,7 +3,8 @@
 use super::joined;
 use crate::op::{Op, SliceAxis};
 use crate::real::Real;
-use crate::words::{self, Visitor, Word};
+use crate::word::Word;
+use crate::words::{self, Visitor};
 use std::convert::Infallible;
 use std::fmt::Display;
 

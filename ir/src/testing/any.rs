@@ -10,9 +10,10 @@ mod operators;
 mod phrases;
 
 use super::Rng;
-use crate::graph::{Graph, Output, Stage};
+use crate::graph::{Graph, Output};
 use crate::id::Value;
 use crate::op::{Op, UnaryKind};
+use crate::stage::Stage;
 use crate::ty::{DType, Dim, Shape, Type};
 
 /// Values with more elements than this, at a batch of 2, are not computed with further.

@@ -201,7 +201,11 @@ impl<'a> View<'a> {
 
 fn form(graph: &Graph, id: NodeId) -> Option<Form> {
     let node = graph.node(id);
-    let map = |v: &Value| graph.shape(*v).rank() == 4 && !graph.is_constant(*v);
+    // A symbolic batch may stand on any axis of a valid value; a map has it in front.
+    let map = |v: &Value| {
+        let shape = graph.shape(*v);
+        shape.rank() == 4 && shape.0[1..].iter().all(|d| d.fixed().is_some()) && !graph.is_constant(*v)
+    };
     match &node.op {
         Op::Conv { stride: [1, 1], pad: [0, 0, 0, 0], dilation: [1, 1], groups: 1 } => {
             let pointwise = graph.shape(node.inputs[1]).as_fixed()?[2..] == [1, 1];

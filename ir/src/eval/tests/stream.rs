@@ -2,10 +2,11 @@
 
 use super::super::stream::{Limits, stream_with};
 use super::super::{Computed, EvalError, MemoryWeights, Numbers, StreamError, constant, run, stream};
-use crate::graph::{Graph, Output, Stage};
+use crate::graph::{Graph, Output};
 use crate::id::Value;
 use crate::net::Net;
 use crate::op::{BinaryKind, Generator, OffsetOrder, Op, PadMode, ReduceKind, SliceAxis, UnaryKind};
+use crate::stage::Stage;
 use crate::testing::Rng;
 use crate::ty::{DType, Shape, Type};
 use crate::weights::{Stored, StoredType, WeightError, Weights};

@@ -16,7 +16,7 @@
 //! What is not recognised stands as it is and is joined in front of the inverse transform.
 
 use super::choice::Site;
-use super::{scaled, view, with_tail};
+use super::views::{scaled, view, with_tail};
 use crate::algebra::{Linear, each, regrouped};
 use std::collections::HashMap;
 use vitc_ir::target::{MixForm, ProductForm, SpectralForms};

@@ -2,9 +2,10 @@
 
 use super::Axis;
 use crate::facts::{Class, Slots};
-use crate::graph::{Graph, Output, Stage};
+use crate::graph::{Graph, Output};
 use crate::infer::infer;
 use crate::op::*;
+use crate::stage::Stage;
 use crate::testing::Rng;
 use crate::ty::{DType, Shape, Type};
 use crate::{eval, id::Value};
