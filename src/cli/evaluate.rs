@@ -145,6 +145,9 @@ fn todo(error: &EvaluateError) -> String {
     format!("\n  {todo}")
 }
 
+/// A share that an artifact is judged by.
+type Figure = fn(&Marks) -> Option<f64>;
+
 fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
@@ -156,7 +159,7 @@ fn text(found: &Evaluation) -> String {
     let judged: Vec<&Judged> = std::iter::once(&found.judged).chain(found.against.iter().map(|a| &a.judged)).collect();
     rows.extend(judged.iter().map(|j| vec![j.artifact.display().to_string()]));
     let few = found.classes <= 5;
-    let figures: [(&str, fn(&Marks) -> Option<f64>); 4] =
+    let figures: [(&str, Figure); 4] =
         [("top-1", |m| m.top1), ("top-5", |m| m.top5), ("mIoU", |m| m.miou), ("pixels", |m| m.pixel_accuracy)];
     for (name, of) in figures {
         let shares: Vec<Option<f64>> = judged.iter().map(|j| j.marks.as_ref().and_then(of)).collect();
