@@ -8,17 +8,21 @@ use vitc_ir::Graph;
 impl Family {
     /// The variant nearest to the checkpoint, and whether the checkpoint holds every key and shape of it. See [`Likeness`].
     pub fn closest_variant(&'static self, tensors: &Shapes) -> (&'static Variant, bool) {
-        self.closest_variant_at(tensors, None)
+        self.closest_variant_at(tensors, None).unwrap_or((&self.variants[0], false))
     }
 
-    /// The same among the variants that take images of this size.
-    pub fn closest_variant_at(&'static self, tensors: &Shapes, size: Option<[usize; 2]>) -> (&'static Variant, bool) {
-        let scored = self.variants.iter().map(|variant| {
-            let graph = self.published(variant, tensors, size);
-            (variant, graph.map_or(Likeness::NONE, |graph| Likeness::of(&graph, tensors)))
+    /// The same among the variants that take images of this size; `None` if none does.
+    pub fn closest_variant_at(
+        &'static self,
+        tensors: &Shapes,
+        size: Option<[usize; 2]>,
+    ) -> Option<(&'static Variant, bool)> {
+        let scored = self.variants.iter().filter_map(|variant| {
+            let graph = self.published(variant, tensors, size)?;
+            Some((variant, Likeness::of(&graph, tensors)))
         });
         let best = scored.reduce(|best, next| if next.1 > best.1 { next } else { best });
-        best.map_or((&self.variants[0], false), |(variant, likeness)| (variant, likeness.whole))
+        best.map(|(variant, likeness)| (variant, likeness.whole))
     }
 
     /// Whether a checkpoint of the variant `held` is one of `asked` too: it holds every key and shape, and what only the former reads the family
@@ -67,8 +71,6 @@ struct Likeness {
 }
 
 impl Likeness {
-    const NONE: Likeness = Likeness { whole: false, share: 0.0 };
-
     fn of(graph: &Graph, tensors: &Shapes) -> Likeness {
         let (mut asked, mut common, mut same, mut share) = (0usize, 0usize, 0usize, 0.0);
         for (key, ty) in graph.weights() {

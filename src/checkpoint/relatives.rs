@@ -1,5 +1,7 @@
 //! Networks that are not built here and are often brought: known by modules that no other has, so that a message can name them.
 
+use std::collections::BTreeSet;
+
 /// A network, and runs of segments that its names hold, `*` for a number. All of a row must be there.
 const NETWORKS: &[(&str, &[&str])] = &[
     ("EfficientFormer (the first version)", &["stages.*.blocks.*.token_mixer.qkv", "stages.*.blocks.*.ls*.gamma"]),
@@ -39,13 +41,14 @@ const NETWORKS: &[(&str, &[&str])] = &[
 /// The network that has these names, if it is one of those that are often brought.
 pub(super) fn network<'k>(names: impl Iterator<Item = &'k str>) -> Option<&'static str> {
     let mut found = vec![0u32; NETWORKS.len()];
-    for name in names {
-        let plain = format!(".{}.", numberless(name));
-        for ((_, modules), found) in NETWORKS.iter().zip(&mut found) {
-            for (i, module) in modules.iter().enumerate() {
-                if *found & (1 << i) == 0 && plain.contains(&format!(".{module}.")) {
-                    *found |= 1 << i;
-                }
+    let dotted = |modules: &[&str]| modules.iter().map(|module| format!(".{module}.")).collect::<Vec<_>>();
+    let patterns: Vec<Vec<String>> = NETWORKS.iter().map(|(_, modules)| dotted(modules)).collect();
+    // Blocks of one kind have the same names but for their numbers.
+    let plain: BTreeSet<String> = names.map(|name| format!(".{}.", numberless(name))).collect();
+    for name in &plain {
+        for (modules, found) in patterns.iter().zip(&mut found) {
+            for (i, _) in modules.iter().enumerate().filter(|(_, module)| name.contains(module.as_str())) {
+                *found |= 1 << i;
             }
         }
     }

@@ -189,7 +189,7 @@ impl Report {
                 nodes: summary.nodes,
                 ops: summary.op_counts.iter().cloned().collect(),
                 parameters: summary.parameters,
-                macs: vitc_ir::cost::total_macs(graph) / model.batch.fixed().unwrap_or(1).max(1) as u64,
+                macs: vitc_ir::cost::total_macs(graph),
             },
             rounding: Rounding::of(graph, summary),
             passes: lowered.passes.iter().map(PassLine::from).collect(),

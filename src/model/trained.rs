@@ -88,7 +88,7 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     }
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
-    let weights = bound(&selected, table, &built.graph, tensors, &account, &hints)?;
+    let weights = bound(&selected, table, &built.graph, tensors, (&account, &offer.maps), &hints)?;
     derived::compare(&selected, table, family, &built.graph, &weights)?;
     let weights =
         WeightSource::Checkpoint { path: path.to_path_buf(), blake3, found, config: Box::new(config), weights };
@@ -116,8 +116,9 @@ fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError
     }
     sources.push((Reads::Map, elements(map)));
     let pyramid = BuildOptions { results: Results::Pyramid, ..options.clone() }.build()?;
-    let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(keys(&pyramid.graph));
-    Ok((all.collect(), Offer { sources, held }))
+    let maps: BTreeSet<String> = keys(&pyramid.graph).into_iter().collect();
+    let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(maps.iter().cloned());
+    Ok((all.collect(), Offer { sources, held, maps }))
 }
 
 /// Heads and their tensors under the names that the graph has for them: those of the file, which may be the trunk's too.
@@ -175,7 +176,7 @@ fn bound(
     table: &NameTable,
     graph: &Graph,
     heads: BTreeMap<String, TensorInfo>,
-    account: &Account,
+    (account, maps): (&Account, &BTreeSet<String>),
     hints: &ModelHints<'_>,
 ) -> Result<BoundWeights, ModelError> {
     let required: Vec<(&str, Vec<usize>)> = graph.weights().map(|(key, ty)| (key, ty.shape.at(1))).collect();
@@ -189,7 +190,18 @@ fn bound(
     ];
     let bound = checkpoint::bind(&parts, required, hints);
     match (bound, stops(account)) {
-        (bound, None) => Ok(bound?),
+        (Err(mut error), None) => {
+            let behind = error.missing.iter().all(|missing| !maps.contains(&missing.key));
+            if behind && error.misshaped.is_empty() && error.unexpected.is_empty() {
+                error.todo = message!(
+                    "what is stored ends at the stage maps: ",
+                    Setting::Output.to("pyramid"),
+                    " exports these"
+                );
+            }
+            Err(error.into())
+        }
+        (Ok(bound), None) => Ok(bound),
         (bound, Some((lines, todo))) => {
             Err(StrictError::with_unexpected(hints, selected, lines, todo, bound.err()).into())
         }
@@ -223,8 +235,7 @@ fn backbone(
     size: Option<[usize; 2]>,
 ) -> Result<(Backbone, bool), ModelError> {
     // A size that no variant takes says nothing about the variant.
-    let at = family.closest_variant_at(shapes, size);
-    let (closest, whole) = if at.1 || size.is_none() { at } else { family.closest_variant(shapes) };
+    let (closest, whole) = family.closest_variant_at(shapes, size).unwrap_or_else(|| family.closest_variant(shapes));
     let Some(asked) = named else { return Ok((Backbone { family, variant: closest }, whole)) };
     let other_family = asked.family.id != family.id;
     let other_variant = asked.variant.name != closest.name;
