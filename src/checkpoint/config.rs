@@ -179,17 +179,17 @@ fn channels(value: &Json) -> Option<Vec<f64>> {
     values.iter().all(|x| x.is_finite()).then_some(values)
 }
 
+/// A number per channel, if it is said.
+pub type Channels = Option<Said<Vec<f64>>>;
+
 /// Mean and deviation for pixels in 0..1, from those for pixels in 0..255 if they are that large. A deviation that is not positive counts as absent.
-pub fn in_unit_range(
-    mean: Option<Said<Vec<f64>>>,
-    std: Option<Said<Vec<f64>>>,
-) -> (Option<Said<Vec<f64>>>, Option<Said<Vec<f64>>>) {
-    let large = |said: &Option<Said<Vec<f64>>>| said.as_ref().is_some_and(|s| s.value.iter().any(|x| *x > 1.0));
+pub fn in_unit_range(mean: Channels, std: Channels) -> (Channels, Channels) {
+    let large = |said: &Channels| said.as_ref().is_some_and(|s| s.value.iter().any(|x| *x > 1.0));
     let bytes = large(&mean) || large(&std);
     // Of numbers that were written with a few digits, the quotient has as few.
     let quotient = |x: &f64| (x / 255.0 * 1e9).round() / 1e9;
     let scaled = |said: Said<Vec<f64>>| Said { value: said.value.iter().map(quotient).collect(), ..said };
-    let unit = |said: Option<Said<Vec<f64>>>| if bytes { said.map(scaled) } else { said };
+    let unit = |said: Channels| if bytes { said.map(scaled) } else { said };
     let mean = unit(mean).filter(|m| m.value.iter().all(|x| (0.0..=1.0).contains(x)));
     let std = unit(std).filter(|s| s.value.iter().all(|x| *x > 0.0 && *x <= 1.0));
     (mean, std)

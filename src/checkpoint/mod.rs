@@ -33,7 +33,7 @@ mod unpacked;
 pub(crate) mod zip;
 
 pub use bind::{BoundPart, BoundWeights, Mismatch, ModelHints, StrictError, bind};
-pub use config::{in_unit_range, labels};
+pub use config::{Channels, in_unit_range, labels};
 pub use contents::Shapes;
 pub use error::{CheckpointError, hub_name};
 pub use forms::Forms;

@@ -35,7 +35,6 @@ impl<'a> Wrapping<'a> {
             crop: asked.crop.unwrap_or(own.crop),
             interpolation: asked.interpolation.clone().unwrap_or_else(|| own.interpolation.clone()),
             normalised_inside: asked.input == InputForm::Image,
-            ..own.clone()
         });
         let labels = labels::labels(request, model, notices)?;
         let classifier = match (&labels, format.label_outputs) {
