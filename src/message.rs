@@ -14,6 +14,8 @@ pub enum Setting {
     Attention,
     /// Images per run.
     Batch,
+    /// Channels of the input.
+    Channels,
     /// Whether the artifact is run and compared before it takes its place.
     Check,
     /// A family's choice, `name=value`.
@@ -44,6 +46,8 @@ pub enum Setting {
     KeepFailed,
     /// Names of the classes.
     Labels,
+    /// Mean of the pixels, per channel.
+    Mean,
     /// Which model.
     Model,
     /// Opset of an ONNX file.
@@ -66,6 +70,8 @@ pub enum Setting {
     Sigmoid,
     /// Form of spectral transforms.
     Spectral,
+    /// Standard deviation of the pixels, per channel.
+    Std,
     /// The prefix of the model's tensors.
     StripPrefix,
     /// Form of talking heads.
@@ -78,9 +84,10 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 32] = [
+    pub const ALL: [Setting; 35] = [
         Setting::Attention,
         Setting::Batch,
+        Setting::Channels,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
@@ -96,6 +103,7 @@ impl Setting {
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
+        Setting::Mean,
         Setting::Model,
         Setting::Opset,
         Setting::Output,
@@ -107,6 +115,7 @@ impl Setting {
         Setting::Sigmoid,
         Setting::Softmax,
         Setting::Spectral,
+        Setting::Std,
         Setting::StripPrefix,
         Setting::TalkingHeads,
         Setting::Target,
@@ -118,6 +127,7 @@ impl Setting {
         match self {
             Setting::Attention => "attention",
             Setting::Batch => "batch",
+            Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
@@ -133,6 +143,7 @@ impl Setting {
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
             Setting::Labels => "labels",
+            Setting::Mean => "mean",
             Setting::Model => "model",
             Setting::Opset => "opset",
             Setting::Output => "output",
@@ -144,6 +155,7 @@ impl Setting {
             Setting::Sigmoid => "sigmoid",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
+            Setting::Std => "std",
             Setting::StripPrefix => "strip_prefix",
             Setting::TalkingHeads => "talking_heads",
             Setting::Target => "target",

@@ -11,6 +11,7 @@ mod loaded;
 mod nature;
 mod recognise;
 mod request;
+mod stem;
 mod trained;
 
 pub use loaded::{Digest, Model, Origin, WeightSource};

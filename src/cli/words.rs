@@ -33,6 +33,7 @@ fn flag(setting: Setting) -> &'static str {
     match setting {
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
+        Setting::Channels => "--channels",
         Setting::Check => "--check",
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",
@@ -48,6 +49,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Ios => "--ios",
         Setting::KeepFailed => "--keep-failed",
         Setting::Labels => "--labels",
+        Setting::Mean => "--mean",
         Setting::Model => "MODEL",
         Setting::Opset => "--opset",
         Setting::Output => "--output",
@@ -59,6 +61,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Sigmoid => "--sigmoid",
         Setting::Softmax => "--softmax",
         Setting::Spectral => "--spectral",
+        Setting::Std => "--std",
         Setting::StripPrefix => "--strip-prefix",
         Setting::TalkingHeads => "--talking-heads",
         Setting::Target => "--target",
