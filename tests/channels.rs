@@ -8,7 +8,6 @@ use serde_json::json;
 use std::path::Path;
 use vitc::cli::explained;
 use vitc::model::{Model, ModelRequest};
-use vitc_ir::Weights;
 
 /// A checkpoint of a model that takes so many channels, with five classes.
 fn checkpoint(path: &Path, model: &str, channels: usize) {
