@@ -10,6 +10,8 @@ use std::fmt;
 /// What a user can decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting {
+    /// The class of every pixel for its scores.
+    Argmax,
     /// Spelling of attention.
     Attention,
     /// Images per run.
@@ -22,6 +24,8 @@ pub enum Setting {
     Choice,
     /// Number of classes.
     Classes,
+    /// Boxes for offsets from anchors.
+    Decode,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
     /// Values from outside that the artifact must reproduce.
@@ -78,19 +82,23 @@ pub enum Setting {
     TalkingHeads,
     /// What the artifact is for.
     Target,
+    /// Scores at the size of the input.
+    Upsample,
     /// The trained weights.
     Weights,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 35] = [
+    pub const ALL: [Setting; 38] = [
+        Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
         Setting::Channels,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
+        Setting::Decode,
         Setting::Ema,
         Setting::Expect,
         Setting::ExternalData,
@@ -119,18 +127,21 @@ impl Setting {
         Setting::StripPrefix,
         Setting::TalkingHeads,
         Setting::Target,
+        Setting::Upsample,
         Setting::Weights,
     ];
 
     /// Its neutral name, as a keyword argument would be called.
     pub fn name(self) -> &'static str {
         match self {
+            Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
             Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
+            Setting::Decode => "decode",
             Setting::Ema => "ema",
             Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
@@ -159,6 +170,7 @@ impl Setting {
             Setting::StripPrefix => "strip_prefix",
             Setting::TalkingHeads => "talking_heads",
             Setting::Target => "target",
+            Setting::Upsample => "upsample",
             Setting::Weights => "weights",
         }
     }

@@ -3,7 +3,7 @@
 use super::check_args::ExpectArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
-use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
+use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios, results};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
@@ -65,9 +65,23 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
     std: Option<Colours>,
 
-    /// What the model returns.
-    #[arg(long, value_enum, default_value_t = Results::Logits, help_heading = "Interface")]
-    output: Results,
+    /// What the model returns: `logits`, class scores or what a detector's or segmenter's head predicts (the default); `features`, the pooled
+    /// vector in front of the classifier; `pyramid`, the stage maps with the norms on them; some of these, `stage2,stage4`; `neck`, the maps behind the
+    /// neck.
+    #[arg(long, value_name = "WHAT", value_parser = results, help_heading = "Interface")]
+    output: Option<Results>,
+
+    /// A segmenter's scores at the size of the input, not at the head's own stride.
+    #[arg(long, conflicts_with_all = ["output", "argmax", "decode"], help_heading = "Interface")]
+    upsample: bool,
+
+    /// The class of every pixel of the input, from scores enlarged as its authors evaluate.
+    #[arg(long, conflicts_with_all = ["output", "decode", "softmax"], help_heading = "Interface")]
+    argmax: bool,
+
+    /// A detector's boxes and their probabilities, in pixels of the input, in place of offsets from anchors; overlapping ones stay.
+    #[arg(long, conflicts_with_all = ["output", "softmax"], help_heading = "Interface")]
+    decode: bool,
 
     /// Names of the outputs, with commas between them [default: logits, probabilities, features, or stage1 to stage4 with --output pyramid].
     /// One name for several outputs is numbered.
@@ -177,7 +191,7 @@ impl ArtifactArgs {
             resolution: self.resolution,
             channels: self.channels.map(usize::from),
             classes: self.num_classes,
-            results: self.output,
+            results: self.results(),
             ..self.model_args.request(self.model.clone())
         };
         Ok(RequestBuilder {
@@ -201,6 +215,16 @@ impl ArtifactArgs {
                 ..CheckOptions::default()
             },
         })
+    }
+
+    /// What is returned, in the form that is asked for.
+    fn results(&self) -> Results {
+        match (self.upsample, self.argmax, self.decode) {
+            (true, ..) => Results::Enlarged,
+            (_, true, _) => Results::ClassMap,
+            (_, _, true) => Results::Boxes,
+            _ => self.output.unwrap_or_default(),
+        }
     }
 
     fn numbers(&self) -> Numbers {

@@ -31,12 +31,14 @@ fn setting(Given { setting, value }: &Given) -> String {
 
 fn flag(setting: Setting) -> &'static str {
     match setting {
+        Setting::Argmax => "--argmax",
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
         Setting::Channels => "--channels",
         Setting::Check => "--check",
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",
+        Setting::Decode => "--decode",
         Setting::Ema => "--ema",
         Setting::Expect => "--expect",
         Setting::ExternalData => "--external-data",
@@ -65,6 +67,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::StripPrefix => "--strip-prefix",
         Setting::TalkingHeads => "--talking-heads",
         Setting::Target => "--target",
+        Setting::Upsample => "--upsample",
         Setting::Weights => "--weights",
     }
 }

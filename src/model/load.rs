@@ -39,7 +39,7 @@ fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, Mode
         classes: request.classes.unwrap_or(backbone.variant.classes),
         head: family_head(request, backbone.family)?,
         results: request.results,
-        choices: request.choices_of(backbone.family)?,
+        choices: request.choices_of(backbone.family, &[])?,
         ..BuildOptions::new(backbone)
     };
     let built = options.build()?;
