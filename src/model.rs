@@ -5,6 +5,7 @@
 
 mod account;
 mod behind;
+mod dense;
 mod derived;
 mod heads;
 mod load;
@@ -13,9 +14,10 @@ mod nature;
 mod recognise;
 mod request;
 mod settings;
+mod stem;
 mod trained;
 
-pub use loaded::{Digest, Model, Origin, WeightSource};
+pub use loaded::{Digest, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
 pub use request::{ModelError, ModelRequest};
 pub use settings::Source;

@@ -1,5 +1,6 @@
 //! What the readers of files hand on.
 
+use super::dense_config::DenseConfig;
 use super::tensor::TensorInfo;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,8 @@ pub(super) struct Contents {
     pub(super) dicts: BTreeSet<String>,
     /// What lies beside the tensors, as settings are read from it.
     pub(super) document: Option<serde_json::Value>,
+    /// What is said about dense prediction.
+    pub(super) dense: Option<DenseConfig>,
     /// Whole modules: name in the file and class.
     pub(super) modules: Vec<(String, String)>,
     /// Tensors of kinds that are not read: name and kind.

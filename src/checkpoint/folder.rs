@@ -55,6 +55,7 @@ impl Shard {
         all.skipped.append(&mut found.skipped);
         all.top.append(&mut found.top);
         all.document = all.document.take().or(found.document);
+        all.dense = all.dense.take().or(found.dense);
         Ok(())
     }
 }

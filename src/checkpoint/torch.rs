@@ -5,6 +5,7 @@
 //! but not opened. A container that is reachable twice is visited once, and depth, names and their number are capped.
 
 use super::contents::{Contents, MAX_KEY, MAX_TENSORS};
+use super::dense_config::DenseConfig;
 use super::document::document;
 use super::error::{CheckpointError, shortened};
 use super::pickle::{self, Id, Object, Pickle, Value};
@@ -219,6 +220,7 @@ impl Reader<'_, '_> {
     fn read(mut self) -> Result<Contents, CheckpointError> {
         self.walk(self.pickle.root, &mut String::new(), 0, 0)?;
         self.found.document = Some(document(self.pickle));
+        self.found.dense = DenseConfig::from_pickle(self.pickle);
         Ok(self.found)
     }
 

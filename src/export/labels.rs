@@ -17,11 +17,13 @@ pub(super) fn labels(
     model: &Model,
     notices: &mut Vec<Message>,
 ) -> Result<Option<Vec<String>>, Error> {
-    let scores = model.signature.classes();
+    let scores = model.signature.named_classes().or(model.classes);
     let path = match &request.interface.labels {
         Labels::Omit => return Ok(None),
         Labels::Checkpoint => {
-            let Some(said) = model.weights.config().and_then(|c| c.labels.as_ref()) else { return Ok(None) };
+            let said = model.weights.config().and_then(|c| c.labels.as_ref());
+            let dense = model.labels.as_ref().filter(|l| Some(l.len()) == scores);
+            let Some(said) = said.filter(|_| dense.is_none()) else { return Ok(dense.cloned()) };
             let fits = Some(said.value.len()) == scores;
             if let (false, Some(n)) = (fits, scores) {
                 let what = format!(

@@ -93,9 +93,9 @@ pub struct PortOptions {
     /// Element type of both; `None` for what the target wants.
     pub dtype: Option<DType>,
     /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
-    pub mean: Option<[f64; 3]>,
+    pub mean: Option<Vec<f64>>,
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
-    pub std: Option<[f64; 3]>,
+    pub std: Option<Vec<f64>>,
     /// What happens to a picture's shape; `None` for what the checkpoint says, else a centre crop.
     pub fit: Option<Fit>,
     /// Share of the resized picture that the centre crop keeps; `None` as for the mean.

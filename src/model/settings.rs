@@ -3,6 +3,8 @@
 use super::account::{Account, Leftover, printable};
 use crate::arch::Backbone;
 use crate::checkpoint::{ModelConfig, Said, Selected};
+use crate::message;
+use crate::message::{Message, Setting};
 use vitc_exporters::metadata::{Fit, Preprocessing};
 
 /// Where a setting comes from.
@@ -55,18 +57,19 @@ pub(super) fn stored(account: &mut Account, selected: &Selected, file: &str) -> 
     ModelConfig { mean: read_mean, std: read_std, ..ModelConfig::default() }
 }
 
-/// How pictures are prepared, with the source of each setting.
-pub(super) fn preprocessing(backbone: Backbone, said: &ModelConfig) -> (Preprocessing, Vec<Source>) {
+/// How pictures are prepared, with the source of each setting; a notice of what is assumed for other than three channels.
+pub(super) fn preprocessing(
+    backbone: Backbone,
+    said: &ModelConfig,
+    channels: usize,
+) -> (Preprocessing, Vec<Source>, Option<Message>) {
     let published = &backbone.variant.transform;
     let mut sources = Vec::new();
     let mut source =
         |setting: &'static str, from: Option<&String>| sources.push(Source { setting, from: from.cloned() });
-    let colours = |said: &Option<Said<Vec<f64>>>| {
-        said.as_ref().and_then(|s| Some((<[f64; 3]>::try_from(s.value.clone()).ok()?, s.from.clone())))
-    };
-    let [mean, std] = [&said.mean, &said.std].map(colours);
-    source("mean", mean.as_ref().map(|m| &m.1));
-    source("std", std.as_ref().map(|s| &s.1));
+    let [mean, std] = [&said.mean, &said.std].map(|said| said.as_ref().filter(|s| s.value.len() == channels));
+    source("mean", mean.map(|m| &m.from));
+    source("std", std.map(|s| &s.from));
     let crop = said.crop_pct.as_ref();
     source("crop", crop.map(|c| &c.from));
     let interpolation = said.interpolation.as_ref();
@@ -75,13 +78,25 @@ pub(super) fn preprocessing(backbone: Backbone, said: &ModelConfig) -> (Preproce
     if let Some(fit) = fit {
         source("fit", Some(&fit.from));
     }
+    let usual = |of: [f64; 3], other: f64| match channels {
+        3 => of.to_vec(),
+        1 => vec![of.iter().sum::<f64>() / 3.0],
+        _ => vec![other; channels],
+    };
+    let assumed = (channels != 3 && (mean.is_none() || std.is_none())).then(|| {
+        let [mean, std] = [usual(published.mean, 0.0)[0], usual(published.std, 1.0)[0]];
+        let what = format!(
+            "nothing is known of the mean and deviation of {channels} channels: {mean:.3} and {std:.3} are assumed; "
+        );
+        message!(what, Setting::Mean, " and ", Setting::Std, " change them")
+    });
     let preprocessing = Preprocessing {
-        mean: mean.map_or(published.mean, |m| m.0),
-        std: std.map_or(published.std, |s| s.0),
+        mean: mean.map_or_else(|| usual(published.mean, 0.0), |m| m.value.clone()),
+        std: std.map_or_else(|| usual(published.std, 1.0), |s| s.value.clone()),
         fit: if fit.is_some() { Fit::Stretch } else { Fit::Crop },
         crop: crop.map_or(published.crop, |c| c.value),
         interpolation: interpolation.map_or_else(|| published.interpolation.into(), |i| i.value.clone()),
         normalised_inside: false,
     };
-    (preprocessing, sources)
+    (preprocessing, sources, assumed)
 }

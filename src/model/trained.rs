@@ -2,12 +2,14 @@
 
 use super::account::{Account, Leftover, counted, printable};
 use super::behind::{behind, stops};
+use super::dense::Dense;
 use super::derived;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Digest, Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
 use super::settings::{Source, stored};
+use super::stem;
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
@@ -27,44 +29,66 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;
     let (family, table) = spelling(&selected, named)?;
-    let shapes = selected.canonical_shapes(table);
+    let mut shapes = selected.canonical_shapes(table);
     let mut config = checkpoint.config().cloned().unwrap_or_default();
-    let wanted = request.resolution.or(config.input_size.as_ref().map(|size| size.value));
+    let dense = Dense::find(&selected)?;
+    let wanted = request.resolution.or(config.input_size.as_ref().map(|size| size.value)).filter(|_| !dense.is_any());
     let (backbone, whole_variant) = backbone(named, family, &shapes, path, wanted)?;
     let mut notices = selected.notices.clone();
+    let said = checkpoint.dense_config();
+    shapes.extend(dense.shapes(&selected));
 
-    let (size, size_source) = resolution(request, family, &shapes, config.input_size.as_ref())?
+    let mut found = found(&selected, table);
+    let (size, mut size_source) = resolution(request, family, &shapes, config.input_size.as_ref(), dense.is_any())?
         .map_or((None, None), |s| (Some(s.value), Some(s.from)));
-    notices.extend(untrained_tables(request, family, &shapes, &config));
-    let resolution = size.unwrap_or_else(|| {
-        let [h, w] = backbone.variant.resolution;
-        let assumed = format!("the checkpoint does not say its input size: {h}x{w}, as published; ");
-        notices.push(message!(assumed, Setting::Resolution, " changes it"));
-        backbone.variant.resolution
-    });
+    if !dense.is_any() {
+        notices.extend(untrained_tables(request, family, &shapes, &config));
+    }
+    let resolution = match size {
+        Some(size) => size,
+        None if dense.is_any() => {
+            let (size, source) = dense.size(said)?;
+            size_source = Some(source.to_string());
+            size
+        }
+        None => {
+            let [h, w] = backbone.variant.resolution;
+            let assumed = format!("the checkpoint does not say its input size: {h}x{w}, as published; ");
+            notices.push(message!(assumed, Setting::Resolution, " changes it"));
+            backbone.variant.resolution
+        }
+    };
     let mut options = BuildOptions {
         batch: request.batch,
         resolution,
         classes: classes(request, family, &shapes, Head::Average)?.unwrap_or(backbone.variant.classes),
         tensors: Some(&shapes),
-        choices: request.choices_of(family)?,
+        choices: request.choices_of(family, &dense.choices())?,
         ..BuildOptions::new(backbone)
     };
+    options.channels = stem::channels(&options, request.channels)?;
     let (trunk, offer) = trunk(&options)?;
     let mut account = Account::of(&selected, table, &trunk, family);
     config = stored(&mut account, &selected, checkpoint.file_name()).or(config);
     notices.extend(config.conflicts.iter().map(|c| Message::from(c.clone())));
-    let mut found = found(&selected, table);
     found.extend(account.known());
+    let parts = dense.take(request.results, &selected, &mut account, &mut found);
+    options.neck = dense.neck();
+    options.map_head = dense.head();
+    options.choices = dense.settings(request, backbone, said, &mut found);
     let heads = match request.results {
-        Results::Logits => heads::heads(&request.heads, family, &offer, &mut account, path)?,
-        Results::Features | Results::Pyramid => Heads::default(),
+        Results::Logits if !dense.is_any() => heads::heads(&request.heads, family, &offer, &mut account, path)?,
+        _ => Heads::default(),
     };
+    let normed = family.outputs.norms.iter().any(|norm| shapes.contains_key(&format!("{norm}.weight")));
+    let classified = !offer.held.is_empty() || !heads.own.is_empty();
+    dense.refuse(request.results, &account, normed && !classified)?;
     found.extend(behind(request.results, !selected.prefix.is_empty(), &offer.sources, &mut account));
     found.extend(heads.lines.iter().cloned());
     let classes = decided_classes(request, family, &shapes, &heads)?;
     let Heads { family: head, scores, own, tensors, .. } = heads;
-    let (own, tensors) = placed(own, tensors, &trunk);
+    let (own, mut tensors) = placed(own, tensors, &trunk);
+    tensors.extend(parts);
     options = BuildOptions {
         classes: classes.unwrap_or(options.classes),
         head,
@@ -89,9 +113,18 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
     let weights = bound(&selected, table, &built.graph, tensors, (&account, &offer.maps), &hints)?;
-    derived::compare(&selected, table, family, &built.graph, &weights)?;
-    let weights =
-        WeightSource::Checkpoint { path: path.to_path_buf(), blake3, found, config: Box::new(config), weights };
+    // Dense forms compute some of these buffers anew, for the size that they run at.
+    if !dense.is_any() && matches!(request.results, Results::Logits | Results::Features) {
+        derived::compare(&selected, table, family, &built.graph, &weights)?;
+    }
+    let weights = WeightSource::Checkpoint {
+        path: path.to_path_buf(),
+        blake3,
+        found,
+        config: Box::new(config),
+        dense: said.cloned().map(Box::new),
+        weights,
+    };
     let mut model = Model::of(built, &options, weights, notices);
     model.sources.extend(size_source.map(|from| Source { setting: "size", from: Some(from) }));
     Ok(model)
@@ -141,7 +174,8 @@ fn placed(
 fn assumed(options: &BuildOptions, choices: &BTreeMap<String, String>) -> Result<Option<Message>, ModelError> {
     let activated: Vec<String> =
         options.own.iter().filter(|head| head.activated()).map(|head| printable(&head.place)).collect();
-    let given = choices.get(ACTIVATION.name);
+    let of_map_head = options.map_head.is_some_and(|head| head.choices.iter().any(|c| c.name == ACTIVATION.name));
+    let given = choices.get(ACTIVATION.name).filter(|_| !of_map_head);
     if let (Some(value), true) = (given, activated.is_empty()) {
         let given = Setting::Choice.to(format!("{}={value}", ACTIVATION.name));
         return Err(ModelError::Request(message!(given, ": no head of this model has an activation\n  leave it out")));
@@ -163,9 +197,10 @@ fn unasked(graph: &Graph, trunk: &BTreeSet<String>, stored: &Shapes, results: Re
         *counts.entry(key.rsplit_once('.').map_or(key.as_str(), |k| k.0)).or_default() += 1;
     }
     let why = match results {
-        Results::Logits => "not asked for",
+        Results::Logits | Results::Enlarged | Results::ClassMap | Results::Boxes => "not asked for",
         Results::Features => "behind the features",
-        Results::Pyramid => "behind the stage maps",
+        Results::Neck => "behind the neck",
+        Results::Pyramid | Results::Stages(_) => "behind the stage maps",
     };
     (!counts.is_empty()).then(|| format!("{why}: {}", counted(counts)))
 }
@@ -256,8 +291,10 @@ fn resolution(
     family: &Family,
     shapes: &Shapes,
     config: Option<&Said<[usize; 2]>>,
+    dense: bool,
 ) -> Result<Option<Said<[usize; 2]>>, ModelError> {
-    let tables = (family.position_tables)(shapes);
+    // What a dense model last ran on says nothing of what it is for.
+    let tables = (family.position_tables)(shapes).filter(|tables| tables.trained || !dense);
     let fits = |size: [usize; 2]| tables.as_ref().is_none_or(|tables| tables.fit(size));
     let config = config.filter(|size| fits(size.value)).cloned();
     let published = |size: [usize; 2]| family.variants.iter().any(|variant| variant.resolution == size);
