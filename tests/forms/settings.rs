@@ -42,7 +42,7 @@ fn settings_in_the_file_are_taken() {
     ]);
     let model = saved("best.pt", &archive(&file)).unwrap();
     let preprocessing = model.signature.preprocessing().unwrap();
-    assert_eq!((preprocessing.mean, preprocessing.std), ([0.0; 3], [1.0; 3]));
+    assert_eq!([&preprocessing.mean, &preprocessing.std], [&vec![0.0; 3], &vec![1.0; 3]]);
     let wanted = [
         "mean <- best.pt: mean",
         "std <- best.pt: args.std",
@@ -68,7 +68,7 @@ fn buffers_that_normalise_are_settings() {
     }
     let model = saved("w.safetensors", &safetensors_file(&tensors)).unwrap();
     let preprocessing = model.signature.preprocessing().unwrap();
-    assert_eq!((preprocessing.mean, preprocessing.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
+    assert_eq!([&preprocessing.mean, &preprocessing.std], [&vec![0.485, 0.456, 0.406], &vec![0.229, 0.224, 0.225]]);
     assert!(sources(&model).contains(&"mean <- w.safetensors: data_preprocessor.mean".to_string()));
 }
 
