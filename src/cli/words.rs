@@ -33,6 +33,7 @@ fn flag(setting: Setting) -> &'static str {
     match setting {
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
+        Setting::Bgr => "--bgr",
         Setting::Channels => "--channels",
         Setting::Check => "--check",
         Setting::Choice => "--choice",
@@ -45,6 +46,8 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Head => "--head",
         Setting::Ignore => "--ignore",
         Setting::Input => "--input",
+        Setting::InputLayout => "--input-layout",
+        Setting::InputType => "--input-type",
         Setting::InputName => "--input-name",
         Setting::Ios => "--ios",
         Setting::KeepFailed => "--keep-failed",
