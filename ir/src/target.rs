@@ -158,6 +158,8 @@ pub struct Target {
     pub mean_f32: bool,
     /// With f16: a square, its mean and the mean of what was squared run in f32, and what is computed from such moments alone.
     pub moments_f32: bool,
+    /// With f16: a convolution accumulates in f32, a matrix product does not.
+    pub conv_accumulates_f32: bool,
     /// So many parallel products of one geometry on one input become one, whose result is split.
     pub merge_siblings: usize,
     /// Two layers in a row on at most so many rows, each with weights of at least so many bytes, run faster as 1x1 convolutions.
@@ -191,6 +193,7 @@ impl Target {
             softmax_f32: true,
             mean_f32: true,
             moments_f32: true,
+            conv_accumulates_f32: false, // products accumulate in f32 as well
             merge_siblings: 3, // two would trade a product for a split
             // 49 rows, 2048x512 to be read from memory: 561 us against 692, and 579 against 675 for 512x2048. 212 rows: 529 against 534.
             streamed_weights: Some((64, 2 << 20)),
@@ -247,6 +250,7 @@ impl Target {
             softmax_f32: false,
             mean_f32: false,
             moments_f32: false,
+            conv_accumulates_f32: false,
             merge_siblings: 3,
             streamed_weights: None,
             joint_norm: NormForm::Affine,
@@ -266,6 +270,8 @@ impl Target {
             matmul_transpose: false,
             layer_norm_any_axis: false, // the composite that systems know normalises the last axes
             map_norm_on_tokens: true,
+            // Bit for bit in the vendor's runtime: a product of 1024 terms around 117 is off by 0.9, a convolution by one rounding.
+            conv_accumulates_f32: true,
             joint_norm: NormForm::Full { share: 0.75 },
             // Two parts of a spectrum in one product: fewest operations. Not measured on a device.
             spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Outer },

@@ -36,6 +36,7 @@ impl Case {
         let target = match self.target.as_str() {
             "tensorrt-onnx" => Target::tensorrt(17),
             "coreml" => Target::coreml(15),
+            "coreai" => Target::coreai(27),
             _ => Target::onnx(17),
         };
         let context = Context::new(&target, &LowerOptions::new(precision, DType::F32));
