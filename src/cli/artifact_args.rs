@@ -26,8 +26,8 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, help_heading = "Artifact")]
     target: Option<TargetKind>,
 
-    /// Opset of the ONNX file, 17 to 23 [default: 17].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(17..=23), help_heading = "Artifact")]
+    /// Opset of the ONNX file, 11 to 23 [default: 17]. Older toolchains want 11 or 13; norms are several nodes below 17.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(11..=23), help_heading = "Artifact")]
     opset: Option<u32>,
 
     /// Oldest iOS version that must load the file: 15, 16, 17, 18 or 26 for coreml, 27 for coreai [default: the oldest that can hold it].
