@@ -9,6 +9,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod decide;
+pub mod engine_rules;
 pub mod export;
 pub mod interface;
 pub mod message;

@@ -197,7 +197,7 @@ impl Target {
             mean_f32: true,
             moments_f32: true,
             conv_accumulates_f32: false, // products accumulate in f32 as well
-            merge_siblings: 3, // two would trade a product for a split
+            merge_siblings: 3,           // two would trade a product for a split
             // 49 rows, 2048x512 to be read from memory: 561 us against 692, and 579 against 675 for 512x2048. 212 rows: 529 against 534.
             streamed_weights: Some((64, 2 << 20)),
             // Three nodes in one, at equal speed; without the operator there is nothing to join.

@@ -50,7 +50,8 @@ fn joined(graph: &Graph, uses: &Uses, id: NodeId) -> Option<usize> {
         return None;
     }
     let shape = graph.shape(value);
-    let fits = |&v: &Value| reshape(v) && uses.once(v) && !graph.is_constant(v) && graph.shape(v).rank() == shape.rank();
+    let fits =
+        |&v: &Value| reshape(v) && uses.once(v) && !graph.is_constant(v) && graph.shape(v).rank() == shape.rank();
     if !node.inputs.iter().all(fits) {
         return None;
     }

@@ -6,7 +6,7 @@ mod roles;
 use super::*;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, BuildOptions, Built};
-use crate::runner::{Program, Request};
+use crate::runner::{Pick, Program, Request};
 use std::fs::File;
 use tempfile::TempDir;
 use vitc_exporters::metadata::{Metadata, Preprocessing, WeightSource};
@@ -274,7 +274,7 @@ fn damaged_files_are_errors() {
         let path = model.folder.path().join("damaged.onnx");
         std::fs::write(&path, &damaged).expect("writes");
         // An error or a model that runs or does not; never a panic.
-        if let Ok(session) = Program::open(&path).and_then(|p| p.load(Request::outputs(1))) {
+        if let Ok(session) = Program::open(&path, Pick::Main).and_then(|p| p.load(Request::outputs(1))) {
             let arrays: Vec<Vec<f32>> = session.inputs().iter().map(|i| vec![0.5; i.shape.iter().product()]).collect();
             let _ = session.run_in_order(&arrays.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }

@@ -123,6 +123,21 @@ impl<'c, 'a> Function<'c, 'a> {
         Ok(function.graph)
     }
 
+    /// A name for a weight: the constant's own, unless another shape of it or another constant of another function has that.
+    fn free(&self, key: String, source: &Source) -> String {
+        let taken = |name: &str| {
+            let other = self.sources.get(name).is_some_and(|known| known != source);
+            other || self.graph.find(name).is_some() || self.graph.find(&format!("{name}.stored")).is_some()
+        };
+        let mut name = key.clone();
+        let mut number = self.leaves.len();
+        while taken(&name) {
+            name = format!("{key}_{number}");
+            number += 1;
+        }
+        name
+    }
+
     /// Append the operations of a block; its results.
     fn block(&mut self, block: &Block<'a>, arguments: Vec<Bound<'a>>) -> Result<Vec<Value>, String> {
         let mut bound = arguments;
@@ -290,14 +305,9 @@ impl<'a> Call<'_, '_, 'a> {
             }
             _ => {
                 let source = source(ty.element, elements, function.file)?;
-                let weight = Op::Weight { key: key.clone() };
                 let stored = Type::new(DType::F32, graph_type.shape.clone());
-                // Two shapes of one constant are two weights.
-                let key = match function.sources.contains_key(&key) {
-                    true => format!("{key}_{}", function.leaves.len()),
-                    false => key,
-                };
-                let weight = if key == weight_key(&weight) { weight } else { Op::Weight { key: key.clone() } };
+                let key = function.free(key, &source);
+                let weight = Op::Weight { key: key.clone() };
                 function.sources.insert(key.clone(), source);
                 let path = if graph_type.dtype == DType::F32 { key.clone() } else { format!("{key}.stored") };
                 let leaf = push(&mut function.graph, weight, stored, &path)?;
@@ -309,13 +319,6 @@ impl<'a> Call<'_, '_, 'a> {
         };
         function.leaves.insert(known, value);
         Ok(value)
-    }
-}
-
-fn weight_key(op: &Op) -> &str {
-    match op {
-        Op::Weight { key } => key,
-        _ => "",
     }
 }
 
