@@ -107,10 +107,10 @@ const RULES: [Rule; 13] = [
 
 /// The rules that graphs break, one finding for each. Graphs of one model at several sizes are one subject: a node that several have is named once.
 /// `ports` says that element types at inputs and outputs are the system's to convert.
-pub fn findings<'a>(graphs: impl Iterator<Item = &'a Graph> + Clone, ports: bool) -> Vec<Finding> {
+pub fn findings(graphs: &[&Graph], ports: bool) -> Vec<Finding> {
     let broken = |rule: &Rule| {
         let mut nodes: Vec<String> = Vec::new();
-        for graph in graphs.clone() {
+        for graph in graphs {
             let subject = Subject::of(graph, ports);
             let found = graph.run_time_nodes().filter(|(id, node)| (rule.broken)(&subject, *id, node));
             let known = nodes.len();
@@ -219,7 +219,7 @@ mod tests {
     fn broken(body: &str) -> Vec<String> {
         let text = format!("graph g  stage=target\n{body}");
         let graph = vitc_ir::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        let found = findings(std::iter::once(&graph), false);
+        let found = findings(&[&graph], false);
         found.iter().map(|f| format!("{}: {}", f.rule, f.nodes.join(" "))).collect()
     }
 
@@ -259,7 +259,7 @@ mod tests {
             );
             vitc_ir::parse(&text).unwrap_or_else(|e| panic!("{e}"))
         };
-        let found = findings([at(1), at(2)].iter(), false);
+        let found = findings(&[&at(1), &at(2)], false);
         assert_eq!(found.iter().map(|f| (f.rule, f.nodes.len())).collect::<Vec<_>>(), [("transposes", 1)]);
     }
 }

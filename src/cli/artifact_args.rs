@@ -11,6 +11,7 @@ use crate::export::{
     RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
+use crate::signature::Likelihood;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
@@ -72,9 +73,13 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Interface")]
     output_name: Vec<String>,
 
-    /// Return probabilities instead of scores.
-    #[arg(long, help_heading = "Interface")]
+    /// Return probabilities instead of scores, of classes that exclude each other.
+    #[arg(long, conflicts_with = "sigmoid", help_heading = "Interface")]
     softmax: bool,
+
+    /// Return a probability of its own for each score: for labels that do not exclude each other, and for models with one score.
+    #[arg(long, help_heading = "Interface")]
+    sigmoid: bool,
 
     /// Names of the classes, one a line. CoreML becomes a classifier that answers with a label; ONNX keeps its scores and carries the names in
     /// its metadata. Without this flag they are those in the config.json of the --weights folder, if it has some.
@@ -225,7 +230,11 @@ impl ArtifactArgs {
             dtype: self.io.map(Into::into),
             mean: self.mean,
             std: self.std,
-            softmax: self.softmax,
+            probabilities: match (self.softmax, self.sigmoid) {
+                (true, _) => Some(Likelihood::OneOf),
+                (_, true) => Some(Likelihood::EachOf),
+                _ => None,
+            },
             labels: match &self.labels {
                 Some(path) => Labels::File(path.clone()),
                 None if self.no_labels => Labels::Omit,

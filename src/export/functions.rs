@@ -42,8 +42,12 @@ pub(super) fn named(sizes: &[FunctionSize], format: &FileFormat) -> Result<Vec<N
     .into_iter()
     .filter(|(_, values)| values.len() > 1)
     .collect();
-    if sizes.len() > batches.len() * resolutions.len() {
-        return Err("a size of the input is asked for twice\n  name each once".into());
+    let mut seen = HashSet::new();
+    if let Some(twice) = sizes.iter().find(|s| !seen.insert(**s)) {
+        let given = [Setting::Batch.to(batch(&twice.batch))].into_iter();
+        let given = given.chain(twice.resolution.map(|r| Setting::Resolution.to(resolution(&Some(r)))));
+        let what = ": asked for twice\n  name each size once; one that is not square is HEIGHTxWIDTH";
+        return Err(message!(Message::joined(given, " "), what));
     }
     if let (Some(why), [(setting, values), ..]) = (format.one_function, &said[..]) {
         let one = Message::joined(values.iter().map(|v| setting.to(v)), ", ");
@@ -68,4 +72,37 @@ pub(super) fn named(sizes: &[FunctionSize], format: &FileFormat) -> Result<Vec<N
 fn distinct<T: Copy + Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = HashSet::new();
     values.filter(|v| seen.insert(*v)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::TargetKind;
+
+    #[test]
+    fn functions_are_named_after_what_differs() {
+        let size = |n: usize, side: Option<usize>| FunctionSize {
+            batch: if n == 0 { Dim::Batch(1) } else { Dim::Fixed(n) },
+            resolution: side.map(|s| [s, s]),
+        };
+        let names = |sizes: &[FunctionSize]| -> Result<Vec<String>, String> {
+            let found = named(sizes, TargetKind::CoreAi.format()).map_err(|e| e.to_string())?;
+            Ok(found.into_iter().map(|f| f.name).collect())
+        };
+        let good = |sizes: &[FunctionSize]| names(sizes).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(good(&[]), ["main"]);
+        assert_eq!(good(&[size(0, Some(64))]), ["main"]);
+        assert_eq!(good(&[size(1, None), size(8, None)]), ["batch_1", "batch_8"]);
+        assert_eq!(good(&[size(0, Some(64)), size(0, Some(96))]), ["resolution_64x64", "resolution_96x96"]);
+        assert_eq!(
+            good(&[size(1, Some(64)), size(2, Some(64)), size(1, Some(96)), size(2, Some(96))])[2],
+            "batch_1_resolution_96x96"
+        );
+        assert!(names(&[size(1, None), size(1, None)]).is_err_and(|e| e.contains("twice")));
+        assert!(names(&[size(1, None), size(0, None)]).is_err_and(|e| e.contains("takes the others too")));
+        for kind in [TargetKind::Onnx, TargetKind::TensorRt, TargetKind::CoreMl] {
+            assert!(named(&[size(1, None), size(8, None)], kind.format()).is_err(), "{}", kind.name());
+            assert!(named(&[size(8, Some(64))], kind.format()).is_ok(), "{}", kind.name());
+        }
+    }
 }

@@ -119,8 +119,8 @@ impl FunctionLine {
 /// What breaks the Neural Engine's rules, if the artifact is for it. Types at the ports of a CoreML package are the system's to convert.
 fn engine_rules(lowered: &Lowered) -> Vec<Finding> {
     let format = lowered.kind.format();
-    let graphs = lowered.functions().map(|f| &f.graph);
-    if format.neural_engine { engine_rules::findings(graphs, format.cast_interface.is_none()) } else { Vec::new() }
+    let graphs: Vec<_> = lowered.functions().map(|f| &f.graph).collect();
+    if format.neural_engine { engine_rules::findings(&graphs, format.cast_interface.is_none()) } else { Vec::new() }
 }
 
 /// Batch size, or `dynamic`.
