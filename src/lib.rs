@@ -10,6 +10,8 @@ pub mod checkpoint;
 pub mod cli;
 pub mod decide;
 pub mod engine_rules;
+#[cfg(feature = "run")]
+pub mod evaluate;
 pub mod export;
 pub mod interface;
 pub mod message;

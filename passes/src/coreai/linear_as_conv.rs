@@ -51,7 +51,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
         let mut net = Builder::within(&mut copy.new, &layer.path);
         let x = if net.ty(x).shape == map { x } else { net.reshape("x", x, map)? };
         let w = net.reshape("kernel", w, Shape::fixed(&[outputs, inputs, 1, 1]))?;
-        let op = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
+        let op = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
         let y = Linear { op, x, w, b, path: format!("{}.map", layer.path) }.emit(&mut copy.new)?;
         let y = Builder::within(&mut copy.new, &layer.path).reshape("", y, node.types[0].shape.clone())?;
         copy.set(id.into(), y);
