@@ -4,7 +4,7 @@
 //! constant says which.
 
 use crate::graph::{Graph, Node};
-use crate::op::{AttentionLayout, BinaryKind, Kernel, Op, PadMode, ReduceKind, Sampling, UnaryKind};
+use crate::op::{AttentionLayout, Kernel, Op, PadMode, Sampling, UnaryKind};
 use crate::real::Real;
 use crate::resample;
 use crate::ty::{DType, Dim, Shape};
@@ -292,7 +292,7 @@ impl Target {
     pub fn coreai(ios: u32) -> Target {
         Target {
             format: Format::CoreAi { ios },
-            gelu_tanh: false,
+            gelu_tanh: true,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR],
             silu: false, // the dialect's own leaves the Neural Engine for casts
             linear_rank: 0,
@@ -480,25 +480,5 @@ impl Target {
 
 /// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
 fn written_in_core_ai(op: &Op) -> bool {
-    match op {
-        Op::MaxPool { .. } | Op::ArgMax { .. } | Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => false,
-        Op::Conv { dilation, .. } => *dilation == [1; 2],
-        Op::Pad { mode, .. } => *mode == PadMode::ZERO,
-        Op::Binary(kind) => *kind != BinaryKind::Pow,
-        Op::Reduce { kind, .. } => !matches!(kind, ReduceKind::Min | ReduceKind::Prod),
-        Op::Unary(kind) => matches!(
-            kind,
-            UnaryKind::Relu
-                | UnaryKind::Gelu
-                | UnaryKind::Silu
-                | UnaryKind::Sigmoid
-                | UnaryKind::Tanh
-                | UnaryKind::Erf
-                | UnaryKind::Sqrt
-                | UnaryKind::Exp
-                | UnaryKind::Abs
-                | UnaryKind::Neg
-        ),
-        _ => true,
-    }
+    !matches!(op, Op::ArgMax { .. } | Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign))
 }
