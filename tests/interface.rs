@@ -9,7 +9,7 @@ use vitc::arch::{self, BuildOptions, seeded::SeededWeights};
 use vitc::check::{self, bounds, compare::softmax};
 use vitc::export::{self, Labels, Lowered, RequestBuilder, TargetKind};
 use vitc::model::ModelRequest;
-use vitc::runner::{Pick, Program, Request as Run, Session};
+use vitc::runner::{Program, Request as Run, Session};
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::{BinaryKind, DType, Op, Weights, testing::Rng};
 
@@ -162,7 +162,7 @@ fn pixels_answer_as_normalised_values_do() {
         }
         let request = builder.build().unwrap_or_else(|e| panic!("{name}: {e}"));
         export::export(&request, &|_| {}).unwrap_or_else(|e| panic!("{name}: {e}"));
-        Program::open(&path, Pick::Main).and_then(|p| p.load(Run::outputs(1))).unwrap_or_else(|e| panic!("{name}: {e}"))
+        Program::open(&path).and_then(|p| p.load(Run::outputs(1))).unwrap_or_else(|e| panic!("{name}: {e}"))
     };
     let tensor = write("tensor.onnx", TargetKind::Onnx, false);
     let file = write("a.onnx", TargetKind::Onnx, true);

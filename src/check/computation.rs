@@ -20,7 +20,7 @@ impl<'a> Computation<'a> {
 
     /// The artifact at `path`, or the function of it that is picked.
     pub(super) fn artifact(path: &Path, pick: Pick<'_>) -> Result<Computation<'static>, CheckError> {
-        let program = Program::open(path, pick).map_err(|e| CheckError::Artifact(e.what))?;
+        let program = Program::open_function(path, pick).map_err(|e| CheckError::Artifact(e.what))?;
         Ok(Computation { program, side: "artifact" })
     }
 

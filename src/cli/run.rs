@@ -1,10 +1,13 @@
 //! `vitc run`: what an artifact says about pictures.
 
+mod dense;
+
 use super::progress::Progress;
 use super::text::table;
 use super::{Answer, Failure, Outcome};
 use crate::artifact::{Artifact, FunctionPorts};
 use crate::check;
+use crate::picture::returned::Frame;
 use crate::picture::{self, Preparation};
 use crate::port::Port;
 use crate::provenance::Provenance;
@@ -17,10 +20,11 @@ use vitc_exporters::metadata::{Preprocessing, VERSION_KEY};
 /// Classes shown per picture.
 const SHOWN: usize = 5;
 
-/// Run an artifact on pictures and print the most probable classes.
+/// Run an artifact on pictures: print the most probable classes, draw a segmenter's map or a detector's boxes.
 ///
 /// A picture is resized and cropped as the artifact's metadata say, normalised unless the artifact does that itself, and run in tract on this
-/// machine's processor. It shows what the file answers, not how fast a device does.
+/// machine's processor. It shows what the file answers, not how fast a device does. Maps and boxes return to the picture's own size and are written as PNG
+/// files beside each other: CAT-classes.png and CAT-overlay.png, CAT-boxes.png, or CAT-x2.png of a net that enlarges.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -38,6 +42,10 @@ pub(super) struct Args {
     /// Which function of a Core AI asset with several [default: the first that takes one picture].
     #[arg(long, value_name = "NAME")]
     function: Option<String>,
+
+    /// Folder for the pictures that are drawn [default: the working folder].
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
 
     /// One JSON object on stdout instead of the tables.
     #[arg(long)]
@@ -58,6 +66,15 @@ struct Seen {
     file: PathBuf,
     /// The most probable classes, best first.
     top: Vec<Class>,
+    /// The classes that cover most of the picture.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<dense::Share>,
+    /// Boxes, the most probable first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    boxes: Vec<dense::Found>,
+    /// Pictures that were drawn.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    written: Vec<PathBuf>,
 }
 
 /// One class.
@@ -78,7 +95,8 @@ pub(super) fn run(args: Args) -> Outcome {
     let (provenance, preprocessing) = usable(path, &artifact, inputs)?;
     progress.step("loading the artifact");
     let failed = |what: &str| Failure::failed(format!("{}: {what}", path.display()));
-    let program = Program::open(path, function).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
+    let program =
+        Program::open_function(path, function).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
     let stopped = |e| failed(&format!("cannot run the artifact: {e}"));
     let session = program.load(Request::outputs(1)).map_err(stopped)?;
     let preparation = match session.inputs() {
@@ -92,9 +110,17 @@ pub(super) fn run(args: Args) -> Outcome {
         let picture = picture::read(file).map_err(Failure::failed)?;
         let input = preparation.input(&picture).map_err(Failure::failed)?;
         let outputs = session.run_in_order(&[&input]).map_err(stopped)?;
+        if provenance.dense {
+            let frame = Frame::of(&picture, preparation.size, preparation.preprocessing.fit);
+            let frame = frame.ok_or_else(|| failed("crops its pictures, so its map has no place on them"))?;
+            let drawing =
+                dense::Drawing { artifact: &artifact, picture: &picture, frame, file, folder: args.out.as_deref() };
+            pictures.push(drawing.draw(&outputs, provenance.results)?);
+            continue;
+        }
         let scores = outputs.first().ok_or_else(|| failed("it has no output"))?;
         let top = top(probabilities(&scores.data, &provenance), artifact.labels.as_deref());
-        pictures.push(Seen { file: file.clone(), top });
+        pictures.push(Seen { file: file.clone(), top, shares: Vec::new(), boxes: Vec::new(), written: Vec::new() });
     }
     drop(progress);
     let model = artifact.metadata.get("vitc.architecture").cloned().unwrap_or_default();
@@ -128,7 +154,7 @@ fn usable(path: &Path, artifact: &Artifact, inputs: &[Port]) -> Result<(Provenan
             "was not written by vitc, so it does not say how a picture becomes its input\n  vitc run takes what vitc export wrote",
         );
     };
-    if !provenance.classifies() {
+    if !provenance.dense && !provenance.classifies() {
         return fail(
             "returns features, not class scores, so there are no classes to show\n  export it with --output logits",
         );
@@ -170,7 +196,17 @@ fn text(found: &Found) -> String {
             rows.iter_mut().for_each(|r| r.truncate(2));
         }
         let gap = if i > 0 { "\n" } else { "" };
-        out.push_str(&format!("{gap}{}\n{}", seen.file.display(), table(&rows, "  ")));
+        out.push_str(&format!("{gap}{}\n", seen.file.display()));
+        if rows.len() > 1 || seen.written.is_empty() {
+            out.push_str(&table(&rows, "  "));
+        }
+        if !seen.shares.is_empty() {
+            out.push_str(&table(&dense::share_rows(&seen.shares), "  "));
+        }
+        if !seen.boxes.is_empty() {
+            out.push_str(&table(&dense::box_rows(&seen.boxes), "  "));
+        }
+        seen.written.iter().for_each(|path| out.push_str(&format!("  wrote {}\n", path.display())));
     }
     out
 }

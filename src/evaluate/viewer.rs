@@ -5,7 +5,7 @@ use super::error::EvaluateError;
 use crate::artifact::Artifact;
 use crate::picture::{Picture, PictureError, Preparation};
 use crate::provenance::Provenance;
-use crate::runner::{Named, Pick, Program, Request, RunError, Session};
+use crate::runner::{Named, Program, Request, RunError, Session};
 use std::path::{Path, PathBuf};
 use vitc_exporters::metadata::{Fit, VERSION_KEY};
 
@@ -58,8 +58,7 @@ impl Viewer {
         if let Some(interpolation) = &sight.interpolation {
             preprocessing.interpolation.clone_from(interpolation);
         }
-        let session =
-            Program::open(path, Pick::Main).and_then(|program| program.load(Request::outputs(1))).map_err(failed)?;
+        let session = Program::open(path).and_then(|program| program.load(Request::outputs(1))).map_err(failed)?;
         let preparation = match session.inputs() {
             [input] => Preparation::new(&input.shape, preprocessing).zip(input.shape.first().copied()),
             _ => None,

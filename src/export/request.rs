@@ -6,7 +6,6 @@
 use super::format::TargetKind;
 use super::functions::{self, FunctionSize, NamedFunction};
 use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
-use crate::arch::Results;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
@@ -152,7 +151,7 @@ impl RequestBuilder {
             (!self.model.heads.is_empty(), Setting::Head.into()),
         ];
         match settings.into_iter().find(|(given, _)| *given) {
-            Some((_, setting)) if self.model.results != Results::Logits => {
+            Some((_, setting)) if !self.model.results.are_final() => {
                 Err(only_for(setting, "models that return class scores"))
             }
             _ => Ok(()),

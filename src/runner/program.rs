@@ -38,11 +38,19 @@ impl<'a> Program<'a> {
         Program { content: Content::Graph(expand(graph), Box::new(weights)), interface: None }
     }
 
-    /// The artifact at `path`: a folder is a Core AI asset or a CoreML package, a file is ONNX. Only assets have functions to pick from.
+    /// The artifact at `path`: a folder is a Core AI asset or a CoreML package, a file is ONNX. Of several functions it is `main`, or the first.
     ///
     /// # Errors
-    /// If a package or asset cannot be read, or has no such function. A file is read when it is loaded.
-    pub fn open(path: &Path, pick: Pick<'_>) -> Result<Program<'static>, RunError> {
+    /// If a package or asset cannot be read. A file is read when it is loaded.
+    pub fn open(path: &Path) -> Result<Program<'static>, RunError> {
+        Program::open_function(path, Pick::Main)
+    }
+
+    /// A function of the artifact at `path`; only assets have functions to pick from.
+    ///
+    /// # Errors
+    /// As for [`Program::open`], or if there is no such function.
+    pub fn open_function(path: &Path, pick: Pick<'_>) -> Result<Program<'static>, RunError> {
         if let (Pick::Named(name), false) = (pick, coreai::is_asset(path)) {
             return Err(RunError { what: format!("has one graph, and no functions such as {name}") });
         }

@@ -6,7 +6,7 @@ mod roles;
 use super::*;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, BuildOptions, Built};
-use crate::runner::{Pick, Program, Request};
+use crate::runner::{Program, Request};
 use std::fs::File;
 use tempfile::TempDir;
 use vitc_exporters::metadata::{Fit, Metadata, Preprocessing, WeightSource};
@@ -66,8 +66,8 @@ impl Fixture {
 /// Of a model that takes a picture, in any preparation: tests give pixels as they are.
 fn signature(graph: &Graph, outputs: Vec<OutputRole>) -> Signature {
     let preprocessing = Preprocessing {
-        mean: [0.0; 3],
-        std: [1.0; 3],
+        mean: vec![0.0; 3],
+        std: vec![1.0; 3],
         fit: Fit::Crop,
         crop: 1.0,
         interpolation: "bicubic".into(),
@@ -275,7 +275,7 @@ fn damaged_files_are_errors() {
         let path = model.folder.path().join("damaged.onnx");
         std::fs::write(&path, &damaged).expect("writes");
         // An error or a model that runs or does not; never a panic.
-        if let Ok(session) = Program::open(&path, Pick::Main).and_then(|p| p.load(Request::outputs(1))) {
+        if let Ok(session) = Program::open(&path).and_then(|p| p.load(Request::outputs(1))) {
             let arrays: Vec<Vec<f32>> = session.inputs().iter().map(|i| vec![0.5; i.shape.iter().product()]).collect();
             let _ = session.run_in_order(&arrays.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
