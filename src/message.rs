@@ -10,6 +10,8 @@ use std::fmt;
 /// What a user can decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting {
+    /// The class of every pixel for its scores.
+    Argmax,
     /// Spelling of attention.
     Attention,
     /// Images per run.
@@ -24,6 +26,8 @@ pub enum Setting {
     Choice,
     /// Number of classes.
     Classes,
+    /// Boxes for offsets from anchors.
+    Decode,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
     /// Values from outside that the artifact must reproduce.
@@ -84,13 +88,16 @@ pub enum Setting {
     TalkingHeads,
     /// What the artifact is for.
     Target,
+    /// Scores at the size of the input.
+    Upsample,
     /// The trained weights.
     Weights,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 38] = [
+    pub const ALL: [Setting; 41] = [
+        Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
         Setting::Bgr,
@@ -98,6 +105,7 @@ impl Setting {
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
+        Setting::Decode,
         Setting::Ema,
         Setting::Expect,
         Setting::ExternalData,
@@ -128,12 +136,14 @@ impl Setting {
         Setting::StripPrefix,
         Setting::TalkingHeads,
         Setting::Target,
+        Setting::Upsample,
         Setting::Weights,
     ];
 
     /// Its neutral name, as a keyword argument would be called.
     pub fn name(self) -> &'static str {
         match self {
+            Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
             Setting::Bgr => "bgr",
@@ -141,6 +151,7 @@ impl Setting {
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
+            Setting::Decode => "decode",
             Setting::Ema => "ema",
             Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
@@ -171,6 +182,7 @@ impl Setting {
             Setting::StripPrefix => "strip_prefix",
             Setting::TalkingHeads => "talking_heads",
             Setting::Target => "target",
+            Setting::Upsample => "upsample",
             Setting::Weights => "weights",
         }
     }

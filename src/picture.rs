@@ -5,9 +5,11 @@
 //! model, else the smallest size that covers both sides. The crop takes the centre.
 
 mod decode;
+pub mod draw;
 mod indices;
 mod prepare;
 mod resample;
+pub mod returned;
 
 pub use decode::{DecodeError, Picture};
 pub use indices::Indices;

@@ -31,6 +31,7 @@ fn setting(Given { setting, value }: &Given) -> String {
 
 fn flag(setting: Setting) -> &'static str {
     match setting {
+        Setting::Argmax => "--argmax",
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
         Setting::Bgr => "--bgr",
@@ -38,6 +39,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Check => "--check",
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",
+        Setting::Decode => "--decode",
         Setting::Ema => "--ema",
         Setting::Expect => "--expect",
         Setting::ExternalData => "--external-data",
@@ -68,6 +70,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::StripPrefix => "--strip-prefix",
         Setting::TalkingHeads => "--talking-heads",
         Setting::Target => "--target",
+        Setting::Upsample => "--upsample",
         Setting::Weights => "--weights",
     }
 }

@@ -47,7 +47,9 @@ impl<'a> Wrapping<'a> {
         }
         let labels = labels::labels(request, model)?;
         let classifier = match (&labels, format.label_outputs) {
-            (Some(labels), Some(outputs)) => labels::classifier(request, labels, outputs, notices)?,
+            (Some(labels), Some(outputs)) if model.signature.classes().is_some() => {
+                labels::classifier(request, labels, outputs, notices)?
+            }
             _ => false,
         };
         let picture = format.picture.is_some() && asked.input == InputForm::Image;
