@@ -3,18 +3,20 @@
 use super::check_args::ExpectArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
-use super::values::{Fit, Float, Fold, Heads, Input, Transform, batch, classes, input, ios, results};
+use super::values::{Element, Fit, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, Request, RequestBuilder, TargetKind,
+    About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, Request,
+    RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
 use crate::signature::Likelihood;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::{DType, Dim};
 
 /// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
@@ -55,6 +57,18 @@ pub(super) struct ArtifactArgs {
     /// Name of the input [default: image].
     #[arg(long, value_name = "NAME", help_heading = "Interface")]
     input_name: Option<String>,
+
+    /// How an ONNX file takes pictures: channels first, or last as cameras deliver them.
+    #[arg(long, value_enum, default_value_t = Laid::Nchw, help_heading = "Interface")]
+    input_layout: Laid,
+
+    /// Element type of the input of an ONNX file: floats, or bytes for pixels in 0..255 (with --input image).
+    #[arg(long, value_enum, default_value_t = Element::Float, help_heading = "Interface")]
+    input_type: Element,
+
+    /// The model was trained on blue, green and red, as OpenCV reads pictures: the file takes them in this order.
+    #[arg(long, help_heading = "Interface")]
+    bgr: bool,
 
     /// Mean of red, green and blue (or of each channel that the input has) for pixels in 0..1 [default: the checkpoint's, else the published
     /// one].
@@ -162,13 +176,14 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Fold::Auto, help_heading = "Numbers and shapes")]
     fold_tables: Fold,
 
-    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
-    #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
-    batch: Dim,
+    /// Images per run, or `dynamic` for a batch that the caller chooses (not on CoreML). Several, as in `1,8`, are a function each of one asset, on
+    /// the same weights (coreai).
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', default_value = "1", help_heading = "Numbers and shapes")]
+    batch: Vec<Dim>,
 
-    /// Input size: a side, or HEIGHTxWIDTH [default: that of the checkpoint's tables, else the published one].
-    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
-    resolution: Option<[usize; 2]>,
+    /// Input size: a side, or HEIGHTxWIDTH; several as for --batch [default: that of the checkpoint's tables, else the published one].
+    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, value_delimiter = ',', help_heading = "Numbers and shapes")]
+    resolution: Vec<[usize; 2]>,
 
     /// Channels of the input, for a model without --weights; a checkpoint's stem says its own [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Numbers and shapes")]
@@ -200,8 +215,6 @@ impl ArtifactArgs {
         let Some(target) = self.target else { return Err(no_target()) };
         let (form, values) = self.inputs()?;
         let model = ModelRequest {
-            batch: self.batch,
-            resolution: self.resolution,
             channels: self.channels.map(usize::from),
             classes: self.num_classes,
             results: self.results(),
@@ -209,6 +222,7 @@ impl ArtifactArgs {
         };
         Ok(RequestBuilder {
             model,
+            functions: self.functions(),
             target,
             opset: self.opset,
             ios: self.ios,
@@ -228,6 +242,16 @@ impl ArtifactArgs {
                 ..CheckOptions::default()
             },
         })
+    }
+
+    /// A function for each batch at each resolution.
+    fn functions(&self) -> Vec<FunctionSize> {
+        let resolutions = match self.resolution[..] {
+            [] => vec![None],
+            _ => self.resolution.iter().copied().map(Some).collect(),
+        };
+        let at = |resolution| self.batch.iter().map(move |&batch| FunctionSize { batch, resolution });
+        resolutions.into_iter().flat_map(at).collect()
     }
 
     /// What is returned, in the form that is asked for.
@@ -261,6 +285,8 @@ impl ArtifactArgs {
             input_name: self.input_name.clone(),
             output_names: self.output_name.clone(),
             dtype: self.io.map(Into::into),
+            layout: Layout { channels_last: self.input_layout == Laid::Nhwc, bgr: self.bgr },
+            bytes: self.input_type == Element::Uint8,
             mean: self.mean.clone().map(|c| c.0),
             std: self.std.clone().map(|c| c.0),
             fit: self.fit.map(|f| f.0),

@@ -5,7 +5,7 @@ use crate::check::Effort;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
-use vitc_exporters::metadata::Fit;
+use vitc_exporters::metadata::{Fit, Layout};
 use vitc_ir::DType;
 use vitc_ir::target::AttentionForm;
 use vitc_passes::{FoldTables, Spectral, TalkingHeads};
@@ -102,6 +102,10 @@ pub struct PortOptions {
     pub crop: Option<f64>,
     /// Interpolation of the resize; `None` as for the mean.
     pub interpolation: Option<String>,
+    /// How the numbers of a picture lie in the input.
+    pub layout: Layout,
+    /// The input is bytes: pixels in 0..255.
+    pub bytes: bool,
     /// Return probabilities instead of scores.
     pub probabilities: Option<Likelihood>,
     /// Names of the classes.
@@ -120,6 +124,8 @@ impl Default for PortOptions {
             fit: None,
             crop: None,
             interpolation: None,
+            layout: Layout::default(),
+            bytes: false,
             probabilities: None,
             labels: Labels::Checkpoint,
         }

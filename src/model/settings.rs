@@ -5,7 +5,7 @@ use crate::arch::Backbone;
 use crate::checkpoint::{ModelConfig, Said, Selected};
 use crate::message;
 use crate::message::{Message, Setting};
-use vitc_exporters::metadata::{Fit, Preprocessing};
+use vitc_exporters::metadata::{Fit, Layout, Preprocessing};
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,7 @@ pub(super) fn preprocessing(
     let preprocessing = Preprocessing {
         mean: mean.map_or_else(|| usual(published.mean, 0.0), |m| m.value.clone()),
         std: std.map_or_else(|| usual(published.std, 1.0), |s| s.value.clone()),
+        layout: Layout::default(),
         fit: if fit.is_some() { Fit::Stretch } else { Fit::Crop },
         crop: crop.map_or(published.crop, |c| c.value),
         interpolation: interpolation.map_or_else(|| published.interpolation.into(), |i| i.value.clone()),
