@@ -116,6 +116,8 @@ impl Axis {
     fn coordinate(&self, coordinates: Coordinates, i: usize) -> Place {
         match self.scale {
             None => self.exact(coordinates, i),
+            // They do not ask for the factor.
+            Some(_) if coordinates == Coordinates::AlignCorners => self.exact(coordinates, i),
             Some(scale) => {
                 let x = f64::from(self.single(coordinates, i as f32, scale as f32));
                 Place { floor: x.floor() as i128, rest: x - x.floor() }

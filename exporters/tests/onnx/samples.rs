@@ -284,6 +284,11 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
         let (w, b) = (s.weight("weight", &[12, 4, 3, 2]), s.weight("bias", &[12]));
         s.push(Op::Conv { stride: [1, 2], pad: [2, 0, 1, 3], dilation: [2, 3], groups: 2 }, &[x, w, b])
     });
+    add("conv_transpose", &map, &|s, x| {
+        let (w, b) = (s.weight("weight", &[8, 3, 3, 2]), s.weight("bias", &[6]));
+        let (stride, dilation) = ([2, 1], [1, 2]);
+        s.push(Op::ConvTranspose { stride, pad: [0; 4], output_pad: [0; 2], dilation, groups: 2 }, &[x, w, b])
+    });
     add("max_pool", &map, &|s, x| {
         s.push(Op::MaxPool { kernel: [3, 2], stride: [2, 1], pad: [1, 0, 2, 1], dilation: [1; 2] }, &[x])
     });

@@ -19,12 +19,14 @@ mod resize;
 mod row_order;
 mod sequence_first;
 mod spectral;
+mod transposed;
 mod widen_depthwise;
 mod windows;
 
 use crate::deploy::{COMMON_SUBEXPRESSIONS, fold_attention_scale};
 use crate::pass::Pass;
 
+pub(crate) use pools::Windows;
 pub use precision::island_reason;
 
 /// Algebra that the cost model chooses.
@@ -46,6 +48,7 @@ pub const ORDER: &[Pass] = &[merge_siblings::PASS, sequence_first::PASS, mean_be
 /// Operators in the target's words, and what they leave behind.
 pub const SPELL: &[Pass] = &[
     resize::PASS,
+    transposed::PASS,
     pools::PASS,
     attention::PASS,
     windows::PASS,

@@ -160,6 +160,7 @@ impl Body<'_> {
             Op::Conv { .. }
             | Op::Pad { .. }
             | Op::Resize { .. }
+            | Op::ConvTranspose { .. }
             | Op::MaxPool { .. }
             | Op::ArgMax { .. }
             | Op::DepthToSpace { .. }
