@@ -144,7 +144,8 @@ pub struct Target {
     pub transposed_pad: bool,
     /// A transposed convolution may have both a stride and a dilation.
     pub transposed_dilation: bool,
-    /// A `Pad` in front of a `MaxPool` is computed as it stands. ONNX Runtime 1.31 merges the two into a pool that pads with the smallest number.
+    /// Zeros in front of a `MaxPool` are computed as they stand. ONNX Runtime 1.31 merges such a `Pad` into the pool, which pads with the smallest
+    /// number; with other numbers, other modes and other pools it does right.
     pub pad_before_pool: bool,
     /// Forms of sampling that a resize has, the preferred ones first.
     pub sampling: &'static [Sampling],
@@ -495,10 +496,10 @@ impl Target {
     }
 }
 
-/// Whether a node reads a pad with a number.
+/// Whether a node reads a pad with zeros.
 fn is_padded(graph: &Graph, node: &Node) -> bool {
     let x = node.inputs.first().map(|&x| graph.op(graph.stored(x)));
-    matches!(x, Some(Op::Pad { mode: PadMode::Constant(_), .. }))
+    matches!(x, Some(Op::Pad { mode: PadMode::Constant(Real(0.0)), .. }))
 }
 
 /// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
@@ -513,19 +514,61 @@ fn written_in_core_ai(op: &Op) -> bool {
         Op::Pad { mode, .. } => *mode == PadMode::ZERO,
         Op::Binary(kind) => *kind != BinaryKind::Pow,
         Op::Reduce { kind, .. } => !matches!(kind, ReduceKind::Min | ReduceKind::Prod),
-        Op::Unary(kind) => matches!(
-            kind,
+        Op::Unary(
+            UnaryKind::Log
+            | UnaryKind::Sin
+            | UnaryKind::Cos
+            | UnaryKind::Floor
+            | UnaryKind::Ceil
+            | UnaryKind::Round
+            | UnaryKind::Sign
+            | UnaryKind::Softplus
+            | UnaryKind::GeluTanh
+            | UnaryKind::Elu { .. }
+            | UnaryKind::LeakyRelu { .. }
+            | UnaryKind::HardSigmoid { .. },
+        ) => false,
+        Op::Unary(
             UnaryKind::Relu
-                | UnaryKind::Gelu
-                | UnaryKind::Silu
-                | UnaryKind::Sigmoid
-                | UnaryKind::Tanh
-                | UnaryKind::Erf
-                | UnaryKind::Sqrt
-                | UnaryKind::Exp
-                | UnaryKind::Abs
-                | UnaryKind::Neg
-        ),
-        _ => true,
+            | UnaryKind::Gelu
+            | UnaryKind::Silu
+            | UnaryKind::Sigmoid
+            | UnaryKind::Tanh
+            | UnaryKind::Erf
+            | UnaryKind::Sqrt
+            | UnaryKind::Exp
+            | UnaryKind::Abs
+            | UnaryKind::Neg,
+        ) => true,
+        Op::Input
+        | Op::Weight { .. }
+        | Op::Literal { .. }
+        | Op::Generate(_)
+        | Op::Sum
+        | Op::Clip { .. }
+        | Op::Prelu
+        | Op::Cast { .. }
+        | Op::MatMul { .. }
+        | Op::Linear
+        | Op::BatchNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::AvgPool { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Concat { .. }
+        | Op::Split { .. }
+        | Op::Slice { .. }
+        | Op::Gather { .. }
+        | Op::Expand { .. }
+        | Op::Resize { .. }
+        | Op::Keep
+        | Op::Attention { .. }
+        | Op::Rfft2 { .. }
+        | Op::Irfft2 { .. }
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => true,
     }
 }

@@ -257,8 +257,6 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
     for kind in [
         UnaryKind::Sin,
         UnaryKind::Cos,
-        UnaryKind::Floor,
-        UnaryKind::Ceil,
         UnaryKind::Round,
         UnaryKind::Sign,
         UnaryKind::Softplus,
@@ -267,6 +265,14 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
         UnaryKind::HardSigmoid { alpha: Real(0.25), beta: Real(0.5) },
     ] {
         add(Op::Unary(kind).word(), &map, &|s, x| s.push(Op::Unary(kind), &[x]));
+    }
+    for kind in [UnaryKind::Floor, UnaryKind::Ceil] {
+        add(Op::Unary(kind).word(), &map, &|s, x| {
+            // Away from whole numbers: readers round what is nearly 1 in another order.
+            let factor = s.net.scalar_of(0.875, v.dtype);
+            let x = s.net.push("inside", Op::Binary(BinaryKind::Mul), &[x, factor]);
+            s.push(Op::Unary(kind), &[x])
+        });
     }
     if v.opset >= 20 {
         add("gelu_tanh", &map, &|s, x| s.push(Op::Unary(UnaryKind::GeluTanh), &[x]));

@@ -37,6 +37,8 @@ fn run(graph: &Graph, context: &Context) -> Result {
             inputs[1] = filled(&mut net, inputs[1], dilation)?;
             dilation = [1; 2];
         }
+        // Without the holes fewer rows may be added.
+        let whole = whole && (0..2).all(|i| output_pad[i] < stride[i].max(dilation[i]));
         let op = |pad, output_pad| Op::ConvTranspose { stride, pad, output_pad, dilation, groups };
         let y = if whole {
             net.push("", op(pad, output_pad), &inputs)?
