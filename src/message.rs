@@ -10,16 +10,22 @@ use std::fmt;
 /// What a user can decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting {
+    /// The class of every pixel for its scores.
+    Argmax,
     /// Spelling of attention.
     Attention,
     /// Images per run.
     Batch,
+    /// Channels of the input.
+    Channels,
     /// Whether the artifact is run and compared before it takes its place.
     Check,
     /// A family's choice, `name=value`.
     Choice,
     /// Number of classes.
     Classes,
+    /// Boxes for offsets from anchors.
+    Decode,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
     /// Values from outside that the artifact must reproduce.
@@ -44,6 +50,8 @@ pub enum Setting {
     KeepFailed,
     /// Names of the classes.
     Labels,
+    /// Mean of the pixels, per channel.
+    Mean,
     /// Which model.
     Model,
     /// Opset of an ONNX file.
@@ -66,24 +74,31 @@ pub enum Setting {
     Sigmoid,
     /// Form of spectral transforms.
     Spectral,
+    /// Standard deviation of the pixels, per channel.
+    Std,
     /// The prefix of the model's tensors.
     StripPrefix,
     /// Form of talking heads.
     TalkingHeads,
     /// What the artifact is for.
     Target,
+    /// Scores at the size of the input.
+    Upsample,
     /// The trained weights.
     Weights,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 32] = [
+    pub const ALL: [Setting; 38] = [
+        Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
+        Setting::Channels,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
+        Setting::Decode,
         Setting::Ema,
         Setting::Expect,
         Setting::ExternalData,
@@ -96,6 +111,7 @@ impl Setting {
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
+        Setting::Mean,
         Setting::Model,
         Setting::Opset,
         Setting::Output,
@@ -107,20 +123,25 @@ impl Setting {
         Setting::Sigmoid,
         Setting::Softmax,
         Setting::Spectral,
+        Setting::Std,
         Setting::StripPrefix,
         Setting::TalkingHeads,
         Setting::Target,
+        Setting::Upsample,
         Setting::Weights,
     ];
 
     /// Its neutral name, as a keyword argument would be called.
     pub fn name(self) -> &'static str {
         match self {
+            Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
+            Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
+            Setting::Decode => "decode",
             Setting::Ema => "ema",
             Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
@@ -133,6 +154,7 @@ impl Setting {
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
             Setting::Labels => "labels",
+            Setting::Mean => "mean",
             Setting::Model => "model",
             Setting::Opset => "opset",
             Setting::Output => "output",
@@ -144,9 +166,11 @@ impl Setting {
             Setting::Sigmoid => "sigmoid",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
+            Setting::Std => "std",
             Setting::StripPrefix => "strip_prefix",
             Setting::TalkingHeads => "talking_heads",
             Setting::Target => "target",
+            Setting::Upsample => "upsample",
             Setting::Weights => "weights",
         }
     }

@@ -55,18 +55,15 @@ impl ValueEnum for Effort {
     }
 }
 
-impl ValueEnum for Results {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Results::Logits, Results::Features, Results::Pyramid]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let (name, help) = match self {
-            Results::Logits => ("logits", "Class scores"),
-            Results::Features => ("features", "The pooled features in front of the classifier"),
-            Results::Pyramid => ("pyramid", "The four stage maps, for detection and segmentation"),
-        };
-        Some(PossibleValue::new(name).help(help))
+/// What the model returns, by its word, or some stages.
+pub(super) fn results(text: &str) -> Result<Results, String> {
+    match text {
+        "logits" => Ok(Results::Logits),
+        "features" => Ok(Results::Features),
+        "pyramid" => Ok(Results::Pyramid),
+        "neck" => Ok(Results::Neck),
+        stages if stages.starts_with("stage") => stages.parse().map(Results::Stages),
+        _ => Err("expected logits, features, pyramid, neck, or stages (stage2,stage4)".into()),
     }
 }
 

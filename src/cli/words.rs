@@ -31,11 +31,14 @@ fn setting(Given { setting, value }: &Given) -> String {
 
 fn flag(setting: Setting) -> &'static str {
     match setting {
+        Setting::Argmax => "--argmax",
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
+        Setting::Channels => "--channels",
         Setting::Check => "--check",
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",
+        Setting::Decode => "--decode",
         Setting::Ema => "--ema",
         Setting::Expect => "--expect",
         Setting::ExternalData => "--external-data",
@@ -48,6 +51,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Ios => "--ios",
         Setting::KeepFailed => "--keep-failed",
         Setting::Labels => "--labels",
+        Setting::Mean => "--mean",
         Setting::Model => "MODEL",
         Setting::Opset => "--opset",
         Setting::Output => "--output",
@@ -59,9 +63,11 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Sigmoid => "--sigmoid",
         Setting::Softmax => "--softmax",
         Setting::Spectral => "--spectral",
+        Setting::Std => "--std",
         Setting::StripPrefix => "--strip-prefix",
         Setting::TalkingHeads => "--talking-heads",
         Setting::Target => "--target",
+        Setting::Upsample => "--upsample",
         Setting::Weights => "--weights",
     }
 }

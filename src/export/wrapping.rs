@@ -4,7 +4,8 @@ use super::error::Error;
 use super::labels;
 use super::request::Request;
 use crate::interface::InterfaceOptions;
-use crate::message::Message;
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::Model;
 use crate::signature::Likelihood;
 use vitc_exporters::coreml::{InputForm, Interface};
@@ -29,14 +30,19 @@ impl<'a> Wrapping<'a> {
     pub(super) fn of(request: &'a Request, model: &Model, notices: &mut Vec<Message>) -> Result<Wrapping<'a>, Error> {
         let (format, asked) = (request.target.format(), &request.interface);
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
-            mean: asked.mean.unwrap_or(own.mean),
-            std: asked.std.unwrap_or(own.std),
+            mean: asked.mean.clone().unwrap_or_else(|| own.mean.clone()),
+            std: asked.std.clone().unwrap_or_else(|| own.std.clone()),
             normalised_inside: asked.input == InputForm::Image,
             ..own.clone()
         });
+        if let Some(preprocessing) = &preprocessing {
+            suits(request, preprocessing, model.channels())?;
+        }
         let labels = labels::labels(request, model)?;
         let classifier = match (&labels, format.label_outputs) {
-            (Some(labels), Some(outputs)) => labels::classifier(request, labels, outputs, notices)?,
+            (Some(labels), Some(outputs)) if model.signature.classes().is_some() => {
+                labels::classifier(request, labels, outputs, notices)?
+            }
             _ => false,
         };
         let picture = format.picture.is_some() && asked.input == InputForm::Image;
@@ -74,4 +80,24 @@ impl<'a> Wrapping<'a> {
         let input = if self.picture { (format.picture_type)(precision) } else { asked };
         [input, if self.classifier { DType::F32 } else { asked }]
     }
+}
+
+/// Whether what is said of the input's channels fits as many as the model has.
+fn suits(request: &Request, preprocessing: &Preprocessing, channels: usize) -> Result<(), Error> {
+    for (setting, given) in [(Setting::Mean, &preprocessing.mean), (Setting::Std, &preprocessing.std)] {
+        if given.len() != channels {
+            let what = format!(": {} numbers are given for the {channels} channels of the input", given.len());
+            return Err(Error::Usage(message!(setting, what)));
+        }
+    }
+    let format = request.target.format();
+    if request.interface.input == InputForm::Image && ![1, 3].contains(&channels) {
+        let what = format!(": a picture has 1 or 3 channels, and the model takes {channels}\n  use ");
+        return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
+    }
+    if let (InputForm::Image, 1, Some(why)) = (request.interface.input, channels, format.grey_picture) {
+        let what = format!(": {why}, and the model takes grey ones\n  use ");
+        return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
+    }
+    Ok(())
 }

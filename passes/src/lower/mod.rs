@@ -26,6 +26,7 @@ mod windows;
 use crate::deploy::{COMMON_SUBEXPRESSIONS, fold_attention_scale};
 use crate::pass::Pass;
 
+pub(crate) use cancel_movement::PASS as CANCEL_MOVEMENT;
 pub(crate) use pools::Windows;
 pub use precision::island_reason;
 
