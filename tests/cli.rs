@@ -253,6 +253,39 @@ fn values_from_outside_decide_like_the_check() {
     assert_eq!(run("check a.onnx").status.code(), Some(0), "the model and its seed are in the metadata");
 }
 
+/// One wrong map of four is a difference, and a map that nobody gave is an error.
+#[test]
+fn values_from_outside_are_compared_with_every_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |words: &str| vitc(dir.path(), words);
+    let output = run("export cas-vit-xs --target onnx --resolution 64 --output pyramid -o a.onnx --save-io io --json");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let stem = |what: &str| {
+        let found = names(&dir.path().join("io")).into_iter().find(|n| n.contains(what) && n.ends_with(".stage1.npy"));
+        format!("io/{}", found.expect("was saved").trim_end_matches(".stage1.npy"))
+    };
+    let (noise, gradient) = (stem("noise"), stem("gradient"));
+    let check = |expect: &[String]| {
+        let expect: String = expect.iter().map(|e| format!(" --expect {e}")).collect();
+        run(&format!("check a.onnx --input {noise}.input.npy --json{expect}"))
+    };
+    let stage = |n: usize| format!("stage{n}={noise}.stage{n}.npy");
+    let right = check(&[stage(3), stage(1), stage(4), stage(2)]);
+    let outputs = json(&right)["expect"]["outputs"].as_array().unwrap().clone();
+    let order: Vec<&str> = outputs.iter().map(|o| o["output"].as_str().unwrap()).collect();
+    assert_eq!((right.status.code(), &order[..]), (Some(0), &["stage1", "stage2", "stage3", "stage4"][..]));
+
+    let wrong = check(&[stage(1), stage(2), stage(3), format!("stage4={gradient}.stage4.npy")]);
+    let outputs = json(&wrong)["expect"]["outputs"].clone();
+    let passed: Vec<&Value> = (0..4).map(|i| &outputs[i]["passed"]).collect();
+    assert_eq!((wrong.status.code(), passed), (Some(3), [true, true, true, false].map(Value::Bool).iter().collect()));
+    for few in [vec![format!("{noise}.stage1.npy")], vec![stage(1)], vec!["neck=a.npy".into()]] {
+        assert_eq!(check(&few).status.code(), Some(1), "{few:?}");
+    }
+    let one = check(&[format!("{noise}.stage1.npy")]);
+    assert!(stderr(&one).contains("for 1 of 4 outputs") && stderr(&one).contains("stage4 [1,"), "{}", stderr(&one));
+}
+
 #[test]
 fn the_tensors_of_any_checkpoint_are_listed() {
     let checkpoints = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/checkpoints");

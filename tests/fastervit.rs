@@ -86,6 +86,9 @@ fn windows_follow_the_option_then_the_checkpoint_then_the_variant() {
     let choices = BTreeMap::from([("windows".to_string(), "7,7,14,7".to_string())]);
     let asked = Model::load(&ModelRequest { choices, ..ModelRequest::named("fastervit-0") });
     assert_eq!(windows(&asked.unwrap_or_else(|e| panic!("{e}")).graph), [[14, 14], [7, 7]]);
+    let choices = BTreeMap::from([("windows".to_string(), "7,7".to_string())]);
+    let wrong = Model::load(&ModelRequest { choices, ..ModelRequest::named("fastervit-0") });
+    assert!(wrong.is_err_and(|e| e.is_usage()));
 
     let backbone = arch::find("fastervit-0-any-res").unwrap_or_else(|e| panic!("{e}"));
     let mut tensors = shapes(&standard);

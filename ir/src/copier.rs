@@ -1,8 +1,9 @@
 //! How a pass makes its graph: by walking the old one.
 
-use crate::graph::{Graph, Output, Stage};
+use crate::graph::{Graph, Output};
 use crate::id::{NodeId, Value};
 use crate::infer::ShapeError;
+use crate::stage::Stage;
 
 /// Builds a new graph by walking an old one: what a pass is made of.
 ///

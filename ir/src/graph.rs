@@ -7,8 +7,8 @@ use crate::id::{NodeId, Value};
 use crate::index::{self, Index};
 use crate::infer::{ShapeError, infer};
 use crate::op::Op;
+use crate::stage::Stage;
 use crate::ty::{DType, Shape, Type};
-use crate::words::Word;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -74,24 +74,6 @@ pub struct Output {
     pub name: String,
     /// The value.
     pub value: Value,
-}
-
-/// Which operators are legal, in order: see [`crate::valid`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    /// As the paper and the checkpoint have it: every branch, BatchNorm and head.
-    Paper,
-    /// After the exact, target-independent passes: no BatchNorm.
-    Deploy,
-    /// After a target's lowering: only what the target spells.
-    Target,
-}
-
-impl Stage {
-    /// Word in the text form.
-    pub fn word(self) -> &'static str {
-        Word::word(self)
-    }
 }
 
 /// A model.

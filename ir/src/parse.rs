@@ -10,36 +10,22 @@
 mod attributes;
 mod build;
 mod cursor;
+mod error;
 mod expression;
+mod statement;
 
 pub use attributes::{Attribute, Attributes};
 pub use cursor::Cursor;
 pub(crate) use cursor::is_bare;
+pub use error::ParseError;
 pub use expression::{Call, Expression};
 
-use crate::graph::{Graph, Stage};
-use crate::ty::Type;
-use crate::words::Word;
+use crate::graph::Graph;
+use crate::stage::Stage;
+use crate::word::Word;
 use build::Builder;
-
-/// Text that is not a graph.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {what}")]
-pub struct ParseError {
-    /// Line of the text, from 1.
-    pub line: usize,
-    /// What was expected and what was found.
-    pub what: String,
-}
-
-impl ParseError {
-    /// An error on a line.
-    pub fn new(line: usize, what: impl Into<String>) -> Self {
-        ParseError { line, what: what.into() }
-    }
-}
-
-type Result<T> = std::result::Result<T, ParseError>;
+use error::Result;
+use statement::Statement;
 
 /// Read a graph.
 ///
@@ -80,49 +66,10 @@ pub fn parse(text: &str) -> Result<Graph> {
     Ok(graph)
 }
 
-/// One line `%path: type = word(operands){attributes}` or `@path: …`.
-struct Statement<'a> {
-    line: usize,
-    indent: usize,
-    /// Written with `@`.
-    constant: bool,
-    path: String,
-    types: Vec<Type>,
-    call: Call<'a>,
-    /// Constants that the lines below this one define for it alone.
-    constants: Vec<Statement<'a>>,
-}
-
-impl<'a> Statement<'a> {
-    fn read(cursor: &mut Cursor<'a>, indent: usize) -> Result<Self> {
-        let (line, constant) = (cursor.line(), cursor.at(|c| c == '@'));
-        let mut names = vec![expression::value(cursor)?];
-        while cursor.eat(",") {
-            names.push(expression::value(cursor)?);
-        }
-        cursor.expect(":")?;
-        let mut types = vec![cursor.ty()?];
-        while cursor.eat(",") {
-            types.push(cursor.ty()?);
-        }
-        cursor.expect("=")?;
-        let call = Call::read(cursor)?;
-        cursor.end()?;
-
-        let path = names[0].0.clone();
-        let odd = names.iter().enumerate().any(|(i, (p, index))| *p != path || *index != i as u32);
-        if odd || names.len() != types.len() {
-            let what = format!("expected outputs %{path}, %{path}:1, … and a type for each");
-            return Err(ParseError::new(line, what));
-        }
-        Ok(Statement { line, indent, constant, path, types, call, constants: vec![] })
-    }
-}
-
 fn header(cursor: &mut Cursor) -> Result<Graph> {
-    cursor.expect("graph")?;
+    cursor.require("graph")?;
     let name = cursor.name()?;
-    cursor.expect("stage=")?;
+    cursor.require("stage=")?;
     let Some(&stage) = Stage::ALL.iter().find(|s| cursor.eat(s.word())) else {
         return cursor.fail("paper, deploy or target");
     };
@@ -136,10 +83,10 @@ fn outputs<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(String, Expression<'a>)>>
     cursor.eat("outputs");
     while cursor.end().is_err() {
         if !list.is_empty() {
-            cursor.expect(",")?;
+            cursor.require(",")?;
         }
         let name = cursor.name()?;
-        cursor.expect("=")?;
+        cursor.require("=")?;
         list.push((name, Expression::read(cursor)?));
     }
     Ok(list)

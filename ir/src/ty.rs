@@ -4,7 +4,7 @@
 //! input, later where a layout moved it (sequence-first tokens). Every other size in the compiler is a plain number, so every
 //! lowering is exact, a reshape needs at most one inferred size, and no artifact contains shape arithmetic.
 
-use crate::words::Word;
+use crate::word::{Word, words};
 use std::fmt;
 
 /// Element type of a value.
@@ -62,6 +62,12 @@ impl DType {
             DType::F32 | DType::F16 => true,
             DType::I32 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => false,
         }
+    }
+}
+
+words! {
+    DType {
+        F32 => "f32", F16 => "f16", I32 => "i32", I64 => "i64", I8 => "i8", U8 => "u8", I4 => "i4", U4 => "u4", Bool => "bool"
     }
 }
 

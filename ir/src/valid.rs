@@ -9,17 +9,18 @@
 //! 3. paths are unique and not empty ([`ValidError::Path`]);
 //! 4. a node's operands have one element type, except the indices of a gather ([`ValidError::Elements`]);
 //! 5. what is computed at run time is f32 or f16, or i32 or bool where the operator's facts say so, and nothing else; only a barrier keeps any type.
-//!    Today integers are constant, they index, and the operators that move elements pass on what they are given ([`ValidError::Integer`]);
+//!    Integers index: a search gives them, and movement, sums and products pass them on ([`ValidError::Integer`]);
 //! 6. a weight's key always has one type ([`ValidError::Weight`]) and equal constants are one node ([`ValidError::Twice`]);
 //! 7. there is an output; outputs are computed values, neither constants nor inputs, with unique names that are not empty ([`ValidError::Output`]);
 //! 8. every node but an input leads to an output ([`ValidError::Dead`]);
 //! 9. every run-time operator is legal at the graph's stage: from `deploy` on there is no BatchNorm; at `target` no operator that exists
 //!    only until it is lowered ([`ValidError::Stage`]), and none that the target cannot say ([`ValidError::Target`]).
 
-use crate::graph::{Graph, Node, Stage};
+use crate::graph::{Graph, Node};
 use crate::id::{NodeId, Value};
 use crate::infer::{ShapeError, check_leaf, infer};
 use crate::op::Op;
+use crate::stage::Stage;
 use crate::target::Target;
 use crate::ty::{DType, Type};
 use std::collections::{HashMap, HashSet};

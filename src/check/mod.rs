@@ -16,6 +16,7 @@ pub mod compare;
 mod comparison;
 mod computation;
 mod error;
+mod expected;
 pub mod inputs;
 pub(crate) mod layers;
 mod layout;
@@ -33,9 +34,10 @@ mod whole;
 
 pub use comparison::Comparison;
 pub use error::CheckError;
+pub use expected::{Expected, ExpectedFile};
 pub use inputs::Synthetic;
 pub use options::{Effort, Options};
-pub use outside::{Outside, against};
+pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
 use crate::runner::Bottleneck;

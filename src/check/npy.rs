@@ -33,6 +33,14 @@ pub enum NpyError {
         /// What was found.
         what: String,
     },
+    /// The content is not several arrays that vitc reads.
+    #[error("{path}: {what}\n  write it in Python with numpy.savez({path:?}, NAME=array.astype('float32'), …)")]
+    Archive {
+        /// The file.
+        path: String,
+        /// What was found.
+        what: String,
+    },
 }
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -42,9 +50,17 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// # Errors
 /// If the file cannot be read or holds anything but little-endian floats in row-major order.
 pub fn read(path: &Path) -> Result<Array, NpyError> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| NpyError::Io { path: name.clone(), source })?;
-    parse(&bytes).map_err(|what| NpyError::Format { path: name, what })
+    parse(&bytes(path)?).map_err(|what| format(path, what))
+}
+
+/// What a file holds.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, NpyError> {
+    std::fs::read(path).map_err(|source| NpyError::Io { path: path.display().to_string(), source })
+}
+
+/// The error about a file that is no array.
+pub(super) fn format(path: &Path, what: String) -> NpyError {
+    NpyError::Format { path: path.display().to_string(), what }
 }
 
 /// Write an f32 array, version 1.0.
@@ -70,7 +86,8 @@ pub fn write(path: &Path, shape: &[usize], data: &[f32]) -> Result<(), NpyError>
     written.map_err(|source| NpyError::Io { path: path.display().to_string(), source })
 }
 
-fn parse(bytes: &[u8]) -> Result<Array, String> {
+/// The array that bytes are, or why they are none.
+pub(super) fn parse(bytes: &[u8]) -> Result<Array, String> {
     let rest = bytes.strip_prefix(MAGIC).ok_or("is not a .npy file")?;
     let (&[major, _], rest) = rest.split_first_chunk::<2>().ok_or("ends inside its header")?;
     let (length, rest) = match major {

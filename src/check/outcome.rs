@@ -36,7 +36,7 @@ impl Findings {
         case: &Case,
         roles: &[OutputRole],
         wanted: &[Named],
-        got: &[Named],
+        got: &[&Named],
         half: bool,
     ) -> Result<bool, CheckError> {
         if wanted.len() != got.len() {
@@ -65,6 +65,12 @@ impl Findings {
         }
         Ok(passed)
     }
+}
+
+/// The outputs in the order in which the model has them: by name where both have the same names, else as they come.
+pub(super) fn in_order<'a>(wanted: &[Named], got: &'a [Named]) -> Vec<&'a Named> {
+    let named: Option<Vec<&Named>> = wanted.iter().map(|w| got.iter().find(|g| g.name == w.name)).collect();
+    named.filter(|_| wanted.len() == got.len()).unwrap_or_else(|| got.iter().collect())
 }
 
 /// Compare one output as what it holds; whether it agrees.

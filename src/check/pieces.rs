@@ -2,7 +2,7 @@
 
 use super::cases::Case;
 use super::layout::Layout;
-use super::outcome::{Findings, as_answered};
+use super::outcome::{Findings, as_answered, in_order};
 use super::{Check, CheckError, Effort, Synthetic, layers};
 use crate::runner::{Bottleneck, Named, Piece, Request, Values};
 use std::collections::HashMap;
@@ -84,7 +84,7 @@ impl Check<'_> {
             // What lies inside the model has no role.
             let roles = if end.is_some() { &[][..] } else { &self.roles };
             let wanted = as_answered(wanted, roles, self.options.probabilities);
-            findings.compare(case, roles, &wanted, &got, session.is_half())?;
+            findings.compare(case, roles, &wanted, &in_order(&wanted, &got), session.is_half())?;
         }
         Ok(wanted.into_iter().map(|values| values.into_iter().map(|v| v.data).collect()).collect())
     }

@@ -12,7 +12,7 @@ pub(super) fn save(
     case: &Case,
     ports: &[Port],
     outputs: &[Named],
-    answers: &[Named],
+    answers: &[&Named],
 ) -> Result<(), CheckError> {
     let io = |path: &Path, source| NpyError::Io { path: path.display().to_string(), source };
     std::fs::create_dir_all(folder).map_err(|e| io(folder, e))?;

@@ -2,7 +2,7 @@
 
 use super::cases::Case;
 use super::computation::Computation;
-use super::outcome::{Findings, as_answered};
+use super::outcome::{Findings, as_answered, in_order};
 use super::{Check, CheckError, save};
 use crate::runner::{Named, Port, Request, Session};
 
@@ -34,6 +34,7 @@ impl Check<'_> {
         findings.defined = got.defined;
         for (case, (wanted, answers)) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)) {
             let wanted = &as_answered(wanted, &self.roles, self.options.probabilities);
+            let answers = &in_order(wanted, answers);
             if let Some(folder) = &self.options.save_io {
                 save::save(folder, case, &got.inputs, wanted, answers)?;
             }

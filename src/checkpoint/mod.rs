@@ -25,7 +25,7 @@ mod safetensors;
 mod select;
 mod tensor;
 mod torch;
-mod zip;
+pub(crate) mod zip;
 
 pub use bind::{BoundPart, BoundWeights, LinearHead, ModelHints, StrictError, bind};
 pub use config::ModelConfig;

@@ -194,7 +194,7 @@ impl Checkpoint {
             message!(Setting::StripPrefix.to(shortened(prefix)), ": no tensor's name begins so"),
             self.place.clone(),
             format!("names begin with {}", some_of(heads.into_iter().collect::<Vec<_>>().into_iter(), 8)),
-            message!(Listing::Tensors, " lists the tensors; leave the flag out to have the prefix found"),
+            message!(Listing::Tensors, " lists the tensors; a prefix that is not given is found"),
         ))
     }
 

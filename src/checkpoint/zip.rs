@@ -1,4 +1,4 @@
-//! The part of the zip format that `torch.save` writes: stored members, with zip64 fields above 4 GiB.
+//! The part of the zip format that `torch.save` and `numpy.savez` write: stored members, with zip64 fields above 4 GiB.
 //!
 //! A member is a range of the file, never a copy, so a compressed one is refused. Every offset is checked against the file's length.
 
@@ -13,24 +13,24 @@ const END64: &[u8] = b"PK\x06\x06";
 const END64_LOCATOR: &[u8] = b"PK\x06\x07";
 
 /// True if the bytes begin as a zip file does.
-pub(super) fn looks_like(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like(bytes: &[u8]) -> bool {
     bytes.starts_with(LOCAL) || bytes.starts_with(END)
 }
 
 /// Name and byte range of every stored member.
-pub(super) type Members<'a> = BTreeMap<&'a str, Member>;
+pub(crate) type Members<'a> = BTreeMap<&'a str, Member>;
 
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Its bytes in the file.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
     /// False if it is compressed; then the range is of no use.
-    pub(super) stored: bool,
+    pub(crate) stored: bool,
 }
 
 /// The directory of the archive.
-pub(super) fn members(bytes: &[u8]) -> Result<Members<'_>, CheckpointError> {
+pub(crate) fn members(bytes: &[u8]) -> Result<Members<'_>, CheckpointError> {
     let (directory, entries) = directory(bytes)?;
     let mut rest = Reader { bytes: &bytes[directory], at: 0 };
     let mut members = BTreeMap::new();

@@ -23,7 +23,8 @@ use vitc_ir::{DType, Dim};
 #[command(after_help = "\
 Examples:
   vitc check efficientformerv2-s0.onnx --weights eformer_s0_450.pth
-  vitc check efficientformerv2-s0.mlpackage --input x.npy --expect logits.npy")]
+  vitc check efficientformerv2-s0.mlpackage --input x.npy --expect logits.npy
+  vitc check pyramid.onnx --input x.npy --expect maps.npz")]
 pub(super) struct Args {
     /// The .onnx file, .mlpackage or .aimodel.
     #[arg(value_name = "ARTIFACT")]
@@ -146,7 +147,7 @@ fn answer(found: Found) -> Outcome {
         check.to_string().lines().for_each(|line| text.push_str(&format!("  {}\n", line.trim_end())));
     }
     if let Some(outside) = &found.expect {
-        text.push_str(&format!("  {}\n", summary::expectation(outside)));
+        summary::expectation(outside).lines().for_each(|line| text.push_str(&format!("  {line}\n")));
     }
     let json = serde_json::to_value(&found).map_err(Failure::failed)?;
     let passed = found.check.is_none_or(|c| c.passed) && found.expect.is_none_or(|e| e.passed);

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 /// Values from outside.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExpectArgs {
-    /// What PyTorch answered to the --input: a .npy file of floats.
-    #[arg(long, value_name = "FILE.npy", requires = "input", help_heading = "Check")]
-    expect: Option<PathBuf>,
+    /// What PyTorch answered to the --input: a .npy file of floats for each output, in their order or as NAME=FILE.npy (repeat the flag), or one
+    /// .npz file of arrays with the outputs' names.
+    #[arg(long, value_name = "[NAME=]FILE", requires = "input", help_heading = "Check")]
+    expect: Vec<String>,
 
     /// Largest absolute difference from --expect [default: the check's own bound].
     #[arg(long, value_name = "X", requires = "expect", help_heading = "Check")]
@@ -23,14 +24,15 @@ pub(super) struct ExpectArgs {
 impl ExpectArgs {
     /// The library's request, if there is one.
     pub(super) fn request(&self, input: Option<&PathBuf>) -> Result<Option<Expectation>, Failure> {
-        let (input, expected) = match (input, &self.expect) {
-            (Some(input), Some(expected)) => (input.clone(), expected.clone()),
-            (None, None) => return Ok(None),
-            (Some(_), None) => {
+        let input = match (input, self.expect.is_empty()) {
+            (Some(input), false) => input.clone(),
+            (None, true) => return Ok(None),
+            (Some(_), true) => {
                 return Err(Failure::usage("--input names values, and --expect is missing: what should it answer?"));
             }
-            (None, Some(_)) => return Err(Failure::usage("--expect is missing its --input FILE.npy")),
+            (None, false) => return Err(Failure::usage("--expect is missing its --input FILE.npy")),
         };
+        let expected = self.expect.iter().map(|text| text.as_str().into()).collect();
         Ok(Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::text::{bytes, si, table};
 use super::{Failure, next, words};
-use crate::check::Outside;
+use crate::check::{Answered, Comparison, Outside};
 use crate::export::{Report, WeightsLine};
 use crate::numbers::magnitude;
 use crate::port::Port;
@@ -140,9 +140,14 @@ fn check(report: &Report) -> String {
     out
 }
 
-/// One line about values from outside.
+/// A line about values from outside; one for each output if there are several.
 pub(super) fn expectation(outside: &Outside) -> String {
-    let c = &outside.comparison;
-    let verdict = if outside.passed { "agrees with" } else { "differs from" };
-    format!("{verdict} the expected values: largest error {:.2e} of {:.2e}", c.max_error, c.max_reference)
+    let figures = |c: &Comparison| format!("largest error {:.2e} of {:.2e}", c.max_error, c.max_reference);
+    let verdict = |passed: bool| if passed { "agrees with" } else { "differs from" };
+    if let [only] = &outside.outputs[..] {
+        return format!("{} the expected values: {}", verdict(only.passed), figures(&only.comparison));
+    }
+    let line =
+        |a: &Answered| format!("{} {} the expected values: {}", a.output, verdict(a.passed), figures(&a.comparison));
+    outside.outputs.iter().map(line).collect::<Vec<_>>().join("\n")
 }

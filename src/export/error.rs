@@ -1,7 +1,7 @@
 //! Why an export did not happen, and what to do.
 
 use super::report::Report;
-use crate::check::{CheckError, Outside};
+use crate::check::{Answered, CheckError};
 use crate::decide::DecideError;
 use crate::message;
 use crate::message::{Explain, Message, Setting};
@@ -99,11 +99,11 @@ fn failed(report: &Report, kept: Option<&Path>) -> Message {
     if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
         lines.extend(check.to_string().lines().map(|line| format!("  {line}").into()));
     }
-    if let Some(Outside { outside, comparison: c, .. }) = report.expect.as_ref().filter(|e| !e.passed) {
+    let differing = report.expect.iter().flat_map(|e| &e.outputs).filter(|a| !a.passed);
+    for Answered { output, outside, comparison: c, .. } in differing {
         let (error, reference) = (c.max_error, c.max_reference);
-        let line =
-            format!("  {outside} values differ from those expected: largest error {error:.2e} of {reference:.2e}");
-        lines.push(line.into());
+        let figures = format!("largest error {error:.2e} of {reference:.2e}");
+        lines.push(format!("  {outside} values of {output} differ from those expected: {figures}").into());
     }
     if let Some(page) = &report.page {
         lines.push(format!("  the report {} shows where", page.display()).into());

@@ -1,6 +1,6 @@
 //! Values from outside vitc that an artifact must reproduce.
 
-use crate::check::{self, CheckError, Outside, npy};
+use crate::check::{self, CheckError, ExpectedFile, Outside, Tolerance, npy};
 use std::path::{Path, PathBuf};
 use vitc_ir::DType;
 
@@ -9,8 +9,8 @@ use vitc_ir::DType;
 pub struct Expectation {
     /// A `.npy` file with the input, as the artifact takes it.
     pub input: PathBuf,
-    /// A `.npy` file with the first output.
-    pub expected: PathBuf,
+    /// Files with every output.
+    pub expected: Vec<ExpectedFile>,
     /// Absolute tolerance; `None` for the check's own bound.
     pub atol: Option<f64>,
     /// Relative tolerance.
@@ -23,9 +23,12 @@ impl Expectation {
     /// # Errors
     /// If a file cannot be read, or does not fit the artifact.
     pub fn compare(&self, artifact: &Path, precision: DType) -> Result<Outside, CheckError> {
-        let (input, expected) = (npy::read(&self.input)?, npy::read(&self.expected)?);
-        let largest = expected.data.iter().fold(0f64, |m, &v| m.max(f64::from(v).abs()));
-        let atol = self.atol.unwrap_or_else(|| check::bounds::allowed(precision, largest));
-        check::against(artifact, &input, &expected, atol, self.rtol)
+        let input = npy::read(&self.input)?;
+        let mut expected = Vec::new();
+        for file in &self.expected {
+            expected.extend(file.read()?);
+        }
+        let tolerance = Tolerance { atol: self.atol, rtol: self.rtol, precision };
+        check::against(artifact, &input, &expected, tolerance)
     }
 }

@@ -115,6 +115,9 @@ impl Explain for ModelError {
 impl ModelError {
     /// True if the command line is at fault rather than a file.
     pub fn is_usage(&self) -> bool {
-        matches!(self, ModelError::Unknown(_) | ModelError::Request(_))
+        matches!(
+            self,
+            ModelError::Unknown(_) | ModelError::Request(_) | ModelError::Architecture(ArchError::Option { .. })
+        )
     }
 }

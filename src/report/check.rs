@@ -60,11 +60,15 @@ pub(super) fn section(page: &Page<'_>) -> Element {
 }
 
 /// How the file compares with values from outside.
-fn expected(page: &Page<'_>) -> Option<Element> {
-    page.report.expect.as_ref().map(|outside| {
-        let c = &outside.comparison;
-        let (class, verdict) = if outside.passed { ("good", "agrees with") } else { ("bad", "differs from") };
-        let figures = format!("largest error {} of {}", magnitude(c.max_error), magnitude(c.max_reference));
-        text("p", format!("The file {verdict} the expected values: {figures}.")).class(class)
+fn expected<'a>(page: &'a Page<'_>) -> impl Iterator<Item = Element> + 'a {
+    page.report.expect.iter().flat_map(|outside| {
+        let several = outside.outputs.len() > 1;
+        outside.outputs.iter().map(move |a| {
+            let c = &a.comparison;
+            let who = if several { &a.output } else { "The file" };
+            let (class, verdict) = if a.passed { ("good", "agrees with") } else { ("bad", "differs from") };
+            let figures = format!("largest error {} of {}", magnitude(c.max_error), magnitude(c.max_reference));
+            text("p", format!("{who} {verdict} the expected values: {figures}.")).class(class)
+        })
     })
 }

@@ -4,6 +4,7 @@ mod errors;
 mod hostile;
 mod interface;
 mod more;
+mod npy;
 #[path = "../onnx/samples.rs"]
 mod samples;
 
@@ -315,18 +316,6 @@ proptest! {
     }
 }
 
-/// An array as a `.npy` file of f32.
-fn npy(dims: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
-    let shape: String = dims.iter().map(|d| format!("{d},")).collect();
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
-    let length = (header.len() + 11).next_multiple_of(64) - 10;
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((length as u16).to_le_bytes());
-    bytes.extend(format!("{header:<width$}\n", width = length - 1).bytes());
-    bytes.extend(values.flat_map(|v| (v as f32).to_le_bytes()));
-    bytes
-}
-
 /// Writes every sample below the target folder, with an input and what the evaluator makes of it, for
 /// `tests/interop/mil_run.py`.
 #[test]
@@ -343,7 +332,7 @@ fn samples_are_written_for_foreign_readers() {
         let x = random_input(3, graph, 1);
         let y = eval::run(graph, &Hashed, &x, 1).expect("runs").swap_remove(0);
         for (suffix, array) in [("input", &x[0]), ("expect", &y)] {
-            let file = npy(array.shape(), array.iter().copied());
+            let file = npy::npy(array.shape(), array.iter().copied());
             std::fs::write(folder.join(format!("{stem}.{suffix}.npy")), file).expect("written");
         }
     };

@@ -1,6 +1,8 @@
 //! Statements to nodes: names and words are looked up, types checked.
 
-use super::{Call, Expression, ParseError, Result, Statement};
+use super::error::{ParseError, Result};
+use super::expression::{Call, Expression};
+use super::statement::Statement;
 use crate::batch_norm::Affine;
 use crate::graph::{Graph, Output};
 use crate::id::{NodeId, Value};

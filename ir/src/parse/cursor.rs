@@ -1,8 +1,8 @@
 //! Characters to names, numbers, types and lists.
 
-use super::{ParseError, Result};
+use super::error::{ParseError, Result};
 use crate::ty::{DType, Dim, Shape, Type};
-use crate::words::Word;
+use crate::word::Word;
 
 /// Largest number in a shape or an attribute, exclusive: products of two still fit.
 const LIMIT: usize = 1 << 30;
@@ -99,7 +99,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// If something else comes next.
-    pub fn expect(&mut self, token: &str) -> Result<()> {
+    pub fn require(&mut self, token: &str) -> Result<()> {
         if self.eat(token) { Ok(()) } else { self.fail(&format!("`{token}`")) }
     }
 
@@ -199,7 +199,7 @@ impl<'a> Cursor<'a> {
             self.skip();
         }
         self.depth -= 1;
-        self.expect(close)?;
+        self.require(close)?;
         Ok(items)
     }
 
@@ -211,7 +211,7 @@ impl<'a> Cursor<'a> {
         let Some(&dtype) = DType::ALL.iter().find(|d| self.eat(d.word())) else {
             return self.fail("a type like f32[1,3]");
         };
-        self.expect("[")?;
+        self.require("[")?;
         let dims = self.list("]", |c| {
             if c.eat("B") {
                 return Ok(Dim::Batch(1));

@@ -8,9 +8,9 @@
 //! add(%x, %y, %z)                                 add(add(%x, %y), %z); likewise with mul
 //! ```
 
-use super::Result;
 use super::attributes::Attributes;
 use super::cursor::Cursor;
+use super::error::Result;
 use crate::batch_norm::{Affine, PARAMETERS};
 use crate::op::Op;
 use crate::real::Real;
@@ -77,12 +77,12 @@ impl<'a> Expression<'a> {
         let word = cursor.word(expected)?;
         if word == "weight" && cursor.at(|c| c == '"') {
             let key = cursor.quoted()?;
-            cursor.expect(":")?;
+            cursor.require(":")?;
             return Ok(Self::Leaf { op: Op::Weight { key }, ty: cursor.ty()? });
         }
         if word == "literal" && cursor.eat("[") {
             let values = cursor.list("]", number)?;
-            cursor.expect(":")?;
+            cursor.require(":")?;
             return Ok(Self::Leaf { op: Op::Literal { values }, ty: cursor.ty()? });
         }
         if Op::example(word).is_none() && !cursor.at(|c| c == '(' || c == '{') {
@@ -131,9 +131,9 @@ fn operands<'a>(cursor: &mut Cursor<'a>, word: &str) -> Result<Vec<Expression<'a
     if names.is_empty() || !cursor.starts_with("bn\"") {
         return Ok(vec![Expression::read(cursor)?]);
     }
-    cursor.expect("bn")?;
+    cursor.require("bn")?;
     let norm = cursor.quoted()?;
-    cursor.expect(":")?;
+    cursor.require(":")?;
     let ty = cursor.ty()?;
     let weight = |name| Expression::Leaf { op: Op::Weight { key: format!("{norm}.{name}") }, ty: ty.clone() };
     Ok(names.iter().map(weight).collect())
@@ -142,7 +142,7 @@ fn operands<'a>(cursor: &mut Cursor<'a>, word: &str) -> Result<Vec<Expression<'a
 /// `%path` or `%path:1`.
 pub(super) fn value(cursor: &mut Cursor) -> Result<(String, u32)> {
     if !cursor.eat("@") {
-        cursor.expect("%")?;
+        cursor.require("%")?;
     }
     let name = cursor.name()?;
     let mut behind = cursor.clone();

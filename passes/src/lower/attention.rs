@@ -17,7 +17,7 @@ use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, Op, Real, Shape, Target, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, Node, Op, PadMode, Real, Shape, Target, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_attention", run);
@@ -32,6 +32,10 @@ fn run(graph: &Graph, context: &Context) -> Result {
             copy.node(id)?;
             continue;
         };
+        if target.attention == AttentionForm::Operator && is_targets_own(graph, node) {
+            copy.node(id)?;
+            continue;
+        }
         let inputs = copy.inputs(id)?;
         let result = graph.shape(id.into()).clone();
         let mut net = Builder::within(&mut copy.new, &node.path);
@@ -64,6 +68,18 @@ fn run(graph: &Graph, context: &Context) -> Result {
     }
     let notes = if kept.is_empty() { Vec::new() } else { vec![Note::KeptAsProducts { nodes: kept }] };
     Ok(Rewritten { graph: copy.finish()?, count, notes })
+}
+
+/// Whether an attention is the target's operator already: another lowering wrote it so.
+fn is_targets_own(graph: &Graph, node: &Node) -> bool {
+    let Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, .. } = node.op else { return false };
+    let width = graph.shape(node.inputs[0]).0[3].fixed();
+    width.is_some_and(|d| scale == fixed_scale(d))
+}
+
+/// The factor of the scores in operators that fix it: 1/√d.
+fn fixed_scale(d: usize) -> Real {
+    Real((d as f64).powf(-0.5))
 }
 
 /// An attention's parameters.
@@ -270,15 +286,14 @@ impl Call {
     /// The target's operator on operands `[B,H,N,d]`; it fixes the factor, so queries are scaled to it where no
     /// projection took that.
     fn operator(&self, net: &mut Builder, [q, k, v]: [Value; 3]) -> Built {
-        let fixed = (net.dim(q, 3)? as f64).powf(-0.5);
+        let fixed = fixed_scale(net.dim(q, 3)?);
         let mut q = q;
-        if self.scale != Real(fixed) {
-            let factor = net.scalar(self.scale.0 / fixed)?;
+        if self.scale != fixed {
+            let factor = net.scalar(self.scale.0 / fixed.0)?;
             q = net.binary("q.scale", BinaryKind::Mul, q, factor)?;
         }
         let layout = AttentionLayout::Heads;
-        let op =
-            Op::Attention { heads: self.heads, scale: Real(fixed), layout, bias: self.bias.is_some(), talking: false };
+        let op = Op::Attention { heads: self.heads, scale: fixed, layout, bias: self.bias.is_some(), talking: false };
         let inputs: Vec<Value> = [q, k, v].into_iter().chain(self.bias).collect();
         net.push("values", op, &inputs)
     }
@@ -313,7 +328,7 @@ impl Call {
             let scale = net.scalar(self.scale.0)?;
             scores = net.binary("scale", BinaryKind::Mul, scores, scale)?;
         }
-        let mix = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
+        let mix = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
         let mut bias = self.bias;
         if let Some([first, ..]) = self.talking {
             let h = self.heads;
@@ -380,7 +395,7 @@ pub(crate) fn one_gather(net: &mut Builder, [q, k, v]: [Value; 3], target: &Targ
         }
         let mut after = vec![0; rank];
         after[columns] = missing;
-        net.push(name, Op::Pad { before: vec![0; rank], after }, &[x])
+        net.push(name, Op::Pad { before: vec![0; rank], after, mode: PadMode::ZERO }, &[x])
     };
     let mut joined = vec![q, k];
     if net.dim(q, columns)? < width {

@@ -14,7 +14,7 @@
 
 use crate::note::Note;
 use crate::pass::{Context, FoldTables, Pass, Result, Rewritten};
-use vitc_ir::{Builder, Copier, Graph, NodeId, Op};
+use vitc_ir::{Builder, Class, Copier, Graph, NodeId, Op};
 
 /// Bytes below which a result is stored.
 const LARGE: usize = 8 << 20;
@@ -77,16 +77,10 @@ fn run(graph: &Graph, context: &Context) -> Result {
 fn only_moved(graph: &Graph) -> Vec<bool> {
     let mut moved = vec![true; graph.len()];
     for (id, node) in graph.nodes().collect::<Vec<_>>().into_iter().rev() {
-        let simple = matches!(
-            node.op,
-            Op::Transpose { .. }
-                | Op::Reshape { .. }
-                | Op::Pad { .. }
-                | Op::Slice { .. }
-                | Op::Gather { .. }
-                | Op::Binary(_)
-        );
-        let reader = matches!(node.op, Op::Binary(_) | Op::Attention { .. });
+        let facts = node.op.facts();
+        let combined = facts.class == Class::Elementwise && *facts.operands.start() > 1;
+        let simple = combined || facts.class == Class::Movement || matches!(node.op, Op::Gather { .. });
+        let reader = facts.class == Class::Attention;
         let simple = if graph.is_constant(id.into()) { simple && moved[id.0 as usize] } else { simple || reader };
         if !simple {
             node.inputs.iter().for_each(|v| moved[v.node.0 as usize] = false);

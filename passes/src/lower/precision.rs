@@ -18,7 +18,7 @@ use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{HashMap, HashSet};
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Built, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
+use vitc_ir::{BinaryKind, Built, Class, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("precision", run);
@@ -96,15 +96,7 @@ fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
     let mut statistic = vec![false; graph.len()];
     for (id, node) in graph.run_time_nodes() {
         let at = id.0 as usize;
-        let movable = matches!(
-            node.op,
-            Op::Unary(_)
-                | Op::Binary(_)
-                | Op::Concat { .. }
-                | Op::Split { .. }
-                | Op::Reshape { .. }
-                | Op::Reduce { .. }
-        );
+        let movable = matches!(node.op.facts().class, Class::Elementwise | Class::Movement | Class::Reduction);
         let from_means = node.inputs.iter().all(|&v| graph.is_constant(v) || statistic[v.node.0 as usize]);
         let mean = is_mean(node) && (target.mean_f32 || squared.contains(&node.inputs[0]));
         statistic[at] = mean || movable && from_means;

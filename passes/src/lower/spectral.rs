@@ -21,14 +21,16 @@
 mod bases;
 mod choice;
 mod pairs;
+mod views;
 
 use crate::algebra::Linear;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use choice::{Forms, Kind, Site};
 use pairs::{Pairs, Spectrum};
 use std::collections::HashSet;
+use views::{flat, scaled, view, with_tail};
 use vitc_ir::target::MixForm;
-use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, NodeId, Op, Shape, Target, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Graph, NodeId, Op, Shape, Target, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_spectral", run);
@@ -100,7 +102,7 @@ fn projections(graph: &Graph, target: &Target) -> HashSet<NodeId> {
     let read = transforms.map(|(_, n)| n.inputs[0]).filter(|v| uses.once(*v));
     let pointwise = |v: &Value| {
         Linear::of(graph, v.node).is_some_and(|l| {
-            l.op == Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }
+            l.op == Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 }
                 && graph.shape(l.w).0[2..] == Shape::fixed(&[1, 1]).0
         })
     };
@@ -119,29 +121,6 @@ fn left_product(net: &mut Builder, inputs: &[Value]) -> Built {
         y = net.binary("biased", BinaryKind::Add, y, offset)?;
     }
     net.reshape("", y, Shape::batched(x.0[0], &[outputs, x.dim(2), x.dim(3)]))
-}
-
-/// The leading axes of a value with `tail` behind them.
-fn with_tail(shape: &Shape, kept: usize, tail: &[usize]) -> Shape {
-    let mut dims = shape.0[..kept].to_vec();
-    dims.extend(tail.iter().map(|&d| Dim::Fixed(d)));
-    Shape(dims)
-}
-
-/// `x` times a number.
-fn scaled(net: &mut Builder, x: Value, factor: f64) -> Built {
-    let factor = net.scalar(factor)?;
-    net.binary("norm", BinaryKind::Mul, x, factor)
-}
-
-/// The leading axes with one of `n` elements behind them, a matrix at least: rows of a dense product.
-fn flat(shape: &Shape, kept: usize, n: usize) -> Shape {
-    if kept == 0 { Shape::fixed(&[1, n]) } else { with_tail(shape, kept, &[n]) }
-}
-
-/// `x` under another shape, or itself if it has that shape.
-fn view(net: &mut Builder, name: &str, x: Value, shape: Shape) -> Built {
-    Ok(if net.ty(x).shape == shape { x } else { net.reshape(name, x, shape)? })
 }
 
 /// The orthonormal spectrum `[…,2H,columns]` of `x` `[…,H,W]`; columns after W/2+1 are zero.

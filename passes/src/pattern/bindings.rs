@@ -1,5 +1,6 @@
 //! What the names of a rule stand for at one place of a graph.
 
+use super::found::Found;
 use super::number::{self, same};
 use super::term::{Argument, Item, Number, Rule, ShapePattern, Var};
 use std::sync::Arc;
@@ -10,13 +11,6 @@ use vitc_ir::{Graph, Real, Shape, Value};
 pub(crate) struct Bindings {
     values: Vec<Option<Value>>,
     words: Vec<Option<Arc<str>>>,
-}
-
-/// An argument of a fact or function, as found.
-#[derive(Debug, Clone)]
-pub(crate) enum Found {
-    Value(Value),
-    Text(Arc<str>),
 }
 
 impl Bindings {

@@ -1,21 +1,8 @@
 //! The facts that rules may ask for, and the functions that compute an attribute from others.
 
-use super::bindings::{Found, list};
+use super::bindings::list;
+use super::found::{Fact, Found, Function};
 use vitc_ir::{Dim, Graph, Value};
-
-/// A fact about values and texts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fact {
-    pub(crate) name: &'static str,
-    pub(crate) holds: fn(&Graph, &[Found]) -> bool,
-}
-
-/// A text computed from values and texts; `None` where it has no answer, and then the rule does not match.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Function {
-    pub(crate) name: &'static str,
-    pub(crate) compute: fn(&Graph, &[Found]) -> Option<String>,
-}
 
 /// Every fact.
 pub(crate) const FACTS: &[Fact] = &[

@@ -39,6 +39,7 @@ mod attributes;
 mod bindings;
 mod build;
 mod facts;
+mod found;
 #[cfg(test)]
 mod instance;
 mod matcher;

@@ -65,7 +65,7 @@ fn number_of(names: &mut Vec<String>, name: &str) -> Var {
 impl Names {
     /// `%name`, without the sign.
     fn value(&mut self, cursor: &mut Cursor) -> Result<Var> {
-        cursor.expect("%")?;
+        cursor.require("%")?;
         let name = cursor.word("a name")?;
         Ok(number_of(&mut self.values, name))
     }
@@ -119,7 +119,7 @@ impl Names {
         }
         let open = cursor.eat("..");
         if open && !cursor.eat(",") {
-            cursor.expect("]")?;
+            cursor.require("]")?;
             return Ok(Some(ShapePattern { open, dims: Vec::new() }));
         }
         Ok(Some(ShapePattern { open, dims: cursor.list("]", |c| self.item(c))? }))
@@ -130,7 +130,7 @@ impl Names {
         let Some(&fact) = FACTS.iter().find(|f| f.name == name) else {
             return cursor.fail(&format!("a fact; none is called `{name}`"));
         };
-        cursor.expect("(")?;
+        cursor.require("(")?;
         Ok(Condition { fact, arguments: cursor.list(")", |c| self.argument(c))? })
     }
 }
@@ -177,7 +177,7 @@ impl Spelling<'_> {
         for &(at, text) in lines {
             let mut cursor = Cursor::new(text, at);
             let var = self.names.value(&mut cursor)?;
-            cursor.expect("=")?;
+            cursor.require("=")?;
             let term = self.term(&mut cursor)?;
             cursor.end()?;
             let Some(inner) = self.inner(term).filter(|inner| inner.var.is_none()) else {
@@ -303,11 +303,11 @@ impl Making<'_> {
     fn read(mut self, lines: &[Line]) -> Result<Template> {
         for &(at, text) in lines {
             let mut cursor = Cursor::new(text, at);
-            cursor.expect("%")?;
+            cursor.require("%")?;
             let name = cursor.word("a name")?;
             let (base, suffix) = name.split_at(name.find('.').unwrap_or(name.len()));
             let base = self.names.known(&cursor, base)?;
-            cursor.expect("=")?;
+            cursor.require("=")?;
             let steps = self.template.steps.len();
             let source = self.source(&mut cursor)?;
             cursor.end()?;

@@ -1,6 +1,6 @@
 //! A rule in memory: what the matcher looks for and what the builder makes.
 
-use super::facts::{Fact, Function};
+use super::found::{Fact, Function};
 
 /// A variable: the number of its name among the rule's values or words.
 pub(crate) type Var = usize;

@@ -190,10 +190,12 @@ fn values_from_outside_decide() {
     let options = Options { save_io: Some(folder.clone()), ..Options::new(None) };
     model.check(&artifact, &options);
     let input = npy::read(&folder.join("synthetic-gradient-b1.input.npy")).expect("was saved");
-    let mut expected = npy::read(&folder.join("synthetic-gradient-b1.logits.npy")).expect("was saved");
-    assert!(against(&artifact, &input, &expected, 1e-5, 0.0).expect("runs").passed);
-    expected.data[3] += 0.01;
-    let outside = against(&artifact, &input, &expected, 1e-5, 0.0).expect("runs");
+    let array = npy::read(&folder.join("synthetic-gradient-b1.logits.npy")).expect("was saved");
+    let mut expected = [Expected { output: Some("logits".into()), array }];
+    let tolerance = Tolerance { atol: Some(1e-5), rtol: 0.0, precision: DType::F32 };
+    assert!(against(&artifact, &input, &expected, tolerance).expect("runs").passed);
+    expected[0].array.data[3] += 0.01;
+    let outside = against(&artifact, &input, &expected, tolerance).expect("runs");
     assert_eq!((outside.passed, outside.outside), (false, 1));
     let raw = std::fs::metadata(folder.join("synthetic-gradient-b1.input.raw")).expect("was saved");
     assert_eq!(raw.len() as usize, input.data.len() * 4);

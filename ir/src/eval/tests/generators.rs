@@ -2,9 +2,10 @@
 
 use super::super::{MemoryWeights, constant};
 use super::{assert_close, build};
-use crate::graph::{Graph, Stage};
+use crate::graph::Graph;
 use crate::op::{Generator, OffsetOrder, Op, Part};
 use crate::real::Real;
+use crate::stage::Stage;
 use crate::ty::{DType, Shape, Type};
 use ndarray::ArrayD;
 use std::f64::consts::PI;

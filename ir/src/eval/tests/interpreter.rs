@@ -2,9 +2,10 @@
 
 use super::super::{EvalError, MemoryWeights, constant, run, run_observed};
 use super::random;
-use crate::graph::{Graph, Output, Stage};
+use crate::graph::{Graph, Output};
 use crate::net::{ConvSpec, Net};
 use crate::op::{Op, UnaryKind};
+use crate::stage::Stage;
 use crate::testing::Rng;
 use crate::ty::{DType, Dim, Shape, Type};
 use ndarray::{ArrayD, Axis, Slice};
