@@ -68,36 +68,37 @@ impl Cx {
 
     // ---- ports ----
 
-    /// An input of the model.
+    /// An input of the model. Pixels and other small whole numbers are taken as floats, which hold them exactly.
     pub(super) fn input(&mut self, name: &str, elem: Elem, shape: &Shape) -> Done<Val> {
-        let dtype = match elem {
-            Elem::F32 | Elem::F16 | Elem::BF16 | Elem::F64 => DType::F32,
+        match elem {
+            Elem::F32 | Elem::F16 | Elem::BF16 => {}
+            Elem::F64 => self.note(format!("input {name} of fp64 is taken in fp32")),
+            Elem::Uint(8 | 16) | Elem::Int(8 | 16) => self.note(format!("input {name} of {} is taken in fp32", elem.word())),
             other => return Err(format!("holds {}; vitc takes floats at run time", other.word()).into()),
-        };
-        if elem == Elem::F64 {
-            self.note(format!("input {name} of fp64 is taken in fp32"));
         }
-        let value = self.graph.push_leaf(Op::Input, Type::new(dtype, shape.clone()), name)?;
+        let value = self.graph.push_leaf(Op::Input, Type::new(DType::F32, shape.clone()), name)?;
         Ok(Val::Node(value, elem))
     }
 
-    /// What an output of the model holds.
+    /// What an output of the model holds. An input, a constant and a second name of a value are passed on by an operator of their own.
     pub(super) fn output(&mut self, value: &Val, name: &str) -> Done<(Value, Elem)> {
-        match value {
-            Val::Node(value, elem) if !self.graph.is_constant(*value) && *self.graph.op(*value) != Op::Input => {
-                let twice = self.graph.outputs.iter().any(|o| o.value == *value);
-                if twice {
-                    return Err("is a second name of another output, which a graph cannot have: leave one of them out".into());
-                }
-                Ok((*value, *elem))
-            }
-            Val::Node(value, _) if *self.graph.op(*value) == Op::Input => {
-                Err(format!("is input {} itself: leave it out", self.graph.producer(*value).path).into())
-            }
-            Val::Missing(why) => Err(why.as_str().into()),
-            Val::List(_) => Err("is a sequence".into()),
-            _ => Err(format!("{name} is a constant, which a model cannot return: leave it out and take it from the file").into()),
+        let elem = self.elem(value)?;
+        let inner = self.value(value, &format!("{name}.constant"))?;
+        let dtype = self.graph.ty(inner).dtype;
+        if !elem.is_float() && dtype == DType::F32 {
+            self.note(format!("output {name} of {} is returned in fp32", elem.word()));
         }
+        let constant = self.graph.is_constant(inner);
+        let plain = !constant && *self.graph.op(inner) != Op::Input && self.graph.outputs.iter().all(|o| o.value != inner);
+        if plain {
+            return Ok((inner, elem));
+        }
+        let Some(axis) = self.graph.shape(inner).0.iter().position(|d| d.fixed().is_some()) else {
+            return Err("is an input or a constant without axes: leave it out".into());
+        };
+        let kept = if constant { self.push(Op::Keep, &[inner], &format!("{name}.kept"))? } else { inner };
+        let path = self.path(name);
+        Ok((self.push(Op::Concat { axis }, &[kept], &format!("{path}.output"))?, elem))
     }
 
     // ---- what is known ----

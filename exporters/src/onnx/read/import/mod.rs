@@ -198,6 +198,10 @@ impl Walk {
         };
         let inputs: Vec<Val> = node.inputs.iter().map(named).collect();
         if inputs.iter().any(|v| matches!(v, Val::Poison)) {
+            // What cannot be taken whatever stands in front of it is said at once.
+            if let Some(why) = ops::never(&node.domain, &node.op) {
+                self.refuse(node, why.into());
+            }
             return None;
         }
         let missing = inputs.iter().find_map(|v| if let Val::Missing(why) = v { Some(why.clone()) } else { None });

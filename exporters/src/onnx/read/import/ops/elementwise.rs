@@ -318,7 +318,7 @@ fn prelu(cx: &mut Cx, c: &Call<'_>) -> Done {
 
 fn clip(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
-    let mut bound = |slot: usize, name: &str| -> Done<Option<Val>> {
+    let bound = |slot: usize, name: &str| -> Done<Option<Val>> {
         if c.version < 11 {
             let said = if c.has(name) { Some(c.float(name, 0.0)?) } else { None };
             let elem = cx.elem(&value)?;

@@ -32,6 +32,11 @@ pub(super) fn is_known(domain: &str, op: &str) -> bool {
     find(domain, op).is_some() || domain.is_empty() && matches!(op, "If" | "Loop" | "Scan")
 }
 
+/// Why an operator is not taken whatever its operands are; `None` if it may be.
+pub(super) fn never(domain: &str, op: &str) -> Option<&'static str> {
+    if is_known(domain, op) && op != "Scan" { None } else { Some(unknown(domain, op)) }
+}
+
 /// Read one node.
 pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> Done {
     match (c.node.domain.as_str(), c.op()) {

@@ -378,7 +378,7 @@ fn pad(cx: &mut Cx, c: &Call<'_>) -> Done {
 fn known_pad(cx: &mut Cx, k: &super::super::known::Known, before: &[usize], after: &[usize], filler: f64) -> Done<Val> {
     let mut value = Val::known(k.clone());
     for axis in 0..before.len() {
-        let mut border = |count: usize| {
+        let border = |count: usize| {
             let mut dims = cx.fixed(&value)?;
             dims[axis] = count;
             let count = super::super::places::count(&dims).ok_or("is too large")?;

@@ -68,7 +68,7 @@ fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
 
 /// Whole numbers that are known, as floats.
 fn wide(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
-    let known = super::shapes::converted(cx, value, Elem::F32)?;
+    let known = super::shapes::converted(cx, value, Elem::F32, path)?;
     float(cx, &known, path)
 }
 

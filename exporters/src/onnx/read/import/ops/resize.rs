@@ -182,24 +182,28 @@ fn sampled(cx: &mut Cx, c: &Call<'_>, dims: &[Dim], axes: &[(usize, Along)], rul
     if column + 1 != dims.len() {
         return behind(cx, c, x, dims, axes, rule, elem);
     }
-    let of = |axis: usize| -> Done<Along> {
-        let own = axes.iter().find(|(a, _)| *a == axis).map(|(_, a)| *a);
-        let size = || cx.size(dims[axis]);
-        Ok(own.unwrap_or(Along { from: size()?, to: size()?, scale: None }))
-    };
-    let (map, along) = match dims.len() {
-        4 => (x, [of(row)?, of(column)?]),
+    let (map, pair) = match dims.len() {
+        4 => (x, [along(cx, dims, axes, row)?, along(cx, dims, axes, column)?]),
         3 if axes.len() == 1 && axes[0].0 == 2 => {
             let one = Along { from: 1, to: 1, scale: None };
-            (cx.reshape(x, vec![dims[0], dims[1], Dim::Fixed(1), dims[2]], &c.at("map"))?, [one, of(2)?])
+            (cx.reshape(x, vec![dims[0], dims[1], Dim::Fixed(1), dims[2]], &c.at("map"))?, [one, along(cx, dims, axes, 2)?])
         }
-        3 => (cx.reshape(x, vec![Dim::Fixed(1), dims[0], dims[1], dims[2]], &c.at("map"))?, [of(row)?, of(column)?]),
+        3 => (cx.reshape(x, vec![Dim::Fixed(1), dims[0], dims[1], dims[2]], &c.at("map"))?, [along(cx, dims, axes, row)?, along(cx, dims, axes, column)?]),
         rank => return Err(format!("samples a value of rank {rank}").into()),
     };
-    let y = twice(cx, map, along, rule, &c.path)?;
+    let y = twice(cx, map, pair, rule, &c.path)?;
     let mut result = dims.to_vec();
     axes.iter().for_each(|(axis, a)| result[*axis] = Dim::Fixed(a.to));
     Ok(vec![Val::Node(cx.reshape(y, result, &c.path)?, elem)])
+}
+
+/// How an axis is sampled, if it is.
+fn along(cx: &Cx, dims: &[Dim], axes: &[(usize, Along)], axis: usize) -> Done<Along> {
+    if let Some((_, along)) = axes.iter().find(|(a, _)| *a == axis) {
+        return Ok(*along);
+    }
+    let size = cx.size(dims[axis])?;
+    Ok(Along { from: size, to: size, scale: None })
 }
 
 /// Rows and columns of a map, together where one rule holds for both.
@@ -236,13 +240,8 @@ fn behind(
     if dims.len() != 4 || axes.iter().any(|(a, _)| !(1..=2).contains(a)) {
         return Err(format!("samples the axes {:?} of rank {}", axes.iter().map(|a| a.0).collect::<Vec<_>>(), dims.len()).into());
     }
-    let of = |axis: usize| -> Done<Along> {
-        let own = axes.iter().find(|(a, _)| *a == axis).map(|(_, a)| *a);
-        let size = || cx.size(dims[axis]);
-        Ok(own.unwrap_or(Along { from: size()?, to: size()?, scale: None }))
-    };
-    let along = [of(1)?, of(2)?];
+    let pair = [along(cx, dims, axes, 1)?, along(cx, dims, axes, 2)?];
     let map = cx.push(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x], &c.at("map"))?;
-    let y = twice(cx, map, along, rule, &c.at("sampled"))?;
+    let y = twice(cx, map, pair, rule, &c.at("sampled"))?;
     Ok(vec![Val::Node(cx.push(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[y], &c.path)?, elem)])
 }

@@ -10,7 +10,7 @@ use super::super::value::Val;
 use super::Read;
 use super::movement::dim;
 use std::sync::Arc;
-use vitc_ir::Dim;
+use vitc_ir::{BinaryKind, DType, Dim, UnaryKind};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -97,11 +97,11 @@ fn cast(cx: &mut Cx, c: &Call<'_>) -> Done {
         _ if c.version < 6 => named(c.text("to", "")?)?,
         _ => Elem::of(i32::try_from(c.int("to", 0)?).unwrap_or(0)),
     };
-    Ok(vec![converted(cx, &value, to)?])
+    Ok(vec![converted(cx, &value, to, &c.path)?])
 }
 
 /// Numbers in another element type.
-pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem) -> Done<Val> {
+pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<Val> {
     let from = cx.elem(value)?;
     if from == to {
         return Ok(value.clone());
@@ -113,10 +113,16 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem) -> Done<Val> {
     if let Some(k) = if constant { cx.constant(value) } else { cx.known(value) } {
         return Ok(Val::known(k.map(to, |n| known::cast(n, to))?));
     }
-    match (value, from.is_float() && to.is_float()) {
+    match (value, from.is_float(), to.is_float()) {
         // The graph computes all of them in one type.
-        (Val::Node(v, _), true) => Ok(Val::Node(*v, to)),
-        (Val::Tensor(_), true) => Ok(Val::Node(cx.value(value, "cast")?, to)),
+        (Val::Node(v, _), _, true) if cx.graph.ty(*v).dtype == DType::F32 => Ok(Val::Node(*v, to)),
+        (Val::Tensor(_), true, true) => Ok(Val::Node(cx.value(value, path)?, to)),
+        // A whole number that nothing but a cast reads stays a float.
+        (Val::Node(v, _), true, false) if to.is_int() => {
+            let (sign, size) = (cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?, cx.unary(UnaryKind::Abs, *v, &format!("{path}.size"))?);
+            let whole = cx.unary(UnaryKind::Floor, size, &format!("{path}.whole"))?;
+            Ok(Val::Node(cx.binary(BinaryKind::Mul, sign, whole, path)?, to))
+        }
         _ => Err(format!("makes {} of {} at run time", to.word(), from.word()).into()),
     }
 }
