@@ -22,6 +22,8 @@ pub enum Setting {
     Classes,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
+    /// Values from outside that the artifact must reproduce.
+    Expect,
     /// Weights in a data file beside the artifact.
     ExternalData,
     /// Which position biases are stored.
@@ -60,6 +62,8 @@ pub enum Setting {
     Resolution,
     /// Probabilities for scores.
     Softmax,
+    /// A probability of its own for each score.
+    Sigmoid,
     /// Form of spectral transforms.
     Spectral,
     /// The prefix of the model's tensors.
@@ -74,13 +78,14 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 30] = [
+    pub const ALL: [Setting; 32] = [
         Setting::Attention,
         Setting::Batch,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
         Setting::Ema,
+        Setting::Expect,
         Setting::ExternalData,
         Setting::FoldTables,
         Setting::Force,
@@ -99,6 +104,7 @@ impl Setting {
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
+        Setting::Sigmoid,
         Setting::Softmax,
         Setting::Spectral,
         Setting::StripPrefix,
@@ -116,6 +122,7 @@ impl Setting {
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
             Setting::Ema => "ema",
+            Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
             Setting::FoldTables => "fold_tables",
             Setting::Force => "force",
@@ -134,6 +141,7 @@ impl Setting {
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
+            Setting::Sigmoid => "sigmoid",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
             Setting::StripPrefix => "strip_prefix",

@@ -41,7 +41,7 @@ pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
 use crate::runner::Bottleneck;
-use crate::signature::{OutputRole, Signature};
+use crate::signature::{Likelihood, OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
 use layers::Trace;
@@ -119,7 +119,9 @@ fn agreed(options: &Options, candidate: &Computation<'_>) -> Result<Options, Che
             let what = if image { "takes a picture" } else { "takes an array, not a picture" };
             return Err(CheckError::Interface(format!("it {what}, and its metadata say otherwise")));
         }
-        options.probabilities |= interface.labels.is_some();
+        if interface.labels.is_some() {
+            options.probabilities = options.probabilities.or(Some(Likelihood::OneOf));
+        }
     }
     Ok(options)
 }

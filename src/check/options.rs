@@ -1,6 +1,7 @@
 //! What a check is asked.
 
 use super::npy::Array;
+use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::metadata::Preprocessing;
 
@@ -20,7 +21,7 @@ pub struct Options {
     /// How the model wants its pixels, and whether the artifact makes them so itself; `None` for pixels in 0..1 as they are.
     pub preprocessing: Option<Preprocessing>,
     /// The artifact answers with probabilities. Packages that classify say so themselves.
-    pub probabilities: bool,
+    pub probabilities: Option<Likelihood>,
     /// An input of the user, as the artifact takes it, beside the synthetic ones.
     pub input: Option<Array>,
     /// How much is checked.
@@ -38,7 +39,7 @@ impl Options {
     pub fn new(preprocessing: Option<Preprocessing>) -> Self {
         Options {
             preprocessing,
-            probabilities: false,
+            probabilities: None,
             input: None,
             effort: Effort::Full,
             layers: false,

@@ -10,6 +10,7 @@ use crate::export::{
     About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, Request, RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
+use crate::signature::Likelihood;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
@@ -26,8 +27,8 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, help_heading = "Artifact")]
     target: Option<TargetKind>,
 
-    /// Opset of the ONNX file, 17 to 23 [default: 17].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(17..=23), help_heading = "Artifact")]
+    /// Opset of the ONNX file, 11 to 23 [default: 17]. Older toolchains want 11 or 13; norms are several nodes below 17.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(11..=23), help_heading = "Artifact")]
     opset: Option<u32>,
 
     /// Oldest iOS version that must load the file: 15, 16, 17, 18 or 26 for coreml, 27 for coreai [default: the oldest that can hold it].
@@ -71,9 +72,13 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Interface")]
     output_name: Vec<String>,
 
-    /// Return probabilities instead of scores.
-    #[arg(long, help_heading = "Interface")]
+    /// Return probabilities instead of scores, of classes that exclude each other.
+    #[arg(long, conflicts_with = "sigmoid", help_heading = "Interface")]
     softmax: bool,
+
+    /// Return a probability of its own for each score: for labels that do not exclude each other, and for models with one score.
+    #[arg(long, help_heading = "Interface")]
+    sigmoid: bool,
 
     /// Names of the classes, one a line. CoreML becomes a classifier that answers with a label; ONNX keeps its scores and carries the names in
     /// its metadata. Without this flag they are those in the config.json of the --weights folder, if it has some.
@@ -214,7 +219,11 @@ impl ArtifactArgs {
             dtype: self.io.map(Into::into),
             mean: self.mean,
             std: self.std,
-            softmax: self.softmax,
+            probabilities: match (self.softmax, self.sigmoid) {
+                (true, _) => Some(Likelihood::OneOf),
+                (_, true) => Some(Likelihood::EachOf),
+                _ => None,
+            },
             labels: match &self.labels {
                 Some(path) => Labels::File(path.clone()),
                 None if self.no_labels => Labels::Omit,

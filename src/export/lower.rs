@@ -123,7 +123,7 @@ fn settle_version(
 ) -> Result<(u32, Option<Message>), Error> {
     let format = request.target.format();
     let Some(needed) = format.needed_version else {
-        return Ok((request.version.unwrap_or(format.versions[0]), None));
+        return Ok((request.version.unwrap_or(format.usual_version), None));
     };
     let (least, why) = needed(graph, interface)?;
     let word = format.version_word;

@@ -4,7 +4,7 @@ use super::format::TargetKind;
 use crate::decide::Decision;
 use crate::message::Message;
 use crate::model::Model;
-use crate::signature::Signature;
+use crate::signature::{Likelihood, Signature};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::eval::{Computed, Numbers};
@@ -29,7 +29,7 @@ pub struct Lowered {
     /// How a picture becomes the input, if the model takes one.
     pub preprocessing: Option<Preprocessing>,
     /// Probabilities stand for scores.
-    pub probabilities: bool,
+    pub probabilities: Option<Likelihood>,
     /// Names of the classes.
     pub labels: Option<Vec<String>>,
     /// The deploy graph.

@@ -2,6 +2,7 @@
 
 use super::expect::Expectation;
 use crate::check::Effort;
+use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::DType;
@@ -95,7 +96,7 @@ pub struct PortOptions {
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
     pub std: Option<[f64; 3]>,
     /// Return probabilities instead of scores.
-    pub softmax: bool,
+    pub probabilities: Option<Likelihood>,
     /// Names of the classes.
     pub labels: Labels,
 }
@@ -109,7 +110,7 @@ impl Default for PortOptions {
             dtype: None,
             mean: None,
             std: None,
-            softmax: false,
+            probabilities: None,
             labels: Labels::Checkpoint,
         }
     }

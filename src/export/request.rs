@@ -5,10 +5,11 @@
 
 use super::format::TargetKind;
 use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
-use crate::arch::{Head, Results};
+use crate::arch::Results;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
+use crate::signature::Likelihood;
 use std::path::Path;
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::{DType, Dim};
@@ -131,12 +132,13 @@ impl RequestBuilder {
 
     /// A setting about class scores is an error for other results.
     fn suits_results(&self) -> Result<(), Message> {
-        let PortOptions { softmax, labels, .. } = &self.interface;
-        let settings: [(bool, Message); 4] = [
-            (*softmax, Setting::Softmax.into()),
+        let PortOptions { probabilities, labels, .. } = &self.interface;
+        let settings: [(bool, Message); 5] = [
+            (*probabilities == Some(Likelihood::OneOf), Setting::Softmax.into()),
+            (*probabilities == Some(Likelihood::EachOf), Setting::Sigmoid.into()),
             (matches!(labels, Labels::File(_)), Setting::Labels.into()),
             (*labels == Labels::Omit, Setting::Labels.off().into()),
-            (self.model.head != Head::Average, Setting::Head.into()),
+            (!self.model.heads.is_empty(), Setting::Head.into()),
         ];
         match settings.into_iter().find(|(given, _)| *given) {
             Some((_, setting)) if self.model.results != Results::Logits => {

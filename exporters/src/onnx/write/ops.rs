@@ -23,6 +23,9 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     let plain = |b: &mut Builder<'_>, op| Spelling::new(op, b.read_all(&node.inputs));
     Ok(match &node.op {
         Op::Unary(kind) => unary(b, node, *kind)?,
+        Op::Binary(BinaryKind::Max | BinaryKind::Min) if b.opset < 12 && !dtype(node.inputs[0]).is_float() => {
+            return Err(needs(12, "Max and Min of integers", b));
+        }
         Op::Binary(kind) => plain(b, binary(*kind)),
         Op::Sum => plain(b, "Sum"),
         Op::Clip { lo, hi } => clip(b, node, *lo, *hi)?,
@@ -42,6 +45,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
 
         Op::BatchNorm { eps } => plain(b, "BatchNormalization").float("epsilon", *eps),
         Op::LayerNorm { axes, eps } => layer_norm(b, node, axes, *eps)?,
+        // Before opset 13 the sum goes over all axes from this one on.
+        Op::Softmax { axis } if b.opset < 13 && axis + 1 != rank => {
+            return Err(needs(13, "Softmax over an inner axis", b));
+        }
         Op::Softmax { axis } => plain(b, "Softmax").int("axis", *axis as i64),
         Op::Reduce { kind, axes, keep } => reduce(b, node, *kind, axes, *keep)?,
         Op::AvgPool { kernel, stride, pad } => {
@@ -60,6 +67,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
         Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
         Op::Concat { axis } => plain(b, "Concat").int("axis", *axis as i64),
+        Op::Split { axis, sizes } if b.opset < 13 => plain(b, "Split").int("axis", *axis as i64).ints("split", sizes),
         Op::Split { axis, sizes } => {
             let inputs = vec![b.read(node.inputs[0]), b.ints(sizes.iter().copied())];
             Spelling::new("Split", inputs).int("axis", *axis as i64)
@@ -90,6 +98,11 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             return Err("a lowering spells it in other operators".into());
         }
     })
+}
+
+/// The reason why an opset cannot say something that a later one can.
+fn needs(opset: u32, what: &str, b: &Builder<'_>) -> String {
+    format!("{what} exists from opset {opset}, this is {}", b.opset)
 }
 
 fn binary(kind: BinaryKind) -> &'static str {
@@ -131,7 +144,7 @@ fn prelu(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
 
 fn attention(b: &mut Builder<'_>, node: &Node, scale: Real) -> Result<Spelling, String> {
     if b.opset < 23 {
-        return Err(format!("Attention exists from opset 23, this is {}", b.opset));
+        return Err(needs(23, "Attention", b));
     }
     let attention = Spelling::new("Attention", b.read_all(&node.inputs)).float("scale", scale);
     let half = b.graph.ty(node.inputs[0]).dtype == DType::F16;
@@ -141,6 +154,9 @@ fn attention(b: &mut Builder<'_>, node: &Node, scale: Real) -> Result<Spelling, 
 
 fn layer_norm(b: &mut Builder<'_>, node: &Node, axes: &[usize], eps: Real) -> Result<Spelling, String> {
     let graph = b.graph;
+    if b.opset < 17 {
+        return Err(needs(17, "LayerNormalization", b));
+    }
     let (x, rank) = (graph.shape(node.inputs[0]), graph.shape(node.inputs[0]).rank());
     if !axes.iter().copied().eq(rank - axes.len()..rank) {
         return Err(format!("LayerNormalization takes the last axes, found {axes:?} of rank {rank}"));
@@ -166,7 +182,7 @@ fn reduce(b: &mut Builder<'_>, node: &Node, kind: ReduceKind, axes: &[usize], ke
         return Err("a reduction over no axis is the identity".into());
     }
     let (op, axes_are_input) = match kind {
-        ReduceKind::Sum => ("ReduceSum", true),
+        ReduceKind::Sum => ("ReduceSum", b.opset >= 13),
         ReduceKind::Mean => ("ReduceMean", b.opset >= 18),
         ReduceKind::Max => ("ReduceMax", b.opset >= 18),
         ReduceKind::Min => ("ReduceMin", b.opset >= 18),
@@ -201,12 +217,11 @@ fn expand(b: &mut Builder<'_>, node: &Node, to: &Shape) -> Result<Spelling, Stri
 }
 
 fn unary(b: &mut Builder<'_>, node: &Node, kind: UnaryKind) -> Result<Spelling, String> {
-    let opset = b.opset;
+    if matches!(kind, UnaryKind::Gelu | UnaryKind::GeluTanh) && b.opset < 20 {
+        return Err(needs(20, "Gelu", b));
+    }
     let mut plain = |op| Spelling::new(op, b.read_all(&node.inputs));
     Ok(plain(match kind {
-        UnaryKind::Gelu | UnaryKind::GeluTanh if opset < 20 => {
-            return Err(format!("Gelu exists from opset 20, this is {opset}"));
-        }
         UnaryKind::Silu => return Err("Swish exists from opset 24".into()),
         UnaryKind::GeluTanh => return Ok(plain("Gelu").string("approximate", "tanh")),
         UnaryKind::Elu { alpha } => return Ok(plain("Elu").float("alpha", alpha)),
@@ -267,14 +282,16 @@ fn resize(b: &mut Builder<'_>, node: &Node, sampling: &Sampling, size: [usize; 2
     if *sampling == Sampling::NEAREST && (scale(0).is_none() || scale(1).is_none()) {
         return Err(format!("nearest from {x} to {size:?} has a ratio that f32 rounds; a gather per axis is exact"));
     }
-    let mut inputs = vec![b.read(node.inputs[0]), String::new()];
+    // What is not given is an array of no elements before opset 13, an input without a name after.
+    let absent = if b.opset < 13 { b.floats(&[]) } else { String::new() };
+    let mut inputs = vec![b.read(node.inputs[0]), absent.clone()];
     let mut axes = None;
     match (scale(0), scale(1), x.0[0].fixed()) {
         (Some(h), Some(w), _) => inputs.push(b.floats(&[1.0, 1.0, h, w])),
-        (_, _, Some(batch)) => inputs.extend([String::new(), b.ints([batch, x.dim(1), size[0], size[1]])]),
+        (_, _, Some(batch)) => inputs.extend([absent, b.ints([batch, x.dim(1), size[0], size[1]])]),
         _ if b.opset >= 18 => {
             axes = Some([2, 3]);
-            inputs.extend([String::new(), b.ints(size)]);
+            inputs.extend([absent, b.ints(size)]);
         }
         _ => return Err(format!("a resize from {x} to {size:?} with a symbolic batch needs opset 18")),
     }
