@@ -44,6 +44,8 @@ pub enum Setting {
     KeepFailed,
     /// Names of the classes.
     Labels,
+    /// Mean of the pixels.
+    Mean,
     /// Which model.
     Model,
     /// Opset of an ONNX file.
@@ -52,6 +54,8 @@ pub enum Setting {
     Output,
     /// Names of the outputs.
     OutputName,
+    /// Values of a file that become its outputs.
+    Outputs,
     /// Where the artifact goes.
     Place,
     /// Element type of the computation.
@@ -60,12 +64,16 @@ pub enum Setting {
     Rename,
     /// Height and width of the input.
     Resolution,
+    /// Sizes of a file's inputs.
+    Shape,
     /// Probabilities for scores.
     Softmax,
     /// A probability of its own for each score.
     Sigmoid,
     /// Form of spectral transforms.
     Spectral,
+    /// Standard deviation of the pixels.
+    Std,
     /// The prefix of the model's tensors.
     StripPrefix,
     /// Form of talking heads.
@@ -78,7 +86,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 32] = [
+    pub const ALL: [Setting; 36] = [
         Setting::Attention,
         Setting::Batch,
         Setting::Check,
@@ -96,17 +104,21 @@ impl Setting {
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
+        Setting::Mean,
         Setting::Model,
         Setting::Opset,
         Setting::Output,
         Setting::OutputName,
+        Setting::Outputs,
         Setting::Place,
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
         Setting::Sigmoid,
+        Setting::Shape,
         Setting::Softmax,
         Setting::Spectral,
+        Setting::Std,
         Setting::StripPrefix,
         Setting::TalkingHeads,
         Setting::Target,
@@ -133,17 +145,21 @@ impl Setting {
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
             Setting::Labels => "labels",
+            Setting::Mean => "mean",
             Setting::Model => "model",
             Setting::Opset => "opset",
             Setting::Output => "output",
             Setting::OutputName => "output_name",
+            Setting::Outputs => "outputs",
             Setting::Place => "out",
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
             Setting::Sigmoid => "sigmoid",
+            Setting::Shape => "shape",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
+            Setting::Std => "std",
             Setting::StripPrefix => "strip_prefix",
             Setting::TalkingHeads => "talking_heads",
             Setting::Target => "target",

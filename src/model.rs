@@ -5,6 +5,7 @@
 
 mod account;
 mod behind;
+mod file;
 mod heads;
 mod load;
 mod loaded;
@@ -13,6 +14,7 @@ mod recognise;
 mod request;
 mod trained;
 
-pub use loaded::{Digest, Model, Origin, WeightSource};
+pub use file::is_onnx;
+pub use loaded::{Digest, FileOrigin, Model, Origin, WeightSource};
 pub use recognise::{Recognised, recognise};
-pub use request::{ModelError, ModelRequest};
+pub use request::{FileRequest, ModelError, ModelRequest};

@@ -18,7 +18,8 @@ struct Ran {
 impl Check<'_> {
     /// Run and compare one batch's cases.
     pub(super) fn whole(&self, batch: usize, cases: &[Case], findings: &mut Findings) -> Result<(), CheckError> {
-        let reference = || run(&self.reference, batch, cases, |c| &c.reference);
+        let known = self.file.as_ref().unwrap_or(&self.reference);
+        let reference = || run(known, batch, cases, |c| &c.reference);
         let candidate = || run(&self.candidate, batch, cases, |c| &c.candidate);
         let (wanted, got) = if self.budget.together() {
             std::thread::scope(|scope| {

@@ -1,6 +1,7 @@
 //! The options that decide an artifact: the same for every command that makes one.
 
 use super::check_args::ExpectArgs;
+use super::file_args::FileArgs;
 use super::model_args::{ModelArgs, pair};
 use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
 use super::{Failure, text, words};
@@ -19,7 +20,8 @@ use vitc_ir::{DType, Dim};
 /// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
 #[derive(Debug, clap::Args)]
 pub(super) struct ArtifactArgs {
-    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out.
+    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out. Or an ONNX file
+    /// of any origin.
     #[arg(value_name = "MODEL")]
     model: Option<String>,
 
@@ -41,6 +43,9 @@ pub(super) struct ArtifactArgs {
 
     #[command(flatten)]
     model_args: ModelArgs,
+
+    #[command(flatten)]
+    file_args: FileArgs,
 
     /// Number of classes. With --weights it is compared with the checkpoint's; without, it sizes the classifier.
     #[arg(long, value_name = "N", value_parser = classes, help_heading = "Weights")]
@@ -133,9 +138,9 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Fold::Auto, help_heading = "Numbers and shapes")]
     fold_tables: Fold,
 
-    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
-    #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
-    batch: Dim,
+    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets) [default: 1].
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, help_heading = "Numbers and shapes")]
+    batch: Option<Dim>,
 
     /// Input size: a side, or HEIGHTxWIDTH [default: that of the checkpoint's tables, else the published one].
     #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
@@ -166,8 +171,13 @@ impl ArtifactArgs {
     pub(super) fn builder(&self) -> Result<RequestBuilder, Failure> {
         let Some(target) = self.target else { return Err(no_target()) };
         let (form, values) = self.inputs()?;
+        let file = self.file_args.request(self.model.as_deref(), self.batch, self.named())?;
+        // Whether the batch of a file stays open may be said by its shape too.
+        let open = file.iter().flat_map(|f| &f.shapes).any(|(_, sizes)| sizes.contains(&None));
+        let batch = if open { Dim::Batch(1) } else { self.batch.unwrap_or(Dim::Fixed(1)) };
         let model = ModelRequest {
-            batch: self.batch,
+            file,
+            batch,
             resolution: self.resolution,
             classes: self.num_classes,
             results: self.output,
@@ -194,6 +204,16 @@ impl ArtifactArgs {
                 ..CheckOptions::default()
             },
         })
+    }
+
+    /// A flag that was given and belongs to models by name.
+    fn named(&self) -> Option<&'static str> {
+        let own = [
+            (self.resolution.is_some(), "--resolution"),
+            (self.num_classes.is_some(), "--num-classes"),
+            (self.output != Results::Logits, "--output"),
+        ];
+        self.model_args.named().or(own.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag))
     }
 
     fn numbers(&self) -> Numbers {

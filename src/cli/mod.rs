@@ -8,6 +8,7 @@ mod artifact_args;
 mod check;
 mod check_args;
 mod export;
+mod file_args;
 mod inspect;
 mod ir;
 mod list;

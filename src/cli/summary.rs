@@ -46,11 +46,14 @@ pub(super) fn untrained(report: &Report) -> Option<String> {
 }
 
 fn facts(report: &Report) -> String {
-    let [h, w] = report.resolution;
+    let size = match report.resolution {
+        [0, 0] => String::new(),
+        [h, w] => format!(", {h}x{w}"),
+    };
     let artifact = &report.artifact;
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut row = |name: &str, text: String| rows.push([name.to_string(), text]);
-    row("model", format!("{}, {h}x{w}, batch {}", report.model, report.batch));
+    row("model", format!("{}{size}, batch {}", report.model, report.batch));
     match &report.weights {
         WeightsLine::Checkpoint { file, blake3, found } => {
             row("weights", format!("{} (BLAKE3 {})", file.display(), blake3.get(..16).unwrap_or(blake3)));
@@ -129,7 +132,9 @@ fn check(report: &Report) -> String {
     let mut out = String::new();
     match &report.check {
         Some(check) => {
-            out.push_str("\ncheck: the file, run in tract, against the paper's graph, on synthetic inputs\n");
+            let reference =
+                if report.lowered.model.file().is_some() { "what it was made from" } else { "the paper's graph" };
+            let _ = writeln!(out, "\ncheck: the file, run in tract, against {reference}, on synthetic inputs");
             check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
         }
         None => out.push_str("\nnot checked\n"),

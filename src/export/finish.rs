@@ -102,7 +102,8 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
         };
         let model = &lowered.model;
         let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-        report.check = Some(check::check(check::Reference { graph, signature, weights }, staged, &options)?);
+        let file = model.file();
+        report.check = Some(check::check(check::Reference { graph, signature, weights, file }, staged, &options)?);
     }
     if let Some(expect) = &request.check.expect {
         report.expect = Some(expect.compare(staged, lowered.precision)?);

@@ -8,6 +8,7 @@ use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
+use vitc_exporters::onnx::{FileWeights, Flat, PortInfo};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// BLAKE3 of a checkpoint's bytes, in hexadecimal: asked for when the artifact is written, computed on a thread of its own meanwhile.
@@ -36,6 +37,17 @@ pub enum WeightSource {
         /// The tensors.
         weights: BoundWeights,
     },
+    /// A model file's own.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// BLAKE3 of its bytes, in hexadecimal.
+        blake3: Digest,
+        /// What was found in it.
+        found: Vec<String>,
+        /// Its constants.
+        weights: FileWeights,
+    },
 }
 
 impl WeightSource {
@@ -44,13 +56,14 @@ impl WeightSource {
         match self {
             WeightSource::Seeded { weights, .. } => weights,
             WeightSource::Checkpoint { weights, .. } => weights,
+            WeightSource::File { weights, .. } => weights,
         }
     }
 
     /// What a checkpoint says about its model.
     pub fn config(&self) -> Option<&ModelConfig> {
         match self {
-            WeightSource::Seeded { .. } => None,
+            WeightSource::Seeded { .. } | WeightSource::File { .. } => None,
             WeightSource::Checkpoint { config, .. } => Some(config),
         }
     }
@@ -59,7 +72,7 @@ impl WeightSource {
     pub fn found(&self) -> &[String] {
         match self {
             WeightSource::Seeded { .. } => &[],
-            WeightSource::Checkpoint { found, .. } => found,
+            WeightSource::Checkpoint { found, .. } | WeightSource::File { found, .. } => found,
         }
     }
 }
@@ -72,6 +85,21 @@ pub enum Origin {
         /// What it is made of.
         parts: Parts,
     },
+    /// Read from a file.
+    File(Box<FileOrigin>),
+}
+
+/// A file that holds a model.
+#[derive(Debug, Clone)]
+pub struct FileOrigin {
+    /// The file.
+    pub path: PathBuf,
+    /// Its own graph, flat, for whoever runs it.
+    pub flat: Flat,
+    /// Its inputs with their sizes.
+    pub inputs: Vec<PortInfo>,
+    /// Keys and values that it carries.
+    pub metadata: Vec<(String, String)>,
 }
 
 impl Origin {
@@ -79,6 +107,7 @@ impl Origin {
     pub fn citation(&self) -> &'static str {
         match self {
             Origin::Paper { parts } => parts.backbone.family.paper,
+            Origin::File(_) => "",
         }
     }
 }
@@ -122,11 +151,19 @@ impl Model {
         }
     }
 
+    /// The file that the model was read from, if it was.
+    pub fn file(&self) -> Option<&FileOrigin> {
+        match &self.origin {
+            Origin::Paper { .. } => None,
+            Origin::File(file) => Some(file),
+        }
+    }
+
     /// What the artifact says about the model and its weights.
     pub fn metadata(&self, precision: DType) -> Metadata {
         let source = match &self.weights {
             WeightSource::Seeded { seed, .. } => metadata::WeightSource::Seeded { seed: *seed },
-            WeightSource::Checkpoint { path, blake3, .. } => {
+            WeightSource::Checkpoint { path, blake3, .. } | WeightSource::File { path, blake3, .. } => {
                 let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
                 metadata::WeightSource::Checkpoint { file, blake3: blake3.to_string() }
             }

@@ -88,7 +88,12 @@ impl fmt::Display for ImportError {
             ImportError::Open { what, .. } => write!(f, "the file leaves sizes open\n  {}", what.join("\n  ")),
             ImportError::Refused { operators, .. } => {
                 let nodes: usize = operators.iter().map(|r| r.nodes.len()).sum();
-                write!(f, "holds {} that vitc cannot take, in {}", count(operators.len(), "operator"), count(nodes, "node"))?;
+                write!(
+                    f,
+                    "holds {} that vitc cannot take, in {}",
+                    count(operators.len(), "operator"),
+                    count(nodes, "node")
+                )?;
                 operators.iter().try_for_each(|r| write!(f, "\n  {r}"))
             }
         }

@@ -34,7 +34,10 @@ impl DataFiles {
         let bytes = self.open(location).map_err(fail)?;
         let start = usize::try_from(*offset).ok().filter(|&s| s.checked_add(due).is_some_and(|end| end <= bytes.len()));
         let Some(start) = start else {
-            let what = format!("has {} bytes, {due} at byte {offset} are due: it is cut short, or another model's", bytes.len());
+            let what = format!(
+                "has {} bytes, {due} at byte {offset} are due: it is cut short, or another model's",
+                bytes.len()
+            );
             return Err(fail(what));
         };
         Ok(Tensor { elements: Elements::Here(bytes.slice(start..start + due)), ..tensor.clone() })
@@ -48,7 +51,9 @@ impl DataFiles {
         if location.contains(['\\', '\0', ':']) || parts().any(|p| matches!(p, "" | "." | "..")) {
             return Err("is no plain relative path".into());
         }
-        let gone = |e: std::io::Error| format!("cannot be opened: {e}\n  the two belong together: put it into the model's folder");
+        let gone = |e: std::io::Error| {
+            format!("cannot be opened: {e}\n  the two belong together: put it into the model's folder")
+        };
         let folder = self.folder.canonicalize().map_err(gone)?;
         let path = self.folder.join(location).canonicalize().map_err(gone)?;
         if !path.starts_with(&folder) || !path.is_file() {

@@ -66,7 +66,8 @@ pub struct Flat {
 /// # Errors
 /// If the graph contradicts itself or is beyond a limit.
 pub(super) fn flatten(file: &File, known: &dyn Fn(&str, &str) -> bool, wanted: &[String]) -> Result<Flat, ImportError> {
-    let functions = file.functions.iter().map(|f| ((f.domain.as_str(), f.name.as_str(), f.overload.as_str()), f)).collect();
+    let functions =
+        file.functions.iter().map(|f| ((f.domain.as_str(), f.name.as_str(), f.overload.as_str()), f)).collect();
     let mut inliner = Inliner { functions, known, nodes: Vec::new(), calls: Vec::new(), inlined: 0 };
     inliner.graph(&file.graph.nodes, &Arc::new(file.imports.clone()), &Scope::default())?;
     let mut flat = Flat { nodes: inliner.nodes, inlined: inliner.inlined, ..Flat::default() };
@@ -130,7 +131,11 @@ impl Scope {
         };
         GraphMessage {
             nodes: graph.nodes.iter().map(node).collect(),
-            constants: graph.constants.iter().map(|t| Arc::new(Tensor { name: self.name(&t.name), ..(**t).clone() })).collect(),
+            constants: graph
+                .constants
+                .iter()
+                .map(|t| Arc::new(Tensor { name: self.name(&t.name), ..(**t).clone() }))
+                .collect(),
             inputs: graph.inputs.iter().map(port).collect(),
             outputs: graph.outputs.iter().map(port).collect(),
             sparse: graph.sparse.clone(),
@@ -187,7 +192,10 @@ impl<'a> Inliner<'a> {
     fn call(&mut self, function: &'a Function, call: FlatNode) -> Result<(), ImportError> {
         if self.calls.contains(&function.name.as_str()) || self.calls.len() >= DEPTH {
             let chain = self.calls.join(" -> ");
-            return Err(ImportError::File(format!("the functions call each other in a circle: {chain} -> {}", function.name)));
+            return Err(ImportError::File(format!(
+                "the functions call each other in a circle: {chain} -> {}",
+                function.name
+            )));
         }
         self.inlined += 1;
         let prefix = format!("{}/", call.name);
@@ -216,7 +224,14 @@ impl<'a> Inliner<'a> {
         self.calls.pop();
         for (operand, result) in passed.into_iter().filter(|(_, r)| !r.is_empty()) {
             let (inputs, outputs) = (vec![operand], vec![result]);
-            self.nodes.push(FlatNode { op: "Identity".into(), domain: String::new(), inputs, outputs, attributes: Vec::new(), ..call.clone() });
+            self.nodes.push(FlatNode {
+                op: "Identity".into(),
+                domain: String::new(),
+                inputs,
+                outputs,
+                attributes: Vec::new(),
+                ..call.clone()
+            });
         }
         Ok(())
     }
@@ -225,7 +240,9 @@ impl<'a> Inliner<'a> {
 impl Flat {
     fn interface(&mut self, graph: &GraphMessage, wanted: &[String]) -> Result<(), ImportError> {
         if let Some(name) = &graph.sparse {
-            return Err(ImportError::File(format!("constant {name:?} is sparse, which vitc does not read: export it dense")));
+            return Err(ImportError::File(format!(
+                "constant {name:?} is sparse, which vitc does not read: export it dense"
+            )));
         }
         for tensor in &graph.constants {
             self.constants.insert(tensor.name.clone(), tensor.clone());
@@ -251,13 +268,18 @@ impl Flat {
             for output in node.outputs.iter().filter(|o| !o.is_empty()) {
                 let taken = producer.insert(output, i).is_some();
                 if taken || self.constants.contains_key(output) || self.inputs.iter().any(|p| p.name == *output) {
-                    return Err(ImportError::File(format!("{output:?} is defined twice, the second time by node {}", node.name)));
+                    return Err(ImportError::File(format!(
+                        "{output:?} is defined twice, the second time by node {}",
+                        node.name
+                    )));
                 }
             }
         }
-        let needs: Vec<Vec<usize>> = nodes.iter().map(|n| needed(n).filter_map(|name| producer.get(name).copied()).collect()).collect();
+        let needs: Vec<Vec<usize>> =
+            nodes.iter().map(|n| needed(n).filter_map(|name| producer.get(name).copied()).collect()).collect();
         let mut live = vec![false; nodes.len()];
-        let mut stack: Vec<usize> = self.outputs.iter().filter_map(|o| producer.get(o.name.as_str()).copied()).collect();
+        let mut stack: Vec<usize> =
+            self.outputs.iter().filter_map(|o| producer.get(o.name.as_str()).copied()).collect();
         while let Some(i) = stack.pop() {
             if !std::mem::replace(&mut live[i], true) {
                 stack.extend(&needs[i]);
@@ -265,7 +287,11 @@ impl Flat {
         }
         let mut waiting: Vec<usize> = needs.iter().map(Vec::len).collect();
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-        needs.iter().enumerate().filter(|(i, _)| live[*i]).for_each(|(i, n)| n.iter().for_each(|&of| readers[of].push(i)));
+        needs
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| live[*i])
+            .for_each(|(i, n)| n.iter().for_each(|&of| readers[of].push(i)));
         let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|&i| live[i] && waiting[i] == 0).collect();
         let mut order = Vec::new();
         while let Some(i) = ready.pop_first() {
@@ -301,7 +327,8 @@ impl Flat {
 /// Names that a node needs: its operands, and whatever graphs inside it mention.
 pub(super) fn needed(node: &FlatNode) -> Box<dyn Iterator<Item = &str> + '_> {
     let operands = node.inputs.iter().map(String::as_str).filter(|n| !n.is_empty());
-    let bodies = node.attributes.iter().filter_map(|(_, a)| if let Attribute::Graph(body) = a { Some(&body.0) } else { None });
+    let bodies =
+        node.attributes.iter().filter_map(|(_, a)| if let Attribute::Graph(body) = a { Some(&body.0) } else { None });
     Box::new(operands.chain(bodies.flat_map(mentioned)))
 }
 

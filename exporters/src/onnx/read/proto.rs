@@ -287,7 +287,9 @@ fn attribute(bytes: Bytes, depth: usize) -> Result<(String, Attribute), ReadErro
             (3, Field::Number(n)) => single = Some(Attribute::Int(n as i64)),
             (4, Field::Bytes(b)) => single = Some(Attribute::Text(short(&b)?)),
             (5, Field::Bytes(b)) => single = Some(Attribute::Tensor(Arc::new(Tensor::decode(b)?))),
-            (6, Field::Bytes(b)) => single = Some(Attribute::Graph(Arc::new(Body(GraphMessage::decode(b, depth + 1)?)))),
+            (6, Field::Bytes(b)) => {
+                single = Some(Attribute::Graph(Arc::new(Body(GraphMessage::decode(b, depth + 1)?))))
+            }
             (7, Field::Word(w)) => floats.push(f32::from_bits(w)),
             (7, Field::Bytes(mut b)) => {
                 while b.remaining() >= 4 {

@@ -274,13 +274,17 @@ impl Parts {
         for &d in &self.dims {
             let size = usize::try_from(d as i64).ok().filter(|&d| d < 1 << 31);
             let size = size.ok_or_else(|| fail(format!("has a dimension of {}; 0 to 2^31 - 1 can be", d as i64)))?;
-            elements = elements.checked_mul(size.max(1)).filter(|&n| n < ELEMENTS).ok_or_else(|| fail("has more than 2^48 elements".into()))?;
+            elements = elements
+                .checked_mul(size.max(1))
+                .filter(|&n| n < ELEMENTS)
+                .ok_or_else(|| fail("has more than 2^48 elements".into()))?;
             dims.push(size);
         }
         let elem = Elem::of(self.code);
         let count: usize = dims.iter().product();
         let due = elem.bits().and_then(|bits| count.checked_mul(bits)).map(|bits| bits.div_ceil(8));
-        let elements = if self.external { self.elsewhere().map_err(fail)? } else { Elements::Here(self.here(elem, count)) };
+        let elements =
+            if self.external { self.elsewhere().map_err(fail)? } else { Elements::Here(self.here(elem, count)) };
         if let (Elements::Here(bytes), Some(due)) = (&elements, due)
             && bytes.len() != due
         {

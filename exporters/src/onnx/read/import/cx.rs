@@ -73,7 +73,9 @@ impl Cx {
         match elem {
             Elem::F32 | Elem::F16 | Elem::BF16 => {}
             Elem::F64 => self.note(format!("input {name} of fp64 is taken in fp32")),
-            Elem::Uint(8 | 16) | Elem::Int(8 | 16) => self.note(format!("input {name} of {} is taken in fp32", elem.word())),
+            Elem::Uint(8 | 16) | Elem::Int(8 | 16) => {
+                self.note(format!("input {name} of {} is taken in fp32", elem.word()))
+            }
             other => return Err(format!("holds {}; vitc takes floats at run time", other.word()).into()),
         }
         let value = self.graph.push_leaf(Op::Input, Type::new(DType::F32, shape.clone()), name)?;
@@ -89,7 +91,8 @@ impl Cx {
             self.note(format!("output {name} of {} is returned in fp32", elem.word()));
         }
         let constant = self.graph.is_constant(inner);
-        let plain = !constant && *self.graph.op(inner) != Op::Input && self.graph.outputs.iter().all(|o| o.value != inner);
+        let plain =
+            !constant && *self.graph.op(inner) != Op::Input && self.graph.outputs.iter().all(|o| o.value != inner);
         if plain {
             return Ok((inner, elem));
         }
@@ -210,7 +213,8 @@ impl Cx {
         if let Some(&value) = self.constants.get(&Arc::as_ptr(tensor)) {
             return Ok(value);
         }
-        let known = || self.read(tensor).ok_or_else(|| Refusal(format!("a constant of {} stands there", tensor.elem.word())));
+        let known =
+            || self.read(tensor).ok_or_else(|| Refusal(format!("a constant of {} stands there", tensor.elem.word())));
         let value = if tensor.is_empty() {
             return Err("a constant without elements stands there".into());
         } else if !tensor.elem.is_float() || tensor.len() == 1 || tensor.len() <= LIMIT && self.is_wild(tensor) {
@@ -244,7 +248,8 @@ impl Cx {
 
     /// Known numbers as a constant.
     pub(super) fn spell(&mut self, known: &Known, path: &str) -> Done<Value> {
-        let data = known.reals().ok_or("a number that depends on the batch is computed with: give the batch a number")?;
+        let data =
+            known.reals().ok_or("a number that depends on the batch is computed with: give the batch a number")?;
         if data.is_empty() {
             return Err("a constant without elements stands there".into());
         }

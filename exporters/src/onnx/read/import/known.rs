@@ -81,7 +81,15 @@ impl Num {
     /// The sign for every B from 1 on: −1, 0, 1. A file whose sizes decide a branch means a general batch, so what holds for B = 1 alone does not count.
     fn sign(self) -> Result<i32> {
         let (a, c) = self.parts();
-        let of = |x: f64| if x > 0.0 { 1 } else if x < 0.0 { -1 } else { 0 };
+        let of = |x: f64| {
+            if x > 0.0 {
+                1
+            } else if x < 0.0 {
+                -1
+            } else {
+                0
+            }
+        };
         match (of(a), of(a + c)) {
             (0, s) => Ok(s),
             // It grows away from zero.
@@ -129,7 +137,9 @@ fn product(x: Num, y: Num, elem: Elem) -> Result<Num> {
             let times = |x: i64| x.checked_mul(k).ok_or(Unknown::Range);
             Ok(Num::Int { a: times(a)?, c: times(c)? })
         }
-        Err([(a, c), (b, k)] | [(b, k), (a, c)]) if b == 0.0 => Ok(Num::Float { a: rounded(a * k, elem), c: rounded(c * k, elem) }),
+        Err([(a, c), (b, k)] | [(b, k), (a, c)]) if b == 0.0 => {
+            Ok(Num::Float { a: rounded(a * k, elem), c: rounded(c * k, elem) })
+        }
         _ => Err(Unknown::Batch),
     }
 }
@@ -155,7 +165,11 @@ fn remainder(x: Num, y: Num, fmod: bool) -> Result<Num> {
         Ok([(a, c), (0, d)]) if a.checked_rem(d) == Some(0) => {
             let r = c.checked_rem(d).ok_or(Unknown::Range)?;
             let flipped = !fmod && r != 0 && (r < 0) != (d < 0);
-            if a != 0 && (c < 0 || fmod) && c != 0 { Err(Unknown::Batch) } else { Ok(Num::int(if flipped { r + d } else { r })) }
+            if a != 0 && (c < 0 || fmod) && c != 0 {
+                Err(Unknown::Batch)
+            } else {
+                Ok(Num::int(if flipped { r + d } else { r }))
+            }
         }
         Ok(_) => Err(Unknown::Batch),
         Err([(a, c), (b, d)]) if a == 0.0 && b == 0.0 => {
@@ -247,7 +261,9 @@ pub(super) fn unary(op: &str, x: Num, elem: Elem) -> Option<Result<Num>> {
             Ok(_) => Ok(x),
             Err(e) => Err(e),
         },
-        "Sign" => x.sign().map(|s| if matches!(x, Num::Int { .. }) { Num::int(s.into()) } else { Num::float(s.into()) }),
+        "Sign" => {
+            x.sign().map(|s| if matches!(x, Num::Int { .. }) { Num::int(s.into()) } else { Num::float(s.into()) })
+        }
         "Relu" => match x.sign() {
             Ok(-1) => Ok(if matches!(x, Num::Int { .. }) { Num::int(0) } else { Num::float(0.0) }),
             Ok(_) => Ok(x),
@@ -280,7 +296,9 @@ pub(super) fn cast(x: Num, to: Elem) -> Result<Num> {
                 _ => Err(Unknown::Batch),
             }
         }
-        (Num::Int { a, c }, to) if to.is_float() => Ok(Num::Float { a: rounded(a as f64, to), c: rounded(c as f64, to) }),
+        (Num::Int { a, c }, to) if to.is_float() => {
+            Ok(Num::Float { a: rounded(a as f64, to), c: rounded(c as f64, to) })
+        }
         (Num::Float { a, c }, to) if to.is_float() => Ok(Num::Float { a: rounded(a, to), c: rounded(c, to) }),
         (int, to) => wrapped(int, to),
     }

@@ -163,9 +163,9 @@ impl Walk {
 
     fn inputs(&mut self, cx: &mut Cx, ports: &ports::Ports) -> Result<(), ImportError> {
         for (info, shape) in ports.infos.iter().zip(&ports.shapes) {
-            let value = cx.input(&info.name, info.elem.unwrap_or(Elem::F32), shape).map_err(|refusal| {
-                ImportError::File(format!("input {}: {}", info.name, refusal.0))
-            })?;
+            let value = cx
+                .input(&info.name, info.elem.unwrap_or(Elem::F32), shape)
+                .map_err(|refusal| ImportError::File(format!("input {}: {}", info.name, refusal.0)))?;
             self.values.insert(info.name.clone(), value);
         }
         Ok(())
@@ -180,7 +180,8 @@ impl Walk {
                 false => self.statistics.folded += 1,
             }
             for (i, name) in node.outputs.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
-                let missing = || Val::Missing(format!("result {i} of {} {} is not computed", node.operator(), node.name));
+                let missing =
+                    || Val::Missing(format!("result {i} of {} {} is not computed", node.operator(), node.name));
                 let result = match &results {
                     Some(results) => results.get(i).cloned().unwrap_or_else(missing),
                     None => Val::Poison,
@@ -214,7 +215,8 @@ impl Walk {
             Ok(results) => Some(results),
             Err(refusal) => {
                 self.refuse(node, refusal.0);
-                self.cut.extend(node.inputs.iter().filter(|n| matches!(self.values.get(*n), Some(Val::Node(..)))).cloned());
+                self.cut
+                    .extend(node.inputs.iter().filter(|n| matches!(self.values.get(*n), Some(Val::Node(..)))).cloned());
                 None
             }
         }
@@ -252,7 +254,11 @@ impl Walk {
             return if elems.is_empty() { Err(ImportError::File("the graph has no output".into())) } else { Ok(elems) };
         }
         let mut cut = Vec::new();
-        std::mem::take(&mut self.cut).into_iter().for_each(|name| if !cut.contains(&name) { cut.push(name) });
+        std::mem::take(&mut self.cut).into_iter().for_each(|name| {
+            if !cut.contains(&name) {
+                cut.push(name)
+            }
+        });
         if cut.len() > 4 {
             cut.clear();
         }

@@ -68,7 +68,12 @@ impl Cx {
             let stop = c.start + (c.count - 1) * step + 1;
             let whole = self.graph.shape(x).0[c.axis] == Dim::Fixed(c.count) && step == 1;
             if !whole {
-                forward.push(SliceAxis { axis: c.axis, start: c.start, stop, step: if c.count == 1 { 1 } else { step } });
+                forward.push(SliceAxis {
+                    axis: c.axis,
+                    start: c.start,
+                    stop,
+                    step: if c.count == 1 { 1 } else { step },
+                });
             }
         }
         forward.sort_by_key(|c| c.axis);
@@ -83,9 +88,17 @@ impl Cx {
     }
 
     /// Taken at indices that are known; the axis is replaced by their shape.
-    pub(super) fn taken(&mut self, value: &Val, axis: usize, index: &[usize], shape: &[usize], path: &str) -> Done<Val> {
+    pub(super) fn taken(
+        &mut self,
+        value: &Val,
+        axis: usize,
+        index: &[usize],
+        shape: &[usize],
+        path: &str,
+    ) -> Done<Val> {
         if let Some(known) = self.known(value) {
-            let (dims, places) = places::gather(&known.dims, axis, index, shape).ok_or("takes an element that is not there")?;
+            let (dims, places) =
+                places::gather(&known.dims, axis, index, shape).ok_or("takes an element that is not there")?;
             return Ok(Val::known(known.at(dims, &places)));
         }
         let elem = self.elem(value)?;
@@ -101,7 +114,11 @@ impl Cx {
         let mut part = x;
         if index.len() < size {
             let cuts = vec![SliceAxis { axis, start: index[0], stop: index[0] + index.len(), step: 1 }];
-            part = self.push(Op::Slice { cuts }, &[x], &if shape.len() == 1 { path.to_string() } else { format!("{path}.slice") })?;
+            part = self.push(
+                Op::Slice { cuts },
+                &[x],
+                &if shape.len() == 1 { path.to_string() } else { format!("{path}.slice") },
+            )?;
         }
         let dims = self.shape(x);
         let shape = shape.iter().map(|&d| Dim::Fixed(d));
@@ -169,7 +186,9 @@ impl Cx {
 }
 
 fn join_known(parts: &[std::sync::Arc<Known>], axis: usize) -> Done<Val> {
-    let Some(first) = parts.iter().find(|p| !p.data.is_empty()).or(parts.first()) else { return Err("joins nothing".into()) };
+    let Some(first) = parts.iter().find(|p| !p.data.is_empty()).or(parts.first()) else {
+        return Err("joins nothing".into());
+    };
     let live: Vec<&Known> = parts.iter().filter(|p| !p.data.is_empty()).map(|p| &**p).collect();
     let mut dims = first.dims.clone();
     if axis >= dims.len() {

@@ -82,7 +82,12 @@ pub(super) fn cut(dims: &[usize], cuts: &[(isize, isize, usize)]) -> Option<(Vec
 }
 
 /// Taken at indices along an axis; the axis is replaced by the indices' shape.
-pub(super) fn gather(dims: &[usize], axis: usize, indices: &[usize], shape: &[usize]) -> Option<(Vec<usize>, Vec<usize>)> {
+pub(super) fn gather(
+    dims: &[usize],
+    axis: usize,
+    indices: &[usize],
+    shape: &[usize],
+) -> Option<(Vec<usize>, Vec<usize>)> {
     let to = [&dims[..axis], shape, &dims[axis + 1..]].concat();
     count(&to)?;
     let (before, after) = (count(&dims[..axis])?, count(&dims[axis + 1..])?);

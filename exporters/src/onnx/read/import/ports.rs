@@ -28,14 +28,18 @@ pub(super) fn bind(inputs: &[PortInfo], options: &ImportOptions) -> Result<Ports
             (None, [one]) => one.name.as_str(),
             (None, _) => {
                 let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
-                return Err(ImportError::Request(format!("a shape without a name, and the file has the inputs {}", names.join(", "))));
+                return Err(ImportError::Request(format!(
+                    "a shape without a name, and the file has the inputs {}",
+                    names.join(", ")
+                )));
             }
         };
         asked.insert(name, sizes);
     }
     unknown(&asked, inputs)?;
     let mut open = Open::default();
-    let symbolic = matches!(options.batch, Some(Dim::Batch(_))) || options.shapes.iter().any(|(_, s)| s.contains(&None));
+    let symbolic =
+        matches!(options.batch, Some(Dim::Batch(_))) || options.shapes.iter().any(|(_, s)| s.contains(&None));
     let batch = if symbolic { Dim::Batch(1) } else { options.batch.unwrap_or(Dim::Fixed(1)) };
     let mut ports = Ports { infos: Vec::new(), shapes: Vec::new(), batch };
     let mut used = false;
@@ -71,18 +75,32 @@ struct Open {
 
 /// A name that is neither an input nor a symbol is a mistake.
 fn unknown(asked: &Asked<'_>, inputs: &[PortInfo]) -> Result<(), ImportError> {
-    let symbols = || inputs.iter().flat_map(|i| i.dims.iter().flatten()).filter_map(|d| if let PortSize::Symbol(s) = d { Some(s) } else { None });
+    let symbols = || {
+        inputs
+            .iter()
+            .flat_map(|i| i.dims.iter().flatten())
+            .filter_map(|d| if let PortSize::Symbol(s) = d { Some(s) } else { None })
+    };
     for name in asked.keys() {
         if inputs.iter().all(|i| i.name != *name) && symbols().all(|s| s != name) {
             let mut known: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
             known.extend(symbols().filter(|s| !s.is_empty()).map(String::as_str));
-            return Err(ImportError::Request(format!("the file has no input and no symbol {name:?}; it has {}", known.join(", "))));
+            return Err(ImportError::Request(format!(
+                "the file has no input and no symbol {name:?}; it has {}",
+                known.join(", ")
+            )));
         }
     }
     Ok(())
 }
 
-fn sizes(input: &PortInfo, asked: &Asked<'_>, batch: Dim, open: &mut Open, used: &mut bool) -> Result<Vec<Dim>, ImportError> {
+fn sizes(
+    input: &PortInfo,
+    asked: &Asked<'_>,
+    batch: Dim,
+    open: &mut Open,
+    used: &mut bool,
+) -> Result<Vec<Dim>, ImportError> {
     let name = &input.name;
     let wanted = asked.get(name.as_str()).copied();
     let declared = match (&input.dims, wanted) {
@@ -101,7 +119,11 @@ fn sizes(input: &PortInfo, asked: &Asked<'_>, batch: Dim, open: &mut Open, used:
     let mut dims = Vec::new();
     let (mut proposal, mut lacks) = (Vec::new(), false);
     for (axis, size) in declared.iter().enumerate() {
-        let symbol = if let PortSize::Symbol(s) = size { asked.get(s.as_str()).and_then(|sizes| sizes.first().copied()) } else { None };
+        let symbol = if let PortSize::Symbol(s) = size {
+            asked.get(s.as_str()).and_then(|sizes| sizes.first().copied())
+        } else {
+            None
+        };
         let given = wanted.map(|sizes| sizes[axis]).or(symbol);
         let dim = match (size, given) {
             (PortSize::Fixed(n), Some(Some(m))) if *n != m => {
@@ -112,7 +134,9 @@ fn sizes(input: &PortInfo, asked: &Asked<'_>, batch: Dim, open: &mut Open, used:
             (PortSize::Fixed(n), _) => Dim::Fixed(*n),
             (PortSize::Symbol(_), Some(Some(n))) => Dim::Fixed(n),
             (PortSize::Symbol(_), Some(None)) if axis > 0 => {
-                return Err(ImportError::Request(format!("the batch stands first, and not on axis {axis} of input {name}")));
+                return Err(ImportError::Request(format!(
+                    "the batch stands first, and not on axis {axis} of input {name}"
+                )));
             }
             (PortSize::Symbol(_), Some(None)) => Dim::Batch(1),
             (PortSize::Symbol(_), None) if axis == 0 => batch,

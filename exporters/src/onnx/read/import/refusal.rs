@@ -30,7 +30,9 @@ impl From<ShapeError> for Refusal {
 impl From<super::known::Unknown> for Refusal {
     fn from(why: super::known::Unknown) -> Refusal {
         match why {
-            super::known::Unknown::Batch => "depends on the batch in a way that only a number can decide: give the batch a number".into(),
+            super::known::Unknown::Batch => {
+                "depends on the batch in a way that only a number can decide: give the batch a number".into()
+            }
             super::known::Unknown::Range => "divides by zero, or leaves the range of its numbers".into(),
         }
     }

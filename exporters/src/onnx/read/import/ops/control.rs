@@ -39,7 +39,13 @@ fn run(cx: &mut Cx, flat: &Flat, mut values: HashMap<String, Val>, path: &str) -
     let constants = flat.constants.iter().map(|(name, tensor)| (name.clone(), Val::Tensor(tensor.clone())));
     values.extend(constants);
     for node in &flat.nodes {
-        let named = |n: &String| if n.is_empty() { Val::Absent } else { values.get(n).cloned().unwrap_or(Val::Missing(format!("nothing produces {n}"))) };
+        let named = |n: &String| {
+            if n.is_empty() {
+                Val::Absent
+            } else {
+                values.get(n).cloned().unwrap_or(Val::Missing(format!("nothing produces {n}")))
+            }
+        };
         let inputs: Vec<Val> = node.inputs.iter().map(named).collect();
         let call = Call::new(node, inputs, format!("{path}.{}", cx.path(&node.name)), cx.depth);
         let results = apply(cx, &call, &values).map_err(|r| Refusal(format!("{} inside: {}", node.operator(), r.0)));
@@ -47,7 +53,8 @@ fn run(cx: &mut Cx, flat: &Flat, mut values: HashMap<String, Val>, path: &str) -
         values.extend(node.outputs.iter().zip(results).filter(|(n, _)| !n.is_empty()).map(|(n, v)| (n.clone(), v)));
     }
     cx.depth -= 1;
-    let result = |name: &String| values.get(name).cloned().ok_or_else(|| Refusal(format!("nothing produces {name} inside")));
+    let result =
+        |name: &String| values.get(name).cloned().ok_or_else(|| Refusal(format!("nothing produces {name} inside")));
     flat.outputs.iter().map(|o| result(&o.name)).collect()
 }
 
@@ -65,7 +72,10 @@ pub(super) fn branch(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) ->
     let condition = cx.constant(c.needed(0)?).and_then(|k| k.scalar()).ok_or("its branch depends on the image")?;
     let truth = condition.plain().ok_or("its branch depends on the batch: give the batch a number")? != 0;
     if cx.batch.fixed().is_none() {
-        cx.note("a branch of the file was chosen for a batch of any size; give the batch the number 1 if that is what runs".into());
+        cx.note(
+            "a branch of the file was chosen for a batch of any size; give the batch the number 1 if that is what runs"
+                .into(),
+        );
     }
     let flat = body(c, if truth { "then_branch" } else { "else_branch" })?;
     run(cx, &flat, seen(&flat, outer), &c.path)
@@ -161,7 +171,9 @@ fn split(cx: &mut Cx, c: &Call<'_>) -> Done {
             let list = cx.ints(given, "sizes")?;
             let list: Vec<usize> = list.iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect();
             match (scalar, list.first()) {
-                (true, Some(&each)) if each > 0 => ((0..size.div_ceil(each)).map(|i| each.min(size - i * each)).collect(), false),
+                (true, Some(&each)) if each > 0 => {
+                    ((0..size.div_ceil(each)).map(|i| each.min(size - i * each)).collect(), false)
+                }
                 _ => (list, false),
             }
         }

@@ -36,7 +36,9 @@ fn letters(equation: &str, ranks: &[usize]) -> Done<(Vec<Vec<char>>, Vec<char>)>
         }
         let Some((before, after)) = term.split_once("...") else { return Ok(named.chars().collect()) };
         let width = match rank {
-            Some(rank) => rank.checked_sub(named.len()).ok_or_else(|| Refusal(format!("{term:?} does not fit rank {rank}")))?,
+            Some(rank) => {
+                rank.checked_sub(named.len()).ok_or_else(|| Refusal(format!("{term:?} does not fit rank {rank}")))?
+            }
             None => widest,
         };
         widest = widest.max(width);
@@ -55,7 +57,11 @@ fn letters(equation: &str, ranks: &[usize]) -> Done<(Vec<Vec<char>>, Vec<char>)>
         Some(right) => expand(right, None)?,
         None => {
             let all: Vec<char> = operands.iter().flatten().copied().collect();
-            let mut once: Vec<char> = all.iter().copied().filter(|l| all.iter().filter(|m| *m == l).count() == 1 && l.is_ascii_alphabetic()).collect();
+            let mut once: Vec<char> = all
+                .iter()
+                .copied()
+                .filter(|l| all.iter().filter(|m| *m == l).count() == 1 && l.is_ascii_alphabetic())
+                .collect();
             once.sort_unstable();
             (0..widest).rev().map(unnamed).chain(once).collect()
         }
@@ -79,7 +85,12 @@ fn einsum(cx: &mut Cx, c: &Call<'_>) -> Done {
     if let Some(l) = result.iter().find(|l| !terms.iter().any(|t| t.contains(l))) {
         return Err(format!("its result has {l:?}, which no operand has").into());
     }
-    let mut operands = values.into_iter().zip(terms).map(|(value, letters)| Lettered { value, letters }).collect::<Vec<_>>().into_iter();
+    let mut operands = values
+        .into_iter()
+        .zip(terms)
+        .map(|(value, letters)| Lettered { value, letters })
+        .collect::<Vec<_>>()
+        .into_iter();
     let mut left = operands.next().ok_or("has no operand")?;
     let mut step = 0;
     while let Some(right) = operands.next() {
@@ -122,23 +133,32 @@ fn contracted(cx: &mut Cx, a: Lettered, b: Lettered, later: impl Fn(&char) -> bo
     let at = |name: &str| format!("{path}.{name}");
     let shared: Vec<char> = a.letters.iter().copied().filter(|l| b.letters.contains(l)).collect();
     let (batch, inner): (Vec<char>, Vec<char>) = shared.into_iter().partition(|l| later(l));
-    let own = |x: &Lettered, y: &Lettered| x.letters.iter().copied().filter(|l| !y.letters.contains(l)).collect::<Vec<char>>();
+    let own = |x: &Lettered, y: &Lettered| {
+        x.letters.iter().copied().filter(|l| !y.letters.contains(l)).collect::<Vec<char>>()
+    };
     let (rows, columns) = (own(&a, &b), own(&b, &a));
     let left = ordered(cx, &a, &[&batch[..], &rows, &inner].concat(), &at("rows"))?;
     let right = ordered(cx, &b, &[&batch[..], &inner, &columns].concat(), &at("columns"))?;
     let (left_dims, right_dims) = (cx.shape(left), cx.shape(right));
     let merged = |dims: &[Dim]| -> Done<Dim> {
-        dims.iter().try_fold(Dim::Fixed(1), |n, &d| match (n, d) {
-            (n, Dim::Fixed(d)) => Some(n.times(d)),
-            (Dim::Fixed(n), d) => Some(d.times(n)),
-            _ => None,
-        }).ok_or_else(|| Refusal("multiplies the batch with itself: give the batch a number".into()))
+        dims.iter()
+            .try_fold(Dim::Fixed(1), |n, &d| match (n, d) {
+                (n, Dim::Fixed(d)) => Some(n.times(d)),
+                (Dim::Fixed(n), d) => Some(d.times(n)),
+                _ => None,
+            })
+            .ok_or_else(|| Refusal("multiplies the batch with itself: give the batch a number".into()))
     };
     let (n, r, k) = (batch.len(), rows.len(), inner.len());
-    let (rows_size, inner_size, columns_size) = (merged(&left_dims[n..n + r])?, merged(&left_dims[n + r..])?, merged(&right_dims[n + k..])?);
+    let (rows_size, inner_size, columns_size) =
+        (merged(&left_dims[n..n + r])?, merged(&left_dims[n + r..])?, merged(&right_dims[n + k..])?);
     let lead = |dims: &[Dim]| dims[..n].to_vec();
     let left = cx.reshape(left, [lead(&left_dims), vec![rows_size, inner_size]].concat(), &at("left"))?;
-    let right = cx.reshape(right, [lead(&right_dims), vec![merged(&right_dims[n..n + k])?, columns_size]].concat(), &at("right"))?;
+    let right = cx.reshape(
+        right,
+        [lead(&right_dims), vec![merged(&right_dims[n..n + k])?, columns_size]].concat(),
+        &at("right"),
+    )?;
     let y = cx.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[left, right], path)?;
     let lead = cx.shape(y)[..n].to_vec();
     let dims = [lead, left_dims[n..n + r].to_vec(), right_dims[n + k..].to_vec()].concat();

@@ -14,8 +14,8 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "Mod" => modulo,
         "Pow" => power,
         "Sum" | "Mean" | "Max" | "Min" => variadic,
-        "Relu" | "Sigmoid" | "Tanh" | "Exp" | "Log" | "Sqrt" | "Abs" | "Neg" | "Erf" | "Sin" | "Cos" | "Floor" | "Ceil" | "Round"
-        | "Sign" | "Softplus" | "Reciprocal" | "Softsign" | "Mish" | "HardSwish" => function,
+        "Relu" | "Sigmoid" | "Tanh" | "Exp" | "Log" | "Sqrt" | "Abs" | "Neg" | "Erf" | "Sin" | "Cos" | "Floor"
+        | "Ceil" | "Round" | "Sign" | "Softplus" | "Reciprocal" | "Softsign" | "Mish" | "HardSwish" => function,
         "LeakyRelu" | "Elu" | "Selu" | "Celu" | "HardSigmoid" | "ThresholdedRelu" | "Gelu" | "Swish" => with_parameters,
         "PRelu" => prelu,
         "Clip" => clip,
@@ -300,7 +300,10 @@ fn thresholded(cx: &mut Cx, x: Value, alpha: f64, path: &str) -> Done<Value> {
 fn prelu(cx: &mut Cx, c: &Call<'_>) -> Done {
     let (value, slope) = (c.needed(0)?.clone(), c.needed(1)?.clone());
     let (elem, x, dims, own) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?, cx.dims(&value)?, cx.fixed(&slope)?);
-    let behind = |axis: usize| own.len() + axis >= dims.len() && own.iter().enumerate().all(|(i, &d)| i + dims.len() == own.len() + axis || d == 1);
+    let behind = |axis: usize| {
+        own.len() + axis >= dims.len()
+            && own.iter().enumerate().all(|(i, &d)| i + dims.len() == own.len() + axis || d == 1)
+    };
     let channels = dims.get(1).and_then(|d| d.fixed());
     let size: usize = own.iter().product();
     if dims.len() >= 2 && (size == 1 || behind(1) && Some(size) == channels) {
@@ -322,7 +325,9 @@ fn clip(cx: &mut Cx, c: &Call<'_>) -> Done {
         if c.version < 11 {
             let said = if c.has(name) { Some(c.float(name, 0.0)?) } else { None };
             let elem = cx.elem(&value)?;
-            return Ok(said.filter(|x| x.abs() < 3e38).map(|x| Val::known(known::Known::new(elem, vec![], vec![Num::float(x)]))));
+            return Ok(said
+                .filter(|x| x.abs() < 3e38)
+                .map(|x| Val::known(known::Known::new(elem, vec![], vec![Num::float(x)]))));
         }
         Ok(Some(c.input(slot).clone()).filter(|v| !v.is_absent()))
     };

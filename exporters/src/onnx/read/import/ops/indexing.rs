@@ -165,7 +165,8 @@ fn scatter_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
 }
 
 fn one_hot(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let depth = cx.ints(c.needed(1)?, "depth")?.first().copied().and_then(|d| usize::try_from(d).ok()).ok_or("has no depth")?;
+    let depth =
+        cx.ints(c.needed(1)?, "depth")?.first().copied().and_then(|d| usize::try_from(d).ok()).ok_or("has no depth")?;
     let values = cx.constant(c.needed(2)?).filter(|k| k.data.len() == 2).ok_or("its values depend on the image")?;
     let (list, shape) = known_indices(cx, c.needed(0)?)?;
     let at = axis(c.int("axis", -1)?, shape.len() + 1)?;
@@ -225,7 +226,8 @@ fn running_sum(cx: &mut Cx, c: &Call<'_>) -> Done {
             for j in (0..n).filter(|&j| part(own, j)) {
                 place_of[at] = j;
                 let next = known.data[place(&place_of, &known.dims)];
-                sum = super::super::known::binary("Add", sum, next, known.elem).unwrap_or(Err(super::super::known::Unknown::Range))?;
+                sum = super::super::known::binary("Add", sum, next, known.elem)
+                    .unwrap_or(Err(super::super::known::Unknown::Range))?;
             }
             Ok::<_, Refusal>(sum)
         };

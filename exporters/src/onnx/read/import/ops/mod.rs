@@ -54,9 +54,10 @@ fn unknown(domain: &str, op: &str) -> &'static str {
     match (domain, op) {
         ("", "NonMaxSuppression") => "the number of boxes depends on the image",
         ("", "NonZero" | "Unique" | "Compress") => "the number of its results depends on the image",
-        ("", "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli" | "Multinomial") => {
-            "gives random numbers"
-        }
+        (
+            "",
+            "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli" | "Multinomial",
+        ) => "gives random numbers",
         ("", "Scan") => "repeats a graph",
         ("", _) => "is not taken",
         ("com.microsoft.nchwc", _) => "was saved by ONNX Runtime for one processor: use the original file",

@@ -80,7 +80,9 @@ fn reshape(cx: &mut Cx, c: &Call<'_>) -> Done {
     if let Some(i) = open {
         dims[i] = match (have, want) {
             (_, Dim::Fixed(0) | Dim::Batch(0)) => Dim::Fixed(0),
-            (have, Dim::Fixed(n)) => have.divided(n).ok_or_else(|| Refusal(format!("{have} elements do not divide by {n}")))?,
+            (have, Dim::Fixed(n)) => {
+                have.divided(n).ok_or_else(|| Refusal(format!("{have} elements do not divide by {n}")))?
+            }
             (Dim::Batch(k), Dim::Batch(n)) if k % n == 0 => Dim::Fixed(k / n),
             (have, want) => return Err(format!("{have} elements do not divide by {want}").into()),
         };
@@ -170,12 +172,15 @@ fn slice(cx: &mut Cx, c: &Call<'_>) -> Done {
     let dims = cx.dims(&value)?;
     let (starts, ends, listed, steps) = match c.version >= 10 {
         true => {
-            let list = |slot: usize, what: &str| if c.input(slot).is_absent() { Ok(None) } else { cx.numbers(c.input(slot), what).map(Some) };
+            let list = |slot: usize, what: &str| {
+                if c.input(slot).is_absent() { Ok(None) } else { cx.numbers(c.input(slot), what).map(Some) }
+            };
             let (starts, ends) = (list(1, "starts")?.ok_or("has no starts")?, list(2, "ends")?.ok_or("has no ends")?);
             (starts, ends, list(3, "axes")?, list(4, "steps")?)
         }
         false => {
-            let list = |name: &str| Ok::<_, Refusal>(c.ints(name)?.map(|l| l.into_iter().map(Num::int).collect::<Vec<_>>()));
+            let list =
+                |name: &str| Ok::<_, Refusal>(c.ints(name)?.map(|l| l.into_iter().map(Num::int).collect::<Vec<_>>()));
             (list("starts")?.ok_or("has no starts")?, list("ends")?.ok_or("has no ends")?, list("axes")?, None)
         }
     };
@@ -341,7 +346,9 @@ fn pad(cx: &mut Cx, c: &Call<'_>) -> Done {
         false => c.float("value", 0.0)?,
     };
     let mode = match c.text("mode", "constant")? {
-        "constant" => PadMode::Constant(Real(if filler.abs() > 1e30 { filler.clamp(-65504.0, 65504.0) } else { filler })),
+        "constant" => {
+            PadMode::Constant(Real(if filler.abs() > 1e30 { filler.clamp(-65504.0, 65504.0) } else { filler }))
+        }
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
         "wrap" => return wrapped(cx, &value, &at, &pads, &c.path),

@@ -62,7 +62,15 @@ fn layer(cx: &mut Cx, c: &Call<'_>) -> Done {
 }
 
 /// LayerNorm over the axes from `from` on, with what there is of scale and shift.
-pub(super) fn layer_norm(cx: &mut Cx, x: Value, from: usize, scale: &Val, shift: &Val, eps: f64, path: &str) -> Done<Value> {
+pub(super) fn layer_norm(
+    cx: &mut Cx,
+    x: Value,
+    from: usize,
+    scale: &Val,
+    shift: &Val,
+    eps: f64,
+    path: &str,
+) -> Done<Value> {
     let dims = cx.shape(x);
     let sizes = dims[from..].iter().map(|&d| cx.size(d)).collect::<Done<Vec<_>>>()?;
     let op = Op::LayerNorm { axes: (from..dims.len()).collect(), eps: Real(eps) };

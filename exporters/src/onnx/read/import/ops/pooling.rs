@@ -197,14 +197,17 @@ pub(super) fn lrn(cx: &mut Cx, c: &Call<'_>) -> Done {
     let square = cx.binary(BinaryKind::Mul, x, x, &c.at("square"))?;
     // The sum over a band of channels is a product with a matrix of ones.
     let (below, above) = ((size - 1) / 2, size - 1 - (size - 1) / 2);
-    let near = |i: usize| if (i % channels) + below >= i / channels && i % channels <= i / channels + above { 1.0 } else { 0.0 };
+    let near = |i: usize| {
+        if (i % channels) + below >= i / channels && i % channels <= i / channels + above { 1.0 } else { 0.0 }
+    };
     if channels > 1 << 11 {
         return Err("normalises over more than 2048 channels".into());
     }
     let data = (0..channels * channels).map(|i| super::super::known::Num::float(near(i))).collect();
     let band = super::super::known::Known::new(super::super::Elem::F32, vec![channels, channels], data);
     let band = cx.spell(&band, &c.at("band"))?;
-    let flat = cx.reshape(square, vec![batch, Dim::Fixed(channels), Dim::Fixed(rest.iter().product())], &c.at("flat"))?;
+    let flat =
+        cx.reshape(square, vec![batch, Dim::Fixed(channels), Dim::Fixed(rest.iter().product())], &c.at("flat"))?;
     let sum = cx.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[band, flat], &c.at("sum"))?;
     let sum = cx.reshape(sum, dims, &c.at("map"))?;
     let scaled = cx.with(BinaryKind::Mul, sum, c.float("alpha", 1e-4)? / size as f64, &c.at("scaled"))?;

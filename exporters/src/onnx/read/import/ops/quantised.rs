@@ -2,12 +2,12 @@
 //!
 //! A code that is computed at run time is kept as a float that holds a whole number; only dequantising reads it.
 
+use super::super::Elem;
 use super::super::call::{Call, axis};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num, rounded};
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::super::Elem;
 use super::Read;
 use super::elementwise::float;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
@@ -55,13 +55,20 @@ fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
         };
         return Ok(vec![Val::Node(cx.binary(BinaryKind::Mul, shifted, scale, &c.path)?, elem)]);
     }
-    let (q, s) = (cx.constant(&codes).ok_or("its codes are too many")?, cx.constant(&scale).ok_or("its scale depends on the image")?);
+    let (q, s) = (
+        cx.constant(&codes).ok_or("its codes are too many")?,
+        cx.constant(&scale).ok_or("its scale depends on the image")?,
+    );
     let z = match &zero {
         Some(zero) => cx.constant(zero).ok_or("its zero point depends on the image")?,
         None => std::sync::Arc::new(Known::new(q.elem, vec![], vec![Num::int(0)])),
     };
-    let (Some(s), Some(z)) = (s.expanded(&q.dims), z.expanded(&q.dims)) else { return Err("its scale does not fit".into()) };
-    let (Some(q), Some(s), Some(z), dims) = (q.reals(), s.reals(), z.reals(), q.dims.clone()) else { return Err("its codes are no numbers".into()) };
+    let (Some(s), Some(z)) = (s.expanded(&q.dims), z.expanded(&q.dims)) else {
+        return Err("its scale does not fit".into());
+    };
+    let (Some(q), Some(s), Some(z), dims) = (q.reals(), s.reals(), z.reals(), q.dims.clone()) else {
+        return Err("its codes are no numbers".into());
+    };
     let data = q.iter().zip(&s).zip(&z).map(|((q, s), z)| Num::float(rounded((q - z) * s, elem))).collect();
     Ok(vec![Val::known(Known::new(elem, dims, data))])
 }

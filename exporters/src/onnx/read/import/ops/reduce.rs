@@ -13,8 +13,8 @@ use vitc_ir::{BinaryKind, Op, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
-        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare"
-        | "ReduceLogSum" | "ReduceLogSumExp" => reduce,
+        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2"
+        | "ReduceSumSquare" | "ReduceLogSum" | "ReduceLogSumExp" => reduce,
         "ArgMax" | "ArgMin" => arg,
         _ => return None,
     })
@@ -54,8 +54,11 @@ pub(super) fn spell(cx: &mut Cx, op: &str, x: Value, axes: Vec<usize>, keep: boo
     for &axis in &axes {
         cx.size(cx.graph.shape(x).0[axis])?;
     }
-    let of = |cx: &mut Cx, kind, x, keep, path: &str| cx.push(Op::Reduce { kind, axes: axes.clone(), keep }, &[x], path);
-    if axes.is_empty() && !matches!(op, "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "ReduceLogSum" | "ReduceLogSumExp") {
+    let of =
+        |cx: &mut Cx, kind, x, keep, path: &str| cx.push(Op::Reduce { kind, axes: axes.clone(), keep }, &[x], path);
+    if axes.is_empty()
+        && !matches!(op, "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "ReduceLogSum" | "ReduceLogSumExp")
+    {
         return Ok(x);
     }
     match op {
@@ -89,7 +92,8 @@ pub(super) fn spell(cx: &mut Cx, op: &str, x: Value, axes: Vec<usize>, keep: boo
             let log = cx.unary(UnaryKind::Log, sum, &at("log"))?;
             let y = cx.binary(BinaryKind::Add, log, most, path)?;
             let dims = cx.shape(y);
-            let kept = dims.into_iter().enumerate().filter(|(i, _)| keep || !axes.contains(i)).map(|(_, d)| d).collect();
+            let kept =
+                dims.into_iter().enumerate().filter(|(i, _)| keep || !axes.contains(i)).map(|(_, d)| d).collect();
             cx.reshape(y, kept, &at("dropped"))
         }
     }
@@ -111,16 +115,23 @@ fn fold(op: &str, k: &Known, axes: &[usize], keep: bool) -> Option<Result<Known,
     (width > 0).then_some(())?;
     let row = |row: &[usize]| {
         let numbers = row.iter().map(|&i| Ok(k.data[i]));
-        let total = numbers.reduce(|x: Result<Num, Unknown>, y| known::binary(name, x?, y?, k.elem).unwrap_or(Err(Unknown::Range)));
+        let total = numbers
+            .reduce(|x: Result<Num, Unknown>, y| known::binary(name, x?, y?, k.elem).unwrap_or(Err(Unknown::Range)));
         let total = total.unwrap_or(Err(Unknown::Range))?;
         match op {
-            "ReduceMean" => known::binary("Div", total, if k.elem.is_float() { Num::float(width as f64) } else { Num::int(width as i64) }, k.elem)
-                .unwrap_or(Err(Unknown::Range)),
+            "ReduceMean" => known::binary(
+                "Div",
+                total,
+                if k.elem.is_float() { Num::float(width as f64) } else { Num::int(width as i64) },
+                k.elem,
+            )
+            .unwrap_or(Err(Unknown::Range)),
             _ => Ok(total),
         }
     };
     let data: Result<Vec<Num>, Unknown> = index.chunks(width).map(row).collect();
-    let dims = (0..k.dims.len()).filter(|a| keep || !axes.contains(a)).map(|a| if axes.contains(&a) { 1 } else { k.dims[a] });
+    let dims =
+        (0..k.dims.len()).filter(|a| keep || !axes.contains(a)).map(|a| if axes.contains(&a) { 1 } else { k.dims[a] });
     Some(data.map(|data| Known::new(k.elem, dims.collect(), data)))
 }
 

@@ -82,7 +82,9 @@ fn resize(cx: &mut Cx, c: &Call<'_>) -> Done {
         return oldest(cx, c, scales, kernel);
     }
     let dims = cx.dims(c.needed(0)?)?;
-    let given = |slot: usize| Some(c.input(slot)).filter(|v| !v.is_absent() && cx.dims(v).is_ok_and(|d| !d.contains(&Dim::Fixed(0))));
+    let given = |slot: usize| {
+        Some(c.input(slot)).filter(|v| !v.is_absent() && cx.dims(v).is_ok_and(|d| !d.contains(&Dim::Fixed(0))))
+    };
     let listed = match c.ints("axes")? {
         Some(list) => list.iter().map(|&a| axis(a, dims.len())).collect::<Done<Vec<_>>>()?,
         None => (0..dims.len()).collect(),
@@ -128,7 +130,13 @@ fn by_scales(cx: &Cx, dims: &[Dim], scales: &[f64], listed: &[usize]) -> Done<Ve
     Ok(all)
 }
 
-fn by_sizes(cx: &Cx, c: &Call<'_>, dims: &[Dim], sizes: &[super::super::known::Num], listed: &[usize]) -> Done<Vec<(usize, Along)>> {
+fn by_sizes(
+    cx: &Cx,
+    c: &Call<'_>,
+    dims: &[Dim],
+    sizes: &[super::super::known::Num],
+    listed: &[usize],
+) -> Done<Vec<(usize, Along)>> {
     if sizes.len() != listed.len() {
         return Err(format!("{} sizes do not fit {} axes", sizes.len(), listed.len()).into());
     }
@@ -162,7 +170,13 @@ fn by_sizes(cx: &Cx, c: &Call<'_>, dims: &[Dim], sizes: &[super::super::known::N
 }
 
 /// The value sampled along these axes.
-fn sampled(cx: &mut Cx, c: &Call<'_>, dims: &[Dim], axes: &[(usize, Along)], rule: impl Fn(&Along) -> Sampling) -> Done {
+fn sampled(
+    cx: &mut Cx,
+    c: &Call<'_>,
+    dims: &[Dim],
+    axes: &[(usize, Along)],
+    rule: impl Fn(&Along) -> Sampling,
+) -> Done {
     let value = c.needed(0)?.clone();
     if axes.is_empty() {
         return Ok(vec![value]);
@@ -176,7 +190,12 @@ fn sampled(cx: &mut Cx, c: &Call<'_>, dims: &[Dim], axes: &[(usize, Along)], rul
     let first = axes.iter().map(|(a, _)| *a).min().unwrap_or(0);
     let last = axes.iter().map(|(a, _)| *a).max().unwrap_or(0);
     if last - first > 1 || dims.len() - first > 3 {
-        return Err(format!("samples the axes {:?} of rank {}", axes.iter().map(|a| a.0).collect::<Vec<_>>(), dims.len()).into());
+        return Err(format!(
+            "samples the axes {:?} of rank {}",
+            axes.iter().map(|a| a.0).collect::<Vec<_>>(),
+            dims.len()
+        )
+        .into());
     }
     let [row, column] = if last + 1 == dims.len() && last > 0 { [last - 1, last] } else { [first, first + 1] };
     if column + 1 != dims.len() {
@@ -186,9 +205,15 @@ fn sampled(cx: &mut Cx, c: &Call<'_>, dims: &[Dim], axes: &[(usize, Along)], rul
         4 => (x, [along(cx, dims, axes, row)?, along(cx, dims, axes, column)?]),
         3 if axes.len() == 1 && axes[0].0 == 2 => {
             let one = Along { from: 1, to: 1, scale: None };
-            (cx.reshape(x, vec![dims[0], dims[1], Dim::Fixed(1), dims[2]], &c.at("map"))?, [one, along(cx, dims, axes, 2)?])
+            (
+                cx.reshape(x, vec![dims[0], dims[1], Dim::Fixed(1), dims[2]], &c.at("map"))?,
+                [one, along(cx, dims, axes, 2)?],
+            )
         }
-        3 => (cx.reshape(x, vec![Dim::Fixed(1), dims[0], dims[1], dims[2]], &c.at("map"))?, [along(cx, dims, axes, row)?, along(cx, dims, axes, column)?]),
+        3 => (
+            cx.reshape(x, vec![Dim::Fixed(1), dims[0], dims[1], dims[2]], &c.at("map"))?,
+            [along(cx, dims, axes, row)?, along(cx, dims, axes, column)?],
+        ),
         rank => return Err(format!("samples a value of rank {rank}").into()),
     };
     let y = twice(cx, map, pair, rule, &c.path)?;
@@ -238,7 +263,12 @@ fn behind(
     elem: super::super::super::tensor::Elem,
 ) -> Done {
     if dims.len() != 4 || axes.iter().any(|(a, _)| !(1..=2).contains(a)) {
-        return Err(format!("samples the axes {:?} of rank {}", axes.iter().map(|a| a.0).collect::<Vec<_>>(), dims.len()).into());
+        return Err(format!(
+            "samples the axes {:?} of rank {}",
+            axes.iter().map(|a| a.0).collect::<Vec<_>>(),
+            dims.len()
+        )
+        .into());
     }
     let pair = [along(cx, dims, axes, 1)?, along(cx, dims, axes, 2)?];
     let map = cx.push(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x], &c.at("map"))?;

@@ -47,7 +47,8 @@ fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
     let (yes, no) = (c.needed(1)?.clone(), c.needed(2)?.clone());
     let truths = condition.ints().ok_or("chooses by the batch: give the batch a number")?;
     if let (Some(a), Some(b)) = (cx.known(&yes), cx.known(&no)) {
-        let dims = super::super::places::broadcast(&condition.dims, &a.dims).and_then(|d| super::super::places::broadcast(&d, &b.dims));
+        let dims = super::super::places::broadcast(&condition.dims, &a.dims)
+            .and_then(|d| super::super::places::broadcast(&d, &b.dims));
         let dims = dims.ok_or("its operands do not broadcast")?;
         let all = (condition.expanded(&dims), a.expanded(&dims), b.expanded(&dims));
         let (Some(condition), Some(a), Some(b)) = all else { return Err("its operands do not broadcast".into()) };

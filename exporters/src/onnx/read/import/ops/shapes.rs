@@ -55,7 +55,8 @@ fn shape(cx: &mut Cx, c: &Call<'_>) -> Done {
 
 fn size(cx: &mut Cx, c: &Call<'_>) -> Done {
     let dims = cx.dims(c.needed(0)?)?;
-    let product = |n: Num, &d: &Dim| known::binary("Mul", n, Num::of(d), Elem::Int(64)).unwrap_or(Err(known::Unknown::Range));
+    let product =
+        |n: Num, &d: &Dim| known::binary("Mul", n, Num::of(d), Elem::Int(64)).unwrap_or(Err(known::Unknown::Range));
     let total = dims.iter().try_fold(Num::int(1), product)?;
     Ok(vec![Val::known(Known::new(Elem::Int(64), vec![], vec![total]))])
 }
@@ -63,7 +64,9 @@ fn size(cx: &mut Cx, c: &Call<'_>) -> Done {
 fn filled(cx: &mut Cx, c: &Call<'_>) -> Done {
     let dims = cx.numbers(c.needed(0)?, "shape")?.into_iter().map(dim).collect::<Done<Vec<_>>>()?;
     let one = match c.tensor("value")? {
-        Some(tensor) => cx.constant(&Val::Tensor(tensor)).filter(|k| k.data.len() == 1).ok_or("fills with other than one number")?,
+        Some(tensor) => {
+            cx.constant(&Val::Tensor(tensor)).filter(|k| k.data.len() == 1).ok_or("fills with other than one number")?
+        }
         None => Arc::new(Known::new(Elem::F32, vec![1], vec![Num::float(0.0)])),
     };
     let scalar = Val::known(Known::new(one.elem, vec![], one.data.clone()));
@@ -76,7 +79,8 @@ fn filled(cx: &mut Cx, c: &Call<'_>) -> Done {
 
 fn range(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
-    let one = |slot: usize, what: &str| Ok::<_, Refusal>(cx.reals(c.needed(slot)?, what)?.first().copied().unwrap_or(0.0));
+    let one =
+        |slot: usize, what: &str| Ok::<_, Refusal>(cx.reals(c.needed(slot)?, what)?.first().copied().unwrap_or(0.0));
     let (start, limit, step) = (one(0, "start")?, one(1, "limit")?, one(2, "step")?);
     let count = ((limit - start) / step).ceil();
     if !count.is_finite() || count > known::LIMIT as f64 {
@@ -119,7 +123,10 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<
         (Val::Tensor(_), true, true) => Ok(Val::Node(cx.value(value, path)?, to)),
         // A whole number that nothing but a cast reads stays a float.
         (Val::Node(v, _), true, false) if to.is_int() => {
-            let (sign, size) = (cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?, cx.unary(UnaryKind::Abs, *v, &format!("{path}.size"))?);
+            let (sign, size) = (
+                cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?,
+                cx.unary(UnaryKind::Abs, *v, &format!("{path}.size"))?,
+            );
             let whole = cx.unary(UnaryKind::Floor, size, &format!("{path}.whole"))?;
             Ok(Val::Node(cx.binary(BinaryKind::Mul, sign, whole, path)?, to))
         }
