@@ -61,7 +61,8 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         }
         Op::ArgMax { axis, keep } => {
             let search = plain(b, "ArgMax").int("axis", *axis as i64).int("keepdims", i64::from(*keep));
-            search.int("select_last_index", 0)
+            // The first of equal ones is the default, and before opset 12 the only choice.
+            if b.opset >= 12 { search.int("select_last_index", 0) } else { search }
         }
 
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),

@@ -44,7 +44,7 @@ fn unary() {
         }),
         (UnaryKind::Elu { alpha: Real(0.7) }, &|x| if x < 0.0 { 0.7 * (x.exp() - 1.0) } else { x }),
         (UnaryKind::LeakyRelu { slope: Real(0.1) }, &|x| x.max(0.1 * x)),
-        (UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) }, &|x| (0.2 * x + 0.5).min(1.0).max(0.0)),
+        (UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) }, &|x| (0.2 * x + 0.5).clamp(0.0, 1.0)),
     ];
     for (kind, f) in cases {
         let x = if matches!(kind, UnaryKind::Sqrt | UnaryKind::Log) { x.mapv(f64::abs) } else { x.clone() };
