@@ -26,7 +26,8 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     wrapping::say_picture(request, &mut model)?;
     let mut notices = model.notices.clone();
     let mut target = request.target.target(request.version);
-    let precision = request.numbers.precision.unwrap_or_else(|| target.default_precision());
+    let half = model.file().is_some_and(|file| file.half).then_some(DType::F16);
+    let precision = request.numbers.precision.or(half).unwrap_or_else(|| target.default_precision());
     let wrapping = Wrapping::of(request, &model, &mut notices)?;
 
     observer(Event::Step("running the passes"));

@@ -100,6 +100,8 @@ pub struct FileOrigin {
     pub inputs: Vec<PortInfo>,
     /// Keys and values that it carries.
     pub metadata: Vec<(String, String)>,
+    /// It computes in half precision.
+    pub half: bool,
 }
 
 impl Origin {

@@ -4,13 +4,13 @@ use half::f16;
 use std::path::Path;
 
 /// An array.
-pub struct Array {
-    pub shape: Vec<usize>,
-    pub data: Vec<f64>,
+pub(crate) struct Array {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data: Vec<f64>,
 }
 
 /// Read a `.npy` file in row-major order.
-pub fn read(path: &Path) -> Array {
+pub(crate) fn read(path: &Path) -> Array {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = std::str::from_utf8(&bytes[10..10 + length]).expect("a header");

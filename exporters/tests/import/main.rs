@@ -1,6 +1,7 @@
 //! Files that nobody here made: each holds one trap, and ONNX Runtime's answers lie beside it (`golden/onnx`).
 
 mod arrays;
+mod hostile;
 
 use arrays::Array;
 use ndarray::ArrayD;

@@ -224,7 +224,7 @@ fn function(cx: &mut Cx, c: &Call<'_>) -> Done {
 
 /// The function of known numbers, if it is one that shapes are computed with.
 fn known_function(op: &str, k: &known::Known) -> Option<Result<known::Known, Unknown>> {
-    known::unary(op, *k.data.first()?, k.elem)?;
+    known::unary(op, *k.data.first()?, k.elem).is_some().then_some(())?;
     Some(k.map(k.elem, |x| known::unary(op, x, k.elem).unwrap_or(Err(Unknown::Range))))
 }
 

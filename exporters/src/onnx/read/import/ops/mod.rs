@@ -14,6 +14,7 @@ mod reduce;
 mod resize;
 mod select;
 mod shapes;
+mod transposed;
 
 use super::call::Call;
 use super::cx::Cx;

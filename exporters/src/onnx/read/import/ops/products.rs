@@ -4,9 +4,9 @@ use super::super::call::Call;
 use super::super::cx::Cx;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::{fits, float};
 use super::pooling::{self, Window};
+use super::{Read, transposed};
 use vitc_ir::{BinaryKind, Dim, Op, Shape, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -14,6 +14,7 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "MatMul" => matmul,
         "Gemm" => gemm,
         "Conv" => conv,
+        "ConvTranspose" => transposed::conv_transpose,
         _ => return None,
     })
 }

@@ -121,6 +121,10 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<
         // The graph computes all of them in one type.
         (Val::Node(v, _), _, true) if cx.graph.ty(*v).dtype == DType::F32 => Ok(Val::Node(*v, to)),
         (Val::Tensor(_), true, true) => Ok(Val::Node(cx.value(value, path)?, to)),
+        (Val::Node(v, _), true, false) if to == Elem::Bool => {
+            let sign = cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?;
+            Ok(Val::Node(cx.unary(UnaryKind::Abs, sign, path)?, to))
+        }
         // A whole number that nothing but a cast reads stays a float.
         (Val::Node(v, _), true, false) if to.is_int() => {
             let (sign, size) = (
