@@ -15,15 +15,13 @@ pub(super) struct Call<'a> {
     pub(super) path: String,
     /// Version of the standard operators, or of its own set.
     pub(super) version: i64,
-    /// Graphs inside each other around it.
-    pub(super) depth: usize,
 }
 
 const ABSENT: Val = Val::Absent;
 
 impl<'a> Call<'a> {
-    pub(super) fn new(node: &'a FlatNode, inputs: Vec<Val>, path: String, depth: usize) -> Call<'a> {
-        Call { node, inputs, path, version: node.version(), depth }
+    pub(super) fn new(node: &'a FlatNode, inputs: Vec<Val>, path: String) -> Call<'a> {
+        Call { node, inputs, path, version: node.version() }
     }
 
     /// The operator.

@@ -66,7 +66,7 @@ impl Num {
     pub(super) fn real(self) -> Option<f64> {
         match self {
             Num::Int { a: 0, c } => Some(c as f64),
-            Num::Float { a, c } if a == 0.0 => Some(c),
+            Num::Float { a: 0.0, c } => Some(c),
             Num::Int { .. } | Num::Float { .. } => None,
         }
     }
@@ -110,21 +110,27 @@ pub(super) fn rounded(x: f64, elem: Elem) -> f64 {
     }
 }
 
-/// Both floats or both whole.
-fn pair(x: Num, y: Num) -> std::result::Result<[(i64, i64); 2], [(f64, f64); 2]> {
+/// Two numbers as factor and summand: both whole, or both floats.
+enum Pair {
+    Whole([(i64, i64); 2]),
+    Real([(f64, f64); 2]),
+}
+
+/// Two numbers of one kind.
+fn pair(x: Num, y: Num) -> Pair {
     match (x, y) {
-        (Num::Int { a, c }, Num::Int { a: b, c: d }) => Ok([(a, c), (b, d)]),
-        _ => Err([x.parts(), y.parts()]),
+        (Num::Int { a, c }, Num::Int { a: b, c: d }) => Pair::Whole([(a, c), (b, d)]),
+        _ => Pair::Real([x.parts(), y.parts()]),
     }
 }
 
 fn sum(x: Num, y: Num, sign: i64, elem: Elem) -> Result<Num> {
     match pair(x, y) {
-        Ok([(a, c), (b, d)]) => {
+        Pair::Whole([(a, c), (b, d)]) => {
             let add = |x: i64, y: i64| y.checked_mul(sign).and_then(|y| x.checked_add(y)).ok_or(Unknown::Range);
             Ok(Num::Int { a: add(a, b)?, c: add(c, d)? })
         }
-        Err([(a, c), (b, d)]) => {
+        Pair::Real([(a, c), (b, d)]) => {
             let s = sign as f64;
             Ok(Num::Float { a: rounded(a + s * b, elem), c: rounded(c + s * d, elem) })
         }
@@ -133,11 +139,11 @@ fn sum(x: Num, y: Num, sign: i64, elem: Elem) -> Result<Num> {
 
 fn product(x: Num, y: Num, elem: Elem) -> Result<Num> {
     match pair(x, y) {
-        Ok([(a, c), (0, k)] | [(0, k), (a, c)]) => {
+        Pair::Whole([(a, c), (0, k)] | [(0, k), (a, c)]) => {
             let times = |x: i64| x.checked_mul(k).ok_or(Unknown::Range);
             Ok(Num::Int { a: times(a)?, c: times(c)? })
         }
-        Err([(a, c), (b, k)] | [(b, k), (a, c)]) if b == 0.0 => {
+        Pair::Real([(a, c), (b, k)] | [(b, k), (a, c)]) if b == 0.0 => {
             Ok(Num::Float { a: rounded(a * k, elem), c: rounded(c * k, elem) })
         }
         _ => Err(Unknown::Batch),
@@ -146,23 +152,23 @@ fn product(x: Num, y: Num, elem: Elem) -> Result<Num> {
 
 fn quotient(x: Num, y: Num, elem: Elem) -> Result<Num> {
     match pair(x, y) {
-        Ok([(_, _), (0, 0)]) => Err(Unknown::Range),
+        Pair::Whole([(_, _), (0, 0)]) => Err(Unknown::Range),
         // Truncates towards zero.
-        Ok([(0, c), (0, d)]) => c.checked_div(d).map(Num::int).ok_or(Unknown::Range),
-        Ok([(a, c), (0, d)]) if d > 0 && a % d == 0 && c >= 0 && a > 0 => Ok(Num::Int { a: a / d, c: c / d }),
-        Ok([(a, 0), (b, 0)]) if b != 0 && a % b == 0 => Ok(Num::int(a / b)),
-        Ok(_) => Err(Unknown::Batch),
-        Err([(a, c), (b, d)]) if b == 0.0 => Ok(Num::Float { a: rounded(a / d, elem), c: rounded(c / d, elem) }),
-        Err([(a, c), (b, d)]) if c == 0.0 && d == 0.0 => Ok(Num::float(rounded(a / b, elem))),
-        Err(_) => Err(Unknown::Batch),
+        Pair::Whole([(0, c), (0, d)]) => c.checked_div(d).map(Num::int).ok_or(Unknown::Range),
+        Pair::Whole([(a, c), (0, d)]) if d > 0 && a % d == 0 && c >= 0 && a > 0 => Ok(Num::Int { a: a / d, c: c / d }),
+        Pair::Whole([(a, 0), (b, 0)]) if a.checked_rem(b) == Some(0) => Ok(Num::int(a / b)),
+        Pair::Whole(_) => Err(Unknown::Batch),
+        Pair::Real([(a, c), (0.0, d)]) => Ok(Num::Float { a: rounded(a / d, elem), c: rounded(c / d, elem) }),
+        Pair::Real([(a, c), (b, d)]) if c == 0.0 && d == 0.0 => Ok(Num::float(rounded(a / b, elem))),
+        Pair::Real(_) => Err(Unknown::Batch),
     }
 }
 
 /// The remainder with the sign of the divisor, or with that of the dividend.
 fn remainder(x: Num, y: Num, fmod: bool) -> Result<Num> {
     match pair(x, y) {
-        Ok([_, (0, 0)]) => Err(Unknown::Range),
-        Ok([(a, c), (0, d)]) if a.checked_rem(d) == Some(0) => {
+        Pair::Whole([_, (0, 0)]) => Err(Unknown::Range),
+        Pair::Whole([(a, c), (0, d)]) if a.checked_rem(d) == Some(0) => {
             let r = c.checked_rem(d).ok_or(Unknown::Range)?;
             let flipped = !fmod && r != 0 && (r < 0) != (d < 0);
             if a != 0 && (c < 0 || fmod) && c != 0 {
@@ -171,12 +177,12 @@ fn remainder(x: Num, y: Num, fmod: bool) -> Result<Num> {
                 Ok(Num::int(if flipped { r + d } else { r }))
             }
         }
-        Ok(_) => Err(Unknown::Batch),
-        Err([(a, c), (b, d)]) if a == 0.0 && b == 0.0 => {
+        Pair::Whole(_) => Err(Unknown::Batch),
+        Pair::Real([(a, c), (b, d)]) if a == 0.0 && b == 0.0 => {
             let r = c % d;
             Ok(Num::float(if !fmod && r != 0.0 && (r < 0.0) != (d < 0.0) { r + d } else { r }))
         }
-        Err(_) => Err(Unknown::Batch),
+        Pair::Real(_) => Err(Unknown::Batch),
     }
 }
 

@@ -206,7 +206,7 @@ impl Walk {
             return None;
         }
         let missing = inputs.iter().find_map(|v| if let Val::Missing(why) = v { Some(why.clone()) } else { None });
-        let call = Call::new(node, inputs, cx.path(&node.name), cx.depth);
+        let call = Call::new(node, inputs, cx.path(&node.name));
         let done = match missing {
             Some(why) => Err(why.into()),
             None => ops::apply(cx, &call, &self.values),

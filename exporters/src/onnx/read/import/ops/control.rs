@@ -47,7 +47,7 @@ fn run(cx: &mut Cx, flat: &Flat, mut values: HashMap<String, Val>, path: &str) -
             }
         };
         let inputs: Vec<Val> = node.inputs.iter().map(named).collect();
-        let call = Call::new(node, inputs, format!("{path}.{}", cx.path(&node.name)), cx.depth);
+        let call = Call::new(node, inputs, format!("{path}.{}", cx.path(&node.name)));
         let results = apply(cx, &call, &values).map_err(|r| Refusal(format!("{} inside: {}", node.operator(), r.0)));
         let results = results.inspect_err(|_| cx.depth -= 1)?;
         values.extend(node.outputs.iter().zip(results).filter(|(n, _)| !n.is_empty()).map(|(n, v)| (n.clone(), v)));
