@@ -91,11 +91,12 @@ fn normalised(graph: &mut Graph, x: Value, p: &Preprocessing) -> Value {
     let path = graph.producer(x).path.clone();
     let mut net = Net::within(graph, path);
     let mut y = x;
-    if p.mean != [0.0; 3] {
-        let mean = net.literal("mean", &[1, 3, 1, 1], &p.mean.map(|m| 255.0 * m));
+    let per_channel = |of: &[f64], f: fn(f64) -> f64| of.iter().map(|&x| f(x)).collect::<Vec<_>>();
+    if p.mean.iter().any(|m| *m != 0.0) {
+        let mean = net.literal("mean", &[1, p.mean.len(), 1, 1], &per_channel(&p.mean, |m| 255.0 * m));
         y = net.binary("centred", BinaryKind::Sub, y, mean);
     }
-    let scale = net.literal("scale", &[1, 3, 1, 1], &p.std.map(|s| 1.0 / (255.0 * s)));
+    let scale = net.literal("scale", &[1, p.std.len(), 1, 1], &per_channel(&p.std, |s| 1.0 / (255.0 * s)));
     net.binary("scaled", BinaryKind::Mul, y, scale)
 }
 
@@ -197,6 +198,7 @@ mod tests {
     }
 
     fn preprocessing(mean: [f64; 3], std: [f64; 3]) -> Preprocessing {
+        let (mean, std) = (mean.to_vec(), std.to_vec());
         Preprocessing { mean, std, fit: Fit::Crop, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
     }
 

@@ -14,6 +14,8 @@ pub enum Setting {
     Attention,
     /// Images per run.
     Batch,
+    /// Channels of the input.
+    Channels,
     /// Whether the artifact is run and compared before it takes its place.
     Check,
     /// A family's choice, `name=value`.
@@ -44,7 +46,7 @@ pub enum Setting {
     KeepFailed,
     /// Names of the classes.
     Labels,
-    /// Mean of the pixels.
+    /// Mean of the pixels, per channel.
     Mean,
     /// Which model.
     Model,
@@ -72,7 +74,7 @@ pub enum Setting {
     Sigmoid,
     /// Form of spectral transforms.
     Spectral,
-    /// Standard deviation of the pixels.
+    /// Standard deviation of the pixels, per channel.
     Std,
     /// The prefix of the model's tensors.
     StripPrefix,
@@ -86,9 +88,10 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 36] = [
+    pub const ALL: [Setting; 37] = [
         Setting::Attention,
         Setting::Batch,
+        Setting::Channels,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
@@ -130,6 +133,7 @@ impl Setting {
         match self {
             Setting::Attention => "attention",
             Setting::Batch => "batch",
+            Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",

@@ -12,6 +12,7 @@ mod loaded;
 mod nature;
 mod recognise;
 mod request;
+mod stem;
 mod trained;
 
 pub use file::is_onnx;

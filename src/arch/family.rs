@@ -186,6 +186,8 @@ pub struct BuildOptions<'a> {
     pub batch: Dim,
     /// Input height, width.
     pub resolution: [usize; 2],
+    /// Channels of the input.
+    pub channels: usize,
     /// Number of classes.
     pub classes: usize,
     /// The checkpoint's keys and shapes in canonical spelling; `None` for seeded weights.
@@ -209,6 +211,7 @@ impl BuildOptions<'_> {
             backbone,
             batch: Dim::Fixed(1),
             resolution: backbone.variant.resolution,
+            channels: 3,
             classes: backbone.variant.classes,
             tensors: None,
             head: Head::Average,
@@ -247,10 +250,10 @@ impl BuildOptions<'_> {
         }
     }
 
-    /// The image input `[B,3,H,W]`.
+    /// The image input `[B,C,H,W]`.
     pub(super) fn image(&self, net: &mut Net) -> Value {
         let [h, w] = self.resolution;
-        net.input("image", Type::new(DType::F32, Shape::batched(self.batch, &[3, h, w])))
+        net.input("image", Type::new(DType::F32, Shape::batched(self.batch, &[self.channels, h, w])))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::check_args::ExpectArgs;
 use super::file_args::FileArgs;
 use super::model_args::{ModelArgs, pair};
+use super::text::Colours;
 use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
 use super::{Failure, text, words};
 use crate::arch::Results;
@@ -60,13 +61,14 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "NAME", help_heading = "Interface")]
     input_name: Option<String>,
 
-    /// Mean of red, green and blue for pixels in 0..1 [default: the checkpoint's, else the published one].
+    /// Mean of red, green and blue (or of each channel that the input has) for pixels in 0..1 [default: the checkpoint's, else the published
+    /// one].
     #[arg(long, value_name = "R,G,B", value_parser = text::mean, allow_hyphen_values = true, help_heading = "Interface")]
-    mean: Option<[f64; 3]>,
+    mean: Option<Colours>,
 
-    /// Standard deviation of red, green and blue for pixels in 0..1 [default: as for --mean].
+    /// Standard deviation of red, green and blue (or of each channel) for pixels in 0..1 [default: as for --mean].
     #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
-    std: Option<[f64; 3]>,
+    std: Option<Colours>,
 
     /// What the model returns.
     #[arg(long, value_enum, default_value_t = Results::Logits, help_heading = "Interface")]
@@ -146,6 +148,10 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
     resolution: Option<[usize; 2]>,
 
+    /// Channels of the input, for a model without --weights; a checkpoint's stem says its own [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Numbers and shapes")]
+    channels: Option<u16>,
+
     /// How Fourier and cosine transforms become matrix products.
     #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
     spectral: Transform,
@@ -179,6 +185,7 @@ impl ArtifactArgs {
             file,
             batch,
             resolution: self.resolution,
+            channels: self.channels.map(usize::from),
             classes: self.num_classes,
             results: self.output,
             ..self.model_args.request(self.model.clone())
@@ -237,8 +244,8 @@ impl ArtifactArgs {
             input_name: self.input_name.clone(),
             output_names: self.output_name.clone(),
             dtype: self.io.map(Into::into),
-            mean: self.mean,
-            std: self.std,
+            mean: self.mean.clone().map(|c| c.0),
+            std: self.std.clone().map(|c| c.0),
             probabilities: match (self.softmax, self.sigmoid) {
                 (true, _) => Some(Likelihood::OneOf),
                 (_, true) => Some(Likelihood::EachOf),

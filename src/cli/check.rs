@@ -147,6 +147,7 @@ fn request(args: &Args, artifact: &Artifact, provenance: &Provenance) -> Result<
         seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
         batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),
         resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
+        channels: size(1),
         classes: classes.filter(|_| provenance.classifies()),
         results: provenance.results,
         select: if base.select == SelectOptions::default() { provenance.select.clone() } else { base.select },

@@ -33,6 +33,7 @@ fn flag(setting: Setting) -> &'static str {
     match setting {
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
+        Setting::Channels => "--channels",
         Setting::Check => "--check",
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",

@@ -48,8 +48,8 @@ impl Fixture {
         let graph = parse(&graph).unwrap_or_else(|e| panic!("{e}"));
         let mut metadata = Metadata::new("colours", WeightSource::Seeded { seed: 0 }, DType::F32);
         metadata.preprocessing = Some(Preprocessing {
-            mean: [0.0; 3],
-            std: [1.0; 3],
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
             fit: if maps { Fit::Stretch } else { Fit::Crop },
             crop: 1.0,
             interpolation: "bilinear".into(),

@@ -92,9 +92,9 @@ pub struct PortOptions {
     /// Element type of both; `None` for what the target wants.
     pub dtype: Option<DType>,
     /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
-    pub mean: Option<[f64; 3]>,
+    pub mean: Option<Vec<f64>>,
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
-    pub std: Option<[f64; 3]>,
+    pub std: Option<Vec<f64>>,
     /// Return probabilities instead of scores.
     pub probabilities: Option<Likelihood>,
     /// Names of the classes.

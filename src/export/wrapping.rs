@@ -24,16 +24,19 @@ pub(super) fn say_picture(request: &Request, model: &mut Model) -> Result<(), Er
         return Ok(());
     }
     let mut inputs = model.graph.inputs();
-    let picture = match (inputs.next(), inputs.next()) {
-        (Some((_, node)), None) => matches!(node.types[0].shape.0[..], [_, Dim::Fixed(3), _, _]),
-        _ => false,
+    let channels = match (inputs.next(), inputs.next()) {
+        (Some((_, node)), None) => match node.types[0].shape.0[..] {
+            [_, Dim::Fixed(channels @ (1 | 3)), _, _] => Some(channels),
+            _ => None,
+        },
+        _ => None,
     };
-    if !picture {
+    let Some(channels) = channels else {
         let setting: Message = if inside { Setting::Input.to("image").into() } else { Setting::Mean.into() };
-        let what = format!(": {} does not take one picture [B,3,H,W]\n  leave it out", model.name);
+        let what = format!(": {} does not take one picture [B,1 or 3,H,W]\n  leave it out", model.name);
         return Err(Error::Usage(message!(setting, what)));
-    }
-    let (Some(mean), Some(std)) = (asked.mean, asked.std) else {
+    };
+    let (Some(mean), Some(std)) = (asked.mean.clone(), asked.std.clone()) else {
         let todo = message!(
             "give both ",
             Setting::Mean,
@@ -46,6 +49,11 @@ pub(super) fn say_picture(request: &Request, model: &mut Model) -> Result<(), Er
             todo
         )));
     };
+    if mean.len() != channels || std.len() != channels {
+        let what =
+            format!(" have {} and {} numbers, and {} takes {channels} channels", mean.len(), std.len(), model.name);
+        return Err(Error::Usage(message!(Setting::Mean, " and ", Setting::Std, what)));
+    }
     let preprocessing = Preprocessing {
         mean,
         std,
@@ -78,11 +86,14 @@ impl<'a> Wrapping<'a> {
     pub(super) fn of(request: &'a Request, model: &Model, notices: &mut Vec<Message>) -> Result<Wrapping<'a>, Error> {
         let (format, asked) = (request.target.format(), &request.interface);
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
-            mean: asked.mean.unwrap_or(own.mean),
-            std: asked.std.unwrap_or(own.std),
+            mean: asked.mean.clone().unwrap_or_else(|| own.mean.clone()),
+            std: asked.std.clone().unwrap_or_else(|| own.std.clone()),
             normalised_inside: asked.input == InputForm::Image,
             ..own.clone()
         });
+        if let Some(preprocessing) = &preprocessing {
+            suits(request, preprocessing, model.channels())?;
+        }
         let labels = labels::labels(request, model)?;
         let classifier = match (&labels, format.label_outputs) {
             (Some(labels), Some(outputs)) => labels::classifier(request, labels, outputs, notices)?,
@@ -123,4 +134,24 @@ impl<'a> Wrapping<'a> {
         let input = if self.picture { (format.picture_type)(precision) } else { asked };
         [input, if self.classifier { DType::F32 } else { asked }]
     }
+}
+
+/// Whether what is said of the input's channels fits as many as the model has.
+fn suits(request: &Request, preprocessing: &Preprocessing, channels: usize) -> Result<(), Error> {
+    for (setting, given) in [(Setting::Mean, &preprocessing.mean), (Setting::Std, &preprocessing.std)] {
+        if given.len() != channels {
+            let what = format!(": {} numbers are given for the {channels} channels of the input", given.len());
+            return Err(Error::Usage(message!(setting, what)));
+        }
+    }
+    let format = request.target.format();
+    if request.interface.input == InputForm::Image && ![1, 3].contains(&channels) {
+        let what = format!(": a picture has 1 or 3 channels, and the model takes {channels}\n  use ");
+        return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
+    }
+    if let (InputForm::Image, 1, Some(why)) = (request.interface.input, channels, format.grey_picture) {
+        let what = format!(": {why}, and the model takes grey ones\n  use ");
+        return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
+    }
+    Ok(())
 }

@@ -39,6 +39,7 @@ fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, Mode
     let options = BuildOptions {
         batch: request.batch,
         resolution: request.resolution.unwrap_or(backbone.variant.resolution),
+        channels: request.channels.unwrap_or(3),
         classes: request.classes.unwrap_or(backbone.variant.classes),
         head: family_head(request, backbone.family)?,
         results: request.results,

@@ -3,7 +3,8 @@
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{Backbone, BuildOptions, Built, Parts};
 use crate::checkpoint::{BoundWeights, ModelConfig};
-use crate::message::Message;
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -137,10 +138,11 @@ pub struct Model {
 
 impl Model {
     /// What was built of these options, with its weights.
-    pub(super) fn of(built: Built, options: &BuildOptions, weights: WeightSource, notices: Vec<Message>) -> Model {
+    pub(super) fn of(built: Built, options: &BuildOptions, weights: WeightSource, mut notices: Vec<Message>) -> Model {
         let Built { parts, graph, roles } = built;
         let Backbone { variant, .. } = parts.backbone;
-        let preprocessing = preprocessing(parts.backbone, weights.config());
+        let (preprocessing, assumed) = preprocessing(parts.backbone, weights.config(), options.channels);
+        notices.extend(assumed);
         Model {
             name: variant.name.into(),
             signature: Signature::of_picture(&graph, preprocessing, roles),
@@ -161,6 +163,11 @@ impl Model {
         }
     }
 
+    /// Channels of the input.
+    pub fn channels(&self) -> usize {
+        self.graph.inputs().next().map_or(0, |(_, node)| node.types[0].shape.at(1).get(1).copied().unwrap_or(0))
+    }
+
     /// What the artifact says about the model and its weights.
     pub fn metadata(&self, precision: DType) -> Metadata {
         let source = match &self.weights {
@@ -174,16 +181,33 @@ impl Model {
     }
 }
 
-/// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation.
-fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>) -> Preprocessing {
+/// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation. What is assumed for other than three channels is
+/// said.
+fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>, channels: usize) -> (Preprocessing, Option<Message>) {
     let published = &backbone.variant.transform;
     let said = said.cloned().unwrap_or_default();
-    Preprocessing {
-        mean: said.mean.unwrap_or(published.mean),
-        std: said.std.filter(|s| s.iter().all(|x| *x > 0.0)).unwrap_or(published.std),
+    let fits = |numbers: &Vec<f64>| numbers.len() == channels;
+    let mean = said.mean.map(Vec::from).filter(fits);
+    let std = said.std.map(Vec::from).filter(|s| fits(s) && s.iter().all(|x| *x > 0.0));
+    let usual = |of: [f64; 3], other: f64| match channels {
+        3 => of.to_vec(),
+        1 => vec![of.iter().sum::<f64>() / 3.0],
+        _ => vec![other; channels],
+    };
+    let assumed = (channels != 3 && (mean.is_none() || std.is_none())).then(|| {
+        let [mean, std] = [usual(published.mean, 0.0)[0], usual(published.std, 1.0)[0]];
+        let what = format!(
+            "nothing is known of the mean and deviation of {channels} channels: {mean:.3} and {std:.3} are assumed; "
+        );
+        message!(what, Setting::Mean, " and ", Setting::Std, " change them")
+    });
+    let preprocessing = Preprocessing {
+        mean: mean.unwrap_or_else(|| usual(published.mean, 0.0)),
+        std: std.unwrap_or_else(|| usual(published.std, 1.0)),
         fit: Fit::Crop,
         crop: said.crop_pct.unwrap_or(published.crop),
         interpolation: said.interpolation.unwrap_or_else(|| published.interpolation.into()),
         normalised_inside: false,
-    }
+    };
+    (preprocessing, assumed)
 }

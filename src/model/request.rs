@@ -37,6 +37,8 @@ pub struct ModelRequest {
     pub batch: Dim,
     /// Input height and width; `None` for the checkpoint's, else the variant's own.
     pub resolution: Option<[usize; 2]>,
+    /// Channels of the input: sizes seeded weights, is compared with a checkpoint's.
+    pub channels: Option<usize>,
     /// Number of classes: sizes seeded weights, is compared with a checkpoint's.
     pub classes: Option<usize>,
     /// The heads that are asked for by name; none for all that the file leaves no doubt about.
@@ -59,6 +61,7 @@ impl ModelRequest {
             seed: 0,
             batch: Dim::Fixed(1),
             resolution: None,
+            channels: None,
             classes: None,
             heads: Vec::new(),
             results: Results::default(),

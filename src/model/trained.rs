@@ -6,6 +6,7 @@ use super::heads::{self, Heads, Offer};
 use super::loaded::{Digest, Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
+use super::stem;
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes};
 use crate::checkpoint::{
@@ -43,6 +44,7 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         choices: request.choices_of(family)?,
         ..BuildOptions::new(backbone)
     };
+    options.channels = stem::channels(&options, request.channels)?;
     let (trunk, offer) = trunk(&options)?;
     let mut account = Account::of(&selected, table, &trunk, family);
     let mut found = found(&selected, table);

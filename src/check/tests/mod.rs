@@ -66,8 +66,8 @@ impl Fixture {
 /// Of a model that takes a picture, in any preparation: tests give pixels as they are.
 fn signature(graph: &Graph, outputs: Vec<OutputRole>) -> Signature {
     let preprocessing = Preprocessing {
-        mean: [0.0; 3],
-        std: [1.0; 3],
+        mean: vec![0.0; 3],
+        std: vec![1.0; 3],
         fit: Fit::Crop,
         crop: 1.0,
         interpolation: "bicubic".into(),

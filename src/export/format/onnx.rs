@@ -27,6 +27,7 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     fixed_batch: None,
     dynamic_batch: None,
     picture: None,
+    grey_picture: None,
     picture_type: |_| DType::F32,
     interface_type: |_| DType::F32,
     label_outputs: None,

@@ -128,7 +128,12 @@ fn interface(
             Some(feature_type::Kind::MultiArray(a)) => a.shape == dims && Some(a.data_type) == array_type(ty.dtype),
             Some(feature_type::Kind::Image(i)) => {
                 interface.input = InputForm::Image;
-                i.color_space() == ColorSpace::Rgb && ty.dtype == DType::F32 && dims == [1, 3, i.height, i.width]
+                let channels = match i.color_space() {
+                    ColorSpace::Grayscale => 1,
+                    ColorSpace::Rgb => 3,
+                    ColorSpace::Bgr | ColorSpace::Invalid => 0,
+                };
+                ty.dtype == DType::F32 && dims == [1, channels, i.height, i.width]
             }
             _ => false,
         };
