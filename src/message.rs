@@ -10,18 +10,24 @@ use std::fmt;
 /// What a user can decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting {
+    /// The class of every pixel for its scores.
+    Argmax,
     /// Spelling of attention.
     Attention,
     /// Images per run.
     Batch,
     /// Channels of the input.
     Channels,
+    /// Blue, green and red for red, green and blue.
+    Bgr,
     /// Whether the artifact is run and compared before it takes its place.
     Check,
     /// A family's choice, `name=value`.
     Choice,
     /// Number of classes.
     Classes,
+    /// Boxes for offsets from anchors.
+    Decode,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
     /// Values from outside that the artifact must reproduce.
@@ -38,8 +44,12 @@ pub enum Setting {
     Ignore,
     /// What goes in.
     Input,
+    /// How the numbers of a picture lie in the input.
+    InputLayout,
     /// Name of the input.
     InputName,
+    /// Element type of a picture's input.
+    InputType,
     /// Lowest iOS version.
     Ios,
     /// Whether an artifact that failed its check is left to look at.
@@ -82,19 +92,24 @@ pub enum Setting {
     TalkingHeads,
     /// What the artifact is for.
     Target,
+    /// Scores at the size of the input.
+    Upsample,
     /// The trained weights.
     Weights,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 37] = [
+    pub const ALL: [Setting; 43] = [
+        Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
+        Setting::Bgr,
         Setting::Channels,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
+        Setting::Decode,
         Setting::Ema,
         Setting::Expect,
         Setting::ExternalData,
@@ -103,7 +118,9 @@ impl Setting {
         Setting::Head,
         Setting::Ignore,
         Setting::Input,
+        Setting::InputLayout,
         Setting::InputName,
+        Setting::InputType,
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
@@ -125,18 +142,22 @@ impl Setting {
         Setting::StripPrefix,
         Setting::TalkingHeads,
         Setting::Target,
+        Setting::Upsample,
         Setting::Weights,
     ];
 
     /// Its neutral name, as a keyword argument would be called.
     pub fn name(self) -> &'static str {
         match self {
+            Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
+            Setting::Bgr => "bgr",
             Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
+            Setting::Decode => "decode",
             Setting::Ema => "ema",
             Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
@@ -145,6 +166,8 @@ impl Setting {
             Setting::Head => "head",
             Setting::Ignore => "ignore",
             Setting::Input => "input",
+            Setting::InputLayout => "input_layout",
+            Setting::InputType => "input_type",
             Setting::InputName => "input_name",
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
@@ -167,6 +190,7 @@ impl Setting {
             Setting::StripPrefix => "strip_prefix",
             Setting::TalkingHeads => "talking_heads",
             Setting::Target => "target",
+            Setting::Upsample => "upsample",
             Setting::Weights => "weights",
         }
     }

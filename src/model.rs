@@ -5,6 +5,7 @@
 
 mod account;
 mod behind;
+mod dense;
 mod file;
 mod heads;
 mod load;
@@ -16,6 +17,6 @@ mod stem;
 mod trained;
 
 pub use file::is_onnx;
-pub use loaded::{Digest, FileOrigin, Model, Origin, WeightSource};
+pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
 pub use request::{FileRequest, ModelError, ModelRequest};

@@ -4,18 +4,20 @@ use super::check_args::ExpectArgs;
 use super::file_args::FileArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
-use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
+use super::values::{Element, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, Request, RequestBuilder, TargetKind,
+    About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, Request,
+    RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
 use crate::signature::Likelihood;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::{DType, Dim};
 
 /// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
@@ -61,6 +63,18 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "NAME", help_heading = "Interface")]
     input_name: Option<String>,
 
+    /// How an ONNX file takes pictures: channels first, or last as cameras deliver them.
+    #[arg(long, value_enum, default_value_t = Laid::Nchw, help_heading = "Interface")]
+    input_layout: Laid,
+
+    /// Element type of the input of an ONNX file: floats, or bytes for pixels in 0..255 (with --input image).
+    #[arg(long, value_enum, default_value_t = Element::Float, help_heading = "Interface")]
+    input_type: Element,
+
+    /// The model was trained on blue, green and red, as OpenCV reads pictures: the file takes them in this order.
+    #[arg(long, help_heading = "Interface")]
+    bgr: bool,
+
     /// Mean of red, green and blue (or of each channel that the input has) for pixels in 0..1 [default: the checkpoint's, else the published
     /// one].
     #[arg(long, value_name = "R,G,B", value_parser = text::mean, allow_hyphen_values = true, help_heading = "Interface")]
@@ -70,9 +84,23 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
     std: Option<Colours>,
 
-    /// What the model returns.
-    #[arg(long, value_enum, default_value_t = Results::Logits, help_heading = "Interface")]
-    output: Results,
+    /// What the model returns: `logits`, class scores or what a detector's or segmenter's head predicts (the default); `features`, the pooled
+    /// vector in front of the classifier; `pyramid`, the stage maps with the norms on them; some of these, `stage2,stage4`; `neck`, the maps behind the
+    /// neck.
+    #[arg(long, value_name = "WHAT", value_parser = results, help_heading = "Interface")]
+    output: Option<Results>,
+
+    /// A segmenter's scores at the size of the input, not at the head's own stride.
+    #[arg(long, conflicts_with_all = ["output", "argmax", "decode"], help_heading = "Interface")]
+    upsample: bool,
+
+    /// The class of every pixel of the input, from scores enlarged as its authors evaluate.
+    #[arg(long, conflicts_with_all = ["output", "decode", "softmax"], help_heading = "Interface")]
+    argmax: bool,
+
+    /// A detector's boxes and their probabilities, in pixels of the input, in place of offsets from anchors; overlapping ones stay.
+    #[arg(long, conflicts_with_all = ["output", "softmax"], help_heading = "Interface")]
+    decode: bool,
 
     /// Names of the outputs, with commas between them [default: logits, probabilities, features, or stage1 to stage4 with --output pyramid].
     /// One name for several outputs is numbered.
@@ -140,13 +168,14 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Fold::Auto, help_heading = "Numbers and shapes")]
     fold_tables: Fold,
 
-    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets) [default: 1].
-    #[arg(long, value_name = "N|dynamic", value_parser = batch, help_heading = "Numbers and shapes")]
-    batch: Option<Dim>,
+    /// Images per run, or `dynamic` for a batch that the caller chooses (not on CoreML). Several, as in `1,8`, are a function each of one asset, on
+    /// the same weights (coreai) [default: 1].
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', help_heading = "Numbers and shapes")]
+    batch: Vec<Dim>,
 
-    /// Input size: a side, or HEIGHTxWIDTH [default: that of the checkpoint's tables, else the published one].
-    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
-    resolution: Option<[usize; 2]>,
+    /// Input size: a side, or HEIGHTxWIDTH; several as for --batch [default: that of the checkpoint's tables, else the published one].
+    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, value_delimiter = ',', help_heading = "Numbers and shapes")]
+    resolution: Vec<[usize; 2]>,
 
     /// Channels of the input, for a model without --weights; a checkpoint's stem says its own [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Numbers and shapes")]
@@ -177,21 +206,29 @@ impl ArtifactArgs {
     pub(super) fn builder(&self) -> Result<RequestBuilder, Failure> {
         let Some(target) = self.target else { return Err(no_target()) };
         let (form, values) = self.inputs()?;
-        let file = self.file_args.request(self.model.as_deref(), self.batch, self.named())?;
+        let batch = match self.batch[..] {
+            [] => None,
+            [one] => Some(one),
+            _ => self.batch.first().copied(),
+        };
+        let file = self.file_args.request(self.model.as_deref(), batch, self.named())?;
+        if file.is_some() && self.batch.len() > 1 {
+            return Err(Failure::usage(
+                "--batch takes one number for a model file: export one artifact per batch size",
+            ));
+        }
         // Whether the batch of a file stays open may be said by its shape too.
         let open = file.iter().flat_map(|f| &f.shapes).any(|(_, sizes)| sizes.contains(&None));
-        let batch = if open { Dim::Batch(1) } else { self.batch.unwrap_or(Dim::Fixed(1)) };
         let model = ModelRequest {
             file,
-            batch,
-            resolution: self.resolution,
             channels: self.channels.map(usize::from),
             classes: self.num_classes,
-            results: self.output,
+            results: self.results(),
             ..self.model_args.request(self.model.clone())
         };
         Ok(RequestBuilder {
             model,
+            functions: self.functions(open),
             target,
             opset: self.opset,
             ios: self.ios,
@@ -216,11 +253,36 @@ impl ArtifactArgs {
     /// A flag that was given and belongs to models by name.
     fn named(&self) -> Option<&'static str> {
         let own = [
-            (self.resolution.is_some(), "--resolution"),
+            (!self.resolution.is_empty(), "--resolution"),
             (self.num_classes.is_some(), "--num-classes"),
-            (self.output != Results::Logits, "--output"),
+            (self.results() != Results::Logits, "--output"),
         ];
         self.model_args.named().or(own.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag))
+    }
+
+    /// A function for each batch at each resolution.
+    fn functions(&self, open: bool) -> Vec<FunctionSize> {
+        let batches = match (open, self.batch.as_slice()) {
+            (true, _) => vec![Dim::Batch(1)],
+            (false, []) => vec![Dim::Fixed(1)],
+            (false, given) => given.to_vec(),
+        };
+        let resolutions = match self.resolution[..] {
+            [] => vec![None],
+            _ => self.resolution.iter().copied().map(Some).collect(),
+        };
+        let at = |resolution| batches.iter().map(move |&batch| FunctionSize { batch, resolution });
+        resolutions.into_iter().flat_map(at).collect()
+    }
+
+    /// What is returned, in the form that is asked for.
+    fn results(&self) -> Results {
+        match (self.upsample, self.argmax, self.decode) {
+            (true, ..) => Results::Enlarged,
+            (_, true, _) => Results::ClassMap,
+            (_, _, true) => Results::Boxes,
+            _ => self.output.unwrap_or_default(),
+        }
     }
 
     fn numbers(&self) -> Numbers {
@@ -244,6 +306,8 @@ impl ArtifactArgs {
             input_name: self.input_name.clone(),
             output_names: self.output_name.clone(),
             dtype: self.io.map(Into::into),
+            layout: Layout { channels_last: self.input_layout == Laid::Nhwc, bgr: self.bgr },
+            bytes: self.input_type == Element::Uint8,
             mean: self.mean.clone().map(|c| c.0),
             std: self.std.clone().map(|c| c.0),
             probabilities: match (self.softmax, self.sigmoid) {

@@ -31,12 +31,15 @@ fn setting(Given { setting, value }: &Given) -> String {
 
 fn flag(setting: Setting) -> &'static str {
     match setting {
+        Setting::Argmax => "--argmax",
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
+        Setting::Bgr => "--bgr",
         Setting::Channels => "--channels",
         Setting::Check => "--check",
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",
+        Setting::Decode => "--decode",
         Setting::Ema => "--ema",
         Setting::Expect => "--expect",
         Setting::ExternalData => "--external-data",
@@ -45,6 +48,8 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Head => "--head",
         Setting::Ignore => "--ignore",
         Setting::Input => "--input",
+        Setting::InputLayout => "--input-layout",
+        Setting::InputType => "--input-type",
         Setting::InputName => "--input-name",
         Setting::Ios => "--ios",
         Setting::KeepFailed => "--keep-failed",
@@ -67,6 +72,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::StripPrefix => "--strip-prefix",
         Setting::TalkingHeads => "--talking-heads",
         Setting::Target => "--target",
+        Setting::Upsample => "--upsample",
         Setting::Weights => "--weights",
     }
 }

@@ -5,13 +5,14 @@ use super::error::Error;
 use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
+use super::options::PortOptions;
 use super::request::Request;
 use super::wrapping::{self, Wrapping};
 use crate::decide;
 use crate::interface;
 use crate::message;
 use crate::message::Message;
-use crate::model::Model;
+use crate::model::{Model, ModelRequest};
 use vitc_exporters::coreml::Interface;
 use vitc_ir::{DType, Graph, Target, validate};
 use vitc_passes::{Context, LowerOptions, TalkingHeads};
@@ -24,6 +25,27 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     observer(Event::Step("reading the model"));
     let mut model = Model::load(&request.model)?;
     wrapping::say_picture(request, &mut model)?;
+    let mut lowered = function(request, model, observer)?;
+    for (i, named) in request.functions.iter().enumerate() {
+        let size = named.size;
+        if i == 0 {
+            lowered.function.clone_from(&named.name);
+            continue;
+        }
+        let asked = ModelRequest { batch: size.batch, resolution: size.resolution, ..request.model.clone() };
+        let other = function(request, lowered.model.resized(&asked)?, observer)?;
+        let fresh: Vec<Message> = other.notices.iter().filter(|n| !lowered.notices.contains(n)).cloned().collect();
+        lowered.notices.extend(fresh);
+        lowered.others.push(Lowered { function: named.name.clone(), ..other });
+    }
+    for notice in &lowered.notices {
+        observer(Event::Notice(notice));
+    }
+    Ok(lowered)
+}
+
+/// One model as the target graph of one function.
+fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<Lowered, Error> {
     let mut notices = model.notices.clone();
     let mut target = request.target.target(request.version);
     let half = model.file().is_some_and(|file| file.half).then_some(DType::F16);
@@ -51,6 +73,8 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), &mut look)?;
     notices.extend(lowered.notice().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
+    let PortOptions { layout, bytes, .. } = &request.interface;
+    let graph = interface::laid(graph, *layout, *bytes).map_err(|e| Error::Usage(e.to_string().into()))?;
     validation.look("lowering", &graph, Some(&target));
     validation.result()?;
     passes.extend(lowering);
@@ -63,12 +87,11 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     notices.extend(format.cast_interface.filter(|_| casts_ports(&graph, precision)).map(Message::from));
     let single = format.single_precision.filter(|_| precision == DType::F32);
     notices.extend(single.map(Message::from));
-    for notice in &notices {
-        observer(Event::Notice(notice));
-    }
     let probabilities = wrapping.probabilities();
     let Wrapping { preprocessing, labels, .. } = wrapping;
     Ok(Lowered {
+        function: String::new(),
+        others: Vec::new(),
         model,
         signature,
         kind: request.target,

@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::signature::InputRole;
 use crate::signature::Likelihood;
 use vitc_exporters::coreml::{InputForm, Interface};
-use vitc_exporters::metadata::{Fit, Preprocessing};
+use vitc_exporters::metadata::{Fit, Layout, Preprocessing};
 use vitc_ir::{DType, Dim};
 
 /// A model out of a file does not say how a picture becomes its input: whoever exports it does.
@@ -57,6 +57,7 @@ pub(super) fn say_picture(request: &Request, model: &mut Model) -> Result<(), Er
     let preprocessing = Preprocessing {
         mean,
         std,
+        layout: Layout::default(),
         fit: Fit::Crop,
         crop: 1.0,
         interpolation: "bilinear".into(),
@@ -88,15 +89,24 @@ impl<'a> Wrapping<'a> {
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
             mean: asked.mean.clone().unwrap_or_else(|| own.mean.clone()),
             std: asked.std.clone().unwrap_or_else(|| own.std.clone()),
+            layout: asked.layout,
             normalised_inside: asked.input == InputForm::Image,
             ..own.clone()
         });
-        if let Some(preprocessing) = &preprocessing {
+        let mut preprocessing = preprocessing;
+        if let Some(preprocessing) = &mut preprocessing {
             suits(request, preprocessing, model.channels())?;
+            // What is said of red, green and blue, in the order of the channels.
+            if preprocessing.layout.bgr {
+                preprocessing.mean.reverse();
+                preprocessing.std.reverse();
+            }
         }
         let labels = labels::labels(request, model)?;
         let classifier = match (&labels, format.label_outputs) {
-            (Some(labels), Some(outputs)) => labels::classifier(request, labels, outputs, notices)?,
+            (Some(labels), Some(outputs)) if model.signature.classes().is_some() => {
+                labels::classifier(request, labels, outputs, notices)?
+            }
             _ => false,
         };
         let picture = format.picture.is_some() && asked.input == InputForm::Image;
@@ -122,6 +132,7 @@ impl<'a> Wrapping<'a> {
     pub(super) fn interface(&self) -> Interface {
         Interface {
             input: if self.picture { InputForm::Image } else { InputForm::Tensor },
+            bgr: self.request.interface.layout.bgr,
             input_description: self.preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
             labels: self.labels.clone().filter(|_| self.classifier),
             ..Interface::default()
@@ -131,7 +142,12 @@ impl<'a> Wrapping<'a> {
     /// Element types of input and output of a graph of this precision. Probabilities in front of labels are f32.
     pub(super) fn types(&self, precision: DType) -> [DType; 2] {
         let (format, asked) = (self.request.target.format(), self.request.port_type(precision));
-        let input = if self.picture { (format.picture_type)(precision) } else { asked };
+        let input = match self.request.interface.bytes {
+            // Every byte is a number of the computation's type.
+            true => precision,
+            false if self.picture => (format.picture_type)(precision),
+            false => asked,
+        };
         [input, if self.classifier { DType::F32 } else { asked }]
     }
 }
@@ -149,8 +165,13 @@ fn suits(request: &Request, preprocessing: &Preprocessing, channels: usize) -> R
         let what = format!(": a picture has 1 or 3 channels, and the model takes {channels}\n  use ");
         return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
     }
-    if let (InputForm::Image, 1, Some(why)) = (request.interface.input, channels, format.grey_picture) {
-        let what = format!(": {why}, and the model takes grey ones\n  use ");
+    if request.interface.layout.bgr && channels != 3 {
+        let what = format!(": the model takes {channels} channels, which are not blue, green and red\n  leave it out");
+        return Err(Error::Usage(message!(Setting::Bgr.on(), what)));
+    }
+    let other = channels == 1 || request.interface.layout.bgr;
+    if let (InputForm::Image, true, Some(why)) = (request.interface.input, other, format.plain_picture) {
+        let what = format!(": {why}, and this model takes others\n  use ");
         return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
     }
     Ok(())

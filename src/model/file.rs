@@ -55,6 +55,9 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
         graph,
         weights: WeightSource::File { path: path.clone(), blake3, found, weights },
         notices: notes.into_iter().map(Message::from).collect(),
+        facts: Vec::new(),
+        classes: None,
+        labels: None,
     })
 }
 
