@@ -7,6 +7,7 @@ mod account;
 mod behind;
 mod dense;
 mod derived;
+mod file;
 mod heads;
 mod load;
 mod loaded;
@@ -17,7 +18,8 @@ mod settings;
 mod stem;
 mod trained;
 
-pub use loaded::{Digest, Model, Origin, PALETTE_KEY, WeightSource};
+pub use file::is_onnx;
+pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
-pub use request::{ModelError, ModelRequest};
+pub use request::{FileRequest, ModelError, ModelRequest};
 pub use settings::Source;
