@@ -40,7 +40,7 @@ pub use options::{Effort, Options};
 pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
-use crate::runner::Bottleneck;
+use crate::runner::{Bottleneck, Pick};
 use crate::signature::{Likelihood, OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
@@ -80,7 +80,7 @@ struct Check<'a> {
 /// # Errors
 /// If one of the two cannot be read or run, or their interfaces differ.
 pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result<CheckReport, CheckError> {
-    let candidate = Computation::artifact(artifact)?;
+    let candidate = Computation::artifact(artifact, options.function.as_deref().map_or(Pick::Main, Pick::Named))?;
     let options = agreed(options, &candidate)?;
     let judged = judged(model);
     let model = Reference { graph: &judged, ..model };

@@ -56,6 +56,7 @@ impl Findings {
             passed &= agrees;
             self.reference_finite &= comparison.reference_finite;
             self.runs.push(Run {
+                function: String::new(),
                 input: case.name.clone(),
                 synthetic: case.synthetic,
                 batch: case.batch,

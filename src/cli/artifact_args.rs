@@ -8,7 +8,8 @@ use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, Request, RequestBuilder, TargetKind,
+    About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, Request,
+    RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
 use crate::signature::Likelihood;
@@ -149,13 +150,14 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Fold::Auto, help_heading = "Numbers and shapes")]
     fold_tables: Fold,
 
-    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
-    #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
-    batch: Dim,
+    /// Images per run, or `dynamic` for a batch that the caller chooses (not on CoreML). Several, as in `1,8`, are a function each of one asset, on
+    /// the same weights (coreai).
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', default_value = "1", help_heading = "Numbers and shapes")]
+    batch: Vec<Dim>,
 
-    /// Input size: a side, or HEIGHTxWIDTH [default: that of the checkpoint's tables, else the published one].
-    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
-    resolution: Option<[usize; 2]>,
+    /// Input size: a side, or HEIGHTxWIDTH; several as for --batch [default: that of the checkpoint's tables, else the published one].
+    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, value_delimiter = ',', help_heading = "Numbers and shapes")]
+    resolution: Vec<[usize; 2]>,
 
     /// Channels of the input, for a model without --weights; a checkpoint's stem says its own [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Numbers and shapes")]
@@ -187,8 +189,6 @@ impl ArtifactArgs {
         let Some(target) = self.target else { return Err(no_target()) };
         let (form, values) = self.inputs()?;
         let model = ModelRequest {
-            batch: self.batch,
-            resolution: self.resolution,
             channels: self.channels.map(usize::from),
             classes: self.num_classes,
             results: self.results(),
@@ -196,6 +196,7 @@ impl ArtifactArgs {
         };
         Ok(RequestBuilder {
             model,
+            functions: self.functions(),
             target,
             opset: self.opset,
             ios: self.ios,
@@ -215,6 +216,16 @@ impl ArtifactArgs {
                 ..CheckOptions::default()
             },
         })
+    }
+
+    /// A function for each batch at each resolution.
+    fn functions(&self) -> Vec<FunctionSize> {
+        let resolutions = match self.resolution[..] {
+            [] => vec![None],
+            _ => self.resolution.iter().copied().map(Some).collect(),
+        };
+        let at = |resolution| self.batch.iter().map(move |&batch| FunctionSize { batch, resolution });
+        resolutions.into_iter().flat_map(at).collect()
     }
 
     /// What is returned, in the form that is asked for.

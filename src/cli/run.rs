@@ -5,12 +5,13 @@ mod dense;
 use super::progress::Progress;
 use super::text::table;
 use super::{Answer, Failure, Outcome};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, FunctionPorts};
 use crate::check;
 use crate::picture::returned::Frame;
 use crate::picture::{self, Preparation};
+use crate::port::Port;
 use crate::provenance::Provenance;
-use crate::runner::{Program, Request};
+use crate::runner::{Pick, Program, Request};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,10 @@ pub(super) struct Args {
     /// PNG or JPEG files.
     #[arg(value_name = "IMAGE", required = true)]
     pictures: Vec<PathBuf>,
+
+    /// Which function of a Core AI asset with several [default: the first that takes one picture].
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
 
     /// Folder for the pictures that are drawn [default: the working folder].
     #[arg(short, long, value_name = "DIR")]
@@ -86,10 +91,12 @@ pub(super) fn run(args: Args) -> Outcome {
     let path = &args.artifact;
     let artifact = Artifact::open_to_run(path)?;
     let progress = Progress::new(args.json);
-    let (provenance, preprocessing) = usable(path, &artifact)?;
+    let (function, inputs) = picked(&artifact, args.function.as_deref());
+    let (provenance, preprocessing) = usable(path, &artifact, inputs)?;
     progress.step("loading the artifact");
     let failed = |what: &str| Failure::failed(format!("{}: {what}", path.display()));
-    let program = Program::open(path).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
+    let program =
+        Program::open_function(path, function).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
     let stopped = |e| failed(&format!("cannot run the artifact: {e}"));
     let session = program.load(Request::outputs(1)).map_err(stopped)?;
     let preparation = match session.inputs() {
@@ -121,8 +128,24 @@ pub(super) fn run(args: Args) -> Outcome {
     Ok(Answer { text: text(&found), json: serde_json::to_value(&found).map_err(Failure::failed)?, warning: None })
 }
 
+/// The function that runs, and its inputs.
+fn picked<'a>(artifact: &'a Artifact, asked: Option<&'a str>) -> (Pick<'a>, &'a [Port]) {
+    let one = |inputs: &[Port]| images(inputs).is_none_or(|n| n == 1);
+    let wanted = |f: &&FunctionPorts| asked.map_or_else(|| one(&f.inputs), |name| f.name == name);
+    match (artifact.functions.iter().find(wanted), asked) {
+        (Some(function), _) => (Pick::Named(&function.name), &function.inputs),
+        (None, Some(name)) => (Pick::Named(name), &artifact.inputs),
+        (None, None) => (Pick::Main, &artifact.inputs),
+    }
+}
+
+/// How many pictures a function takes at once; `None` for any number.
+fn images(inputs: &[Port]) -> Option<usize> {
+    inputs.first().and_then(|i| i.shape.split('x').next()).unwrap_or_default().parse().ok()
+}
+
 /// How the artifact was made, if pictures can be shown to it one by one.
-fn usable(path: &Path, artifact: &Artifact) -> Result<(Provenance, Preprocessing), Failure> {
+fn usable(path: &Path, artifact: &Artifact, inputs: &[Port]) -> Result<(Provenance, Preprocessing), Failure> {
     let fail = |what: &str| Err(Failure::failed(format!("{}: {what}", path.display())));
     let mut provenance = Provenance::read(&artifact.metadata);
     let ours = artifact.metadata.contains_key(VERSION_KEY);
@@ -136,10 +159,9 @@ fn usable(path: &Path, artifact: &Artifact) -> Result<(Provenance, Preprocessing
             "returns features, not class scores, so there are no classes to show\n  export it with --output logits",
         );
     }
-    let batch = artifact.inputs.first().and_then(|i| i.shape.split('x').next()).unwrap_or_default();
-    match batch.parse::<usize>() {
-        Ok(1) | Err(_) => Ok((provenance, preprocessing)),
-        Ok(n) => fail(&format!(
+    match images(inputs) {
+        Some(1) | None => Ok((provenance, preprocessing)),
+        Some(n) => fail(&format!(
             "takes {n} pictures at once, and vitc run shows it one at a time\n  export it with --batch 1 or --batch dynamic"
         )),
     }

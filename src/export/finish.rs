@@ -1,7 +1,7 @@
 //! The second half of the road: the artifact is written beside its place, checked there, and takes its place if it passes.
 
 use super::error::Error;
-use super::format::Content;
+use super::format::{Content, FunctionContent};
 use super::lowered::Lowered;
 use super::metadata::metadata;
 use super::observer::{Event, Observer};
@@ -9,7 +9,7 @@ use super::place::{artifact_place, outdated_data_files};
 use super::report::Report;
 use super::request::Request;
 use crate::artifact::written_by_vitc;
-use crate::check;
+use crate::check::{self, CheckReport};
 use crate::place::Staging;
 use std::path::{Path, PathBuf};
 
@@ -61,8 +61,10 @@ pub fn finish(
     observer(Event::Step("writing the artifact"));
     let metadata = metadata(request, &lowered);
     let content = Content {
+        name: &lowered.function,
         graph: &lowered.graph,
         numbers: lowered.numbers(),
+        others: lowered.others.iter().map(function).collect(),
         target: &lowered.target,
         interface: &lowered.interface,
         metadata: &metadata,
@@ -88,21 +90,34 @@ pub fn finish(
     if report.passed() { Ok(report) } else { Err(Error::Check { report: Box::new(report), kept }) }
 }
 
+fn function(lowered: &Lowered) -> FunctionContent<'_> {
+    FunctionContent { name: &lowered.function, graph: &lowered.graph, numbers: lowered.numbers() }
+}
+
 /// Compare the artifact with the model, and with values from outside, as far as it is asked for.
 fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Observer<'_>) -> Result<(), Error> {
     let lowered = &report.lowered;
     if let Some(effort) = request.check.effort {
         observer(Event::Step("checking the artifact"));
-        let options = check::Options {
-            probabilities: lowered.probabilities,
-            effort,
-            layers: request.check.layers,
-            save_io: request.check.save_io.clone(),
-            ..check::Options::new(lowered.preprocessing.clone())
-        };
-        let model = &lowered.model;
-        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-        report.check = Some(check::check(check::Reference { graph, signature, weights }, staged, &options)?);
+        let several = !lowered.others.is_empty();
+        let mut found = Vec::new();
+        for function in lowered.functions() {
+            let folder = request.check.save_io.as_ref();
+            let name = several.then(|| function.function.clone());
+            let options = check::Options {
+                probabilities: function.probabilities,
+                effort,
+                layers: request.check.layers && found.is_empty(),
+                save_io: folder.map(|f| name.as_ref().map_or(f.clone(), |name| f.join(name))),
+                function: name,
+                ..check::Options::new(function.preprocessing.clone())
+            };
+            let model = &function.model;
+            let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+            let reference = check::Reference { graph, signature, weights };
+            found.push((function.function.clone(), check::check(reference, staged, &options)?));
+        }
+        report.check = CheckReport::of_functions(found);
     }
     if let Some(expect) = &request.check.expect {
         report.expect = Some(expect.compare(staged, lowered.precision)?);

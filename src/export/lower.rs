@@ -10,7 +10,7 @@ use crate::decide;
 use crate::interface;
 use crate::message;
 use crate::message::Message;
-use crate::model::Model;
+use crate::model::{Model, ModelRequest};
 use vitc_exporters::coreml::Interface;
 use vitc_ir::{DType, Graph, Target, validate};
 use vitc_passes::{LowerOptions, TalkingHeads};
@@ -21,7 +21,27 @@ use vitc_passes::{LowerOptions, TalkingHeads};
 /// If the model cannot be had, or the options do not suit it.
 pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Error> {
     observer(Event::Step("reading the model"));
-    let model = Model::load(&request.model)?;
+    let mut lowered = function(request, Model::load(&request.model)?, observer)?;
+    for (i, named) in request.functions.iter().enumerate() {
+        let size = named.size;
+        if i == 0 {
+            lowered.function.clone_from(&named.name);
+            continue;
+        }
+        let asked = ModelRequest { batch: size.batch, resolution: size.resolution, ..request.model.clone() };
+        let other = function(request, lowered.model.resized(&asked)?, observer)?;
+        let fresh: Vec<Message> = other.notices.iter().filter(|n| !lowered.notices.contains(n)).cloned().collect();
+        lowered.notices.extend(fresh);
+        lowered.others.push(Lowered { function: named.name.clone(), ..other });
+    }
+    for notice in &lowered.notices {
+        observer(Event::Notice(notice));
+    }
+    Ok(lowered)
+}
+
+/// One model as the target graph of one function.
+fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<Lowered, Error> {
     let mut notices = model.notices.clone();
     let mut target = request.target.target(request.version);
     let precision = request.numbers.precision.unwrap_or_else(|| target.default_precision());
@@ -50,12 +70,11 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     notices.extend(format.cast_interface.filter(|_| casts_ports(&graph, precision)).map(Message::from));
     let single = format.single_precision.filter(|_| precision == DType::F32);
     notices.extend(single.map(Message::from));
-    for notice in &notices {
-        observer(Event::Notice(notice));
-    }
     let probabilities = wrapping.probabilities();
     let Wrapping { preprocessing, labels, .. } = wrapping;
     Ok(Lowered {
+        function: String::new(),
+        others: Vec::new(),
         model,
         signature,
         kind: request.target,

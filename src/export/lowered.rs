@@ -14,6 +14,10 @@ use vitc_passes::PassReport;
 /// A model spelled for a target: what the exporter writes.
 #[derive(Debug)]
 pub struct Lowered {
+    /// Name of its function in the artifact.
+    pub function: String,
+    /// The same model at other sizes: the artifact's further functions. They have no further ones themselves.
+    pub others: Vec<Lowered>,
     /// The model: paper graph and weights.
     pub model: Model,
     /// What the artifact takes and returns.
@@ -49,6 +53,11 @@ pub struct Lowered {
 }
 
 impl Lowered {
+    /// All functions of the artifact, in order.
+    pub fn functions(&self) -> impl Iterator<Item = &Lowered> {
+        std::iter::once(self).chain(&self.others)
+    }
+
     /// Where the numbers of the target graph's constants come from.
     pub(super) fn numbers(&self) -> Numbers<'_> {
         Numbers { weights: self.model.weights.weights(), computed: Some(&self.computed) }

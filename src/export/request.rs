@@ -4,6 +4,7 @@
 //! line or a program, is refused alike. Only it makes a [`Request`].
 
 use super::format::TargetKind;
+use super::functions::{self, FunctionSize, NamedFunction};
 use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
 use crate::message;
 use crate::message::{Message, Setting};
@@ -18,6 +19,8 @@ use vitc_ir::{DType, Dim};
 pub struct RequestBuilder {
     /// Which model with which weights.
     pub model: ModelRequest,
+    /// A function for each of these sizes of the input, if the format holds several; empty for the model's own size.
+    pub functions: Vec<FunctionSize>,
     /// What the artifact is for.
     pub target: TargetKind,
     /// Opset of an ONNX file, 17 to 23; `None` for 17.
@@ -39,7 +42,9 @@ pub struct RequestBuilder {
 /// An export that may be asked.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// At the size of the first function.
     pub(super) model: ModelRequest,
+    pub(super) functions: Vec<NamedFunction>,
     pub(super) target: TargetKind,
     /// Version of the target's format, if one is asked for.
     pub(super) version: Option<u32>,
@@ -62,6 +67,7 @@ impl RequestBuilder {
     pub fn new(model: ModelRequest, target: TargetKind) -> RequestBuilder {
         RequestBuilder {
             model,
+            functions: Vec::new(),
             target,
             opset: None,
             ios: None,
@@ -83,13 +89,18 @@ impl RequestBuilder {
     ///
     /// # Errors
     /// If settings exclude each other, or do not suit the target.
-    pub fn build(self) -> Result<Request, Message> {
+    pub fn build(mut self) -> Result<Request, Message> {
+        let functions = functions::named(&self.functions, self.target.format())?;
+        if let Some(first) = self.functions.first() {
+            self.model.batch = first.batch;
+            self.model.resolution = first.resolution;
+        }
         self.suits_target()?;
         self.suits_results()?;
         self.suits_format()?;
         let version = self.version();
         let RequestBuilder { model, target, artifact, numbers, interface, about, check, .. } = self;
-        Ok(Request { model, target, version, artifact, numbers, interface, about, check })
+        Ok(Request { model, functions, target, version, artifact, numbers, interface, about, check })
     }
 
     /// The version asked for of the target's format.
@@ -166,7 +177,8 @@ impl RequestBuilder {
         for (setting, name) in names.chain(output_names.iter().map(|n| (Setting::OutputName, n))) {
             (format.check_name)(name).map_err(|what| message!(setting, ": ", what))?;
         }
-        if let (Some(why), InputForm::Image, true) = (format.picture, input, self.model.batch != Dim::Fixed(1)) {
+        let several = self.functions.iter().any(|f| f.batch != Dim::Fixed(1)) || self.model.batch != Dim::Fixed(1);
+        if let (Some(why), InputForm::Image, true) = (format.picture, input, several) {
             return Err(message!(
                 Setting::Input.to("image"),
                 ": ",

@@ -24,6 +24,21 @@ impl Model {
             None => seeded(request, named),
         }
     }
+
+    /// The same model at the size of a request that differs in nothing else. Generated weights keep the numbers that they have here: they follow the
+    /// statistics of a size, and one model has one set of weights.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn resized(&self, request: &ModelRequest) -> Result<Model, ModelError> {
+        let mut model = Model::load(request)?;
+        if let (WeightSource::Seeded { weights: own, .. }, WeightSource::Seeded { weights, .. }) =
+            (&self.weights, &mut model.weights)
+        {
+            weights.take_over(own);
+        }
+        Ok(model)
+    }
 }
 
 fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, ModelError> {

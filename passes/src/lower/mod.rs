@@ -25,6 +25,7 @@ mod windows;
 use crate::deploy::{COMMON_SUBEXPRESSIONS, fold_attention_scale};
 use crate::pass::Pass;
 
+pub(crate) use cancel_movement::PASS as CANCEL_MOVEMENT;
 pub use precision::island_reason;
 
 /// Algebra that the cost model chooses.
