@@ -18,6 +18,8 @@ pub enum Setting {
     Batch,
     /// Channels of the input.
     Channels,
+    /// Blue, green and red for red, green and blue.
+    Bgr,
     /// Whether the artifact is run and compared before it takes its place.
     Check,
     /// A family's choice, `name=value`.
@@ -42,8 +44,12 @@ pub enum Setting {
     Ignore,
     /// What goes in.
     Input,
+    /// How the numbers of a picture lie in the input.
+    InputLayout,
     /// Name of the input.
     InputName,
+    /// Element type of a picture's input.
+    InputType,
     /// Lowest iOS version.
     Ios,
     /// Whether an artifact that failed its check is left to look at.
@@ -60,6 +66,8 @@ pub enum Setting {
     Output,
     /// Names of the outputs.
     OutputName,
+    /// Values of a file that become its outputs.
+    Outputs,
     /// Where the artifact goes.
     Place,
     /// Element type of the computation.
@@ -68,6 +76,8 @@ pub enum Setting {
     Rename,
     /// Height and width of the input.
     Resolution,
+    /// Sizes of a file's inputs.
+    Shape,
     /// Probabilities for scores.
     Softmax,
     /// A probability of its own for each score.
@@ -90,10 +100,11 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 38] = [
+    pub const ALL: [Setting; 43] = [
         Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
+        Setting::Bgr,
         Setting::Channels,
         Setting::Check,
         Setting::Choice,
@@ -107,7 +118,9 @@ impl Setting {
         Setting::Head,
         Setting::Ignore,
         Setting::Input,
+        Setting::InputLayout,
         Setting::InputName,
+        Setting::InputType,
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
@@ -116,11 +129,13 @@ impl Setting {
         Setting::Opset,
         Setting::Output,
         Setting::OutputName,
+        Setting::Outputs,
         Setting::Place,
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
         Setting::Sigmoid,
+        Setting::Shape,
         Setting::Softmax,
         Setting::Spectral,
         Setting::Std,
@@ -137,6 +152,7 @@ impl Setting {
             Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
+            Setting::Bgr => "bgr",
             Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
@@ -150,6 +166,8 @@ impl Setting {
             Setting::Head => "head",
             Setting::Ignore => "ignore",
             Setting::Input => "input",
+            Setting::InputLayout => "input_layout",
+            Setting::InputType => "input_type",
             Setting::InputName => "input_name",
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
@@ -159,11 +177,13 @@ impl Setting {
             Setting::Opset => "opset",
             Setting::Output => "output",
             Setting::OutputName => "output_name",
+            Setting::Outputs => "outputs",
             Setting::Place => "out",
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
             Setting::Sigmoid => "sigmoid",
+            Setting::Shape => "shape",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
             Setting::Std => "std",

@@ -55,6 +55,8 @@ pub(super) fn batches(paper: &Graph, options: &Options) -> Result<Vec<usize>, Ch
 struct Pictures<'a> {
     preprocessing: Option<&'a Preprocessing>,
     inside: bool,
+    /// The artifact takes `[B,H,W,C]`.
+    channels_last: bool,
 }
 
 impl Pictures<'_> {
@@ -76,32 +78,60 @@ impl Pictures<'_> {
     }
 }
 
+/// Values `[B,C,H,W]` as `[B,H,W,C]`.
+fn channels_last(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    let [_, channels, height, width] = *shape else { return values.to_vec() };
+    let (plane, image) = (height * width, channels * height * width);
+    let pixel = |i: usize| (0..channels).map(move |c| values[i / plane * image + c * plane + i % plane]);
+    (0..values.len() / channels.max(1)).flat_map(pixel).collect()
+}
+
 /// An input of the model at one batch.
 struct Port {
     shape: Vec<usize>,
     picture: bool,
+    /// Whole numbers below this.
+    below: Option<u32>,
 }
 
 /// The cases of one batch. The reference always gets normalised values: normalising is part of what is checked.
 pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Vec<Case> {
-    let roles = model.signature.inputs.iter().map(|port| matches!(port.role, InputRole::Image(_)));
+    let roles = model.signature.inputs.iter().map(|port| match port.role {
+        InputRole::Image(_) => (true, None),
+        InputRole::Whole { below } => (false, Some(below)),
+        InputRole::Tensor => (false, None),
+    });
     let shapes = model.graph.inputs().map(|(_, node)| node.types[0].shape.at(batch));
-    let ports: Vec<Port> =
-        shapes.zip(roles.chain(repeat(false))).map(|(shape, picture)| Port { shape, picture }).collect();
+    let ports: Vec<Port> = shapes
+        .zip(roles.chain(repeat((false, None))))
+        .map(|(shape, (picture, below))| Port { shape, picture, below })
+        .collect();
     let preprocessing = options.preprocessing.as_ref();
-    let pictures = Pictures { preprocessing, inside: preprocessing.is_some_and(|p| p.normalised_inside) };
+    let pictures = Pictures {
+        preprocessing,
+        inside: preprocessing.is_some_and(|p| p.normalised_inside),
+        channels_last: preprocessing.is_some_and(|p| p.layout.channels_last),
+    };
     let case = |name: String, synthetic, given: Vec<Vec<f32>>| {
         let normal = |(port, data): (&Port, &Vec<f32>)| match port.picture {
             true => pictures.normal(data, &port.shape),
             false => data.clone(),
         };
+        let laid = |(port, data): (&Port, &Vec<f32>)| match port.picture && pictures.channels_last {
+            true => channels_last(data, &port.shape),
+            false => data.clone(),
+        };
         let reference = ports.iter().zip(&given).map(normal).collect();
-        Case { name, synthetic, batch, reference, candidate: given }
+        let candidate = ports.iter().zip(&given).map(laid).collect();
+        Case { name, synthetic, batch, reference, candidate }
     };
     let synthetic = |kind: &Synthetic| {
         let array = |(i, port): (usize, &Port)| match port.picture {
             true => pictures.synthetic(*kind, &port.shape),
-            false => kind.numbers(i as u64, &port.shape),
+            false => match port.below {
+                Some(below) => kind.pixels(&port.shape).iter().map(|p| (p * (below - 1) as f32).round()).collect(),
+                None => kind.numbers(i as u64, &port.shape),
+            },
         };
         case(kind.name(), true, ports.iter().enumerate().map(array).collect())
     };
