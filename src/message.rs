@@ -18,6 +18,8 @@ pub enum Setting {
     Batch,
     /// Channels of the input.
     Channels,
+    /// Blue, green and red for red, green and blue.
+    Bgr,
     /// Whether the artifact is run and compared before it takes its place.
     Check,
     /// A family's choice, `name=value`.
@@ -42,8 +44,12 @@ pub enum Setting {
     Ignore,
     /// What goes in.
     Input,
+    /// How the numbers of a picture lie in the input.
+    InputLayout,
     /// Name of the input.
     InputName,
+    /// Element type of a picture's input.
+    InputType,
     /// Lowest iOS version.
     Ios,
     /// Whether an artifact that failed its check is left to look at.
@@ -90,10 +96,11 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 38] = [
+    pub const ALL: [Setting; 41] = [
         Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
+        Setting::Bgr,
         Setting::Channels,
         Setting::Check,
         Setting::Choice,
@@ -107,7 +114,9 @@ impl Setting {
         Setting::Head,
         Setting::Ignore,
         Setting::Input,
+        Setting::InputLayout,
         Setting::InputName,
+        Setting::InputType,
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
@@ -137,6 +146,7 @@ impl Setting {
             Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
+            Setting::Bgr => "bgr",
             Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
@@ -150,6 +160,8 @@ impl Setting {
             Setting::Head => "head",
             Setting::Ignore => "ignore",
             Setting::Input => "input",
+            Setting::InputLayout => "input_layout",
+            Setting::InputType => "input_type",
             Setting::InputName => "input_name",
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",

@@ -85,7 +85,8 @@ pub fn fit(picture: &Picture, size: [usize; 2], preprocessing: &Preprocessing) -
     };
     if preprocessing.fit == Fit::Pad {
         let of = |c: usize| preprocessing.mean.get(c).or(preprocessing.mean.first()).copied().unwrap_or(0.0);
-        let mean = [0, 1, 2].map(|c| (255.0 * of(c)).round().clamp(0.0, 255.0) as u8);
+        let place = |c: usize| if preprocessing.layout.bgr { 2 - c } else { c };
+        let mean = [0, 1, 2].map(place).map(|c| (255.0 * of(c)).round().clamp(0.0, 255.0) as u8);
         let padded = |x, y| if x < width && y < height { large.at(x, y) } else { mean };
         return Ok(Picture::new(size[1], size[0], padded));
     }
@@ -117,21 +118,35 @@ fn resized(picture: [usize; 2], size: [usize; 2], crop: f64) -> [usize; 2] {
 
 /// The artifact's input `[1,3,H,W]`, `[1,1,H,W]` of a grey picture: pixels in 0..255 where it normalises them itself, else `(p/255 − mean)/std`.
 pub fn input(picture: &Picture, preprocessing: &Preprocessing) -> Vec<f32> {
-    let Preprocessing { mean, std, normalised_inside, .. } = preprocessing;
+    let Preprocessing { mean, std, normalised_inside, layout, .. } = preprocessing;
     let value = |channel: usize, pixel: u8| match normalised_inside {
         true => f32::from(pixel),
         false => ((f64::from(pixel) / 255.0 - mean[channel]) / std[channel]) as f32,
     };
-    (0..mean.len().min(3)).flat_map(|c| picture.pixels.iter().map(move |p| value(c, p[c]))).collect()
+    let channels = mean.len().min(3);
+    let colour = |c: usize| if layout.bgr { channels - 1 - c } else { c };
+    if layout.channels_last {
+        return picture.pixels.iter().flat_map(|p| (0..channels).map(|c| value(c, p[colour(c)]))).collect();
+    }
+    (0..channels).flat_map(|c| picture.pixels.iter().map(move |p| value(c, p[colour(c)]))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitc_exporters::metadata::Layout;
 
     fn preprocessing(crop: f64, interpolation: &str) -> Preprocessing {
         let (mean, std) = (vec![0.5, 0.25, 0.0], vec![0.5, 0.25, 1.0]);
-        Preprocessing { mean, std, fit: Fit::Crop, crop, interpolation: interpolation.into(), normalised_inside: false }
+        Preprocessing {
+            mean,
+            std,
+            layout: Layout::default(),
+            fit: Fit::Crop,
+            crop,
+            interpolation: interpolation.into(),
+            normalised_inside: false,
+        }
     }
 
     /// Pictures of `golden/pictures` as timm's transforms on PIL leave them: at most one level apart, for sums that end near ½ and for JPEG, whose
@@ -182,6 +197,13 @@ mod tests {
         assert!(outside.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{outside:?}");
         let inside = input(&picture, &Preprocessing { normalised_inside: true, ..preprocessing(1.0, "bilinear") });
         assert_eq!(inside, [0.0, 255.0, 51.0, 204.0, 102.0, 153.0]);
+        let laid = |channels_last, bgr| {
+            let layout = Layout { channels_last, bgr };
+            input(&picture, &Preprocessing { normalised_inside: true, layout, ..preprocessing(1.0, "bilinear") })
+        };
+        assert_eq!(laid(true, false), [0.0, 51.0, 102.0, 255.0, 204.0, 153.0]);
+        assert_eq!(laid(false, true), [102.0, 153.0, 51.0, 204.0, 0.0, 255.0]);
+        assert_eq!(laid(true, true), [102.0, 51.0, 0.0, 153.0, 204.0, 255.0]);
     }
 
     #[test]

@@ -68,6 +68,56 @@ fn four_channels_are_a_tensor() {
     }
 }
 
+/// Bytes, channels last and blue first: the same picture gives the same answer, and the file passes its check.
+#[test]
+fn pictures_lie_in_the_input_as_a_camera_delivers_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |words: &str| vitc(dir.path(), words);
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pictures/wide.png"), dir.path().join("x.png"))
+        .unwrap();
+    let base = "export cas-vit-xs --num-classes 5 --resolution 64x96 --input image --force --json";
+    let best = |target: &str, more: &str| {
+        let name = if target == "coreml" { "a.mlpackage" } else { "a.onnx" };
+        let output = run(format!("{base} --target {target} -o {name} {more}").trim_end());
+        assert!(output.status.success(), "{target} {more}: {}", stderr(&output));
+        assert_eq!(run(&format!("check {name}")).status.code(), Some(0), "{target} {more}");
+        let seen = run(&format!("run {name} x.png --json"));
+        assert!(seen.status.success(), "{target} {more}: {}", stderr(&seen));
+        let top = json(&seen)["pictures"][0]["top"][0].clone();
+        let input = json(&output)["inputs"][0].clone();
+        (top["probability"].as_f64().unwrap(), format!("{} {}", input["dtype"], input["shape"]).replace('"', ""))
+    };
+    let near = |a: f64, b: f64, far: f64| assert!((a - b).abs() < far, "{a} {b}");
+    let (plain, input) = best("onnx", "");
+    assert_eq!(input, "fp32 1x3x64x96");
+    for (target, more, wanted, far) in [
+        ("onnx", "--input-layout nhwc", "fp32 1x64x96x3", 1e-5),
+        ("onnx", "--input-type uint8 --opset 13", "uint8 1x3x64x96", 1e-5),
+        ("onnx", "--input-layout nhwc --input-type uint8 --batch dynamic", "uint8 batchx64x96x3", 1e-5),
+        ("tensorrt-onnx", "--input-layout nhwc --input-type uint8 --fp16", "uint8 1x64x96x3", 1e-2),
+    ] {
+        let (probability, input) = best(target, more);
+        assert_eq!(input, wanted, "{target} {more}");
+        near(probability, plain, far);
+    }
+    // Blue first is another function of the picture, and the same in every format.
+    let (bgr, _) = best("onnx", "--bgr");
+    assert!((bgr - plain).abs() > 1e-6, "{bgr} {plain}");
+    near(best("onnx", "--bgr --input-layout nhwc --input-type uint8").0, bgr, 1e-5);
+    near(best("coreml", "--bgr --fp32").0, bgr, 1e-4);
+    for (wrong, what) in [
+        ("--target coreml --input-layout nhwc", "--input-layout is for"),
+        ("--target coreai --bgr", "red, green and blue"),
+    ] {
+        let output = run(&format!("{base} {wrong}"));
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", stderr(&output));
+        assert!(stderr(&output).contains(what), "{wrong}: {}", stderr(&output));
+    }
+    let bytes = run("export cas-vit-xs --target onnx --input-type uint8");
+    assert_eq!(bytes.status.code(), Some(2));
+    assert!(stderr(&bytes).contains("use it with --input image"), "{}", stderr(&bytes));
+}
+
 #[test]
 fn one_channel_is_a_grey_picture() {
     let dir = tempfile::tempdir().unwrap();

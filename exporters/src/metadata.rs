@@ -16,6 +16,10 @@ pub const VERSION_KEY: &str = "vitc.version";
 /// In front of the keys of [`Preprocessing`].
 const ENTRY: &str = "preprocessing.";
 
+/// Words of an input that lies otherwise than `[B,C,H,W]` in red, green and blue.
+const CHANNELS_LAST: &str = "nhwc";
+const BGR: &str = "bgr";
+
 /// Who normalises.
 const INSIDE: &str = "inside the model";
 const OUTSIDE: &str = "by the caller";
@@ -63,13 +67,24 @@ impl Fit {
     }
 }
 
+/// How the numbers of a picture lie in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// `[B,H,W,C]` instead of `[B,C,H,W]`.
+    pub channels_last: bool,
+    /// Blue, green, red instead of red, green, blue.
+    pub bgr: bool,
+}
+
 /// How a picture becomes the model's input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessing {
-    /// Subtracted per channel (red, green, blue; or grey; or as many as the input has), for pixels scaled to 0..1.
+    /// Subtracted per channel (red, green, blue, or as the layout says; or grey; or as many as the input has), for pixels scaled to 0..1.
     pub mean: Vec<f64>,
     /// Divided by per channel, after the subtraction.
     pub std: Vec<f64>,
+    /// How its numbers lie in the input.
+    pub layout: Layout,
     /// What happens to its shape.
     pub fit: Fit,
     /// Fraction of the resized picture's side that the centre crop keeps, where there is one.
@@ -102,6 +117,16 @@ impl Preprocessing {
         Some(Preprocessing {
             std: channels("std").filter(|s| s.len() == mean.len() && s.iter().all(|x| *x > 0.0))?,
             mean,
+            layout: Layout {
+                channels_last: match entry("layout") {
+                    None => false,
+                    Some(word) => (word == CHANNELS_LAST).then_some(true)?,
+                },
+                bgr: match entry("order") {
+                    None => false,
+                    Some(word) => (word == BGR).then_some(true)?,
+                },
+            },
             // Files of before this entry were all for a centre crop.
             fit: match entry("fit") {
                 None => Fit::Crop,
@@ -122,9 +147,11 @@ impl Preprocessing {
         let Preprocessing { fit, crop, interpolation, .. } = self;
         let colours = match self.mean.len() {
             1 => "grey".to_string(),
+            3 if self.layout.bgr => "BGR".to_string(),
             3 => "RGB".to_string(),
             n => format!("{n} channels"),
         };
+        let colours = if self.layout.channels_last { format!("{colours}, channels last") } else { colours };
         let frame = match fit {
             Fit::Crop => format!("{colours}, {interpolation} resize, centre crop {crop}"),
             Fit::Stretch => format!("{colours}, stretched to the size, {interpolation}"),
@@ -204,6 +231,12 @@ impl Metadata {
             let mut put = |key: &str, value: String| put(&format!("{ENTRY}{key}"), value);
             put("mean", list(&p.mean));
             put("std", list(&p.std));
+            if p.layout.channels_last {
+                put("layout", CHANNELS_LAST.into());
+            }
+            if p.layout.bgr {
+                put("order", BGR.into());
+            }
             put("fit", p.fit.word().into());
             put("crop", p.crop.to_string());
             put("interpolation", p.interpolation.clone());
@@ -255,6 +288,7 @@ mod tests {
             preprocessing: Some(Preprocessing {
                 mean: vec![0.485, 0.456, 0.406],
                 std: vec![0.229, 0.224, 0.225],
+                layout: Layout { channels_last: true, bgr: true },
                 fit: Fit::Pad,
                 crop: 0.9,
                 interpolation: "bicubic".into(),
@@ -290,6 +324,8 @@ mod tests {
                 ("mean", "1,2"),
                 ("mean", "1,2,NaN"),
                 ("std", "1,0,1"),
+                ("layout", "?"),
+                ("order", "rgb"),
                 ("fit", "?"),
                 ("crop", "2"),
                 ("normalisation", "?"),

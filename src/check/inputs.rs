@@ -88,7 +88,7 @@ impl Synthetic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitc_exporters::metadata::Fit;
+    use vitc_exporters::metadata::{Fit, Layout};
 
     #[test]
     fn pixels_fill_the_range_and_repeat() {
@@ -108,6 +108,7 @@ mod tests {
         let p = Preprocessing {
             mean: vec![0.5, 0.0, 0.0],
             std: vec![0.25, 2.0, 1.0],
+            layout: Layout::default(),
             fit: Fit::Crop,
             crop: 1.0,
             interpolation: "bicubic".into(),

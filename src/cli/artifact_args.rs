@@ -3,7 +3,7 @@
 use super::check_args::ExpectArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
-use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios, results};
+use super::values::{Element, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
@@ -16,6 +16,7 @@ use crate::signature::Likelihood;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::{DType, Dim};
 
 /// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
@@ -56,6 +57,18 @@ pub(super) struct ArtifactArgs {
     /// Name of the input [default: image].
     #[arg(long, value_name = "NAME", help_heading = "Interface")]
     input_name: Option<String>,
+
+    /// How an ONNX file takes pictures: channels first, or last as cameras deliver them.
+    #[arg(long, value_enum, default_value_t = Laid::Nchw, help_heading = "Interface")]
+    input_layout: Laid,
+
+    /// Element type of the input of an ONNX file: floats, or bytes for pixels in 0..255 (with --input image).
+    #[arg(long, value_enum, default_value_t = Element::Float, help_heading = "Interface")]
+    input_type: Element,
+
+    /// The model was trained on blue, green and red, as OpenCV reads pictures: the file takes them in this order.
+    #[arg(long, help_heading = "Interface")]
+    bgr: bool,
 
     /// Mean of red, green and blue (or of each channel that the input has) for pixels in 0..1 [default: the checkpoint's, else the published
     /// one].
@@ -259,6 +272,8 @@ impl ArtifactArgs {
             input_name: self.input_name.clone(),
             output_names: self.output_name.clone(),
             dtype: self.io.map(Into::into),
+            layout: Layout { channels_last: self.input_layout == Laid::Nhwc, bgr: self.bgr },
+            bytes: self.input_type == Element::Uint8,
             mean: self.mean.clone().map(|c| c.0),
             std: self.std.clone().map(|c| c.0),
             probabilities: match (self.softmax, self.sigmoid) {

@@ -161,6 +161,8 @@ fn request(
     let base = args.model_args.request(name.map(str::to_string));
     let dims: Vec<&str> = ports.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
     let size = |i: usize| dims.get(i).and_then(|d| d.parse::<usize>().ok());
+    let last = provenance.preprocessing.as_ref().is_some_and(|p| p.layout.channels_last);
+    let (height, channels) = if last { (1, 3) } else { (2, 1) };
     // A label stands before the probabilities.
     let classes = ports.outputs.last().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
     let mut choices = provenance.choices.clone();
@@ -170,8 +172,8 @@ fn request(
         choices,
         seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
         batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),
-        resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
-        channels: size(1),
+        resolution: size(height).zip(size(height + 1)).map(|(h, w)| [h, w]),
+        channels: size(channels),
         classes: classes.filter(|_| provenance.classifies()),
         results: provenance.results,
         select: if base.select == SelectOptions::default() { provenance.select.clone() } else { base.select },

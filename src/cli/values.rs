@@ -140,6 +140,24 @@ impl From<Heads> for TalkingHeads {
     }
 }
 
+/// How the numbers of a picture lie in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Laid {
+    /// `[B,C,H,W]`: a plane for each channel.
+    Nchw,
+    /// `[B,H,W,C]`: all channels of a pixel beside each other.
+    Nhwc,
+}
+
+/// Element type of a picture's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Element {
+    /// As the file computes, or as `--io` says.
+    Float,
+    /// Bytes.
+    Uint8,
+}
+
 /// What goes in, or an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {

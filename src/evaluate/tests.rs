@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use vitc_exporters::Metadata;
-use vitc_exporters::metadata::{Fit, Preprocessing, WeightSource};
+use vitc_exporters::metadata::{Fit, Layout, Preprocessing, WeightSource};
 use vitc_exporters::onnx;
 use vitc_ir::{DType, Stored, StoredType, Target, WeightError, Weights, parse};
 
@@ -50,6 +50,7 @@ impl Fixture {
         metadata.preprocessing = Some(Preprocessing {
             mean: vec![0.0; 3],
             std: vec![1.0; 3],
+            layout: Layout::default(),
             fit: if maps { Fit::Stretch } else { Fit::Crop },
             crop: 1.0,
             interpolation: "bilinear".into(),

@@ -4,6 +4,7 @@ use super::concerned::concerned;
 use super::error::Error;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
+use super::options::PortOptions;
 use super::request::Request;
 use super::wrapping::Wrapping;
 use crate::decide;
@@ -58,6 +59,8 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), &mut look)?;
     notices.extend(lowered.notice().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
+    let PortOptions { layout, bytes, .. } = &request.interface;
+    let graph = interface::laid(graph, *layout, *bytes).map_err(|e| Error::Usage(e.to_string().into()))?;
     validation.look("lowering", &graph, Some(&target));
     validation.result()?;
     passes.extend(lowering);

@@ -5,6 +5,7 @@ use crate::check::Effort;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::DType;
 use vitc_ir::target::AttentionForm;
 use vitc_passes::{FoldTables, Spectral, TalkingHeads};
@@ -95,6 +96,10 @@ pub struct PortOptions {
     pub mean: Option<Vec<f64>>,
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
     pub std: Option<Vec<f64>>,
+    /// How the numbers of a picture lie in the input.
+    pub layout: Layout,
+    /// The input is bytes: pixels in 0..255.
+    pub bytes: bool,
     /// Return probabilities instead of scores.
     pub probabilities: Option<Likelihood>,
     /// Names of the classes.
@@ -110,6 +115,8 @@ impl Default for PortOptions {
             dtype: None,
             mean: None,
             std: None,
+            layout: Layout::default(),
+            bytes: false,
             probabilities: None,
             labels: Labels::Checkpoint,
         }

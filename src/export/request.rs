@@ -119,6 +119,17 @@ impl RequestBuilder {
         if !tensorrt && talking_heads.is_some() {
             return Err(only_for(Setting::TalkingHeads, targets([TargetKind::TensorRt])));
         }
+        let onnx = [TargetKind::Onnx, TargetKind::TensorRt];
+        let PortOptions { input, layout, bytes, .. } = &self.interface;
+        for (given, setting) in [(layout.channels_last, Setting::InputLayout), (*bytes, Setting::InputType)] {
+            if given && !onnx.contains(&self.target) {
+                return Err(only_for(setting, targets(onnx)));
+            }
+        }
+        if *bytes && *input != InputForm::Image {
+            let why = ": bytes are pixels in 0..255, which the file has to normalise itself\n  use it with ";
+            return Err(message!(Setting::InputType.to("uint8"), why, Setting::Input.to("image")));
+        }
         let format = self.target.format();
         for (version, given) in [(Setting::Opset, self.opset), (Setting::Ios, self.ios)] {
             if given.is_some() && format.version != version {

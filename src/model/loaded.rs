@@ -8,7 +8,7 @@ use crate::message::{Message, Setting};
 use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
+use vitc_exporters::metadata::{self, Fit, Layout, Metadata, Preprocessing};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// Key of the colours of classes, `#rrggbb` with commas between them.
@@ -215,6 +215,7 @@ fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>, channels: usize
     let preprocessing = Preprocessing {
         mean: mean.unwrap_or_else(|| usual(published.mean, 0.0)),
         std: std.unwrap_or_else(|| usual(published.std, 1.0)),
+        layout: Layout::default(),
         fit: Fit::Crop,
         crop: said.crop_pct.unwrap_or(published.crop),
         interpolation: said.interpolation.unwrap_or_else(|| published.interpolation.into()),

@@ -15,12 +15,13 @@ pub struct Preparation {
 impl Preparation {
     /// For an input of this shape; `None` if it is no picture, or one of other channels than the mean has.
     pub fn new(shape: &[usize], preprocessing: Preprocessing) -> Option<Preparation> {
-        match *shape {
-            [_, c @ (1 | 3), height, width] if c == preprocessing.mean.len() => {
-                Some(Preparation { size: [height, width], preprocessing })
-            }
-            _ => None,
-        }
+        let (channels, size) = match *shape {
+            [_, height, width, c] if preprocessing.layout.channels_last => (c, [height, width]),
+            [_, c, height, width] => (c, [height, width]),
+            _ => return None,
+        };
+        ([1, 3].contains(&channels) && channels == preprocessing.mean.len())
+            .then_some(Preparation { size, preprocessing })
     }
 
     /// One picture's `[C,H,W]`.

@@ -32,6 +32,8 @@ pub enum InputForm {
 pub struct Interface {
     /// How the input arrives.
     pub input: InputForm,
+    /// The channels of a picture are blue, green and red.
+    pub bgr: bool,
     /// The input in prose: how pixels must be prepared.
     pub input_description: String,
     /// The output in prose.

@@ -32,7 +32,7 @@ pub(super) static FORMAT: FileFormat = FileFormat {
         "the Neural Engine wants fixed shapes: an asset with a batch that is chosen when it runs stays on GPU and CPU",
     ),
     picture: Some("a Core AI image is one picture"),
-    grey_picture: Some("pictures of these assets are in colour"),
+    plain_picture: Some("pictures of these assets are red, green and blue"),
     picture_type: |precision| precision,
     interface_type: |precision| precision,
     label_outputs: None,

@@ -31,7 +31,7 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     dynamic_batch: None,
     picture: Some("a CoreML image is one picture"),
     // Pictures are f32 in a package.
-    grey_picture: None,
+    plain_picture: None,
     picture_type: |_| DType::F32,
     interface_type: |_| DType::F32,
     label_outputs: Some([CLASS_LABEL, CLASS_PROBABILITIES]),

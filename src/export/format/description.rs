@@ -49,8 +49,8 @@ pub(in crate::export) struct FileFormat {
     pub dynamic_batch: Option<&'static str>,
     /// Why an input of pixels takes one picture, where it is a picture of the system's own rather than numbers.
     pub picture: Option<&'static str>,
-    /// Why a picture cannot be grey, if it cannot.
-    pub grey_picture: Option<&'static str>,
+    /// Why a picture is red, green and blue, if it must be.
+    pub plain_picture: Option<&'static str>,
     /// Element type of a picture's values in a graph of this precision.
     pub picture_type: fn(DType) -> DType,
     /// Element type of inputs and outputs of a graph of this precision, where none is asked for.

@@ -28,7 +28,7 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     one_function: Some("an ONNX file holds one graph"),
     dynamic_batch: None,
     picture: None,
-    grey_picture: None,
+    plain_picture: None,
     picture_type: |_| DType::F32,
     interface_type: |_| DType::F32,
     label_outputs: None,

@@ -128,10 +128,11 @@ fn interface(
             Some(feature_type::Kind::MultiArray(a)) => a.shape == dims && Some(a.data_type) == array_type(ty.dtype),
             Some(feature_type::Kind::Image(i)) => {
                 interface.input = InputForm::Image;
+                interface.bgr = i.color_space() == ColorSpace::Bgr;
                 let channels = match i.color_space() {
                     ColorSpace::Grayscale => 1,
-                    ColorSpace::Rgb => 3,
-                    ColorSpace::Bgr | ColorSpace::Invalid => 0,
+                    ColorSpace::Rgb | ColorSpace::Bgr => 3,
+                    ColorSpace::Invalid => 0,
                 };
                 ty.dtype == DType::F32 && dims == [1, channels, i.height, i.width]
             }

@@ -179,6 +179,7 @@ fn describe(graph: &Graph, interface: &Interface, metadata: &Metadata) -> Result
                 let (height, width) = (dims[2] as i64, dims[3] as i64);
                 let color_space = match dims[1] {
                     1 => ColorSpace::Grayscale.into(),
+                    3 if interface.bgr => ColorSpace::Bgr.into(),
                     3 => ColorSpace::Rgb.into(),
                     _ => {
                         let what = format!("an image input has 1 or 3 channels, found {ty} at {}", node.path);
