@@ -66,6 +66,8 @@ pub enum Setting {
     Output,
     /// Names of the outputs.
     OutputName,
+    /// Values of a file that become its outputs.
+    Outputs,
     /// Where the artifact goes.
     Place,
     /// Element type of the computation.
@@ -74,6 +76,8 @@ pub enum Setting {
     Rename,
     /// Height and width of the input.
     Resolution,
+    /// Sizes of a file's inputs.
+    Shape,
     /// Probabilities for scores.
     Softmax,
     /// A probability of its own for each score.
@@ -96,7 +100,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 41] = [
+    pub const ALL: [Setting; 43] = [
         Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
@@ -125,11 +129,13 @@ impl Setting {
         Setting::Opset,
         Setting::Output,
         Setting::OutputName,
+        Setting::Outputs,
         Setting::Place,
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
         Setting::Sigmoid,
+        Setting::Shape,
         Setting::Softmax,
         Setting::Spectral,
         Setting::Std,
@@ -171,11 +177,13 @@ impl Setting {
             Setting::Opset => "opset",
             Setting::Output => "output",
             Setting::OutputName => "output_name",
+            Setting::Outputs => "outputs",
             Setting::Place => "out",
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
             Setting::Sigmoid => "sigmoid",
+            Setting::Shape => "shape",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
             Setting::Std => "std",

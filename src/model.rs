@@ -6,6 +6,7 @@
 mod account;
 mod behind;
 mod dense;
+mod file;
 mod heads;
 mod load;
 mod loaded;
@@ -15,6 +16,7 @@ mod request;
 mod stem;
 mod trained;
 
-pub use loaded::{Digest, Model, Origin, PALETTE_KEY, WeightSource};
+pub use file::is_onnx;
+pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
-pub use request::{ModelError, ModelRequest};
+pub use request::{FileRequest, ModelError, ModelRequest};

@@ -96,6 +96,20 @@ impl Op {
                 let windows = Windows { stride, pad, dilation };
                 conv(operands, &windows, *groups)
             }
+            Op::ConvTranspose { stride, pad, output_pad, dilation, groups } => {
+                let windows = Windows { stride, pad, dilation };
+                let side = |i: usize| match windows.axis(i, operands[1].0[2 + i].at(1)) {
+                    Axis::Kept(to) if output_pad[i] > 0 => Axis::Windowed(to),
+                    axis => axis,
+                };
+                let (channels, outputs) = match groups {
+                    1 => (Axis::Contracted, Axis::Kept(1)),
+                    groups => (Axis::Grouped { axis: 1, groups: *groups }, Axis::Contracted),
+                };
+                let x = vec![Axis::Kept(0), channels.clone(), side(0), side(1)];
+                let w = vec![channels, outputs, Axis::Contracted, Axis::Contracted];
+                [x, w].into_iter().chain(operands[2..].iter().map(|_| vec![Axis::Kept(1)])).collect()
+            }
             Op::MatMul { transpose_a, transpose_b } => matmul(operands, *transpose_a, *transpose_b),
             Op::Linear => {
                 let last = rank(0) - 1;

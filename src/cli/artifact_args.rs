@@ -1,6 +1,7 @@
 //! The options that decide an artifact: the same for every command that makes one.
 
 use super::check_args::ExpectArgs;
+use super::file_args::FileArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
 use super::values::{Element, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
@@ -22,7 +23,8 @@ use vitc_ir::{DType, Dim};
 /// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
 #[derive(Debug, clap::Args)]
 pub(super) struct ArtifactArgs {
-    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out.
+    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out. Or an ONNX file
+    /// of any origin.
     #[arg(value_name = "MODEL")]
     model: Option<String>,
 
@@ -44,6 +46,9 @@ pub(super) struct ArtifactArgs {
 
     #[command(flatten)]
     model_args: ModelArgs,
+
+    #[command(flatten)]
+    file_args: FileArgs,
 
     /// Number of classes. With --weights it is compared with the checkpoint's; without, it sizes the classifier.
     #[arg(long, value_name = "N", value_parser = classes, help_heading = "Weights")]
@@ -164,8 +169,8 @@ pub(super) struct ArtifactArgs {
     fold_tables: Fold,
 
     /// Images per run, or `dynamic` for a batch that the caller chooses (not on CoreML). Several, as in `1,8`, are a function each of one asset, on
-    /// the same weights (coreai).
-    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', default_value = "1", help_heading = "Numbers and shapes")]
+    /// the same weights (coreai) [default: 1].
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', help_heading = "Numbers and shapes")]
     batch: Vec<Dim>,
 
     /// Input size: a side, or HEIGHTxWIDTH; several as for --batch [default: that of the checkpoint's tables, else the published one].
@@ -201,7 +206,21 @@ impl ArtifactArgs {
     pub(super) fn builder(&self) -> Result<RequestBuilder, Failure> {
         let Some(target) = self.target else { return Err(no_target()) };
         let (form, values) = self.inputs()?;
+        let batch = match self.batch[..] {
+            [] => None,
+            [one] => Some(one),
+            _ => self.batch.first().copied(),
+        };
+        let file = self.file_args.request(self.model.as_deref(), batch, self.named())?;
+        if file.is_some() && self.batch.len() > 1 {
+            return Err(Failure::usage(
+                "--batch takes one number for a model file: export one artifact per batch size",
+            ));
+        }
+        // Whether the batch of a file stays open may be said by its shape too.
+        let open = file.iter().flat_map(|f| &f.shapes).any(|(_, sizes)| sizes.contains(&None));
         let model = ModelRequest {
+            file,
             channels: self.channels.map(usize::from),
             classes: self.num_classes,
             results: self.results(),
@@ -209,7 +228,7 @@ impl ArtifactArgs {
         };
         Ok(RequestBuilder {
             model,
-            functions: self.functions(),
+            functions: self.functions(open),
             target,
             opset: self.opset,
             ios: self.ios,
@@ -231,13 +250,28 @@ impl ArtifactArgs {
         })
     }
 
+    /// A flag that was given and belongs to models by name.
+    fn named(&self) -> Option<&'static str> {
+        let own = [
+            (!self.resolution.is_empty(), "--resolution"),
+            (self.num_classes.is_some(), "--num-classes"),
+            (self.results() != Results::Logits, "--output"),
+        ];
+        self.model_args.named().or(own.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag))
+    }
+
     /// A function for each batch at each resolution.
-    fn functions(&self) -> Vec<FunctionSize> {
+    fn functions(&self, open: bool) -> Vec<FunctionSize> {
+        let batches = match (open, self.batch.as_slice()) {
+            (true, _) => vec![Dim::Batch(1)],
+            (false, []) => vec![Dim::Fixed(1)],
+            (false, given) => given.to_vec(),
+        };
         let resolutions = match self.resolution[..] {
             [] => vec![None],
             _ => self.resolution.iter().copied().map(Some).collect(),
         };
-        let at = |resolution| self.batch.iter().map(move |&batch| FunctionSize { batch, resolution });
+        let at = |resolution| batches.iter().map(move |&batch| FunctionSize { batch, resolution });
         resolutions.into_iter().flat_map(at).collect()
     }
 

@@ -51,13 +51,13 @@ pub(super) fn untrained(report: &Report) -> Option<String> {
 }
 
 fn facts(report: &Report) -> String {
-    let [h, w] = report.resolution;
     let artifact = &report.artifact;
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut row = |name: &str, text: String| rows.push([name.to_string(), text]);
-    let size = match report.functions.len() {
-        0 => format!(", {h}x{w}, batch {}", report.batch),
-        n => format!(", {n} functions on the same weights"),
+    let size = match (report.functions.len(), report.resolution) {
+        (0, [0, 0]) => format!(", batch {}", report.batch),
+        (0, [h, w]) => format!(", {h}x{w}, batch {}", report.batch),
+        (n, _) => format!(", {n} functions on the same weights"),
     };
     row("model", format!("{}{size}", report.model));
     match &report.weights {
@@ -162,7 +162,9 @@ fn check(report: &Report) -> String {
     let mut out = String::new();
     match &report.check {
         Some(check) => {
-            out.push_str("\ncheck: the file, run in tract, against the paper's graph, on synthetic inputs\n");
+            let reference =
+                if report.lowered.model.file().is_some() { "what it was made from" } else { "the paper's graph" };
+            let _ = writeln!(out, "\ncheck: the file, run in tract, against {reference}, on synthetic inputs");
             check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
         }
         None => out.push_str("\nnot checked\n"),

@@ -114,7 +114,8 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
             };
             let model = &function.model;
             let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-            let reference = check::Reference { graph, signature, weights };
+            let file = model.file();
+            let reference = check::Reference { graph, signature, weights, file };
             found.push((function.function.clone(), check::check(reference, staged, &options)?));
         }
         report.check = CheckReport::of_functions(found);

@@ -2,11 +2,12 @@
 
 use super::concerned::concerned;
 use super::error::Error;
+use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
 use super::options::PortOptions;
 use super::request::Request;
-use super::wrapping::Wrapping;
+use super::wrapping::{self, Wrapping};
 use crate::decide;
 use crate::interface;
 use crate::message;
@@ -14,7 +15,7 @@ use crate::message::Message;
 use crate::model::{Model, ModelRequest};
 use vitc_exporters::coreml::Interface;
 use vitc_ir::{DType, Graph, Target, validate};
-use vitc_passes::{LowerOptions, TalkingHeads};
+use vitc_passes::{Context, LowerOptions, TalkingHeads};
 
 /// From the request to the target graph.
 ///
@@ -22,7 +23,9 @@ use vitc_passes::{LowerOptions, TalkingHeads};
 /// If the model cannot be had, or the options do not suit it.
 pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Error> {
     observer(Event::Step("reading the model"));
-    let mut lowered = function(request, Model::load(&request.model)?, observer)?;
+    let mut model = Model::load(&request.model)?;
+    wrapping::say_picture(request, &mut model)?;
+    let mut lowered = function(request, model, observer)?;
     for (i, named) in request.functions.iter().enumerate() {
         let size = named.size;
         if i == 0 {
@@ -45,15 +48,26 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
 fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<Lowered, Error> {
     let mut notices = model.notices.clone();
     let mut target = request.target.target(request.version);
-    let precision = request.numbers.precision.unwrap_or_else(|| target.default_precision());
+    let half = model.file().is_some_and(|file| file.half).then_some(DType::F16);
+    let precision = request.numbers.precision.or(half).unwrap_or_else(|| target.default_precision());
     let wrapping = Wrapping::of(request, &model, &mut notices)?;
 
     observer(Event::Step("running the passes"));
-    let (paper, signature) =
+    let (mut paper, mut signature) =
         interface::wrap(&model.graph, &model.signature, wrapping.in_graph()).map_err(Error::Usage)?;
+    if model.file().is_some() {
+        let check = request.target.format().check_name;
+        notices.extend(interface::fit_names(&mut paper, &mut signature, request.target == TargetKind::CoreMl, check));
+    }
     let mut validation = Validation { wanted: request.check.passes, broken: None };
     let mut look = |pass: &'static str, graph: &Graph| validation.look(pass, graph, None);
-    let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
+    let mut recovered = Vec::new();
+    if model.file().is_some() {
+        let context = Context::independent();
+        (paper, recovered) = vitc_passes::run_to_rest(&paper, vitc_passes::CANONICAL, &context, &mut look)?;
+    }
+    let (deploy, passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
+    let mut passes: Vec<_> = recovered.into_iter().chain(passes).collect();
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, wrapping.types(precision));
     let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), &mut look)?;

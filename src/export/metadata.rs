@@ -26,6 +26,18 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     if let (None, Some(labels)) = (&lowered.interface.labels, &lowered.labels) {
         metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
     }
+    metadata.extra.extend(carried(lowered));
     metadata.extra.extend(about.extra);
     metadata
+}
+
+/// What a model file says of itself goes along, but for what another run of vitc said.
+fn carried(lowered: &Lowered) -> Vec<(String, String)> {
+    let all = lowered.model.file().map(|f| f.metadata.as_slice()).unwrap_or_default();
+    let mut room = 1 << 16;
+    let fits = |(key, value): &&(String, String)| {
+        room -= ((key.len() + value.len()) as i64).min(1 << 17);
+        room >= 0 && !key.is_empty() && !key.starts_with("vitc.") && !key.starts_with("com.apple.")
+    };
+    all.iter().filter(fits).cloned().collect()
 }

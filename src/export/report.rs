@@ -200,7 +200,7 @@ impl Report {
         let format = format!("{} {}", lowered.kind.format().title, lowered.version);
         let weights = match &model.weights {
             WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
-            WeightSource::Checkpoint { path, blake3, found, .. } => {
+            WeightSource::Checkpoint { path, blake3, found, .. } | WeightSource::File { path, blake3, found, .. } => {
                 WeightsLine::Checkpoint { file: path.clone(), blake3: blake3.to_string(), found: found.clone() }
             }
         };

@@ -7,10 +7,67 @@ use crate::interface::InterfaceOptions;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
+use crate::signature::InputRole;
 use crate::signature::Likelihood;
 use vitc_exporters::coreml::{InputForm, Interface};
-use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::DType;
+use vitc_exporters::metadata::{Fit, Layout, Preprocessing};
+use vitc_ir::{DType, Dim};
+
+/// A model out of a file does not say how a picture becomes its input: whoever exports it does.
+///
+/// # Errors
+/// If its input cannot be a picture, or the mean is not said.
+pub(super) fn say_picture(request: &Request, model: &mut Model) -> Result<(), Error> {
+    let asked = &request.interface;
+    let inside = asked.input == InputForm::Image;
+    if model.file().is_none() || !inside && asked.mean.is_none() && asked.std.is_none() {
+        return Ok(());
+    }
+    let mut inputs = model.graph.inputs();
+    let channels = match (inputs.next(), inputs.next()) {
+        (Some((_, node)), None) => match node.types[0].shape.0[..] {
+            [_, Dim::Fixed(channels @ (1 | 3)), _, _] => Some(channels),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(channels) = channels else {
+        let setting: Message = if inside { Setting::Input.to("image").into() } else { Setting::Mean.into() };
+        let what = format!(": {} does not take one picture [B,1 or 3,H,W]\n  leave it out", model.name);
+        return Err(Error::Usage(message!(setting, what)));
+    };
+    let (Some(mean), Some(std)) = (asked.mean.clone(), asked.std.clone()) else {
+        let todo = message!(
+            "give both ",
+            Setting::Mean,
+            " and ",
+            Setting::Std,
+            ", as the model was trained: nothing is guessed"
+        );
+        return Err(Error::Usage(message!(
+            format!("how does a picture become the input of {}?\n  ", model.name),
+            todo
+        )));
+    };
+    if mean.len() != channels || std.len() != channels {
+        let what =
+            format!(" have {} and {} numbers, and {} takes {channels} channels", mean.len(), std.len(), model.name);
+        return Err(Error::Usage(message!(Setting::Mean, " and ", Setting::Std, what)));
+    }
+    let preprocessing = Preprocessing {
+        mean,
+        std,
+        layout: Layout::default(),
+        fit: Fit::Crop,
+        crop: 1.0,
+        interpolation: "bilinear".into(),
+        normalised_inside: false,
+    };
+    for port in &mut model.signature.inputs {
+        port.role = InputRole::Image(Box::new(preprocessing.clone()));
+    }
+    Ok(())
+}
 
 /// What is put around a model.
 pub(super) struct Wrapping<'a> {

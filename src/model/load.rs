@@ -1,5 +1,6 @@
 //! From a request to a model.
 
+use super::file;
 use super::loaded::{Model, WeightSource};
 use super::request::{ModelError, ModelRequest};
 use super::trained;
@@ -18,6 +19,9 @@ impl Model {
     /// # Errors
     /// See [`ModelError`].
     pub fn load(request: &ModelRequest) -> Result<Model, ModelError> {
+        if let Some(file) = &request.file {
+            return file::load(file);
+        }
         let named = request.name.as_deref().map(find).transpose()?;
         match &request.weights {
             Some(path) => trained::load(request, named, path),

@@ -9,6 +9,7 @@ use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use vitc_exporters::metadata::{self, Fit, Layout, Metadata, Preprocessing};
+use vitc_exporters::onnx::{FileWeights, Flat, PortInfo};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// Key of the colours of classes, `#rrggbb` with commas between them.
@@ -42,6 +43,17 @@ pub enum WeightSource {
         /// The tensors.
         weights: BoundWeights,
     },
+    /// A model file's own.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// BLAKE3 of its bytes, in hexadecimal.
+        blake3: Digest,
+        /// What was found in it.
+        found: Vec<String>,
+        /// Its constants.
+        weights: FileWeights,
+    },
 }
 
 impl WeightSource {
@@ -50,13 +62,14 @@ impl WeightSource {
         match self {
             WeightSource::Seeded { weights, .. } => weights,
             WeightSource::Checkpoint { weights, .. } => weights,
+            WeightSource::File { weights, .. } => weights,
         }
     }
 
     /// What a checkpoint says about its model.
     pub fn config(&self) -> Option<&ModelConfig> {
         match self {
-            WeightSource::Seeded { .. } => None,
+            WeightSource::Seeded { .. } | WeightSource::File { .. } => None,
             WeightSource::Checkpoint { config, .. } => Some(config),
         }
     }
@@ -64,7 +77,7 @@ impl WeightSource {
     /// What a checkpoint says about dense prediction.
     pub fn dense_config(&self) -> Option<&DenseConfig> {
         match self {
-            WeightSource::Seeded { .. } => None,
+            WeightSource::Seeded { .. } | WeightSource::File { .. } => None,
             WeightSource::Checkpoint { dense, .. } => dense.as_deref(),
         }
     }
@@ -73,7 +86,7 @@ impl WeightSource {
     pub fn found(&self) -> &[String] {
         match self {
             WeightSource::Seeded { .. } => &[],
-            WeightSource::Checkpoint { found, .. } => found,
+            WeightSource::Checkpoint { found, .. } | WeightSource::File { found, .. } => found,
         }
     }
 }
@@ -86,6 +99,23 @@ pub enum Origin {
         /// What it is made of.
         parts: Parts,
     },
+    /// Read from a file.
+    File(Box<FileOrigin>),
+}
+
+/// A file that holds a model.
+#[derive(Debug, Clone)]
+pub struct FileOrigin {
+    /// The file.
+    pub path: PathBuf,
+    /// Its own graph, flat, for whoever runs it.
+    pub flat: Flat,
+    /// Its inputs with their sizes.
+    pub inputs: Vec<PortInfo>,
+    /// Keys and values that it carries.
+    pub metadata: Vec<(String, String)>,
+    /// It computes in half precision.
+    pub half: bool,
 }
 
 impl Origin {
@@ -93,6 +123,7 @@ impl Origin {
     pub fn citation(&self) -> &'static str {
         match self {
             Origin::Paper { parts } => parts.backbone.family.paper,
+            Origin::File(_) => "",
         }
     }
 }
@@ -154,6 +185,14 @@ impl Model {
         }
     }
 
+    /// The file that the model was read from, if it was.
+    pub fn file(&self) -> Option<&FileOrigin> {
+        match &self.origin {
+            Origin::Paper { .. } => None,
+            Origin::File(file) => Some(file),
+        }
+    }
+
     /// Channels of the input.
     pub fn channels(&self) -> usize {
         self.graph.inputs().next().map_or(0, |(_, node)| node.types[0].shape.at(1).get(1).copied().unwrap_or(0))
@@ -163,7 +202,7 @@ impl Model {
     pub fn metadata(&self, precision: DType) -> Metadata {
         let source = match &self.weights {
             WeightSource::Seeded { seed, .. } => metadata::WeightSource::Seeded { seed: *seed },
-            WeightSource::Checkpoint { path, blake3, .. } => {
+            WeightSource::Checkpoint { path, blake3, .. } | WeightSource::File { path, blake3, .. } => {
                 let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
                 metadata::WeightSource::Checkpoint { file, blake3: blake3.to_string() }
             }
