@@ -74,7 +74,9 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         Results::Logits if !dense.is_any() => heads::heads(&request.heads, family, &offer, &mut account, path)?,
         _ => Heads::default(),
     };
-    let normed = family.outputs.norms.iter().any(|norm| shapes.contains_key(&format!("{norm}.weight")));
+    let norms = family.outputs.norms.map(|norm| (norm, shapes.contains_key(&format!("{norm}.weight"))));
+    Dense::check_norms(&norms)?;
+    let normed = norms.iter().any(|(_, held)| *held);
     let classified = !offer.held.is_empty() || !heads.own.is_empty();
     dense.refuse(request.results, &account, normed && !classified)?;
     found.extend(behind(request.results, !selected.prefix.is_empty(), &offer.sources, &mut account));
