@@ -6,6 +6,7 @@
 mod account;
 mod behind;
 mod dense;
+mod derived;
 mod file;
 mod heads;
 mod load;
@@ -13,6 +14,7 @@ mod loaded;
 mod nature;
 mod recognise;
 mod request;
+mod settings;
 mod stem;
 mod trained;
 
@@ -20,3 +22,4 @@ pub use file::is_onnx;
 pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
 pub use request::{FileRequest, ModelError, ModelRequest};
+pub use settings::Source;

@@ -4,7 +4,7 @@ use super::check_args::ExpectArgs;
 use super::file_args::FileArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
-use super::values::{Element, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
+use super::values::{Element, Fit, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
@@ -83,6 +83,19 @@ pub(super) struct ArtifactArgs {
     /// Standard deviation of red, green and blue (or of each channel) for pixels in 0..1 [default: as for --mean].
     #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
     std: Option<Colours>,
+
+    /// How a picture becomes the model's size where the file runs on pictures (vitc run and the like; written into the metadata): its centre, its whole
+    /// stretched, or its whole padded [default: the checkpoint's, else crop].
+    #[arg(long, value_enum, value_name = "crop|stretch|pad", hide_possible_values = true, help_heading = "Interface")]
+    fit: Option<Fit>,
+
+    /// Share of the resized picture that the centre crop keeps [default: as for --mean].
+    #[arg(long, value_name = "SHARE", value_parser = text::share, help_heading = "Interface")]
+    crop: Option<f64>,
+
+    /// Interpolation of the resize [default: as for --mean].
+    #[arg(long, value_parser = ["bilinear", "bicubic", "lanczos"], help_heading = "Interface")]
+    interpolation: Option<String>,
 
     /// What the model returns: `logits`, class scores or what a detector's or segmenter's head predicts (the default); `features`, the pooled
     /// vector in front of the classifier; `pyramid`, the stage maps with the norms on them; some of these, `stage2,stage4`; `neck`, the maps behind the
@@ -310,6 +323,9 @@ impl ArtifactArgs {
             bytes: self.input_type == Element::Uint8,
             mean: self.mean.clone().map(|c| c.0),
             std: self.std.clone().map(|c| c.0),
+            fit: self.fit.map(|f| f.0),
+            crop: self.crop,
+            interpolation: self.interpolation.clone(),
             probabilities: match (self.softmax, self.sigmoid) {
                 (true, _) => Some(Likelihood::OneOf),
                 (_, true) => Some(Likelihood::EachOf),

@@ -77,11 +77,13 @@ fn facts(report: &Report) -> String {
     if report.functions.is_empty() {
         row("input", ports(&report.inputs));
         row("", report.preprocessing.clone());
+        report.settings.iter().for_each(|line| row("", line.clone()));
         row("output", ports(&report.outputs));
     } else {
         let function = |f: &FunctionLine| format!("{}: {} to {}", f.name, ports(&f.inputs), ports(&f.outputs));
         report.functions.iter().for_each(|f| row("function", function(f)));
         row("input", report.preprocessing.clone());
+        report.settings.iter().for_each(|line| row("", line.clone()));
     }
     let p = &report.precision;
     let origin = if p.default { "the default of this target" } else { "as asked" };

@@ -12,6 +12,7 @@ mod expect;
 mod finish;
 mod format;
 mod functions;
+mod label_file;
 mod labels;
 mod lower;
 mod lowered;

@@ -89,9 +89,11 @@ impl<'a> Wrapping<'a> {
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
             mean: asked.mean.clone().unwrap_or_else(|| own.mean.clone()),
             std: asked.std.clone().unwrap_or_else(|| own.std.clone()),
+            fit: asked.fit.unwrap_or(own.fit),
+            crop: asked.crop.unwrap_or(own.crop),
+            interpolation: asked.interpolation.clone().unwrap_or_else(|| own.interpolation.clone()),
             layout: asked.layout,
             normalised_inside: asked.input == InputForm::Image,
-            ..own.clone()
         });
         let mut preprocessing = preprocessing;
         if let Some(preprocessing) = &mut preprocessing {
@@ -102,7 +104,7 @@ impl<'a> Wrapping<'a> {
                 preprocessing.std.reverse();
             }
         }
-        let labels = labels::labels(request, model)?;
+        let labels = labels::labels(request, model, notices)?;
         let classifier = match (&labels, format.label_outputs) {
             (Some(labels), Some(outputs)) if model.signature.classes().is_some() => {
                 labels::classifier(request, labels, outputs, notices)?

@@ -54,6 +54,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
         resolution: picture_size(&graph).unwrap_or_default(),
         graph,
         weights: WeightSource::File { path: path.clone(), blake3, found, weights },
+        sources: Vec::new(),
         notices: notes.into_iter().map(Message::from).collect(),
         facts: Vec::new(),
         classes: None,

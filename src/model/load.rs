@@ -6,6 +6,7 @@ use super::request::{ModelError, ModelRequest};
 use super::trained;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, Backbone, BuildOptions, Family, Head};
+use crate::checkpoint::hub_name;
 use crate::message;
 use crate::message::Setting;
 use std::path::Path;
@@ -85,6 +86,10 @@ fn family_head(request: &ModelRequest, family: &Family) -> Result<Head, ModelErr
 
 /// The named model. A name that is an existing file was meant as the checkpoint.
 fn find(name: &str) -> Result<Backbone, ModelError> {
+    if let Some(repository) = hub_name(name) {
+        let download = format!(": vitc downloads nothing\n  use `hf download {repository} --local-dir weights`, then ");
+        return Err(ModelError::Request(message!(name, download, Setting::Weights.to("weights"))));
+    }
     arch::find(name).map_err(|unknown| match Path::new(name).exists() {
         true => ModelError::Request(message!(
             format!("{name} is a file, and "),

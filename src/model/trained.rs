@@ -3,15 +3,18 @@
 use super::account::{Account, Leftover, counted, printable};
 use super::behind::{behind, stops};
 use super::dense::Dense;
+use super::derived;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Digest, Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
+use super::settings::{Source, stored};
 use super::stem;
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
-use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes};
+use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
-    self, BoundPart, BoundWeights, Checkpoint, ModelHints, NameTable, Selected, StrictError, TensorInfo,
+    self, BoundPart, BoundWeights, Checkpoint, ModelConfig, ModelHints, NameTable, Said, Selected, StrictError,
+    TensorInfo,
 };
 use crate::message;
 use crate::message::{Message, Setting};
@@ -27,24 +30,25 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let selected = checkpoint.select(&prefixes, &request.select)?;
     let (family, table) = spelling(&selected, named)?;
     let mut shapes = selected.canonical_shapes(table);
-    let (backbone, whole_variant) = backbone(named, family, &shapes, path)?;
-    let config = checkpoint.config().cloned().unwrap_or_default();
-    let mut notices = selected.notices.clone();
+    let mut config = checkpoint.config().cloned().unwrap_or_default();
     let dense = Dense::find(&selected)?;
+    let wanted = request.resolution.or(config.input_size.as_ref().map(|size| size.value)).filter(|_| !dense.is_any());
+    let (backbone, whole_variant) = backbone(named, family, &shapes, path, wanted)?;
+    let mut notices = selected.notices.clone();
     let said = checkpoint.dense_config();
     shapes.extend(dense.shapes(&selected));
 
     let mut found = found(&selected, table);
-    let resolution = match resolution(request, family, &shapes, config.input_size)? {
-        Some(size) => {
-            if request.resolution.is_none() && dense.is_any() {
-                found.push(format!("size {}x{} <- shapes of the position tables", size[0], size[1]));
-            }
-            size
-        }
+    let (size, mut size_source) = resolution(request, family, &shapes, config.input_size.as_ref(), dense.is_any())?
+        .map_or((None, None), |s| (Some(s.value), Some(s.from)));
+    if !dense.is_any() {
+        notices.extend(untrained_tables(request, family, &shapes, &config));
+    }
+    let resolution = match size {
+        Some(size) => size,
         None if dense.is_any() => {
             let (size, source) = dense.size(said)?;
-            found.push(format!("size {}x{} <- {source}", size[0], size[1]));
+            size_source = Some(source.to_string());
             size
         }
         None => {
@@ -65,6 +69,8 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     options.channels = stem::channels(&options, request.channels)?;
     let (trunk, offer) = trunk(&options)?;
     let mut account = Account::of(&selected, table, &trunk, family);
+    config = stored(&mut account, &selected, checkpoint.file_name()).or(config);
+    notices.extend(config.conflicts.iter().map(|c| Message::from(c.clone())));
     found.extend(account.known());
     let parts = dense.take(request.results, &selected, &mut account, &mut found);
     options.neck = dense.neck();
@@ -97,6 +103,10 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let activation = options.choice(&ACTIVATION);
     found.extend(options.own.iter().map(|head| format!("head {}", head.describe(activation))));
     notices.extend(assumed(&options, &request.choices)?);
+    if let Some(graph) = folded(&built.graph, &shapes) {
+        built.graph = graph;
+        notices.push("the norms behind convolutions are folded into these".into());
+    }
     let forms = selected.forms(table);
     if !forms.is_empty() {
         built.graph = forms.multiplied_out(&built.graph);
@@ -104,7 +114,11 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     }
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
-    let weights = bound(&selected, table, &built.graph, tensors, &account, &hints)?;
+    let weights = bound(&selected, table, &built.graph, tensors, (&account, &offer.maps), &hints)?;
+    // Dense forms compute some of these buffers anew, for the size that they run at.
+    if !dense.is_any() && matches!(request.results, Results::Logits | Results::Features) {
+        derived::compare(&selected, table, family, &built.graph, &weights)?;
+    }
     let weights = WeightSource::Checkpoint {
         path: path.to_path_buf(),
         blake3,
@@ -113,12 +127,18 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         dense: said.cloned().map(Box::new),
         weights,
     };
-    Ok(Model::of(built, &options, weights, notices))
+    let mut model = Model::of(built, &options, weights, notices);
+    model.sources.extend(size_source.map(|from| Source { setting: "size", from: Some(from) }));
+    Ok(model)
 }
 
 /// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
 fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError> {
-    let keys = |graph: &Graph| graph.weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>();
+    let stored = options.tensors;
+    let keys = |graph: &Graph| {
+        let whole = stored.and_then(|stored| folded(graph, stored));
+        whole.as_ref().unwrap_or(graph).weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>()
+    };
     let whole = options.build()?;
     let features = BuildOptions { results: Results::Features, ..options.clone() }.build()?;
     let pooled = features.graph.outputs[0].value;
@@ -131,8 +151,9 @@ fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError
     }
     sources.push((Reads::Map, elements(map)));
     let pyramid = BuildOptions { results: Results::Pyramid, ..options.clone() }.build()?;
-    let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(keys(&pyramid.graph));
-    Ok((all.collect(), Offer { sources, held }))
+    let maps: BTreeSet<String> = keys(&pyramid.graph).into_iter().collect();
+    let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(maps.iter().cloned());
+    Ok((all.collect(), Offer { sources, held, maps }))
 }
 
 /// Heads and their tensors under the names that the graph has for them: those of the file, which may be the trunk's too.
@@ -192,7 +213,7 @@ fn bound(
     table: &NameTable,
     graph: &Graph,
     heads: BTreeMap<String, TensorInfo>,
-    account: &Account,
+    (account, maps): (&Account, &BTreeSet<String>),
     hints: &ModelHints<'_>,
 ) -> Result<BoundWeights, ModelError> {
     let required: Vec<(&str, Vec<usize>)> = graph.weights().map(|(key, ty)| (key, ty.shape.at(1))).collect();
@@ -206,7 +227,18 @@ fn bound(
     ];
     let bound = checkpoint::bind(&parts, required, hints);
     match (bound, stops(account)) {
-        (bound, None) => Ok(bound?),
+        (Err(mut error), None) => {
+            let behind = error.missing.iter().all(|missing| !maps.contains(&missing.key));
+            if behind && error.misshaped.is_empty() && error.unexpected.is_empty() {
+                error.todo = message!(
+                    "what is stored ends at the stage maps: ",
+                    Setting::Output.to("pyramid"),
+                    " exports these"
+                );
+            }
+            Err(error.into())
+        }
+        (Ok(bound), None) => Ok(bound),
         (bound, Some((lines, todo))) => {
             Err(StrictError::with_unexpected(hints, selected, lines, todo, bound.err()).into())
         }
@@ -237,8 +269,10 @@ fn backbone(
     family: &'static Family,
     shapes: &Shapes,
     path: &Path,
+    size: Option<[usize; 2]>,
 ) -> Result<(Backbone, bool), ModelError> {
-    let (closest, whole) = family.closest_variant(shapes);
+    // A size that no variant takes says nothing about the variant.
+    let (closest, whole) = family.closest_variant_at(shapes, size).unwrap_or_else(|| family.closest_variant(shapes));
     let Some(asked) = named else { return Ok((Backbone { family, variant: closest }, whole)) };
     let other_family = asked.family.id != family.id;
     let other_variant = asked.variant.name != closest.name;
@@ -252,28 +286,33 @@ fn backbone(
     Ok((asked, whole))
 }
 
-/// The resolution that the request, the position tables and the configuration decide, in this order; nothing may contradict the tables.
+/// The resolution that the request, the position tables and the configuration decide, in this order, and its source; nothing may contradict tables
+/// that are trained.
 fn resolution(
     request: &ModelRequest,
     family: &Family,
     shapes: &Shapes,
-    config: Option<[usize; 2]>,
-) -> Result<Option<[usize; 2]>, ModelError> {
-    let tables = (family.position_tables)(shapes);
-    let fits = |size: &[usize; 2]| tables.as_ref().is_none_or(|tables| tables.fit(*size));
-    let config = config.filter(fits);
+    config: Option<&Said<[usize; 2]>>,
+    dense: bool,
+) -> Result<Option<Said<[usize; 2]>>, ModelError> {
+    // What a dense model last ran on says nothing of what it is for.
+    let tables = (family.position_tables)(shapes).filter(|tables| tables.trained || !dense);
+    let fits = |size: [usize; 2]| tables.as_ref().is_none_or(|tables| tables.fit(size));
+    let config = config.filter(|size| fits(size.value)).cloned();
+    let published = |size: [usize; 2]| family.variants.iter().any(|variant| variant.resolution == size);
     let Some(asked) = request.resolution else {
         let Some(tables) = &tables else { return Ok(config) };
+        let from = format!("shape of {}", tables.key);
         return match tables.sizes[0] {
-            [h, w] if h != w && config.is_none() => Err(ModelError::Other(message!(
+            [h, w] if h != w && config.is_none() && !published([h, w]) => Err(ModelError::Other(message!(
                 "the checkpoint does not say its input size, and its position tables are for none that is square\n  name the one that was trained: ",
                 settings(&tables.sizes)
             ))),
-            likeliest => Ok(config.or(Some(likeliest))),
+            likeliest => Ok(config.or(Some(Said { value: likeliest, from }))),
         };
     };
     match &tables {
-        Some(tables) if !tables.fit(asked) => {
+        Some(tables) if tables.trained && !tables.fit(asked) => {
             let ([h, w], [th, tw]) = (asked, tables.sizes[0]);
             Err(ModelError::Other(message!(
                 Setting::Resolution.to(format!("{h}x{w}")),
@@ -282,8 +321,20 @@ fn resolution(
                 format!(", or fine-tune at {h}x{w} first")
             )))
         }
-        _ => Ok(Some(asked)),
+        _ => Ok(Some(Said { value: asked, from: "as asked".into() })),
     }
+}
+
+/// A notice where tables show what the model was trained on, and leave sizes open.
+fn untrained_tables(request: &ModelRequest, family: &Family, shapes: &Shapes, config: &ModelConfig) -> Option<Message> {
+    let tables = (family.position_tables)(shapes).filter(|tables| !tables.trained && tables.sizes.len() > 1)?;
+    if request.resolution.is_some() || config.input_size.as_ref().is_some_and(|size| tables.fit(size.value)) {
+        return None;
+    }
+    let [h, w] = tables.sizes[0];
+    let others = settings(&tables.sizes[1..tables.sizes.len().min(4)]);
+    let what = format!("the model last ran on images of {h}x{w} or a little more: {h}x{w} is assumed; ");
+    Some(message!(what, others, " is another"))
 }
 
 /// These sizes as a user would ask for them.
