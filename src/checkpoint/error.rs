@@ -50,8 +50,8 @@ impl CheckpointError {
                 path.display().to_string(),
                 "vitc reads files of this machine and downloads nothing",
                 message!(
-                    format!("download it with `hf download {repository} --local-dir weights`, then "),
-                    Setting::Weights.to("weights")
+                    format!("download it with `hf download {repository}`, which prints a folder, then "),
+                    Setting::Weights.to("that-folder")
                 ),
             );
         }

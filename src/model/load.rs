@@ -87,8 +87,9 @@ fn family_head(request: &ModelRequest, family: &Family) -> Result<Head, ModelErr
 /// The named model. A name that is an existing file was meant as the checkpoint.
 fn find(name: &str) -> Result<Backbone, ModelError> {
     if let Some(repository) = hub_name(name) {
-        let download = format!(": vitc downloads nothing\n  use `hf download {repository} --local-dir weights`, then ");
-        return Err(ModelError::Request(message!(name, download, Setting::Weights.to("weights"))));
+        let download =
+            format!(": vitc downloads nothing\n  use `hf download {repository}`, which prints a folder, then ");
+        return Err(ModelError::Request(message!(name, download, Setting::Weights.to("that-folder"))));
     }
     arch::find(name).map_err(|unknown| match Path::new(name).exists() {
         true => ModelError::Request(message!(
