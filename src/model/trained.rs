@@ -21,6 +21,7 @@ use crate::message::{Message, Setting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
+use std::thread::JoinHandle;
 use vitc_ir::Graph;
 
 pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path) -> Result<Model, ModelError> {
@@ -259,8 +260,21 @@ fn spelling(selected: &Selected, named: Option<Backbone>) -> Result<(&'static Fa
 
 /// Starts hashing. Who asks before it is done waits.
 fn digest(checkpoint: Checkpoint) -> Digest {
-    let hashing = std::thread::spawn(move || checkpoint.blake3());
-    LazyLock::new(Box::new(|| hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+    let mut hashing = Hashing(Some(std::thread::spawn(move || checkpoint.blake3())));
+    LazyLock::new(Box::new(move || match hashing.0.take().map(JoinHandle::join) {
+        Some(Ok(digest)) => digest,
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        None => String::new(),
+    }))
+}
+
+/// A thread that reads a mapped file. It ends with the model, so that nobody who overwrites the file later cuts off what it reads (a bus error).
+struct Hashing<T>(Option<JoinHandle<T>>);
+
+impl<T> Drop for Hashing<T> {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(JoinHandle::join);
+    }
 }
 
 /// The backbone asked for, or the nearest to the tensors, and whether all of the nearest is there. Then its tensors must be those of both.
