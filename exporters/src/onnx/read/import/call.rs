@@ -3,9 +3,13 @@
 use super::super::flat::FlatNode;
 use super::super::proto::{Attribute, Body};
 use super::super::tensor::Tensor;
+use super::cx::Cx;
 use super::refusal::{Done, Refusal};
 use super::value::Val;
 use std::sync::Arc;
+
+/// How an operator is read.
+pub(super) type Read = fn(&mut Cx, &Call<'_>) -> Done;
 
 /// A node with its operands.
 pub(super) struct Call<'a> {

@@ -1,7 +1,8 @@
 //! The graph while it grows, and how values of the file become values of the graph.
 
 use super::super::tensor::{Elem, Tensor};
-use super::known::{Known, LIMIT, Num};
+use super::known::{Known, Num};
+use super::places::LIMIT;
 use super::refusal::{Done, Refusal};
 use super::value::Val;
 use super::weights::FileWeights;

@@ -6,9 +6,6 @@
 use super::super::tensor::Elem;
 use vitc_ir::Dim;
 
-/// Most elements of a known array.
-pub(super) const LIMIT: usize = 1 << 22;
-
 /// A number `a·B + c`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Num {

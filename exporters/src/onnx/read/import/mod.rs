@@ -8,12 +8,14 @@ mod cx;
 mod known;
 mod moves;
 mod ops;
+mod options;
 mod places;
 mod ports;
 mod refusal;
 mod value;
 mod weights;
 
+pub use options::ImportOptions;
 pub use weights::FileWeights;
 
 use super::error::{ImportError, Refused};
@@ -28,19 +30,6 @@ use std::path::Path;
 use std::sync::Arc;
 use value::Val;
 use vitc_ir::{Dim, Graph, Output, validate};
-
-/// What is asked of an import.
-#[derive(Debug, Clone)]
-pub struct ImportOptions {
-    /// Name of the graph.
-    pub name: String,
-    /// The batch, where a file leaves the first dimension of an input open; `None` for 1.
-    pub batch: Option<Dim>,
-    /// Sizes of an input, of the only input, or of a symbol; `None` among them is the symbolic batch.
-    pub shapes: Vec<(Option<String>, Vec<Option<usize>>)>,
-    /// Names of the values that become the outputs; empty for the file's.
-    pub outputs: Vec<String>,
-}
 
 /// How many nodes the file has, and what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,5 +1,6 @@
 //! Movements of values: one implementation each, for arrays that are known and for values of the graph.
 
+use super::super::tensor::Elem;
 use super::cx::Cx;
 use super::known::{Known, Num};
 use super::places;
@@ -163,7 +164,7 @@ impl Cx {
     /// A gather with constant indices.
     fn gathered(&mut self, x: Value, axis: usize, index: &[usize], shape: &[usize], path: &str) -> Done<Value> {
         let data = index.iter().map(|&i| Num::int(i as i64)).collect();
-        let indices = Known::new(super::Elem::Int(32), shape.to_vec(), data);
+        let indices = Known::new(Elem::Int(32), shape.to_vec(), data);
         let indices = self.spell(&indices, &format!("{path}.indices"))?;
         self.push(Op::Gather { axis }, &[x, indices], path)
     }

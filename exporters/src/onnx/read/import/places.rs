@@ -1,6 +1,7 @@
 //! Movements as places: for each element of a result, which element of the operand it is. Row-major, sizes may be zero.
 
-use super::known::LIMIT;
+/// Most elements of a known array.
+pub(super) const LIMIT: usize = 1 << 22;
 
 /// Numpy broadcasting of two shapes.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {

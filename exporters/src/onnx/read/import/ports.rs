@@ -2,7 +2,7 @@
 
 use super::super::error::ImportError;
 use super::super::proto::{PortInfo, PortSize};
-use super::ImportOptions;
+use super::options::ImportOptions;
 use std::collections::HashMap;
 use vitc_ir::{Dim, Shape};
 

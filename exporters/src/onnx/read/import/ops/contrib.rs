@@ -1,11 +1,11 @@
 //! Operators of ONNX Runtime that its optimiser writes into files.
 
-use super::super::call::Call;
+use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::{float, gated};
-use super::{Read, norms, products};
+use super::{norms, products, quantised};
 use vitc_ir::{BinaryKind, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -15,8 +15,8 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "FusedMatMul" => matmul,
         "SkipLayerNormalization" => skip_layer,
         "SimplifiedLayerNormalization" => simplified,
-        "LayerNormalization" => return super::standard("LayerNormalization"),
-        "DequantizeLinear" | "QuantizeLinear" => return super::standard(op),
+        "LayerNormalization" => return norms::find("LayerNormalization"),
+        "DequantizeLinear" | "QuantizeLinear" => return quantised::find(op),
         _ => return None,
     })
 }
@@ -99,6 +99,6 @@ fn skip_layer(cx: &mut Cx, c: &Call<'_>) -> Done {
 fn simplified(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
     let x = float(cx, c.needed(0)?, &c.at("x"))?;
-    let from = super::super::call::axis(c.int("axis", -1)?, cx.shape(x).len())?;
+    let from = axis(c.int("axis", -1)?, cx.shape(x).len())?;
     Ok(vec![Val::Node(norms::rms_norm(cx, x, from, c.input(1), c.float("epsilon", 1e-5)?, &c.path)?, elem)])
 }

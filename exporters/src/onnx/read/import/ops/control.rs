@@ -2,12 +2,12 @@
 
 use super::super::super::flat::{Flat, flatten_body};
 use super::super::super::tensor::Elem;
-use super::super::call::{Call, axis};
+use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::{Read, apply, movement};
+use super::{apply, movement};
 use std::collections::HashMap;
 use vitc_ir::Dim;
 

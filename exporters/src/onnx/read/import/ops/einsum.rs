@@ -1,11 +1,11 @@
 //! Einsum as transpositions, sums and one matrix product for each further operand.
 
-use super::super::call::Call;
+use super::super::call::{Call, Read};
 use super::super::cx::Cx;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
-use super::{Read, reduce};
+use super::reduce;
 use vitc_ir::{Dim, Op, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {

@@ -1,11 +1,11 @@
 //! Functions of each element.
 
-use super::super::call::Call;
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::known::{self, Num, Unknown};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::Read;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -51,7 +51,7 @@ fn aligned(cx: &mut Cx, c: &Call<'_>) -> Done<Val> {
     let (rank, mut dims) = (cx.dims(c.needed(0)?)?.len(), cx.dims(&y)?);
     let axis = match c.int("axis", -1)? {
         -1 => rank.saturating_sub(dims.len()),
-        axis => super::super::call::axis(axis, rank)?,
+        given => axis(given, rank)?,
     };
     while axis + dims.len() < rank {
         dims.push(Dim::Fixed(1));
@@ -74,7 +74,7 @@ fn arithmetic(cx: &mut Cx, c: &Call<'_>) -> Done {
 pub(super) fn folded(cx: &Cx, x: &Val, y: &Val, op: &str) -> Done<Option<Val>> {
     let (Some(a), Some(b)) = (cx.known(x), cx.known(y)) else { return Ok(None) };
     let truth = matches!(op, "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor");
-    let elem = if truth { super::super::Elem::Bool } else { a.elem };
+    let elem = if truth { Elem::Bool } else { a.elem };
     let one = |x: Num, y: Num| known::binary(op, x, y, elem).unwrap_or(Err(Unknown::Range));
     match a.zip(&b, elem, one) {
         Some(result) => Ok(Some(Val::known(result?))),

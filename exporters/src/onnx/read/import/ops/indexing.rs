@@ -1,13 +1,12 @@
 //! Elements taken and put by index.
 
 use super::super::super::tensor::Elem;
-use super::super::call::{Call, axis};
+use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num};
 use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::float;
 use vitc_ir::{BinaryKind, Dim, Op};
 

@@ -16,14 +16,11 @@ mod select;
 mod shapes;
 mod transposed;
 
-use super::call::Call;
+use super::call::{Call, Read};
 use super::cx::Cx;
 use super::refusal::Done;
 use super::value::Val;
 use std::collections::HashMap;
-
-/// How an operator is read.
-type Read = fn(&mut Cx, &Call<'_>) -> Done;
 
 /// ONNX Runtime's operators beside the standard ones.
 const MICROSOFT: &str = "com.microsoft";

@@ -1,12 +1,11 @@
 //! Movements.
 
-use super::super::call::{Call, axes, axis};
+use super::super::call::{Call, Read, axes, axis};
 use super::super::cx::Cx;
 use super::super::known::Num;
 use super::super::moves::Cut;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::float;
 use vitc_ir::op::{DepthOrder, PadMode};
 use vitc_ir::{Dim, Op, Real, Value};

@@ -1,11 +1,11 @@
 //! Normalisations.
 
-use super::super::call::{Call, axis};
+use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
-use super::{Read, pooling, reduce};
+use super::{pooling, reduce};
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {

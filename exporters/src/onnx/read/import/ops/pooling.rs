@@ -1,10 +1,11 @@
 //! Windows over maps: their geometry, and pools.
 
-use super::super::call::Call;
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read};
 use super::super::cx::Cx;
+use super::super::known::{Known, Num};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::float;
 use super::reduce;
 use vitc_ir::op::PadMode;
@@ -203,8 +204,8 @@ pub(super) fn lrn(cx: &mut Cx, c: &Call<'_>) -> Done {
     if channels > 1 << 11 {
         return Err("normalises over more than 2048 channels".into());
     }
-    let data = (0..channels * channels).map(|i| super::super::known::Num::float(near(i))).collect();
-    let band = super::super::known::Known::new(super::super::Elem::F32, vec![channels, channels], data);
+    let data = (0..channels * channels).map(|i| Num::float(near(i))).collect();
+    let band = Known::new(Elem::F32, vec![channels, channels], data);
     let band = cx.spell(&band, &c.at("band"))?;
     let flat =
         cx.reshape(square, vec![batch, Dim::Fixed(channels), Dim::Fixed(rest.iter().product())], &c.at("flat"))?;

@@ -1,12 +1,13 @@
 //! Products and convolutions.
 
-use super::super::call::Call;
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read};
 use super::super::cx::Cx;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::{fits, float};
 use super::pooling::{self, Window};
-use super::{Read, transposed};
+use super::transposed;
 use vitc_ir::{BinaryKind, Dim, Op, Shape, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -139,7 +140,7 @@ pub(super) fn convolution(cx: &mut Cx, c: &Call<'_>, x: Value, w: Value, bias: O
 
 /// A sum that has to broadcast.
 pub(super) fn add(cx: &mut Cx, x: Value, y: &Val, path: &str) -> Done<Value> {
-    let elem = super::super::Elem::F32;
+    let elem = Elem::F32;
     fits(cx, &Val::Node(x, elem), y)?;
     let y = float(cx, y, &format!("{path}.summand"))?;
     cx.binary(BinaryKind::Add, x, y, path)

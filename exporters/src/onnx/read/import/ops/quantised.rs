@@ -2,13 +2,12 @@
 //!
 //! A code that is computed at run time is kept as a float that holds a whole number; only dequantising reads it.
 
-use super::super::Elem;
-use super::super::call::{Call, axis};
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num, rounded};
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::float;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 

@@ -1,12 +1,12 @@
 //! Reductions.
 
-use super::super::call::{Call, axes};
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read, axes, axis};
 use super::super::cx::Cx;
 use super::super::known::{self, Known, Num, Unknown};
 use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::float;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Op, UnaryKind, Value};
@@ -138,7 +138,7 @@ fn fold(op: &str, k: &Known, axes: &[usize], keep: bool) -> Option<Result<Known,
 fn arg(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.dims(&value)?;
-    let axis = super::super::call::axis(c.int("axis", 0)?, dims.len())?;
+    let axis = axis(c.int("axis", 0)?, dims.len())?;
     cx.size(dims[axis])?;
     if c.int("select_last_index", 0)? != 0 {
         return Err("takes the last of equal ones".into());
@@ -149,5 +149,5 @@ fn arg(cx: &mut Cx, c: &Call<'_>) -> Done {
         x = cx.unary(UnaryKind::Neg, x, &c.at("negated"))?;
     }
     let index = cx.push(Op::ArgMax { axis, keep }, &[x], &c.path)?;
-    Ok(vec![Val::Node(index, super::super::Elem::Int(64))])
+    Ok(vec![Val::Node(index, Elem::Int(64))])
 }

@@ -1,10 +1,9 @@
 //! Resize and Upsample: how each axis is sampled.
 
-use super::super::call::{Call, axis};
+use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::float;
 use vitc_ir::op::{Coordinates, Kernel, Rounding, Sampling};
 use vitc_ir::{Dim, Op, Real, Value};

@@ -3,12 +3,11 @@
 //! A truth that is computed at run time is kept as a float, 0 or 1; only logic, choices and casts read it.
 
 use super::super::super::tensor::Elem;
-use super::super::call::Call;
+use super::super::call::{Call, Read};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::Read;
 use super::elementwise::{fits, float, folded};
 use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
 

@@ -1,13 +1,12 @@
 //! Constants, shapes, and what turns numbers of one type into another.
 
 use super::super::super::tensor::Elem;
-use super::super::call::Call;
+use super::super::call::{Call, Read};
 use super::super::cx::Cx;
 use super::super::known::{self, Known, Num};
 use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::Read;
 use super::movement::dim;
 use std::sync::Arc;
 use vitc_ir::{BinaryKind, DType, Dim, UnaryKind};
@@ -83,7 +82,7 @@ fn range(cx: &mut Cx, c: &Call<'_>) -> Done {
         |slot: usize, what: &str| Ok::<_, Refusal>(cx.reals(c.needed(slot)?, what)?.first().copied().unwrap_or(0.0));
     let (start, limit, step) = (one(0, "start")?, one(1, "limit")?, one(2, "step")?);
     let count = ((limit - start) / step).ceil();
-    if !count.is_finite() || count > known::LIMIT as f64 {
+    if !count.is_finite() || count > places::LIMIT as f64 {
         return Err("counts too far".into());
     }
     let number = |i: usize| {

@@ -3,7 +3,7 @@
 //! A kernel as large as its stride, without pads, is a product per position whose results become blocks. Else zeros are put between the elements of the map
 //! and the flipped kernel runs over it: `y[o, i·s − p + u·d] += w[c,o,u]·x[c,i]` is the convolution of what has a zero before it for each missing position.
 
-use super::super::Elem;
+use super::super::super::tensor::Elem;
 use super::super::call::Call;
 use super::super::cx::Cx;
 use super::super::known::{Known, Num};
