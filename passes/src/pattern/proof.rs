@@ -71,8 +71,7 @@ fn tried(rule: &Rule, given: usize, seed: u64, refused: &mut [bool]) -> Result<b
     let alone = Rules { table: table(std::slice::from_ref(&alone)), rules: vec![alone] };
     holds_on(&alone, &plain.graph, seed)?;
 
-    // Another order of broadcast operands may have other shapes in between; such a graph shows nothing.
-    let Some(shuffled) = instance(rule, spelling, seed, Form::Shuffled) else { return Ok(false) };
+    let shuffled = instance(rule, spelling, seed, Form::Shuffled).ok_or("its parts do not fit in another order")?;
     if !fires(rule, given, &shuffled, refused)? {
         return Err(format!("is not recognised in another order:\n{}", shuffled.graph));
     }
