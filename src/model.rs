@@ -5,8 +5,10 @@
 
 mod account;
 mod behind;
+mod classes;
 mod dense;
 mod derived;
+mod digest;
 mod file;
 mod heads;
 mod load;
@@ -15,6 +17,7 @@ mod nature;
 mod recognise;
 mod request;
 mod settings;
+mod size;
 mod stem;
 mod trained;
 

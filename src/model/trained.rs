@@ -2,28 +2,32 @@
 
 use super::account::{Account, Leftover, counted, printable};
 use super::behind::{behind, stops};
+use super::classes::{classes, decided_classes};
 use super::dense::Dense;
 use super::derived;
+use super::digest::digest;
 use super::heads::{self, Heads, Offer};
-use super::loaded::{Digest, Model, WeightSource};
+use super::loaded::{Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
 use super::settings::{Source, stored};
+use super::size;
 use super::stem;
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
-    self, BoundPart, BoundWeights, Checkpoint, ModelConfig, ModelHints, NameTable, Said, Selected, StrictError,
-    TensorInfo,
+    self, BoundPart, BoundWeights, Checkpoint, Forms, ModelHints, NameTable, Selected, StrictError, TensorInfo,
 };
 use crate::message;
 use crate::message::{Message, Setting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::LazyLock;
-use std::thread::JoinHandle;
 use vitc_ir::Graph;
 
+/// The model that the checkpoint at `path` holds, or the named one with its weights.
+///
+/// # Errors
+/// If it cannot be read, fits no model, or leaves open what the model would compute.
 pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path) -> Result<Model, ModelError> {
     let checkpoint = Checkpoint::open(path)?;
     let blake3 = digest(checkpoint.clone());
@@ -40,28 +44,11 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     shapes.extend(dense.shapes(&selected));
 
     let mut found = found(&selected, table);
-    let (size, mut size_source) = resolution(request, family, &shapes, config.input_size.as_ref(), dense.is_any())?
-        .map_or((None, None), |s| (Some(s.value), Some(s.from)));
-    if !dense.is_any() {
-        notices.extend(untrained_tables(request, family, &shapes, &config));
-    }
-    let resolution = match size {
-        Some(size) => size,
-        None if dense.is_any() => {
-            let (size, source) = dense.size(said)?;
-            size_source = Some(source.to_string());
-            size
-        }
-        None => {
-            let [h, w] = backbone.variant.resolution;
-            let assumed = format!("the checkpoint does not say its input size: {h}x{w}, as published; ");
-            notices.push(message!(assumed, Setting::Resolution, " changes it"));
-            backbone.variant.resolution
-        }
-    };
+    let size = size::decide(request, backbone, &shapes, &config, (&dense, said))?;
+    notices.extend(size.notices);
     let mut options = BuildOptions {
         batch: request.batch,
-        resolution,
+        resolution: size.value,
         classes: classes(request, family, &shapes, Head::Average)?.unwrap_or(backbone.variant.classes),
         tensors: Some(&shapes),
         choices: request.choices_of(family, &dense.choices())?,
@@ -101,18 +88,9 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         ..options
     };
     let mut built = options.build()?;
-    let activation = options.choice(&ACTIVATION);
-    found.extend(options.own.iter().map(|head| format!("head {}", head.describe(activation))));
+    found.extend(options.own.iter().map(|head| format!("head {}", head.describe(options.choice(&ACTIVATION)))));
     notices.extend(assumed(&options, &request.choices)?);
-    if let Some(graph) = folded(&built.graph, &shapes) {
-        built.graph = graph;
-        notices.push("the norms behind convolutions are folded into these".into());
-    }
-    let forms = selected.forms(table);
-    if !forms.is_empty() {
-        built.graph = forms.multiplied_out(&built.graph);
-        notices.push(format!("{} weights were stored as factors and are multiplied out", forms.len()).into());
-    }
+    notices.extend(as_stored(&mut built.graph, &shapes, &selected.forms(table)));
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
     let weights = bound(&selected, table, &built.graph, tensors, (&account, &offer.maps), &hints)?;
@@ -129,8 +107,22 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         weights,
     };
     let mut model = Model::of(built, &options, weights, notices);
-    model.sources.extend(size_source.map(|from| Source { setting: "size", from: Some(from) }));
+    model.sources.extend(size.from.map(|from| Source { setting: "size", from: Some(from) }));
     Ok(model)
+}
+
+/// Make the graph ask for what the file stores: norms that are folded already, weights that are factors. Says which.
+fn as_stored(graph: &mut Graph, shapes: &Shapes, forms: &Forms) -> Vec<Message> {
+    let mut notices = Vec::new();
+    if let Some(plain) = folded(graph, shapes) {
+        *graph = plain;
+        notices.push("the norms behind convolutions are folded into these".into());
+    }
+    if !forms.is_empty() {
+        *graph = forms.multiplied_out(graph);
+        notices.push(format!("{} weights were stored as factors and are multiplied out", forms.len()).into());
+    }
+    notices
 }
 
 /// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
@@ -258,25 +250,6 @@ fn spelling(selected: &Selected, named: Option<Backbone>) -> Result<(&'static Fa
     Ok((family, &spelling.table))
 }
 
-/// Starts hashing. Who asks before it is done waits.
-fn digest(checkpoint: Checkpoint) -> Digest {
-    let mut hashing = Hashing(Some(std::thread::spawn(move || checkpoint.blake3())));
-    LazyLock::new(Box::new(move || match hashing.0.take().map(JoinHandle::join) {
-        Some(Ok(digest)) => digest,
-        Some(Err(panic)) => std::panic::resume_unwind(panic),
-        None => String::new(),
-    }))
-}
-
-/// A thread that reads a mapped file. It ends with the model, so that nobody who overwrites the file later cuts off what it reads (a bus error).
-struct Hashing<T>(Option<JoinHandle<T>>);
-
-impl<T> Drop for Hashing<T> {
-    fn drop(&mut self) {
-        let _ = self.0.take().map(JoinHandle::join);
-    }
-}
-
 /// The backbone asked for, or the nearest to the tensors, and whether all of the nearest is there. Then its tensors must be those of both.
 fn backbone(
     named: Option<Backbone>,
@@ -298,130 +271,6 @@ fn backbone(
         )));
     }
     Ok((asked, whole))
-}
-
-/// The resolution that the request, the position tables and the configuration decide, in this order, and its source; nothing may contradict tables
-/// that are trained.
-fn resolution(
-    request: &ModelRequest,
-    family: &Family,
-    shapes: &Shapes,
-    config: Option<&Said<[usize; 2]>>,
-    dense: bool,
-) -> Result<Option<Said<[usize; 2]>>, ModelError> {
-    // What a dense model last ran on says nothing of what it is for.
-    let tables = (family.position_tables)(shapes).filter(|tables| tables.trained || !dense);
-    let fits = |size: [usize; 2]| tables.as_ref().is_none_or(|tables| tables.fit(size));
-    let config = config.filter(|size| fits(size.value)).cloned();
-    let published = |size: [usize; 2]| family.variants.iter().any(|variant| variant.resolution == size);
-    let Some(asked) = request.resolution else {
-        let Some(tables) = &tables else { return Ok(config) };
-        let from = format!("shape of {}", tables.key);
-        return match tables.sizes[0] {
-            [h, w] if h != w && config.is_none() && !published([h, w]) => Err(ModelError::Other(message!(
-                "the checkpoint does not say its input size, and its position tables are for none that is square\n  name the one that was trained: ",
-                settings(&tables.sizes)
-            ))),
-            likeliest => Ok(config.or(Some(Said { value: likeliest, from }))),
-        };
-    };
-    match &tables {
-        Some(tables) if tables.trained && !tables.fit(asked) => {
-            let ([h, w], [th, tw]) = (asked, tables.sizes[0]);
-            Err(ModelError::Other(message!(
-                Setting::Resolution.to(format!("{h}x{w}")),
-                format!(": the position tables in the checkpoint are for {th}x{tw}\n  use "),
-                settings(&tables.sizes),
-                format!(", or fine-tune at {h}x{w} first")
-            )))
-        }
-        _ => Ok(Some(Said { value: asked, from: "as asked".into() })),
-    }
-}
-
-/// A notice where tables show what the model was trained on, and leave sizes open.
-fn untrained_tables(request: &ModelRequest, family: &Family, shapes: &Shapes, config: &ModelConfig) -> Option<Message> {
-    let tables = (family.position_tables)(shapes).filter(|tables| !tables.trained && tables.sizes.len() > 1)?;
-    if request.resolution.is_some() || config.input_size.as_ref().is_some_and(|size| tables.fit(size.value)) {
-        return None;
-    }
-    let [h, w] = tables.sizes[0];
-    let others = settings(&tables.sizes[1..tables.sizes.len().min(4)]);
-    let what = format!("the model last ran on images of {h}x{w} or a little more: {h}x{w} is assumed; ");
-    Some(message!(what, others, " is another"))
-}
-
-/// These sizes as a user would ask for them.
-fn settings(sizes: &[[usize; 2]]) -> Message {
-    Message::joined(sizes.iter().map(|[h, w]| Setting::Resolution.to(format!("{h}x{w}"))), " or ")
-}
-
-/// The number of classes of the family's heads that the checkpoint holds and `head` wants.
-fn classes(request: &ModelRequest, family: &Family, shapes: &Shapes, head: Head) -> Result<Option<usize>, ModelError> {
-    let held = held(family, shapes);
-    let used = match head {
-        Head::Average => held.first(),
-        Head::Class => held.iter().find(|(h, _)| *h == family.heads[0]),
-        Head::Distillation => held.iter().find(|(h, _)| *h != family.heads[0]),
-    };
-    let named = request.heads.iter().any(|name| name.of_family(family.heads).is_some_and(|h| h != Head::Average));
-    if let (Head::Average, Results::Logits, Some((first, n)), false) = (head, request.results, held.first(), named)
-        && let Some((other, m)) = held.iter().find(|(_, m)| m != n)
-    {
-        let why =
-            format!("{first} has {n} classes and {other} has {m}: one of them was retrained and the other was not");
-        let todo = message!(
-            "\n  use ",
-            Setting::Head.to("head"),
-            " or ",
-            Setting::Head.to("dist_head"),
-            " for the retrained one"
-        );
-        return Err(ModelError::Other(message!(why, todo)));
-    }
-    Ok(used.map(|(_, n)| *n))
-}
-
-/// The family's heads that the checkpoint holds, with their classes.
-fn held(family: &Family, shapes: &Shapes) -> Vec<(&'static str, usize)> {
-    let rows =
-        |head: &str| shapes.get(&format!("{head}.weight")).filter(|s| s.len() == 2).and_then(|s| s.first().copied());
-    family.heads.iter().filter_map(|&h| Some((h, rows(h)?))).collect()
-}
-
-/// The number of classes of the family's heads in what is asked for; what the request says of heads must agree with the file.
-fn decided_classes(
-    request: &ModelRequest,
-    family: &Family,
-    shapes: &Shapes,
-    heads: &Heads,
-) -> Result<Option<usize>, ModelError> {
-    let used = classes(request, family, shapes, heads.family)?;
-    let mut counts: Vec<(String, usize)> = heads.own.iter().map(|h| (printable(&h.place), h.width())).collect();
-    if counts.is_empty() {
-        let name = match heads.family {
-            Head::Distillation => family.heads.last(),
-            Head::Average | Head::Class => family.heads.first(),
-        };
-        counts.extend(used.map(|n| (name.copied().unwrap_or_default().to_string(), n)));
-    }
-    if let (Some(asked), [(head, n)]) = (request.classes, &counts[..])
-        && asked != *n
-    {
-        return Err(ModelError::Other(message!(
-            Setting::Classes.to(asked),
-            format!(": {head} in the checkpoint has {n} classes\n  leave "),
-            Setting::Classes,
-            format!(" out, or give the checkpoint that was trained for {asked}")
-        )));
-    }
-    if heads.family != Head::Average && used.is_none() {
-        let names: Vec<&str> = held(family, shapes).iter().map(|(h, _)| *h).collect();
-        let there = if names.is_empty() { "no classifier at all".to_string() } else { names.join(" and ") };
-        let why = format!(": the checkpoint holds {there}\n  leave ");
-        return Err(ModelError::Other(message!(Setting::Head, why, Setting::Head, " out")));
-    }
-    Ok(used)
 }
 
 /// What was recognised, for the summary.
