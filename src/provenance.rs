@@ -8,7 +8,7 @@ use crate::model::{FileRequest, ModelRequest};
 use crate::signature::Likelihood;
 use std::collections::BTreeMap;
 use std::path::Path;
-use vitc_exporters::metadata::Preprocessing;
+use vitc_exporters::metadata::{Preprocessing, VERSION_KEY};
 use vitc_ir::Dim;
 
 /// Key of what the artifact returns.
@@ -115,6 +115,19 @@ impl Provenance {
         self.results.are_final()
     }
 
+    /// What these metadata say, for a caller that has pictures.
+    ///
+    /// # Errors
+    /// If they do not say how a picture becomes the input.
+    pub fn of_pictures(metadata: &BTreeMap<String, String>) -> Result<(Provenance, Preprocessing), Unprepared> {
+        let mut provenance = Provenance::read(metadata);
+        match provenance.preprocessing.take() {
+            _ if !metadata.contains_key(VERSION_KEY) => Err(Unprepared::Foreign),
+            Some(preprocessing) => Ok((provenance, preprocessing)),
+            None => Err(Unprepared::Unsaid),
+        }
+    }
+
     /// What these metadata say; scores of all heads where they say nothing.
     pub fn read(metadata: &BTreeMap<String, String>) -> Provenance {
         let said = |key: &str| metadata.get(key).map(String::as_str);
@@ -134,6 +147,17 @@ impl Provenance {
             import: said(IMPORT_KEY).and_then(read_file),
         }
     }
+}
+
+/// Why nobody knows how a picture becomes an artifact's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unprepared {
+    /// Somebody else wrote the file.
+    #[error("was not written by vitc, so it does not say how a picture becomes its input")]
+    Foreign,
+    /// Nobody said it at the export: of an imported file it is never guessed.
+    #[error("takes values, and does not say how a picture becomes them")]
+    Unsaid,
 }
 
 #[cfg(test)]

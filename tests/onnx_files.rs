@@ -129,3 +129,27 @@ fn a_refusal_names_the_cut() {
     let output = vitc(&["export", &file, "--target", "onnx", "-o", &out, "--outputs", &cut]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A picture is never prepared by a guess, and the hint is one that can be followed.
+#[test]
+fn pictures_are_not_guessed() {
+    let file = folder().join("act_gelu_erf.onnx").display().to_string();
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pictures/wide.png").display().to_string();
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("m.onnx").display().to_string();
+    let shown = |more: &[&str]| {
+        let output = vitc(&[&["export", &file, "--target", "onnx", "--force", "-o", &out][..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&vitc(&["run", &out, &picture]).stderr).into_owned()
+    };
+    let said = shown(&[]);
+    assert!(
+        said.contains("does not say how a picture becomes them\n  export it again with --mean and --std"),
+        "{said}"
+    );
+    let said = shown(&["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]);
+    assert!(said.contains("not class scores"), "{said}");
+    let missing = vitc(&["export", "nowhere/model.onnx", "--target", "onnx"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no such file"));
+}

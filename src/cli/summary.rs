@@ -110,6 +110,9 @@ fn rounding(report: &Report) -> String {
         "fp16" => format!("; rounded to subnormal {}, to zero {}", r.subnormal, r.zeroed),
         _ => String::new(),
     };
+    if r.largest.is_empty() {
+        return "no weights".into();
+    }
     format!("largest |w| {before} before rounding, {after} after, in {}{small}", r.largest)
 }
 

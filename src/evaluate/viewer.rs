@@ -8,7 +8,7 @@ use crate::picture::{Picture, PictureError, Preparation};
 use crate::provenance::Provenance;
 use crate::runner::{Named, Program, Request, RunError, Session};
 use std::path::{Path, PathBuf};
-use vitc_exporters::metadata::{Fit, VERSION_KEY};
+use vitc_exporters::metadata::Fit;
 
 /// How pictures are shown, where it shall differ from what the artifact says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,11 +46,8 @@ impl Viewer {
         let artifact = Artifact::open_to_run(path)?;
         let unsuited = |what: &str| EvaluateError::Unsuited { path: path.into(), what: what.into() };
         let failed = |e: RunError| EvaluateError::Run { path: path.into(), what: e.what };
-        let provenance = Provenance::read(&artifact.metadata);
-        let ours = artifact.metadata.contains_key(VERSION_KEY);
-        let preprocessing = provenance.preprocessing.clone().filter(|_| ours);
-        let mut preprocessing = preprocessing
-            .ok_or_else(|| unsuited("was not written by vitc, so it does not say how a picture becomes its input"))?;
+        let (provenance, mut preprocessing) = Provenance::of_pictures(&artifact.metadata)
+            .map_err(|why| EvaluateError::Unprepared { path: path.into(), why })?;
         let said = |key: &str| artifact.metadata.get(key).map_or("", String::as_str);
         if !provenance.classifies() || provenance.results == Results::Boxes {
             return Err(unsuited(

@@ -98,6 +98,16 @@ fn find(name: &str) -> Result<Backbone, ModelError> {
             " names an architecture\n  use ",
             Setting::Weights.to(name)
         )),
+        false if names_a_file(name) => {
+            ModelError::Other(message!(format!("{name}: there is no such file\n  check the spelling of the path")))
+        }
         false => unknown.into(),
     })
+}
+
+/// Whether a word is meant as a file: models have no such endings.
+fn names_a_file(name: &str) -> bool {
+    let ending = Path::new(name).extension().and_then(|e| e.to_str());
+    ending
+        .is_some_and(|e| ["onnx", "pth", "pt", "bin", "tar", "pkl", "safetensors", "mlpackage", "aimodel"].contains(&e))
 }
