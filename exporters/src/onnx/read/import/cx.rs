@@ -306,6 +306,13 @@ impl Cx {
         Ok(self.graph.push(op, inputs, path)?.into())
     }
 
+    /// Parts of these sizes along an axis.
+    pub(super) fn split(&mut self, x: Value, axis: usize, sizes: Vec<usize>, path: &str) -> Done<Vec<Value>> {
+        let count = sizes.len() as u32;
+        let node = self.push(Op::Split { axis, sizes }, &[x], path)?.node;
+        Ok((0..count).map(|index| Value { node, index }).collect())
+    }
+
     /// f(x).
     pub(super) fn unary(&mut self, kind: UnaryKind, x: Value, path: &str) -> Done<Value> {
         self.push(Op::Unary(kind), &[x], path)

@@ -6,7 +6,7 @@ use super::super::cx::Cx;
 use super::super::known::{self, Num, Unknown};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
+use vitc_ir::{BinaryKind, DType, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -31,6 +31,14 @@ pub(super) fn float(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
         return Err(format!("computes with {} at run time", elem.word()).into());
     }
     cx.value(value, path)
+}
+
+/// A float, or codes that are kept as floats: for operators that only compare their elements.
+pub(super) fn ordered(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+    match value {
+        Val::Node(v, elem) if elem.is_int() && cx.graph.ty(*v).dtype == DType::F32 => Ok(*v),
+        value => float(cx, value, path),
+    }
 }
 
 fn same(_: &mut Cx, c: &Call<'_>) -> Done {

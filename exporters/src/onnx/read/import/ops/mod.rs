@@ -1,17 +1,22 @@
 //! The operators that are read: one file per group, each reading by the rules of the version in force.
 
+mod attention;
 mod contrib;
 mod control;
 mod einsum;
 mod elementwise;
+mod formulas;
 mod indexing;
+mod integers;
 mod movement;
 mod norms;
 mod pooling;
 mod products;
 mod quantised;
+mod recurrent;
 mod reduce;
 mod resize;
+mod resize_axes;
 mod select;
 mod shapes;
 mod transposed;
@@ -85,6 +90,10 @@ fn standard(op: &str) -> Option<Read> {
         select::find,
         shapes::find,
         quantised::find,
+        integers::find,
+        recurrent::find,
+        attention::find,
+        formulas::find,
         control::find,
         einsum::find,
     ];

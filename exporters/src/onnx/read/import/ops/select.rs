@@ -47,6 +47,16 @@ fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
 }
 
+/// Both truths.
+pub(super) fn both(cx: &mut Cx, x: &Val, y: &Val, path: &str) -> Done<Val> {
+    if let Some(known) = folded(cx, x, y, "And")? {
+        return Ok(known);
+    }
+    fits(cx, x, y)?;
+    let (a, b) = (truth(cx, x, &format!("{path}.a"))?, truth(cx, y, &format!("{path}.b"))?);
+    Ok(Val::Node(cx.binary(BinaryKind::Mul, a, b, path)?, Elem::Bool))
+}
+
 /// What the sign of a difference says, as 0 or 1.
 fn order(cx: &mut Cx, c: &Call<'_>, difference: Value) -> Done<Value> {
     let sign = cx.unary(UnaryKind::Sign, difference, &c.at("sign"))?;
@@ -79,7 +89,7 @@ fn opposite(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
 }
 
 /// A truth as 0 or 1.
-fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+pub(super) fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
     if let Some(k) = cx.known(value) {
         let k = k.map(Elem::F32, |n| super::super::known::cast(n, Elem::F32))?;
         return cx.spell(&k, path);
