@@ -129,7 +129,7 @@ case("qdq_pool", "codes moved and pooled between quantising and dequantising", "
 
 # ---- attention ----------------------------------------------------------------------------------------------------------------------------------
 case("attention_causal", "causal, a truth mask that hides all of a row together with it", "float[1,2,4,3] q, float[1,2,4,3] k, float[1,2,4,3] v => float[1,2,4,3] y",
-     "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, by="onnx", m=np.array([[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 0, 1]], bool)[None, None], tier=2)
+     "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, by="onnx", m=np.array([[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 0, 1]], bool)[None, None])
 case("attention_tokens", "rank 3, fewer heads of keys, a factor of its own, numbers as mask", "float[2,4,12] q, float[2,5,6] k, float[2,5,6] v => float[2,4,12] y",
      "y = Attention <q_num_heads = 4, kv_num_heads = 2, scale = 0.3> (q, k, v, m)", opset=23, by="onnx", m=(4, 5))
 case("multi_head", "one bias for queries, keys and values", "float[2,4,8] q, float[2,5,8] k, float[2,5,8] v => float[2,4,8] y",
@@ -162,6 +162,35 @@ for mode in ("nearest", "cubic"):
          f'y = Resize <mode = "{mode}", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 0.7> (x, roi, , s)',
          roi=f32([0, 0, 0.2, -0.3, 1, 1, 1.1, 0.9]), s=i64(1, 2, 5, 4))
 case("resize_three", "three axes at once", "float[1,2,3,4,5] x => float[1,2,6,8,5] y", 'y = Resize <mode = "linear"> (x, , , s)', s=i64(1, 2, 6, 8, 5))
+
+# ---- whole numbers, truths and choices ----------------------------------------------------------------------------------------------------------
+case("where_infinite", "what is not chosen is infinite", "float[2,6] x => float[2,6] y",
+     "z = Constant <value = float {0}> ()\n p = Greater (x, z)\n l = Log (x)\n y = Where (p, l, x)")
+case("where_constant", "a constant choice beside an infinite value", "float[2,4] x => float[2,4] y", "l = Log (x)\n y = Where (m, l, x)",
+     m=np.array([True, False, True, False]), feeds={"x": [[1.5, -2, 0.7, -0.1], [2, -0.4, 0.2, 3]]})
+case("compare", "all comparisons and all logic", "float[2,6] x, float[2,6] z => float[2,6] y",
+     "a = Greater (x, z)\n b = LessOrEqual (x, h)\n c = And (a, b)\n d = Equal (x, z)\n e = Not (d)\n f = Xor (c, e)\n g = GreaterOrEqual (z, h)\n i = Or (f, g)\n y = Cast <to = 1> (i)", h=f32(0.2))
+case("truth_out", "truths as results", "float[2,6] x => bool[2,6] y", "y = Greater (x, h)", h=f32(0.2))
+case("truth_in", "a mask from outside", "float[2,6] x, bool[2,6] m => float[2,6] y", "n = Not (m)\n y = Where (n, x, h)", h=f32(-3), feeds={"m": [[1, 0, 1, 0, 0, 1]] * 2})
+case("truncate", "floats to whole numbers and back", "float[2,6] x => float[2,6] y, int64[2,6] i", "s = Mul (x, t)\n i = Cast <to = 7> (s)\n y = Cast <to = 1> (i)", t=f32(7))
+case("ids", "a table looked up by numbers from outside, some from the end", "int64[2,3] x => float[2,3,4] y", "y = Gather (t, x)", t=(9, 4), feeds={"x": [[0, 8, -1], [3, -9, 5]]})
+case("ids32", "32-bit numbers, computed with before", "int32[2,3] x => float[2,3,4] y, int32[2,3] z", "z = Add (x, o)\n y = Gather (t, z)", t=(9, 4), o=np.array(1, np.int32),
+     feeds={"x": [[0, 7, 1], [3, 2, 5]]})
+case("gather_of_search", "elements at the place of the largest", "float[2,5,3] x => float[2,1,3] y",
+     "i = ArgMax <axis = 1, keepdims = 1> (x)\n y = GatherElements <axis = 1> (x, i)")
+case("gather_nd_computed", "tuples of computed indices behind a batch", "float[2,4,5] x => float[2,1] y",
+     "f = Reshape (x, s)\n i = ArgMax <axis = 1, keepdims = 1> (f)\n r = Div (i, five)\n c = Mod (i, five)\n p = Concat <axis = 1> (r, c)\n q = Unsqueeze (p, one)\n y = GatherND <batch_dims = 1> (x, q)",
+     s=i64(2, 20), five=np.array(5, np.int64), one=i64(1))
+case("topk", "the best of all, and what else lies there", "float[2,6,4] x => float[2,3,4] y, float[2,3] v, int64[2,3] i",
+     "m = ReduceMax <axes = [2], keepdims = 0> (x)\n v, i = TopK <axis = 1> (m, k)\n u = Unsqueeze (i, two)\n t = Tile (u, r)\n y = GatherElements <axis = 1> (x, t)", k=i64(3), two=i64(2), r=i64(1, 1, 4))
+case("topk_smallest", "the smallest along an inner axis, equal ones", "float[2,6,3] x => float[2,2,3] v, int64[2,2,3] i", "r = Round (x)\n v, i = TopK <axis = 1, largest = 0> (r, k)", k=i64(2))
+case("clip_whole", "indices kept within a table", "int64[5] x => float[5,2] y", "c = Clip (x, lo, hi)\n y = Gather (t, c)", t=(4, 2), lo=np.array(0, np.int64), hi=np.array(3, np.int64),
+     feeds={"x": [-3, 2, 9, 0, 3]})
+for mode in ("linear", "nearest", "cubic"):
+    for padding in ("zeros", "border", "reflection"):
+        align = int(padding == "border" or mode == "nearest")
+        case(f"grid_{mode}_{padding}", "places far outside of the map", "float[2,3,5,4] x, float[2,3,6,2] g => float[2,3,3,6] y",
+             f'y = GridSample <mode = "{mode}", padding_mode = "{padding}", align_corners = {align}> (x, g)', opset=20, tolerance=2e-5)
 
 if __name__ == "__main__":
     write(sys.argv[1:])

@@ -85,7 +85,7 @@ impl Op {
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => vec![],
 
             Op::Unary(_) | Op::Clip { .. } | Op::Cast { .. } | Op::Keep => vec![alike(0)],
-            Op::Binary(_) | Op::Sum => elementwise(operands),
+            Op::Binary(_) | Op::Sum | Op::Select => elementwise(operands),
             Op::Expand { shape } => vec![aligned(operands[0], shape)],
             Op::Prelu => vec![alike(0), vec![along(operands[1].0[0], operands[0], 1)]],
 
@@ -110,6 +110,7 @@ impl Op {
 
             Op::Reduce { axes, keep, .. } => vec![reduced(rank(0), axes, *keep)],
             Op::ArgMax { axis, keep } => vec![reduced(rank(0), &[*axis], *keep)],
+            Op::TopK { axis, .. } => vec![contracted(alike(0), [*axis])],
             Op::AvgPool { kernel, stride, pad } => {
                 vec![Windows { stride, pad, dilation: &[1; 2] }.map(*kernel)]
             }

@@ -411,6 +411,8 @@ impl Target {
             | Op::Reduce { .. }
             | Op::AvgPool { .. }
             | Op::ArgMax { .. }
+            | Op::Select
+            | Op::TopK { .. }
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. }
             | Op::Reshape { .. }
@@ -511,5 +513,5 @@ fn is_padded(graph: &Graph, node: &Node) -> bool {
 /// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
 fn written_in_core_ai(op: &Op) -> bool {
     let steps = matches!(op, Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign));
-    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. })
+    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. } | Op::Select | Op::TopK { .. })
 }

@@ -113,11 +113,34 @@ fn picture_size(graph: &Graph) -> Option<[usize; 2]> {
     }
 }
 
+/// Whole numbers of an input are below this where nothing says what they are.
+const FEW: u32 = 256;
+
+/// The size of the smallest table that an input of whole numbers looks something up in.
+fn indexed(graph: &Graph, input: usize) -> Option<u32> {
+    let (first, _) = graph.inputs().nth(input)?;
+    let mut reached = vec![first];
+    let mut least = None;
+    for (id, node) in graph.run_time_nodes() {
+        let whole = node.types.iter().any(|t| !t.dtype.is_float());
+        let reads = |slot: usize| node.inputs.get(slot).is_some_and(|v| reached.contains(&v.node));
+        if let (Op::Gather { axis }, true) = (&node.op, reads(1)) {
+            let size = graph.shape(node.inputs[0]).0.get(*axis).and_then(|d| d.fixed());
+            least = [least, size].into_iter().flatten().min();
+        } else if whole && (0..node.inputs.len()).any(reads) {
+            reached.push(id);
+        }
+    }
+    least.and_then(|n| u32::try_from(n).ok())
+}
+
 /// The ports under their own names; roles are those that are plain.
 fn signature(graph: &Graph, infos: &[onnx::PortInfo]) -> Signature {
     let whole = |i: usize| match infos.get(i).and_then(|info| info.elem) {
         Some(Elem::Uint(bits @ (8 | 16))) => InputRole::Whole { below: 1 << bits },
         Some(Elem::Int(bits @ (8 | 16))) => InputRole::Whole { below: 1 << (bits - 1) },
+        Some(Elem::Bool) => InputRole::Whole { below: 2 },
+        Some(Elem::Int(_) | Elem::Uint(_)) => InputRole::Whole { below: indexed(graph, i).unwrap_or(FEW) },
         _ => InputRole::Tensor,
     };
     let inputs = graph.inputs().enumerate();

@@ -33,8 +33,9 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut casts = Casts::default();
     for (id, node) in graph.nodes() {
         if node.op == Op::Input {
-            let ty = Type::new(options.input, node.types[0].shape.clone());
-            let input = copy.new.push_leaf(Op::Input, ty, &node.path)?;
+            let own = &node.types[0];
+            let dtype = if own.dtype.is_float() { options.input } else { own.dtype };
+            let input = copy.new.push_leaf(Op::Input, Type::new(dtype, own.shape.clone()), &node.path)?;
             copy.set(id.into(), input);
             casts.to(&mut copy.new, input, options.precision)?;
         } else if graph.is_constant(id.into()) {

@@ -8,11 +8,18 @@ pub(super) struct Step {
     pub(super) op: &'static str,
     pub(super) inputs: Vec<String>,
     pub(super) attributes: Vec<pb::AttributeProto>,
+    /// Results in front of the one that is wanted.
+    pub(super) skipped: usize,
 }
 
 impl Step {
     pub(super) fn new(op: &'static str, inputs: impl IntoIterator<Item = String>) -> Step {
-        Step { op, inputs: inputs.into_iter().collect(), attributes: Vec::new() }
+        Step { op, inputs: inputs.into_iter().collect(), attributes: Vec::new(), skipped: 0 }
+    }
+
+    /// The result behind so many others.
+    pub(super) fn behind(self, skipped: usize) -> Step {
+        Step { skipped, ..self }
     }
 
     pub(super) fn int(mut self, name: &str, i: i64) -> Step {

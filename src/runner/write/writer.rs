@@ -114,11 +114,13 @@ impl<'g> Writer<'g> {
     }
 
     pub(super) fn emit(&mut self, step: Step, output: String) {
+        let mut outputs: Vec<String> = (0..step.skipped).map(|_| self.unused(&format!("{output}.other"))).collect();
+        outputs.push(output.clone());
         self.message.node.push(pb::NodeProto {
             op_type: step.op.into(),
-            name: output.clone(),
+            name: output,
             input: step.inputs,
-            output: vec![output],
+            output: outputs,
             attribute: step.attributes,
             ..Default::default()
         });

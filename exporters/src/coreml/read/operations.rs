@@ -87,6 +87,8 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "gelu" => gelu(call),
         "clip" => clip(call),
         "prelu" => Ok((Op::Prelu, vec![call.x()?, call.value("alpha")?])),
+        "select" => Ok((Op::Select, vec![call.value("cond")?, call.value("a")?, call.value("b")?])),
+        "topk" => top_k(call),
         "cast" => cast(call),
         "conv" => conv(call),
         "conv_transpose" => conv_transpose(call),
@@ -198,6 +200,7 @@ fn cast(call: &mut Call<'_, '_>) -> Decoded {
         "fp16" => DType::F16,
         "fp32" => DType::F32,
         "int32" => DType::I32,
+        "bool" => DType::Bool,
         other => return Err(format!("to {other} is not read")),
     };
     Ok((Op::Cast { to }, vec![call.x()?]))
@@ -308,6 +311,18 @@ fn max_pool(call: &mut Call<'_, '_>) -> Decoded {
 fn arg_max(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
     Ok((Op::ArgMax { axis: call.axis(call.rank(x))?, keep: call.flag("keep_dims")? }, vec![x]))
+}
+
+/// In order, with the indices as its second result.
+fn top_k(call: &mut Call<'_, '_>) -> Decoded {
+    let x = call.x()?;
+    for told in ["sort", "return_indices"] {
+        if call.has(told) {
+            call.must(told, true)?;
+        }
+    }
+    let k = usize::try_from(call.integer("k")?).map_err(|_| "k is negative")?;
+    Ok((Op::TopK { axis: call.axis(call.rank(x))?, k, largest: !call.flag("ascending")? }, vec![x]))
 }
 
 // ---- movement -------------------------------------------------------------------------------------------------------

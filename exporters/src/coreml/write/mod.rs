@@ -54,7 +54,7 @@ pub fn write<'a>(
     let release = release(graph, target, interface)?;
     let description = describe(graph, interface, metadata)?;
     let constants = cost::emitted_constants(graph);
-    let held = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32);
+    let held = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32 | DType::Bool);
     if let Some(&v) = constants.iter().find(|&&v| !held(graph.ty(v).dtype)) {
         let (ty, path) = (graph.ty(v), graph.value_name(v));
         return Err(interface_error(format!("the constant {path} is {ty}; constants are fp32, fp16 or int32")));

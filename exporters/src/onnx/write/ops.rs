@@ -29,6 +29,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Binary(kind) => plain(b, binary(*kind)),
         Op::Sum => plain(b, "Sum"),
         Op::Clip { lo, hi } => clip(b, node, *lo, *hi)?,
+        Op::Select => plain(b, "Where"),
         Op::Prelu => prelu(b, node)?,
         Op::Cast { to } => plain(b, "Cast").int("to", i64::from(elem_type(*to))),
 
@@ -72,6 +73,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             if b.opset >= 12 { search.int("select_last_index", 0) } else { search }
         }
 
+        Op::TopK { axis, k, largest } => {
+            let inputs = vec![b.read(node.inputs[0]), b.ints([*k])];
+            Spelling::new("TopK", inputs).int("axis", *axis as i64).int("largest", i64::from(*largest)).int("sorted", 1)
+        }
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
         Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
         Op::Concat { axis } => plain(b, "Concat").int("axis", *axis as i64),

@@ -22,7 +22,7 @@ struct Case {
 
 impl Case {
     fn types(&self) -> Vec<Type> {
-        let dtype = |slot| if is_index(&self.op, slot) { DType::I32 } else { DType::F32 };
+        let dtype = |slot| if is_index(&self.op, slot) { index_type(&self.op) } else { DType::F32 };
         self.operands.iter().enumerate().map(|(i, x)| Type::new(dtype(i), Shape::fixed(x.shape()))).collect()
     }
 
@@ -42,7 +42,7 @@ impl Case {
                 weights.insert(path.clone(), &x.iter().map(|&x| x as f32).collect::<Vec<_>>());
                 let leaf = Op::Weight { key: path.clone() };
                 let leaf = graph.push_leaf(leaf, Type::new(DType::F32, ty.shape), &path).unwrap();
-                inputs.push(graph.push(Op::Cast { to: DType::I32 }, &[leaf], "index").unwrap().into());
+                inputs.push(graph.push(Op::Cast { to: index_type(&self.op) }, &[leaf], "index").unwrap().into());
             } else {
                 inputs.push(graph.push_leaf(Op::Input, ty, &path).unwrap());
                 given.push(x.clone());
@@ -63,8 +63,13 @@ impl Case {
     }
 }
 
+/// Whether an operand says which elements are read.
 fn is_index(op: &Op, slot: usize) -> bool {
-    matches!(op, Op::Gather { .. }) && slot == 1
+    matches!((op, slot), (Op::Gather { .. }, 1) | (Op::Select, 0))
+}
+
+fn index_type(op: &Op) -> DType {
+    if *op == Op::Select { DType::Bool } else { DType::I32 }
 }
 
 /// Number of a kind of operator: that of its word, and one for each form of attention.
@@ -170,6 +175,10 @@ fn elementwise(rng: &mut Rng) -> Vec<Case> {
     }
     let shapes = [smaller(rng, &full), full.clone(), smaller(rng, &full)];
     cases.push(Case { op: Op::Sum, operands: shapes.map(|s| random(rng, &s)).into() });
+    let truths = smaller(rng, &full);
+    let truths = ArrayD::from_shape_simple_fn(truths, || rng.below(2) as f64);
+    let other = smaller(rng, &full);
+    cases.push(Case { op: Op::Select, operands: vec![truths, random(rng, &full), random(rng, &other)] });
     let clip = Op::Clip { lo: (-0.7).into(), hi: 0.7.into() };
     cases.push(Case { op: clip, operands: vec![random(rng, &full)] });
     for to in [DType::F32, DType::F16, DType::I32] {
@@ -260,6 +269,9 @@ fn statistics(rng: &mut Rng) -> Vec<Case> {
     let op = Op::MaxPool { kernel, stride: [rng.range(1, 2), rng.range(1, 2)], pad: [0; 4], dilation };
     cases.push(Case { op, operands: vec![random(rng, &[2, 3, 4, 5])] });
     let op = Op::ArgMax { axis: rng.below(rank), keep: rng.chance(50) };
+    cases.push(Case { op, operands: vec![random(rng, &full)] });
+    let axis = rng.below(rank);
+    let op = Op::TopK { axis, k: rng.range(1, full[axis]), largest: rng.chance(50) };
     cases.push(Case { op, operands: vec![random(rng, &full)] });
     cases
 }

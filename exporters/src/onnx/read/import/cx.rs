@@ -77,16 +77,35 @@ impl Cx {
             Elem::Uint(8 | 16) | Elem::Int(8 | 16) => {
                 self.note(format!("input {name} of {} is taken in fp32", elem.word()))
             }
-            other => return Err(format!("holds {}; vitc takes floats at run time", other.word()).into()),
+            Elem::Int(32 | 64) | Elem::Uint(32) | Elem::Bool => {}
+            other => {
+                return Err(
+                    format!("holds {}; vitc takes floats, whole numbers of 32 bits and truths", other.word()).into()
+                );
+            }
         }
-        let value = self.graph.push_leaf(Op::Input, Type::new(DType::F32, shape.clone()), name)?;
+        let dtype = match elem {
+            Elem::Int(32 | 64) | Elem::Uint(32) => DType::I32,
+            Elem::Bool => DType::Bool,
+            _ => DType::F32,
+        };
+        let value = self.graph.push_leaf(Op::Input, Type::new(dtype, shape.clone()), name)?;
         Ok(Val::Node(value, elem))
     }
 
     /// What an output of the model holds. An input, a constant and a second name of a value are passed on by an operator of their own.
     pub(super) fn output(&mut self, value: &Val, name: &str) -> Done<(Value, Elem)> {
         let elem = self.elem(value)?;
-        let inner = self.value(value, &format!("{name}.constant"))?;
+        let mut inner = self.value(value, &format!("{name}.constant"))?;
+        let wanted = match elem {
+            Elem::Int(32 | 64) | Elem::Uint(32) => DType::I32,
+            Elem::Bool => DType::Bool,
+            _ => DType::F32,
+        };
+        if self.graph.ty(inner).dtype != wanted && !self.graph.is_constant(inner) {
+            let path = format!("{}.{wanted}", self.path(name));
+            inner = self.push(Op::Cast { to: wanted }, &[inner], &path)?;
+        }
         let dtype = self.graph.ty(inner).dtype;
         if !elem.is_float() && dtype == DType::F32 {
             self.note(format!("output {name} of {} is returned in fp32", elem.word()));

@@ -8,6 +8,7 @@ use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::{binary, float};
+use super::lookup;
 use vitc_ir::{BinaryKind, Dim, Op};
 
 /// Most updates that meet in one place.
@@ -43,10 +44,18 @@ fn known_indices(cx: &Cx, value: &Val) -> Done<(Vec<i64>, Vec<usize>)> {
     Ok((list, known.dims.clone()))
 }
 
+/// Whether indices are computed when the model runs.
+fn is_computed(cx: &Cx, value: &Val) -> bool {
+    matches!(value, Val::Node(v, _) if !cx.graph.is_constant(*v))
+}
+
 fn gather(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.dims(&value)?;
     let at = axis(c.int("axis", 0)?, dims.len())?;
+    if is_computed(cx, c.needed(1)?) {
+        return lookup::gather(cx, c, at);
+    }
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let size = cx.size(dims[at])?;
     let list = list.into_iter().map(|i| index(i, size)).collect::<Done<Vec<_>>>()?;
@@ -80,6 +89,9 @@ fn gather_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.fixed(&value)?;
     let at = axis(c.int("axis", 0)?, dims.len())?;
+    if is_computed(cx, c.needed(1)?) {
+        return lookup::gather_elements(cx, c, at);
+    }
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let places = element_places(&list, &shape, &dims, at)?;
     Ok(vec![placed(cx, &value, &places, &shape, &c.path)?])
@@ -120,6 +132,9 @@ fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.fixed(&value)?;
     let batch = usize::try_from(c.int("batch_dims", 0)?).map_err(|_| Refusal("has negative batch_dims".into()))?;
+    if is_computed(cx, c.needed(1)?) {
+        return lookup::gather_nd(cx, c, batch);
+    }
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let (first, inner) = tuple_places(&list, &shape, &dims, batch)?;
     let width = shape[shape.len() - 1];

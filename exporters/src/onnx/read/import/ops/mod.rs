@@ -6,8 +6,10 @@ mod control;
 mod einsum;
 mod elementwise;
 mod formulas;
+mod grid;
 mod indexing;
 mod integers;
+mod lookup;
 mod movement;
 mod norms;
 mod pooling;
@@ -20,6 +22,7 @@ mod resize_axes;
 mod select;
 mod shapes;
 mod transposed;
+mod whole;
 
 use super::call::{Call, Read};
 use super::cx::Cx;
@@ -94,6 +97,8 @@ fn standard(op: &str) -> Option<Read> {
         recurrent::find,
         attention::find,
         formulas::find,
+        lookup::find,
+        grid::find,
         control::find,
         einsum::find,
     ];
