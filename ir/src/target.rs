@@ -337,6 +337,9 @@ impl Target {
             | Op::Gather { .. }
             | Op::Expand { .. }
             | Op::Resize { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize
+            | Op::Lookup { .. }
             | Op::Keep => Ok(()),
         }
     }

@@ -90,6 +90,9 @@ operators! {
     "slice": Op::Slice { .. } => Op::Slice { cuts: vec![] },
     "pad": Op::Pad { .. } => Op::Pad { before: vec![], after: vec![] },
     "gather": Op::Gather { .. } => Op::Gather { axis: 0 },
+    "quantize": Op::Quantize { .. } => Op::Quantize { to: DType::I8 },
+    "dequantize": Op::Dequantize => Op::Dequantize,
+    "lookup": Op::Lookup { .. } => Op::Lookup { bits: 8, shape: Shape::default() },
     "keep": Op::Keep => Op::Keep,
     "expand": Op::Expand { .. } => Op::Expand { shape: Shape::default() },
     "resize": Op::Resize { .. } => Op::Resize { mode: ResizeMode::Nearest, size: [1; 2] },
@@ -150,7 +153,8 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             v.real("lo", lo)?;
             v.real("hi", hi)?;
         }
-        Op::Cast { to } => v.word("to", to)?,
+        Op::Cast { to } | Op::Quantize { to } => v.word("to", to)?,
+        Op::Lookup { bits, shape: _ } => v.number("bits", bits)?,
         Op::Conv { stride, pad, groups } => {
             v.sides("stride", stride)?;
             v.sides("pad", pad)?;
@@ -208,7 +212,15 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
         }
         Op::Input | Op::Weight { key: _ } | Op::Literal { values: _ } => {}
         Op::Reshape { shape: _ } | Op::Expand { shape: _ } => {}
-        Op::Unary(_) | Op::Binary(_) | Op::Sum | Op::Prelu | Op::Linear | Op::Keep | Op::Dct2 | Op::Idct2 => {}
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Sum
+        | Op::Prelu
+        | Op::Linear
+        | Op::Keep
+        | Op::Dequantize
+        | Op::Dct2
+        | Op::Idct2 => {}
     }
     Ok(())
 }
@@ -250,6 +262,9 @@ pub(crate) fn role(op: &Op, at: usize) -> String {
         Op::BatchNorm { .. } => &["x", "scale", "shift", "mean", "var"],
         Op::LayerNorm { .. } => &["x", "scale", "bias"],
         Op::Gather { .. } => &["x", "index"],
+        Op::Quantize { .. } => &["x", "scale"],
+        Op::Dequantize => &["codes", "scale"],
+        Op::Lookup { .. } => &["codes", "table"],
         Op::Attention { bias: true, .. } => &["q", "k", "v", "bias", "w1", "b1", "w2", "b2"],
         Op::Attention { bias: false, .. } => &["q", "k", "v", "w1", "b1", "w2", "b2"],
         Op::Binary(_) | Op::MatMul { .. } => &["a", "b"],

@@ -3,6 +3,7 @@
 //! A graph is lowered, what its passes say they did is looked at, and where that does not do it is lowered again under [`Decisions`]. What was decided is
 //! written into the artifact.
 
+pub mod quantize;
 mod range_gate;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! widened first ([`mod@half`]). ONNX files are decoded by tract's own protobuf types, a reader that shares nothing with the exporter; graphs are
 //! written to the same types by [`mod@write`], which shares nothing with it either.
 
+mod codes;
 mod cut;
 mod define;
 mod half;

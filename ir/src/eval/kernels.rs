@@ -5,7 +5,7 @@ use super::attention::Heads;
 use super::expr::{Expr, Program};
 use super::lower::Application;
 use super::tensor::{Source, Tensor};
-use super::{normal, product, spectral};
+use super::{codes, normal, product, spectral};
 use crate::graph::Node;
 use crate::op::Op;
 use std::sync::Arc;
@@ -51,6 +51,9 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         Op::Reduce { kind, axes, .. } => one(normal::reduce(x, *kind, axes)),
         Op::AvgPool { kernel, stride, pad } => one(normal::avg_pool(x, kernel, stride, pad, &dims[0])),
         Op::Gather { axis, .. } => one(gather(x, all[1], *axis)?),
+        Op::Quantize { to } => one(codes::quantize(x, all[1].data[0], *to)),
+        Op::Dequantize => one(codes::dequantize(x, all[1])),
+        Op::Lookup { bits, .. } => one(codes::lookup(x, all[1], *bits, dims[0].iter().product())),
         Op::Resize { mode, size } => one(normal::resize(x, *mode, *size)),
         Op::Attention { heads, scale, layout, bias, talking } => {
             let (layout, bias, talking) = (*layout, *bias, *talking);

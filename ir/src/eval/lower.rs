@@ -25,6 +25,7 @@ pub(super) fn is_fusable(op: &Op) -> bool {
         | Class::Normalisation
         | Class::Reduction
         | Class::Sampling
+        | Class::Quantisation
         | Class::Barrier => false,
     }
 }

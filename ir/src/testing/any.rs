@@ -115,7 +115,7 @@ impl Maker {
         }
         let first = inputs.first().map(|&v| self.graph.ty(v).dtype);
         let mixed = inputs.iter().any(|&v| Some(self.graph.ty(v).dtype) != first);
-        if mixed && !matches!(op, Op::Gather { .. }) {
+        if mixed && !matches!(op, Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. }) {
             return None;
         }
         let path = format!("b{}.{}", self.graph.len() / 8, op.word());

@@ -25,6 +25,9 @@ use crate::pass::Pass;
 
 pub use precision::island_reason;
 
+/// The pass behind which no value changes but by rounding.
+pub(crate) use precision::PASS as PRECISION;
+
 /// Algebra that the cost model chooses.
 pub const ALGEBRA: &[Pass] = &[
     fold_attention_scale::FOR_OPERATOR,

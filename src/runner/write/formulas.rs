@@ -2,6 +2,7 @@
 
 use super::parts::Parts;
 use super::step::Step;
+use vitc_ir::DType;
 
 /// The last two axes of an operand exchanged.
 pub(super) fn transposed(p: &mut Parts<'_, '_>, operand: usize) -> String {
@@ -172,4 +173,15 @@ pub(super) fn bilinear(p: &mut Parts<'_, '_>, size: [usize; 2]) -> Step {
     let columns = p.push(Step::new("Transpose", [columns]).ints("perm", &[1, 0]));
     let x = p.push(Step::new("MatMul", [rows, x]));
     Step::new("MatMul", [x, columns])
+}
+
+/// `min(max(round(x/scale), lo), hi)`, ties to even, as numbers.
+pub(super) fn quantize(p: &mut Parts<'_, '_>, to: DType) -> Step {
+    let (x, scale) = (p.wide_alone(0), p.wide_alone(1));
+    let steps = p.push(Step::new("Div", [x, scale]));
+    let whole = p.push(Step::new("Round", [steps]));
+    let [lo, hi] = if to == DType::U8 { [0.0, 255.0] } else { [-128.0, 127.0] };
+    let [lo, hi] = [lo, hi].map(|bound| p.floats(&[], &[bound]));
+    let above = p.push(Step::new("Max", [whole, lo]));
+    Step::new("Min", [above, hi])
 }

@@ -1,13 +1,13 @@
 //! Every operator in ONNX: one match.
 
 use super::formulas::{
-    avg_pool, batch_norm, bilinear, clip, gelu, layer_norm, linear, nearest, prelu, silu, sum, transposed,
+    avg_pool, batch_norm, bilinear, clip, gelu, layer_norm, linear, nearest, prelu, quantize, silu, sum, transposed,
 };
 use super::parts::Parts;
 use super::step::Step;
 use super::writer::element;
 use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis};
-use vitc_ir::{Op, UnaryKind};
+use vitc_ir::{DType, Op, UnaryKind};
 
 /// The step that makes result `index` of the node.
 pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String> {
@@ -74,6 +74,14 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         }
         Op::Resize { mode: ResizeMode::Nearest, size } => nearest(p, *size),
         Op::Resize { mode: ResizeMode::Bilinear, size } => bilinear(p, *size),
+
+        Op::Quantize { to } => quantize(p, *to),
+        Op::Dequantize => {
+            let (codes, scale) = (p.read(0), p.wide(1));
+            let codes = p.push(Step::new("Cast", [codes]).int("to", element(DType::F32) as i64));
+            Step::new("Mul", [codes, scale])
+        }
+        Op::Lookup { .. } => return Err("looks up codes that are computed at run time".into()),
 
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) | Op::Keep => {
             return Err("computes nothing at run time".into());

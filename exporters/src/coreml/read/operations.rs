@@ -2,6 +2,7 @@
 
 use super::body::{Body, Bound};
 use super::call::Call;
+use super::codes;
 use super::error::ReadError;
 use super::values::{graph_type, is_text, text, texts, volume};
 use crate::coreml::messages::{self, binding, value_type};
@@ -9,7 +10,7 @@ use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// An operator and its operands.
-type Decoded = Result<(Op, Vec<Value>), String>;
+pub(super) type Decoded = Result<(Op, Vec<Value>), String>;
 
 /// Read an operation into the body.
 ///
@@ -107,6 +108,11 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "upsample_nearest_neighbor" => upsample(call, ResizeMode::Nearest),
         "upsample_bilinear" => upsample(call, ResizeMode::Bilinear),
         "resize_nearest_neighbor" => resize(call, ResizeMode::Nearest),
+        "quantize" => codes::quantize(call),
+        "dequantize" => codes::dequantize(call),
+        "constexpr_affine_dequantize" => codes::affine(call),
+        "constexpr_blockwise_shift_scale" => codes::blocks(call),
+        "constexpr_lut_to_dense" => codes::lookup(call),
         "resize_bilinear" => resize(call, ResizeMode::Bilinear),
         _ => Err("vitc does not read this operation".into()),
     }

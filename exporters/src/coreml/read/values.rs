@@ -64,22 +64,27 @@ fn dtype(data_type: DataType) -> Option<DType> {
         DataType::Float16 => Some(DType::F16),
         DataType::Float32 => Some(DType::F32),
         DataType::Int32 => Some(DType::I32),
+        DataType::Int8 => Some(DType::I8),
+        DataType::Int4 => Some(DType::I4),
+        // Packed codes are bytes in the graph.
+        DataType::Uint8 | DataType::Uint1 | DataType::Uint2 | DataType::Uint3 | DataType::Uint4 | DataType::Uint6 => {
+            Some(DType::U8)
+        }
         DataType::Unused
         | DataType::Bool
         | DataType::String
         | DataType::Float64
         | DataType::Int64
-        | DataType::Int8
-        | DataType::Uint8
-        | DataType::Int4
-        | DataType::Uint4 => None,
+        | DataType::Uint32 => None,
     }
 }
 
 /// The type of a value that the graph can hold.
 pub(super) fn graph_type(ty: Option<&messages::ValueType>) -> Result<Type, String> {
     let (data_type, dims) = tensor(ty)?;
-    let dtype = dtype(data_type).ok_or_else(|| format!("a value of type {data_type:?}"))?;
+    let value = dtype(data_type).filter(|_| !matches!(data_type, DataType::Int4 | DataType::Uint1 | DataType::Uint2));
+    let value = value.filter(|_| !matches!(data_type, DataType::Uint3 | DataType::Uint4 | DataType::Uint6));
+    let dtype = value.ok_or_else(|| format!("a value of type {data_type:?}"))?;
     Ok(Type::new(dtype, Shape::fixed(&dims)))
 }
 
@@ -113,13 +118,21 @@ pub(super) fn constant(value: &messages::Value, weight_file: &[u8]) -> Result<Co
                 return Err(format!("refers to the file {:?}", file.file_name));
             }
             let record = blob::record(weight_file, file.offset).map_err(|e| format!("weight.bin: {e}"))?;
-            let (wanted, size) = match data_type {
-                DataType::Float16 => (BlobType::Float16, 2),
-                DataType::Float32 => (BlobType::Float32, 4),
-                DataType::Int32 => (BlobType::Int32, 4),
+            let wanted = match data_type {
+                DataType::Float16 => BlobType::Float16,
+                DataType::Float32 => BlobType::Float32,
+                DataType::Int32 => BlobType::Int32,
+                DataType::Int8 => BlobType::Int8,
+                DataType::Uint8 => BlobType::Uint8,
+                DataType::Int4 => BlobType::Int4,
+                DataType::Uint1 => BlobType::Packed(1),
+                DataType::Uint2 => BlobType::Packed(2),
+                DataType::Uint3 => BlobType::Packed(3),
+                DataType::Uint4 => BlobType::Packed(4),
+                DataType::Uint6 => BlobType::Packed(6),
                 other => return Err(format!("elements of type {other:?} in weight.bin")),
             };
-            if record.dtype != wanted || record.len != count * size {
+            if record.dtype != wanted || Some(record.len) != wanted.bytes_of(count) {
                 return Err(format!(
                     "{count} elements of {data_type:?}, weight.bin has {} bytes of {:?}",
                     record.len, record.dtype
@@ -151,6 +164,19 @@ fn immediate(data_type: DataType, kind: Option<&tensor_value::Kind>, count: usiz
                 return Err("half precision elements are cut off".into());
             }
             (Elements::Floats(pairs.iter().map(|&p| f16::from_le_bytes(p).to_f64()).collect()), pairs.len())
+        }
+        (DataType::Int8, Some(Kind::Bytes(b))) => {
+            (Elements::Ints(b.values.iter().map(|&b| i32::from(b as i8)).collect()), b.values.len())
+        }
+        (DataType::Uint8, Some(Kind::Bytes(b))) => {
+            (Elements::Ints(b.values.iter().map(|&b| i32::from(b)).collect()), b.values.len())
+        }
+        (DataType::Uint32, Some(Kind::Bytes(b))) => {
+            let (words, rest) = b.values.as_chunks::<4>();
+            let word = |w: &[u8; 4]| i32::try_from(u32::from_le_bytes(*w)).map_err(|_| "a size is too large");
+            let ints = words.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+            let count = if rest.is_empty() { ints.len() } else { usize::MAX };
+            (Elements::Ints(ints), count)
         }
         (DataType::String, Some(Kind::Strings(s))) => match s.values.as_slice() {
             [text] => (Elements::Text(text.clone()), 1),

@@ -62,6 +62,9 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Expand { shape } => expand(b, node, shape)?,
         Op::Resize { mode, size } => resize(b, node, *mode, *size)?,
 
+        Op::Quantize { to } => quantize(b, node, *to)?,
+        Op::Dequantize => dequantize(b, node)?,
+        Op::Lookup { .. } => return Err("ONNX has no tables of weights".into()),
         Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
@@ -73,6 +76,41 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             return Err("a lowering spells it in other operators".into());
         }
     })
+}
+
+/// A pair's scale has the values' type, f16 from opset 19 on.
+fn scale_type(b: &Builder<'_>, scale: Value) -> Result<(), String> {
+    match b.graph.ty(scale).dtype {
+        DType::F16 if b.opset < 19 => Err(format!("scales in fp16 exist from opset 19, this is {}", b.opset)),
+        _ => Ok(()),
+    }
+}
+
+fn quantize(b: &mut Builder<'_>, node: &Node, to: DType) -> Result<Spelling, String> {
+    scale_type(b, node.inputs[1])?;
+    let zero = b.scalar(Real(0.0), to)?;
+    let mut inputs = b.read_all(&node.inputs);
+    inputs.push(zero);
+    Ok(Spelling::new("QuantizeLinear", inputs).int("axis", 1))
+}
+
+/// One scale, or one for each index of an axis.
+fn dequantize(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
+    let (graph, [codes, scale]) = (b.graph, [node.inputs[0], node.inputs[1]]);
+    scale_type(b, scale)?;
+    let wide: Vec<usize> = (0..graph.shape(scale).rank()).filter(|&a| graph.shape(scale).0[a].at(1) > 1).collect();
+    let per_index = |a: usize| graph.shape(scale).0[a] == graph.shape(codes).0[a];
+    let (axis, shape) = match wide[..] {
+        [] => (1, Shape::default()),
+        [a] if per_index(a) => (a, Shape(vec![graph.shape(scale).0[a]])),
+        _ => return Err(format!("DequantizeLinear takes one scale or one per index, found {}", graph.shape(scale))),
+    };
+    let scale = match graph.is_stored(scale) {
+        true => b.read_as(scale, &shape),
+        false => return Err("DequantizeLinear's scale is a constant".into()),
+    };
+    let inputs = vec![b.read(codes), scale];
+    Ok(Spelling::new("DequantizeLinear", inputs).int("axis", axis as i64))
 }
 
 fn binary(kind: BinaryKind) -> &'static str {

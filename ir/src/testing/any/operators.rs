@@ -9,7 +9,7 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// An operator and operands that probably fit it.
     pub(super) fn propose(&mut self) -> Option<Value> {
-        match self.rng.below(52) {
+        match self.rng.below(54) {
             0..4 => self.unary(),
             4..9 => self.binary(),
             9 => self.sum(),
@@ -33,6 +33,8 @@ impl Maker {
             39 => self.gather(),
             46 => self.barrier(),
             47..52 => self.phrase(),
+            52 => self.quantised(),
+            53 => self.decoded(),
             40 => self.expand(),
             41 => self.resize(),
             42..44 => self.attention(),
