@@ -5,10 +5,10 @@
 
 use crate::message;
 use crate::message::{Message, Setting};
-use crate::signature::{OutputRole, Signature};
+use crate::signature::{Likelihood, OutputRole, Signature};
 use vitc_exporters::coreml;
 use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, Value};
+use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, UnaryKind, Value};
 
 /// What is put around a model.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +16,7 @@ pub struct InterfaceOptions<'a> {
     /// Take pixels in 0..255 and normalise them by this; `None` for input that is normalised already.
     pub pixels: Option<&'a Preprocessing>,
     /// Return probabilities for the scores.
-    pub probabilities: bool,
+    pub probabilities: Option<Likelihood>,
     /// Name of the input; `None` for the model's own.
     pub input_name: Option<&'a str>,
     /// Names of the outputs; one name for several outputs is numbered from 1. Empty for the model's own.
@@ -45,8 +45,8 @@ pub fn wrap(
     }
     let mut graph = copy.finish().map_err(|e| e.to_string())?;
     let mut signature = signature.clone();
-    if options.probabilities {
-        probabilities(&mut graph, &mut signature)?;
+    if let Some(likelihood) = options.probabilities {
+        probabilities(&mut graph, &mut signature, likelihood)?;
     }
     rename_outputs(&mut graph, options.output_names)?;
     let names = || graph.inputs().map(|(_, n)| &n.path).chain(graph.outputs.iter().map(|o| &o.name));
@@ -58,19 +58,32 @@ pub fn wrap(
     Ok((graph, signature))
 }
 
-/// Softmax over the classes of every output that holds scores.
-fn probabilities(graph: &mut Graph, signature: &mut Signature) -> Result<(), Message> {
+/// Softmax over the classes, or sigmoid of each, of every output that holds scores.
+fn probabilities(graph: &mut Graph, signature: &mut Signature, likelihood: Likelihood) -> Result<(), Message> {
     let alone = graph.outputs.len() == 1;
     let mut found = false;
     for (i, port) in signature.outputs.iter_mut().enumerate() {
         let OutputRole::Scores { classes, over } = port.role else { continue };
         let name = if alone { "probabilities".to_string() } else { port.name.clone() };
-        let node = graph.push(Op::Softmax { axis: 1 }, &[graph.outputs[i].value], &name).map_err(|e| e.to_string())?;
+        let op = match likelihood {
+            Likelihood::OneOf if classes == 1 => {
+                let why = format!(": {} has one class, and softmax over one class is always 1\n  use ", port.name);
+                let todo = " for the probability of a model that was trained with one score";
+                return Err(message!(Setting::Softmax, why, Setting::Sigmoid.on(), todo));
+            }
+            Likelihood::OneOf => Op::Softmax { axis: 1 },
+            Likelihood::EachOf => Op::Unary(UnaryKind::Sigmoid),
+        };
+        let node = graph.push(op, &[graph.outputs[i].value], &name).map_err(|e| e.to_string())?;
         graph.outputs[i] = vitc_ir::Output { name, value: node.into() };
         port.role = OutputRole::Probabilities { classes, over };
         found = true;
     }
-    if found { Ok(()) } else { Err(message!(Setting::Softmax, ": the model returns no class scores\n  leave it out")) }
+    let given = match likelihood {
+        Likelihood::OneOf => Setting::Softmax,
+        Likelihood::EachOf => Setting::Sigmoid,
+    };
+    if found { Ok(()) } else { Err(message!(given, ": the model returns no class scores\n  leave it out")) }
 }
 
 /// `(x − 255·mean)·1/(255·std)`, without the parts that change nothing.
@@ -124,10 +137,11 @@ pub fn check_name(name: &str, package: bool) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::signature::Over;
+    use vitc_exporters::metadata::Fit;
     use vitc_ir::parse;
 
     fn plain() -> InterfaceOptions<'static> {
-        InterfaceOptions { pixels: None, probabilities: false, input_name: None, output_names: &[] }
+        InterfaceOptions { pixels: None, probabilities: None, input_name: None, output_names: &[] }
     }
 
     fn scores() -> Graph {
@@ -142,7 +156,7 @@ mod tests {
     }
 
     fn preprocessing(mean: [f64; 3], std: [f64; 3]) -> Preprocessing {
-        Preprocessing { mean, std, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
+        Preprocessing { mean, std, fit: Fit::Crop, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
     }
 
     #[test]

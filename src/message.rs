@@ -22,6 +22,8 @@ pub enum Setting {
     Classes,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
+    /// Values from outside that the artifact must reproduce.
+    Expect,
     /// Weights in a data file beside the artifact.
     ExternalData,
     /// Which position biases are stored.
@@ -38,6 +40,14 @@ pub enum Setting {
     InputName,
     /// Lowest iOS version.
     Ios,
+    /// Output channels that share a table of weights.
+    PaletteGroup,
+    /// Pictures that a quantised model is fitted to.
+    Calibrate,
+    /// How many of them.
+    Samples,
+    /// What is held in few bits.
+    Quantize,
     /// Whether an artifact that failed its check is left to look at.
     KeepFailed,
     /// Names of the classes.
@@ -60,6 +70,8 @@ pub enum Setting {
     Resolution,
     /// Probabilities for scores.
     Softmax,
+    /// A probability of its own for each score.
+    Sigmoid,
     /// Form of spectral transforms.
     Spectral,
     /// The prefix of the model's tensors.
@@ -74,13 +86,18 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 30] = [
+    pub const ALL: [Setting; 36] = [
+        Setting::PaletteGroup,
+        Setting::Calibrate,
+        Setting::Samples,
+        Setting::Quantize,
         Setting::Attention,
         Setting::Batch,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
         Setting::Ema,
+        Setting::Expect,
         Setting::ExternalData,
         Setting::FoldTables,
         Setting::Force,
@@ -99,6 +116,7 @@ impl Setting {
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
+        Setting::Sigmoid,
         Setting::Softmax,
         Setting::Spectral,
         Setting::StripPrefix,
@@ -110,12 +128,17 @@ impl Setting {
     /// Its neutral name, as a keyword argument would be called.
     pub fn name(self) -> &'static str {
         match self {
+            Setting::PaletteGroup => "palette_group",
+            Setting::Calibrate => "calibrate",
+            Setting::Samples => "samples",
+            Setting::Quantize => "quantize",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
             Setting::Ema => "ema",
+            Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
             Setting::FoldTables => "fold_tables",
             Setting::Force => "force",
@@ -134,6 +157,7 @@ impl Setting {
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
+            Setting::Sigmoid => "sigmoid",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
             Setting::StripPrefix => "strip_prefix",

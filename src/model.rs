@@ -3,8 +3,12 @@
 //! Three ways lead here: a name and a checkpoint, a checkpoint alone (the variant is recognised), or a name alone (seeded weights).
 //! What the user did not say is decided here, in one place, and noted.
 
+mod account;
+mod behind;
+mod heads;
 mod load;
 mod loaded;
+mod nature;
 mod recognise;
 mod request;
 mod trained;

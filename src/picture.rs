@@ -11,7 +11,7 @@ pub use decode::{DecodeError, Picture};
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use vitc_exporters::metadata::Preprocessing;
+use vitc_exporters::metadata::{Fit, Preprocessing};
 
 /// Why a picture is no input.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +55,31 @@ pub fn read(path: &Path) -> Result<Picture, PictureError> {
 pub fn fit(picture: &Picture, size: [usize; 2], preprocessing: &Preprocessing) -> Result<Picture, PictureError> {
     let name = &preprocessing.interpolation;
     let kernel = resample::kernel(name).ok_or_else(|| PictureError::Interpolation(name.clone()))?;
-    let [height, width] = resized([picture.height, picture.width], size, preprocessing.crop);
+    let own = [picture.height, picture.width];
+    let [height, width] = match preprocessing.fit {
+        Fit::Crop => resized(own, size, preprocessing.crop),
+        Fit::Stretch => size,
+        Fit::Pad => within(own, size),
+    };
     let large = match [picture.height, picture.width] == [height, width] {
         true => Cow::Borrowed(picture),
         false => Cow::Owned(resample::resize(picture, width, height, kernel)),
     };
+    if preprocessing.fit == Fit::Pad {
+        let mean = preprocessing.mean.map(|m| (255.0 * m).round().clamp(0.0, 255.0) as u8);
+        let padded = |x, y| if x < width && y < height { large.at(x, y) } else { mean };
+        return Ok(Picture::new(size[1], size[0], padded));
+    }
     let centre = |whole: usize, part: usize| ((whole as f64 - part as f64) / 2.0).round_ties_even().max(0.0) as usize;
     let (top, left) = (centre(height, size[0]), centre(width, size[1]));
     Ok(Picture::new(size[1], size[0], |x, y| large.at(left + x, top + y)))
+}
+
+/// The largest size in proportion that does not exceed `size`: at least one pixel, rounded as mmdetection rounds.
+fn within(picture: [usize; 2], size: [usize; 2]) -> [usize; 2] {
+    let scale = (0..2).map(|axis| size[axis] as f64 / picture[axis] as f64).fold(f64::INFINITY, f64::min);
+    let side = |axis: usize| ((picture[axis] as f64 * scale + 0.5) as usize).clamp(1, size[axis]);
+    [side(0), side(1)]
 }
 
 /// Size of the resized picture: torchvision's `Resize` of the shorter side for a square model, timm's `ResizeKeepRatio` else.
@@ -95,7 +112,7 @@ mod tests {
 
     fn preprocessing(crop: f64, interpolation: &str) -> Preprocessing {
         let (mean, std) = ([0.5, 0.25, 0.0], [0.5, 0.25, 1.0]);
-        Preprocessing { mean, std, crop, interpolation: interpolation.into(), normalised_inside: false }
+        Preprocessing { mean, std, fit: Fit::Crop, crop, interpolation: interpolation.into(), normalised_inside: false }
     }
 
     /// Pictures of `golden/pictures` as timm's transforms on PIL leave them: at most one level apart, for sums that end near ½ and for JPEG, whose
@@ -120,6 +137,22 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 8);
+    }
+
+    #[test]
+    fn a_whole_picture_is_stretched_or_padded() {
+        let wide = Picture::new(8, 4, |_, _| [200, 100, 0]);
+        let shaped = |fit| fit_as(&wide, Preprocessing { fit, ..preprocessing(0.5, "bilinear") });
+        assert!(shaped(Fit::Stretch).pixels.iter().all(|&p| p == [200, 100, 0]));
+        let padded = shaped(Fit::Pad);
+        let mean = [128, 64, 0];
+        for (y, wanted) in [(0, [200, 100, 0]), (7, [200, 100, 0]), (8, mean), (15, mean)] {
+            assert_eq!(padded.at(15, y), wanted, "row {y} of 16");
+        }
+    }
+
+    fn fit_as(picture: &Picture, preprocessing: Preprocessing) -> Picture {
+        fit(picture, [16, 16], &preprocessing).unwrap()
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! What an artifact's metadata say of how it was made, so that a later check builds the same model and feeds it alike: written by an export,
 //! read by `vitc check` and `vitc run`. Input form and normalisation are entries of [`Preprocessing`], sizes and names are in the interface.
 
-use crate::arch::{Head, Results};
+use crate::arch::Results;
+use crate::arch::heads::HeadName;
 use crate::checkpoint::SelectOptions;
 use crate::model::ModelRequest;
+use crate::signature::Likelihood;
 use std::collections::BTreeMap;
 use vitc_exporters::metadata::Preprocessing;
 
 /// Key of what the artifact returns.
 const OUTPUT_KEY: &str = "vitc.output";
 
-/// Key of the classifier that the artifact was made with, if not all of them.
+/// Key of the heads that were asked for by name, with commas between them.
 const HEAD_KEY: &str = "vitc.head";
 
 /// In front of the name of a choice, the key of its value.
@@ -20,15 +22,13 @@ const CHOICE_KEY: &str = "vitc.choice.";
 const SELECT_KEY: &str = "vitc.select";
 
 /// What an artifact returns, with probabilities for scores or not, and its word.
-const OUTPUTS: [(&str, Results, bool); 4] = [
-    ("logits", Results::Logits, false),
-    ("probabilities", Results::Logits, true),
-    ("features", Results::Features, false),
-    ("pyramid", Results::Pyramid, false),
+const OUTPUTS: [(&str, Results, Option<Likelihood>); 5] = [
+    ("logits", Results::Logits, None),
+    ("probabilities", Results::Logits, Some(Likelihood::OneOf)),
+    ("independent probabilities", Results::Logits, Some(Likelihood::EachOf)),
+    ("features", Results::Features, None),
+    ("pyramid", Results::Pyramid, None),
 ];
-
-/// A classifier and its word.
-const HEADS: [(&str, Head); 2] = [("head", Head::Class), ("dist_head", Head::Distillation)];
 
 /// How an artifact was made.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,9 +36,9 @@ pub struct Provenance {
     /// What the model returns.
     pub results: Results,
     /// Probabilities stand for scores.
-    pub probabilities: bool,
-    /// Which of several classifier heads.
-    pub head: Head,
+    pub probabilities: Option<Likelihood>,
+    /// The heads that were asked for by name.
+    pub heads: Vec<HeadName>,
     /// Values of the family's choices.
     pub choices: BTreeMap<String, String>,
     /// Which tensors of the checkpoint.
@@ -48,12 +48,13 @@ pub struct Provenance {
 }
 
 /// The entries of an export that returns `results`, [`Preprocessing`]'s apart.
-pub fn entries(model: &ModelRequest, results: Results, probabilities: bool) -> Vec<(String, String)> {
+pub fn entries(model: &ModelRequest, results: Results, probabilities: Option<Likelihood>) -> Vec<(String, String)> {
     let output = OUTPUTS.iter().find(|(_, r, p)| *r == results && *p == probabilities);
-    let head = HEADS.iter().find(|(_, h)| *h == model.head);
+    let heads =
+        (!model.heads.is_empty()).then(|| model.heads.iter().map(HeadName::written).collect::<Vec<_>>().join(","));
     let select = (model.select != SelectOptions::default()).then(|| serde_json::json!(model.select).to_string());
     let word = |word: &str| word.to_string();
-    let fixed = [(OUTPUT_KEY, output.map(|o| word(o.0))), (HEAD_KEY, head.map(|h| word(h.0))), (SELECT_KEY, select)];
+    let fixed = [(OUTPUT_KEY, output.map(|o| word(o.0))), (HEAD_KEY, heads), (SELECT_KEY, select)];
     let fixed = fixed.into_iter().filter_map(|(key, said)| Some((key.to_string(), said?)));
     fixed.chain(model.choices.iter().map(|(name, value)| (format!("{CHOICE_KEY}{name}"), value.clone()))).collect()
 }
@@ -72,7 +73,7 @@ impl Provenance {
         Provenance {
             results: output.1,
             probabilities: output.2,
-            head: HEADS.iter().find(|h| said(HEAD_KEY) == Some(h.0)).map_or(Head::Average, |h| h.1),
+            heads: said(HEAD_KEY).map(|all| all.split(',').map(HeadName::read).collect()).unwrap_or_default(),
             choices: choices.collect(),
             select: said(SELECT_KEY).and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default(),
             preprocessing: Preprocessing::read(metadata),
@@ -87,14 +88,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for (_, results, probabilities) in OUTPUTS {
-            for head in [Head::Average, Head::Class, Head::Distillation] {
+            for heads in [vec![], vec!["head"], vec!["head", "fc.1+fc.4=scores"]] {
+                let heads: Vec<HeadName> = heads.into_iter().map(HeadName::read).collect();
                 let choices = BTreeMap::from([("norm".to_string(), "batch".to_string())]);
                 let rename = vec![("a".to_string(), "b.c".to_string())];
                 let select = SelectOptions { ema: Some(true), rename, ..SelectOptions::default() };
-                let model = ModelRequest { head, choices, select, ..ModelRequest::named("m") };
+                let model = ModelRequest { heads: heads.clone(), choices, select, ..ModelRequest::named("m") };
                 let metadata = entries(&model, results, probabilities).into_iter().collect();
                 let ModelRequest { choices, select, .. } = model;
-                let expected = Provenance { results, probabilities, head, choices, select, preprocessing: None };
+                let expected = Provenance { results, probabilities, heads, choices, select, preprocessing: None };
                 assert_eq!(Provenance::read(&metadata), expected);
             }
         }

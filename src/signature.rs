@@ -108,6 +108,15 @@ pub enum OutputRole {
     Tensor,
 }
 
+/// How scores become probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Likelihood {
+    /// Of classes that exclude each other: softmax over them.
+    OneOf,
+    /// Of classes that do not: the sigmoid of each.
+    EachOf,
+}
+
 /// What is classified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {

@@ -4,7 +4,7 @@ mod torch_file;
 
 use std::path::Path;
 use torch_file::{Item, archive, legacy, prefixes, safetensors, zip, zip_as};
-use vitc::checkpoint::{BoundPart, Checkpoint, LinearHead, ModelHints, NameTable, SelectOptions, Selected, bind};
+use vitc::checkpoint::{BoundPart, Checkpoint, ModelHints, NameTable, SelectOptions, Selected, bind};
 use vitc::cli::explained;
 
 /// A small model: key and shape.
@@ -48,10 +48,10 @@ fn message_for(net: &[(&str, &[usize])], name: &str, files: &[(&str, &[u8])], op
     }
     let recognised = prefixes(|shapes| shapes.contains_key("patch_embed.0.weight"));
     let required = net.iter().map(|(key, shape)| (*key, shape.to_vec()));
-    let model = ModelHints { name: "net-s", nearest: false, heads: &[LinearHead { key: "head", features: 4 }] };
+    let model = ModelHints { name: "net-s", nearest: false };
     let error = match Checkpoint::open(&folder.path().join(name)).and_then(|c| c.select(&recognised, options)) {
         Err(error) => explained(&error),
-        Ok(selected) => match bind(&[whole(&selected)], required, &|_| false, &model) {
+        Ok(selected) => match bind(&[whole(&selected)], required, &model) {
             Err(error) => explained(&*error),
             Ok(_) => panic!("{name} was accepted"),
         },

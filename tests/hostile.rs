@@ -20,14 +20,9 @@ fn load(bytes: &[u8]) -> Result<usize, CheckpointError> {
         checkpoint.select(&prefixes(|shapes| shapes.contains_key("head.weight")), &SelectOptions::default())?;
     let floats = selected.tensors.iter().filter(|(_, t)| matches!(t.dtype, ElementType::Float(_)));
     let required = floats.map(|(key, tensor)| (key.as_str(), tensor.shape.clone()));
-    let model = ModelHints { name: "net", nearest: false, heads: &[] };
+    let model = ModelHints { name: "net", nearest: false };
     let mut elements = 0;
-    match bind(
-        &[BoundPart { selected: &selected, table: &NameTable::IDENTITY, scope: "" }],
-        required,
-        &|_| true,
-        &model,
-    ) {
+    match bind(&[BoundPart { selected: &selected, table: &NameTable::IDENTITY, scope: "" }], required, &model) {
         Err(error) => assert!(error.to_string().len() < 100_000),
         Ok(weights) => {
             for (key, tensor) in weights.tensors() {

@@ -103,7 +103,7 @@ fn context(rng: &mut Rng, target: &Target) -> Context {
 
 /// One target of each format.
 fn targets(rng: &mut Rng) -> [Target; 4] {
-    let opset = |rng: &mut Rng| rng.range(17, 23) as u32;
+    let opset = |rng: &mut Rng| rng.range(11, 23) as u32;
     let coreml = Target::coreml(rng.pick(&[15, 16, 17, 18, 26]));
     [Target::onnx(opset(rng)), Target::tensorrt(opset(rng)), coreml, Target::coreai(27)]
 }

@@ -37,6 +37,32 @@ pub enum WeightSource {
     },
 }
 
+/// How a picture of any shape becomes one of the model's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fit {
+    /// Resized in proportion, then the centre is cropped: what classifiers are evaluated with.
+    #[default]
+    Crop,
+    /// Resized to the size, whatever becomes of its proportions.
+    Stretch,
+    /// Resized in proportion until it fits, the mean colour to the right of it and below.
+    Pad,
+}
+
+impl Fit {
+    /// Every form.
+    pub const ALL: [Fit; 3] = [Fit::Crop, Fit::Stretch, Fit::Pad];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fit::Crop => "crop",
+            Fit::Stretch => "stretch",
+            Fit::Pad => "pad",
+        }
+    }
+}
+
 /// How a picture becomes the model's input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessing {
@@ -44,7 +70,9 @@ pub struct Preprocessing {
     pub mean: [f64; 3],
     /// Divided by per channel, after the subtraction.
     pub std: [f64; 3],
-    /// Fraction of the resized picture's side that the centre crop keeps.
+    /// What happens to its shape.
+    pub fit: Fit,
+    /// Fraction of the resized picture's side that the centre crop keeps, where there is one.
     pub crop: f64,
     /// Interpolation of the resize: `bicubic`, `bilinear`.
     pub interpolation: String,
@@ -73,6 +101,11 @@ impl Preprocessing {
         Some(Preprocessing {
             mean: triple("mean")?,
             std: triple("std").filter(|s| s.iter().all(|x| *x > 0.0))?,
+            // Files of before this entry were all for a centre crop.
+            fit: match entry("fit") {
+                None => Fit::Crop,
+                Some(word) => Fit::ALL.into_iter().find(|fit| fit.word() == word)?,
+            },
             crop: entry("crop")?.parse().ok().filter(|c| *c > 0.0 && *c <= 1.0)?,
             interpolation: entry("interpolation")?.to_string(),
             normalised_inside: match entry("normalisation")? {
@@ -85,8 +118,12 @@ impl Preprocessing {
 
     /// One sentence for a person: what the input holds.
     pub fn describe(&self) -> String {
-        let Preprocessing { crop, interpolation, .. } = self;
-        let frame = format!("RGB, {interpolation} resize, centre crop {crop}");
+        let Preprocessing { fit, crop, interpolation, .. } = self;
+        let frame = match fit {
+            Fit::Crop => format!("RGB, {interpolation} resize, centre crop {crop}"),
+            Fit::Stretch => format!("RGB, stretched to the size, {interpolation}"),
+            Fit::Pad => format!("RGB, {interpolation} resize in proportion, padded to the right and below"),
+        };
         if self.normalised_inside {
             format!("{frame}, pixels in 0..255; the model normalises them")
         } else {
@@ -161,6 +198,7 @@ impl Metadata {
             let mut put = |key: &str, value: String| put(&format!("{ENTRY}{key}"), value);
             put("mean", list(&p.mean));
             put("std", list(&p.std));
+            put("fit", p.fit.word().into());
             put("crop", p.crop.to_string());
             put("interpolation", p.interpolation.clone());
             put("normalisation", if p.normalised_inside { INSIDE } else { OUTSIDE }.into());
@@ -211,6 +249,7 @@ mod tests {
             preprocessing: Some(Preprocessing {
                 mean: [0.485, 0.456, 0.406],
                 std: [0.229, 0.224, 0.225],
+                fit: Fit::Pad,
                 crop: 0.9,
                 interpolation: "bicubic".into(),
                 normalised_inside: false,
@@ -241,9 +280,14 @@ mod tests {
             metadata.preprocessing.as_mut().expect("sample has preprocessing").normalised_inside = inside;
             let entries: BTreeMap<String, String> = metadata.entries().into_iter().collect();
             assert_eq!(Preprocessing::read(&entries), metadata.preprocessing);
-            for (key, bad) in
-                [("mean", "1,2"), ("mean", "1,2,NaN"), ("std", "1,0,1"), ("crop", "2"), ("normalisation", "?")]
-            {
+            for (key, bad) in [
+                ("mean", "1,2"),
+                ("mean", "1,2,NaN"),
+                ("std", "1,0,1"),
+                ("fit", "?"),
+                ("crop", "2"),
+                ("normalisation", "?"),
+            ] {
                 let mut entries = entries.clone();
                 entries.insert(format!("preprocessing.{key}"), bad.into());
                 assert_eq!(Preprocessing::read(&entries), None, "{key} {bad}");

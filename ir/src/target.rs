@@ -136,6 +136,8 @@ pub struct Target {
     pub linear_rank: usize,
     /// A matrix product may transpose its operands.
     pub matmul_transpose: bool,
+    /// `LayerNorm` is one node.
+    pub layer_norm: bool,
     /// `LayerNorm` may normalise any axes; else only the last ones.
     pub layer_norm_any_axis: bool,
     /// Linear layers on maps with channels last run as fast as 1x1 convolutions: stretches around norms over channels are laid out so.
@@ -180,6 +182,7 @@ impl Target {
             silu: false, // ONNX Runtime fuses x·Sigmoid(x); Swish exists from opset 24
             linear_rank: 2,
             matmul_transpose: false,
+            layer_norm: opset >= 17,
             layer_norm_any_axis: false,
             channels_last: false, // DSM-T takes 8 to 15 % longer so
             row_moves: true, // FasterViT-0's maps of 14x14x256: 18 and 30 us, against 138 and 160 for one transpose
@@ -194,7 +197,8 @@ impl Target {
             merge_siblings: 3, // two would trade a product for a split
             // 49 rows, 2048x512 to be read from memory: 561 us against 692, and 579 against 675 for 512x2048. 212 rows: 529 against 534.
             streamed_weights: Some((64, 2 << 20)),
-            joint_norm: NormForm::Full { share: 0.75 }, // three nodes in one, at equal speed
+            // Three nodes in one, at equal speed; without the operator there is nothing to join.
+            joint_norm: if opset >= 17 { NormForm::Full { share: 0.75 } } else { NormForm::Affine },
             // Padded columns cost 4 to 13 %, a block-diagonal mix 16 to 50 %; the product's forms differ by less than 5 %.
             spectral: SpectralForms { column_multiple: 1, mix: MixForm::GroupedConv, product: ProductForm::Outer },
             // Fit over 22 filter forms with ONNX Runtime 1.31, one thread (recipes-spectral.md section 7).
@@ -236,6 +240,7 @@ impl Target {
             silu: true,
             linear_rank: 3,
             matmul_transpose: true,
+            layer_norm: true,
             layer_norm_any_axis: true,
             channels_last: false,
             row_moves: false,
@@ -293,8 +298,11 @@ impl Target {
                 has(self.matmul_transpose || !(*transpose_a || *transpose_b), "transposing matmul")
             }
             Op::LayerNorm { axes, .. } => {
-                has(self.layer_norm_any_axis || axes.last() == Some(&(rank - 1)), "layer_norm on inner axes")
+                has(self.layer_norm_any_axis || axes.last() == Some(&(rank - 1)), "layer_norm on inner axes")?;
+                has(self.layer_norm, "layer_norm")
             }
+            Op::Quantize { .. } | Op::Dequantize => has(!matches!(self.format, Format::CoreAi { .. }), node.op.word()),
+            Op::Lookup { .. } => has(matches!(self.format, Format::CoreMl { .. }), node.op.word()),
             Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => {
                 has(self.attention_operator(), node.op.word())
             }
@@ -337,9 +345,6 @@ impl Target {
             | Op::Gather { .. }
             | Op::Expand { .. }
             | Op::Resize { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize
-            | Op::Lookup { .. }
             | Op::Keep => Ok(()),
         }
     }

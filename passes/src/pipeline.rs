@@ -78,6 +78,22 @@ pub fn lower_observed(graph: &Graph, context: &Context, observer: &mut Observer<
     Ok(pipeline.finish(Stage::Target))
 }
 
+/// One rewrite that is in no list, reported as `pass`.
+pub(crate) fn observed(
+    pass: &'static str,
+    graph: &Graph,
+    observer: &mut Observer<'_>,
+    run: impl FnOnce(&Graph) -> Result<Rewritten>,
+) -> Result<Run> {
+    let (before, moves_before) = counts(graph);
+    let Rewritten { graph, count, notes } = run(graph).map_err(|e| PassError { pass: pass.into(), ..e })?;
+    let graph = graph.pruned();
+    observer(pass, &graph);
+    let (after, moves_after) = counts(&graph);
+    let report = PassReport { pass, count, before, after, moves: [moves_before, moves_after], notes };
+    Ok((graph, vec![report]))
+}
+
 /// The part of a lowering that changes values: every pass in front of the one that gives values their element types.
 ///
 /// # Errors

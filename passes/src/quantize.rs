@@ -10,6 +10,7 @@
 //! names that [`Plan`] gives them; only their shapes are known here.
 
 use crate::pass::{Result, Rewritten};
+use crate::pipeline::{Observer, Run, observed};
 use std::collections::{BTreeMap, HashMap};
 use vitc_ir::{BinaryKind, Builder, Built, Copier, DType, Graph, Op, Shape, Type, Value};
 
@@ -67,11 +68,15 @@ pub struct Plan {
     pub sums: BTreeMap<String, (usize, Vec<usize>)>,
 }
 
-/// Apply a plan.
+/// Apply a plan, observed.
 ///
 /// # Errors
 /// If the plan does not fit the graph.
-pub fn quantize(graph: &Graph, plan: &Plan) -> Result<Rewritten> {
+pub fn quantize(graph: &Graph, plan: &Plan, observer: &mut Observer<'_>) -> Result<Run> {
+    observed("quantize", graph, observer, |graph| apply(graph, plan))
+}
+
+fn apply(graph: &Graph, plan: &Plan) -> Result<Rewritten> {
     let mut copy = Copier::new(graph, graph.stage);
     let mut made = Made::default();
     let mut count = 0;

@@ -35,6 +35,7 @@ impl Case {
         let precision = if self.fp16 { DType::F16 } else { DType::F32 };
         let target = match self.target.as_str() {
             "tensorrt-onnx" => Target::tensorrt(17),
+            "onnx-13" => Target::onnx(13),
             "coreml" => Target::coreml(15),
             _ => Target::onnx(17),
         };

@@ -11,7 +11,8 @@
 //!
 //! The checkpoint does not say which activation was trained, nor which of two norms with the same keys: the family's choices do.
 
-use super::family::{ArchError, Build, BuildOptions, Choice, EvalTransform, Family, Spelling, StageMap, Variant};
+use super::choice::Choice;
+use super::family::{ArchError, Build, BuildOptions, EvalTransform, Family, Spelling, StageMap, Variant};
 use super::layers::{BN_EPS, conv_bn, mean, stages};
 use crate::checkpoint::NameTable;
 use vitc_ir::op::{ReduceKind, SliceAxis, SpectralNorm};

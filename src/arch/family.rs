@@ -4,6 +4,8 @@
 //! under the names of the authors' state dict. Making it small is the passes' work. What a checkpoint does not decide (resolution, batch,
 //! classes of seeded weights) comes in through [`BuildOptions`].
 
+use super::choice::{Choice, FamilyScores, Head};
+use super::heads::own::OwnHead;
 use crate::checkpoint::{NameTable, Shapes};
 use crate::message::{Explain, Message};
 use std::collections::BTreeMap;
@@ -134,24 +136,6 @@ impl Variant {
     }
 }
 
-/// An option that keys and shapes do not reveal, with its documented default.
-#[derive(Debug)]
-pub struct Choice {
-    /// Name (`activation`).
-    pub name: &'static str,
-    /// Accepted values, the default first; a choice with one value takes others of its own form too.
-    pub values: &'static [&'static str],
-    /// What it decides.
-    pub help: &'static str,
-}
-
-impl Choice {
-    /// Whether the value may be one of this choice's; where values have a form of their own, the architecture reads it.
-    pub fn takes(&self, value: &str) -> bool {
-        self.values.len() == 1 || self.values.contains(&value)
-    }
-}
-
 /// How a published evaluation turns pixels into the model's input: scaled to 0..1, minus `mean`, divided by `std`, per RGB channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EvalTransform {
@@ -170,18 +154,6 @@ impl EvalTransform {
     pub const fn imagenet(crop: f64) -> EvalTransform {
         EvalTransform { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], crop, interpolation: "bicubic" }
     }
-}
-
-/// Which of several classifier heads makes the logits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Head {
-    /// All that exist, averaged, as the authors evaluate.
-    #[default]
-    Average,
-    /// The first head (`head`).
-    Class,
-    /// The distillation head (`dist_head`).
-    Distillation,
 }
 
 /// What the model returns.
@@ -220,6 +192,10 @@ pub struct BuildOptions<'a> {
     pub tensors: Option<&'a Shapes>,
     /// Which head.
     pub head: Head,
+    /// Heads that somebody wrote, which then are what the model returns.
+    pub own: Vec<OwnHead>,
+    /// What becomes of the scores of the family's classifiers beside those.
+    pub scores: FamilyScores,
     /// What is returned.
     pub results: Results,
     /// Values of the family's choices; absent means the default.
@@ -236,6 +212,8 @@ impl BuildOptions<'_> {
             classes: backbone.variant.classes,
             tensors: None,
             head: Head::Average,
+            own: Vec::new(),
+            scores: FamilyScores::Dropped,
             results: Results::Logits,
             choices: BTreeMap::new(),
         }

@@ -22,7 +22,8 @@
 //! Every variant has an any-resolution twin, which pads its maps to whole windows. From 3 on attention levels have
 //! LayerScale, and the last block of the hierarchical level adds the carriers to the map.
 
-use super::family::{ArchError, Build, BuildOptions, Choice, Family, Spelling, StageMap, Variant};
+use super::choice::Choice;
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
 use super::layers::{BN_EPS, ConvNorm, conv_bn, layer_scale, mlp, padded, stages, table_bias};
 use crate::checkpoint::{NameTable, Shapes};
 use crate::message;

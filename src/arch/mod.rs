@@ -4,6 +4,7 @@
 
 mod affnet;
 mod casvit;
+mod choice;
 mod dsm;
 mod efficientformerv2;
 mod family;
@@ -17,9 +18,10 @@ mod parts;
 pub mod seeded;
 
 pub use crate::checkpoint::{NameTable, Shapes};
+pub use choice::{Choice, FamilyScores, Head};
 pub use family::{
-    ArchError, Backbone, Build, BuildOptions, Choice, EvalTransform, Family, Head, PositionTables, Results, Spelling,
-    StageMap, Variant,
+    ArchError, Backbone, Build, BuildOptions, EvalTransform, Family, PositionTables, Results, Spelling, StageMap,
+    Variant,
 };
 pub use parts::{Built, Parts};
 

@@ -110,6 +110,11 @@ fn lead<'v>(row: impl IntoIterator<Item = &'v f32>) -> (usize, f64) {
     (best.0, best.1 - second)
 }
 
+/// 1/(1 + e^−x).
+pub fn sigmoid(x: f32) -> f32 {
+    (1.0 / (1.0 + f64::from(-x).exp())) as f32
+}
+
 /// Softmax of each row of scores, for artifacts that answer with probabilities.
 pub fn softmax(scores: &[f32], row: usize) -> Vec<f32> {
     softmax_over(scores, [row, 1])

@@ -88,6 +88,7 @@ impl Synthetic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitc_exporters::metadata::Fit;
 
     #[test]
     fn pixels_fill_the_range_and_repeat() {
@@ -107,6 +108,7 @@ mod tests {
         let p = Preprocessing {
             mean: [0.5, 0.0, 0.0],
             std: [0.25, 2.0, 1.0],
+            fit: Fit::Crop,
             crop: 1.0,
             interpolation: "bicubic".into(),
             normalised_inside: false,

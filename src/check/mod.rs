@@ -17,6 +17,7 @@ mod comparison;
 mod computation;
 mod error;
 mod expected;
+mod fidelity;
 pub mod inputs;
 pub(crate) mod layers;
 mod layout;
@@ -35,13 +36,14 @@ mod whole;
 pub use comparison::Comparison;
 pub use error::CheckError;
 pub use expected::{Expected, ExpectedFile};
+pub use fidelity::{Fidelity, Pictures, fidelity};
 pub use inputs::Synthetic;
 pub use options::{Effort, Options};
 pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
 use crate::runner::Bottleneck;
-use crate::signature::{OutputRole, Signature};
+use crate::signature::{Likelihood, OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
 use layers::Trace;
@@ -119,7 +121,9 @@ fn agreed(options: &Options, candidate: &Computation<'_>) -> Result<Options, Che
             let what = if image { "takes a picture" } else { "takes an array, not a picture" };
             return Err(CheckError::Interface(format!("it {what}, and its metadata say otherwise")));
         }
-        options.probabilities |= interface.labels.is_some();
+        if interface.labels.is_some() {
+            options.probabilities = options.probabilities.or(Some(Likelihood::OneOf));
+        }
     }
     Ok(options)
 }

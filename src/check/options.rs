@@ -1,6 +1,7 @@
 //! What a check is asked.
 
 use super::npy::Array;
+use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::metadata::Preprocessing;
 
@@ -20,7 +21,9 @@ pub struct Options {
     /// How the model wants its pixels, and whether the artifact makes them so itself; `None` for pixels in 0..1 as they are.
     pub preprocessing: Option<Preprocessing>,
     /// The artifact answers with probabilities. Packages that classify say so themselves.
-    pub probabilities: bool,
+    pub probabilities: Option<Likelihood>,
+    /// The reference takes and answers what the artifact does: it is a graph of the same wrapping.
+    pub like_artifact: bool,
     /// An input of the user, as the artifact takes it, beside the synthetic ones.
     pub input: Option<Array>,
     /// How much is checked.
@@ -34,11 +37,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// What becomes of the reference's scores before they are compared.
+    pub(super) fn answered(&self) -> Option<Likelihood> {
+        self.probabilities.filter(|_| !self.like_artifact)
+    }
+
     /// A full check of an artifact that answers with scores.
     pub fn new(preprocessing: Option<Preprocessing>) -> Self {
         Options {
             preprocessing,
-            probabilities: false,
+            probabilities: None,
+            like_artifact: false,
             input: None,
             effort: Effort::Full,
             layers: false,

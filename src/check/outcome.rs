@@ -1,12 +1,12 @@
 //! What the runs of a check found, and how the outputs of one run are compared.
 
 use super::cases::Case;
-use super::compare::{compare, compare_boxes, compare_pixels, softmax_over};
+use super::compare::{compare, compare_boxes, compare_pixels, sigmoid, softmax_over};
 use super::comparison::Comparison;
 use super::report::Run;
 use super::{CheckError, bounds};
 use crate::runner::Named;
-use crate::signature::{OutputRole, Over};
+use crate::signature::{Likelihood, OutputRole, Over};
 use vitc_ir::DType;
 
 /// What was found so far.
@@ -102,13 +102,16 @@ fn classes(role: OutputRole, value: &Named) -> Option<[usize; 2]> {
 }
 
 /// What the artifact should answer, from what the model returns: probabilities for its scores, if it answers with those.
-pub(super) fn as_answered(outputs: &[Named], roles: &[OutputRole], probabilities: bool) -> Vec<Named> {
+pub(super) fn as_answered(outputs: &[Named], roles: &[OutputRole], probabilities: Option<Likelihood>) -> Vec<Named> {
     let answer = |(i, v): (usize, &Named)| {
         let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
-        let scores = matches!(role, OutputRole::Scores { .. }) && probabilities;
-        match classes(role, v).filter(|_| scores) {
-            Some(classes) => Named { data: softmax_over(&v.data, classes), ..v.clone() },
-            None => v.clone(),
+        let likelihood = probabilities.filter(|_| matches!(role, OutputRole::Scores { .. }));
+        match (classes(role, v), likelihood) {
+            (Some(classes), Some(Likelihood::OneOf)) => Named { data: softmax_over(&v.data, classes), ..v.clone() },
+            (Some(_), Some(Likelihood::EachOf)) => {
+                Named { data: v.data.iter().map(|&x| sigmoid(x)).collect(), ..v.clone() }
+            }
+            (None, _) | (_, None) => v.clone(),
         }
     };
     outputs.iter().enumerate().map(answer).collect()

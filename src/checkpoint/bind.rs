@@ -1,28 +1,22 @@
 //! Strict matching: every weight that the graph asks for is stored under one name, and every stored tensor is asked for or known.
 //!
-//! What does not match is reported all at once, each line with the nearest name and the flag that would settle it. A shape may differ from
+//! What does not match is reported all at once. No renaming is proposed: that two shapes fit does not make two tensors one. A shape may differ from
 //! what is asked for by axes of size 1 only (`[C,1,1]` for `[C]`, `[O,I]` for a 1x1 kernel): the elements and their order are the same.
 
 use super::error::{count, shortened};
 use super::forms;
 use super::mapped::Mapped;
-use super::names::{NameTable, joined, replaced};
+use super::names::{NameTable, joined};
 use super::select::Selected;
 use super::tensor::{Dims, ElementType, TensorInfo};
 use crate::message;
 use crate::message::{Explain, Given, Listing, Message, Setting};
-use crate::nearest::edit_distance;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use vitc_ir::{Stored, WeightError, Weights};
 
 /// Lines of each kind that the message prints.
 const SHOWN: usize = 10;
-/// Names that are compared with a missing one, and their greatest length: bounds the work on a hostile file.
-const COMPARED: usize = 4096;
-const LONGEST: usize = 200;
-/// Segments of a name that are tried for --ignore.
-const MAX_SEGMENTS: usize = 16;
 
 /// The tensors of one part of a model: those under one prefix of the checkpoint, in one spelling.
 #[derive(Debug, Clone, Copy)]
@@ -49,17 +43,12 @@ pub struct ModelHints<'a> {
     pub name: &'a str,
     /// True if nobody named the variant: it is the one nearest to the tensors.
     pub nearest: bool,
-    /// Its classifiers, so that a renamed one is found even where its absence is allowed.
-    pub heads: &'a [LinearHead<'a>],
 }
 
-/// A linear classifier.
-#[derive(Debug, Clone, Copy)]
-pub struct LinearHead<'a> {
-    /// Canonical key of the layer (`head`).
-    pub key: &'a str,
-    /// Columns of its weight.
-    pub features: usize,
+impl ModelHints<'_> {
+    fn shown(&self) -> String {
+        format!("{}{}", self.name, if self.nearest { ", the nearest variant" } else { "" })
+    }
 }
 
 /// A source of weights: a checkpoint's tensors under the architecture's names.
@@ -121,6 +110,29 @@ pub struct StrictError {
     pub todo: Message,
 }
 
+impl StrictError {
+    /// The error of tensors that are stored and not asked for, beside `other` that does not fit.
+    pub fn with_unexpected(
+        model: &ModelHints<'_>,
+        selected: &Selected,
+        unexpected: Vec<Mismatch>,
+        todo: Message,
+        other: Option<Box<StrictError>>,
+    ) -> Box<StrictError> {
+        let place = selected.place.clone();
+        let mut error = other.unwrap_or_else(|| {
+            let (missing, misshaped) = (Vec::new(), Vec::new());
+            let (model, unexpected) = (model.shown(), Vec::new());
+            Box::new(StrictError { model, place, missing, unexpected, misshaped, todo: Message::default() })
+        });
+        error.unexpected.extend(unexpected);
+        if error.misshaped.is_empty() {
+            error.todo = todo;
+        }
+        error
+    }
+}
+
 impl Explain for StrictError {
     fn message(&self) -> Message {
         let (missing, unexpected, misshaped) = (self.missing.len(), self.unexpected.len(), self.misshaped.len());
@@ -167,22 +179,20 @@ fn line(group: &[Mismatch]) -> Message {
 
 /// Match the tensors of a model's parts, which come from one checkpoint, with the weights that a graph asks for.
 ///
-/// `required` is canonical keys and shapes; `leftover` says whether a canonical key is known to be stored without being asked for
-/// (`num_batches_tracked` always is).
+/// `required` is canonical keys and shapes. `num_batches_tracked` is known to be stored without being asked for.
 ///
 /// # Errors
 /// If anything is missing, unexpected or of another shape.
 pub fn bind<'r>(
     parts: &[BoundPart<'_>],
     required: impl IntoIterator<Item = (&'r str, Vec<usize>)>,
-    leftover: &dyn Fn(&str) -> bool,
     model: &ModelHints<'_>,
 ) -> Result<BoundWeights, Box<StrictError>> {
     let mut matching = Matching::of(parts);
     for (key, shape) in required {
         matching.ask(key, shape);
     }
-    matching.finish(leftover);
+    matching.finish();
     if !matching.misfits() {
         let files = parts.first().map(|part| part.selected.files.clone()).unwrap_or_default();
         return Ok(BoundWeights { files, tensors: matching.bound });
@@ -193,7 +203,6 @@ pub fn bind<'r>(
 /// A tensor of a checkpoint.
 #[derive(Debug, Clone)]
 struct StoredTensor<'p> {
-    part: BoundPart<'p>,
     /// Its name behind the part's prefix.
     upstream: &'p str,
     tensor: &'p TensorInfo,
@@ -207,8 +216,6 @@ struct Matching<'p, 'r> {
     /// Tensors that nobody asked for so far, by the graph's key.
     stored: BTreeMap<String, StoredTensor<'p>>,
     bound: BTreeMap<String, TensorInfo>,
-    /// Upstream's names of what is bound.
-    used: BTreeSet<&'p str>,
     missing: Vec<(&'r str, Vec<usize>)>,
     unexpected: Vec<StoredTensor<'p>>,
     /// Tensors of another shape or type, and the shape asked for.
@@ -221,7 +228,7 @@ impl<'p, 'r> Matching<'p, 'r> {
         let mut matching = Matching::default();
         let all = parts.iter().flat_map(|part| part.selected.tensors.iter().map(move |(name, t)| (*part, name, t)));
         for (part, upstream, tensor) in all {
-            let found = StoredTensor { part, upstream, tensor, key: part.key(upstream) };
+            let found = StoredTensor { upstream, tensor, key: part.key(upstream) };
             match matching.stored.get(&found.key) {
                 None => drop(matching.stored.insert(found.key.clone(), found)),
                 Some(first) if first.tensor == tensor => {}
@@ -238,20 +245,16 @@ impl<'p, 'r> Matching<'p, 'r> {
             }
             return;
         };
-        self.used.insert(found.upstream);
         self.bound.insert(key.to_string(), found.tensor.clone());
         if !is_float(found.tensor) || !same_but_units(&found.tensor.shape, &shape) {
             self.misshaped.push((found, shape));
         }
     }
 
-    /// What is left was not expected, but for leftovers.
-    fn finish(&mut self, leftover: &dyn Fn(&str) -> bool) {
+    /// What is left was not expected, but for counters.
+    fn finish(&mut self) {
         self.unexpected.extend(std::mem::take(&mut self.stored).into_values());
-        self.unexpected.retain(|stored| {
-            let counter = stored.upstream.rsplit('.').next() == Some("num_batches_tracked");
-            !counter && !leftover(&stored.key)
-        });
+        self.unexpected.retain(|stored| stored.upstream.rsplit('.').next() != Some("num_batches_tracked"));
         // A layer's weight says more than its bias.
         let order = |name: &'p str| name.rsplit_once('.').map(|(layer, leaf)| (layer, leaf != "weight", leaf));
         self.unexpected.sort_by_key(|stored| order(stored.upstream));
@@ -265,48 +268,46 @@ impl<'p, 'r> Matching<'p, 'r> {
 
     /// The error with everything that does not fit, and what would settle it.
     fn explain(&self, parts: &[BoundPart<'p>], model: &ModelHints<'_>) -> StrictError {
-        let search = Search { matching: self, model };
-        let missing = self.missing.iter().enumerate();
-        let missing: Vec<Mismatch> = missing.map(|(i, (key, shape))| search.missing(key, shape, i < 64)).collect();
-        let unexpected: Vec<Mismatch> =
-            self.unexpected.iter().map(|stored| search.unexpected(stored, &missing)).collect();
+        let plain = |key: &str, found: String| Mismatch { key: key.to_string(), found, note: String::new(), fix: None };
+        let missing = self.missing.iter().map(|(key, shape)| plain(key, Dims(shape).to_string()));
+        let unexpected = self.unexpected.iter().map(|s| plain(s.upstream, s.tensor.to_string()));
         let misshaped = self.misshaped.iter().map(|(stored, shape)| {
             let note = match is_float(stored.tensor) {
                 true => format!("the model has {}", Dims(shape)),
                 false => "which is no floating-point type".into(),
             };
-            Mismatch { key: stored.upstream.to_string(), found: stored.tensor.to_string(), note, fix: None }
+            Mismatch { note, ..plain(stored.upstream, stored.tensor.to_string()) }
         });
-        let nearest = if model.nearest { ", the nearest variant" } else { "" };
         StrictError {
-            model: format!("{}{nearest}", model.name),
+            model: model.shown(),
             place: parts.first().map(|part| part.selected.place.clone()).unwrap_or_default(),
             misshaped: misshaped.collect(),
-            todo: self.todo(&missing, &unexpected, model),
-            missing,
-            unexpected,
+            missing: missing.collect(),
+            unexpected: unexpected.collect(),
+            todo: self.todo(model),
         }
     }
 
-    fn todo(&self, missing: &[Mismatch], unexpected: &[Mismatch], model: &ModelHints<'_>) -> Message {
+    fn todo(&self, model: &ModelHints<'_>) -> Message {
         let floats = self.misshaped.iter().filter(|(stored, _)| is_float(stored.tensor));
         let differences: Vec<(&[usize], &[usize])> =
             floats.map(|(stored, asked)| (stored.tensor.shape.as_slice(), asked.as_slice())).collect();
-        let renames = |m: &Mismatch| m.fix.as_ref().is_some_and(|fix| fix.setting == Setting::Rename);
         if !differences.is_empty() {
             reshaped(&differences, model)
         } else if !self.misshaped.is_empty() {
             "save these tensors in a floating-point type: integers are what a quantized model stores".into()
-        } else if missing.iter().chain(unexpected).any(renames) {
-            "add the flags printed behind the keys if they say what you know of this checkpoint".into()
-        } else if missing.is_empty() {
-            "if the model does not need these tensors, leave them out with the flags printed behind them".into()
         } else {
-            message!(
+            let renamed = message!(
                 "check that the checkpoint is complete and of this model; ",
                 Listing::Tensors,
                 " lists what it holds"
-            )
+            );
+            let both = !self.missing.is_empty() && !self.unexpected.is_empty();
+            if !both {
+                renamed
+            } else {
+                message!(renamed, "; ", Setting::Rename.to("OLD=NEW"), " where you know that two names are one layer's")
+            }
         }
     }
 }
@@ -360,71 +361,4 @@ fn without_units(shape: &[usize]) -> impl Iterator<Item = usize> + Clone {
 /// True if the shapes are equal up to axes of size 1.
 fn same_but_units(a: &[usize], b: &[usize]) -> bool {
     without_units(a).eq(without_units(b))
-}
-
-/// The search for what might have been meant.
-struct Search<'s, 'p, 'r> {
-    matching: &'s Matching<'p, 'r>,
-    model: &'s ModelHints<'s>,
-}
-
-impl Search<'_, '_, '_> {
-    fn missing(&self, key: &str, shape: &[usize], search: bool) -> Mismatch {
-        let leaf = |key: &str| key.rsplit('.').next().map(str::to_string);
-        let near = |stored: &&StoredTensor| {
-            (leaf(&stored.key) != leaf(key), edit_distance(&stored.key, key), stored.upstream.len())
-        };
-        let fits =
-            |stored: &&StoredTensor| stored.upstream.len() <= LONGEST && same_but_units(&stored.tensor.shape, shape);
-        let compared = if search && key.len() <= LONGEST { COMPARED } else { 0 };
-        let pool = self.matching.unexpected.iter().take(compared);
-        let (note, fix) = match pool.filter(fits).min_by_key(near) {
-            Some(stored) => (format!("{} has its shape", stored.upstream), rename(stored, key)),
-            None => (String::new(), None),
-        };
-        Mismatch { key: key.to_string(), found: Dims(shape).to_string(), note, fix }
-    }
-
-    fn unexpected(&self, stored: &StoredTensor<'_>, missing: &[Mismatch]) -> Mismatch {
-        let upstream = stored.upstream;
-        let layer = upstream.rsplit_once('.').map_or("", |k| k.0);
-        let head = self.model.heads.iter().find(|head| {
-            let bound = self.matching.bound.contains_key(&format!("{}.weight", head.key));
-            let weight = stored.part.selected.tensors.get(&format!("{layer}.weight"));
-            let columns = weight.map(|t| t.shape.as_slice());
-            !bound && !layer.is_empty() && matches!(columns, Some(&[_, features]) if features == head.features)
-        });
-        let renamed = missing.iter().any(|m| m.note.starts_with(&format!("{upstream} ")) && m.fix.is_some());
-        let (note, fix) = match head {
-            _ if renamed => ("see above".into(), None),
-            Some(head) => {
-                let renamed = Setting::Rename.to(format!("{layer}={}", head.key));
-                (format!("shaped as the classifier {}", head.key), Some(renamed))
-            }
-            None => (String::new(), Some(Setting::Ignore.to(shortened(self.ignorable(upstream))))),
-        };
-        Mismatch { key: upstream.to_string(), found: stored.tensor.to_string(), note, fix }
-    }
-
-    /// The shortest name that the key lies under and no used tensor does.
-    fn ignorable<'k>(&self, upstream: &'k str) -> &'k str {
-        let prefixes = upstream.match_indices('.').map(|(dot, _)| &upstream[..dot]);
-        let free = |prefix: &&str| {
-            let start = format!("{prefix}.");
-            self.matching.used.range(start.as_str()..).next().is_none_or(|key| !key.starts_with(&start))
-        };
-        prefixes.take(MAX_SEGMENTS).find(free).unwrap_or(upstream)
-    }
-}
-
-/// The shortest renaming that makes the stored tensor's key this one, if there is one.
-fn rename(stored: &StoredTensor<'_>, key: &str) -> Option<Given> {
-    let old: Vec<&str> = stored.upstream.split('.').collect();
-    let new: Vec<&str> = key.split('.').collect();
-    let common = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
-    // Where the name only grows in front, the first common segment marks the spot.
-    let common = if common == old.len() { common - 1 } else { common };
-    let (from, to) = (old[..old.len() - common].join("."), new[..new.len() - common].join("."));
-    let works = joined(stored.part.scope, &stored.part.table.canonical(&replaced(stored.upstream, &from, &to))) == key;
-    works.then(|| Setting::Rename.to(format!("{from}={to}")))
 }

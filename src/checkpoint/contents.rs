@@ -2,7 +2,7 @@
 
 use super::config::ModelConfig;
 use super::tensor::TensorInfo;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names and shapes of tensors.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
@@ -16,6 +16,8 @@ pub(super) const MAX_TENSORS: usize = 1 << 18;
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) tensors: BTreeMap<String, TensorInfo>,
+    /// Paths of the dicts that hold tensors themselves.
+    pub(super) dicts: BTreeSet<String>,
     pub(super) config: Option<ModelConfig>,
     /// Whole modules: name in the file and class.
     pub(super) modules: Vec<(String, String)>,
@@ -23,4 +25,12 @@ pub(super) struct Contents {
     pub(super) skipped: Vec<(String, String)>,
     /// Names on the outermost level of a pickled dict.
     pub(super) top: Vec<String>,
+}
+
+impl Contents {
+    /// The innermost dict that holds the tensor of this name.
+    pub(super) fn dict_of<'k>(&self, key: &'k str) -> &'k str {
+        let ends = key.rmatch_indices('.').map(|(dot, _)| &key[..dot]);
+        ends.into_iter().find(|path| self.dicts.contains(*path)).unwrap_or_default()
+    }
 }

@@ -45,6 +45,7 @@ impl Shard {
             found.tensors.retain(|key, _| keys.contains(key));
         }
         all.tensors.append(&mut found.tensors);
+        all.dicts.append(&mut found.dicts);
         all.modules.append(&mut found.modules);
         all.skipped.append(&mut found.skipped);
         all.top.append(&mut found.top);

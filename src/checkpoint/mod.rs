@@ -19,6 +19,7 @@ mod forms;
 mod mapped;
 mod names;
 mod open;
+mod pattern;
 mod pickle;
 mod recognise_foreign;
 mod safetensors;
@@ -27,14 +28,14 @@ mod tensor;
 mod torch;
 pub(crate) mod zip;
 
-pub use bind::{BoundPart, BoundWeights, LinearHead, ModelHints, StrictError, bind};
+pub use bind::{BoundPart, BoundWeights, Mismatch, ModelHints, StrictError, bind};
 pub use config::ModelConfig;
 pub use contents::Shapes;
 pub use error::CheckpointError;
 pub use forms::Forms;
 pub use names::{NameTable, WRAPPERS};
 pub use open::Checkpoint;
-pub use select::{SelectOptions, Selected};
+pub use select::{SelectOptions, Selected, is_average};
 pub use tensor::{ElementType, TensorInfo};
 
 pub(crate) use mapped::Mapped;

@@ -5,12 +5,13 @@
 //! if a family recognises the names that remain. The outermost prefix wins. Of several subsets the user chooses; only an EMA copy beside
 //! the raw weights is decided here, for the raw weights, with a notice.
 
-use super::contents::{MAX_KEY, Shapes};
+use super::contents::{Contents, MAX_KEY, Shapes};
 use super::error::{CheckpointError, count, shortened, some_of};
 use super::forms::{self, Forms};
 use super::mapped::Mapped;
 use super::names::{NameTable, joined, replaced};
 use super::open::Checkpoint;
+use super::pattern;
 use super::recognise_foreign;
 use super::tensor::TensorInfo;
 use crate::message;
@@ -22,6 +23,11 @@ use std::sync::Arc;
 
 /// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning).
 const EMA: &[&str] = &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema"];
+/// Whether a segment of a name says that what lies under it is an averaged copy.
+pub fn is_average(segment: &str) -> bool {
+    EMA.contains(&segment)
+}
+
 /// Fewer tensors are no model.
 const SMALLEST: usize = 4;
 
@@ -34,7 +40,8 @@ pub struct SelectOptions {
     pub strip_prefix: Option<String>,
     /// Rename runs of dotted segments before anything else: (old, new), with the pattern language of [`NameTable`].
     pub rename: Vec<(String, String)>,
-    /// Leave out the tensors of these names, or under them.
+    /// Leave out the tensors of these names, or under them: in the file, in its dict of the model, or behind the model's prefix. `*` stands for
+    /// any run of characters.
     pub ignore: Vec<String>,
 }
 
@@ -47,15 +54,42 @@ pub struct Selected {
     pub ema: bool,
     /// The tensors, by upstream's key without the prefix.
     pub tensors: BTreeMap<String, TensorInfo>,
-    /// Names and shapes of the tensors outside the prefix.
-    pub beside: Shapes,
+    /// The tensors outside the prefix, by their names in the file.
+    pub beside: BTreeMap<String, TensorInfo>,
+    /// The dict of the file that the model was taken from, without the last dot; empty for the outermost.
+    pub dict: String,
+    /// Prefixes of further models in the file that were not taken.
+    pub others: Vec<String>,
+    /// What was left out on request: the name that was given, and how many tensors it stands for.
+    pub ignored: Vec<(String, usize)>,
     /// What the user should know about the choice, a sentence each.
     pub notices: Vec<Message>,
     pub(super) place: String,
     pub(super) files: Arc<[Mapped]>,
+    contents: Arc<Contents>,
 }
 
 impl Selected {
+    /// The name in the file of a tensor under the prefix.
+    pub fn file_name(&self, upstream: &str) -> String {
+        joined(&self.prefix, upstream)
+    }
+
+    /// The architecture's key for the name of a tensor under the prefix, which may be a factor.
+    pub fn canonical(&self, upstream: &str, table: &NameTable) -> String {
+        forms::canonical(upstream, &self.tensors, table)
+    }
+
+    /// The innermost dict of the file that holds the tensor of this name.
+    pub fn dict_of<'k>(&self, file: &'k str) -> &'k str {
+        self.contents.dict_of(file)
+    }
+
+    /// The same file with these tensors alone, by the names that a graph has for them.
+    pub fn with(&self, tensors: BTreeMap<String, TensorInfo>) -> Selected {
+        Selected { tensors, beside: BTreeMap::new(), notices: Vec::new(), ..self.clone() }
+    }
+
     /// Shape of every tensor by upstream's key; a weight that is stored as factors counts as itself.
     pub fn shapes(&self) -> Shapes {
         forms::merged_shapes(&self.tensors)
@@ -80,7 +114,7 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn is_ema(&self) -> bool {
-        self.prefix.split('.').any(|segment| EMA.contains(&segment))
+        self.prefix.split('.').any(is_average)
     }
 }
 
@@ -99,37 +133,28 @@ impl Checkpoint {
     ) -> Result<Selected, CheckpointError> {
         let mut notices = Vec::new();
         let renamed = self.renamed(options, &mut notices)?;
+        let prefixes = models(&forms::merged_shapes(&renamed));
         let mut chosen = match &options.strip_prefix {
             Some(prefix) => self.under(&renamed, prefix.trim_end_matches('.'))?,
             None => {
-                let candidates = candidates(&renamed, models(&forms::merged_shapes(&renamed)));
+                let candidates = candidates(&renamed, prefixes.clone());
                 if candidates.is_empty() {
                     return Err(self.unrecognised(&renamed));
                 }
                 self.choose(candidates, options, &mut notices)?
             }
         };
-        for name in &options.ignore {
-            let before = chosen.tensors.len();
-            chosen.tensors.retain(|key, _| !lies_under(key, name) && !lies_under(&joined(&chosen.prefix, key), name));
-            if chosen.tensors.len() == before {
-                let ignored = Setting::Ignore.to(shortened(name));
-                notices.push(message!(ignored, ": the model has no tensor of this name"));
-            }
-        }
-        let beside = renamed.iter().filter(|(key, _)| !lies_under(key, &chosen.prefix));
-        let beside: Shapes = beside.map(|(key, tensor)| (key.clone(), tensor.shape.clone())).collect();
-        if !chosen.prefix.is_empty() {
-            let left = if beside.is_empty() {
-                String::new()
-            } else {
-                format!("; not used: {}", outline(&beside, &chosen.prefix))
+        let (dict, mut beside) = self.around(&renamed, &chosen);
+        let ignored = leave_out(options, &mut chosen, &dict, &mut beside);
+        notices.extend(ignored.iter().map(|(name, tensors)| {
+            let what = match tensors {
+                0 => ": no tensor has this name".to_string(),
+                n => format!(" leaves out {}", count(*n, "tensor")),
             };
-            let tensors = count(chosen.tensors.len(), "tensor");
-            notices.push(format!("took the {tensors} under {}{left}", shortened(&chosen.prefix)).into());
-        }
-        let ignored = |key: &str| options.ignore.iter().any(|name| lies_under(key, name));
-        let skipped = self.contents.skipped.iter().filter(|(key, _)| lies_under(key, &chosen.prefix) && !ignored(key));
+            message!(Setting::Ignore.to(shortened(name)), what)
+        }));
+        let ignoring = |key: &str| options.ignore.iter().any(|name| pattern::names(name, key));
+        let skipped = self.contents.skipped.iter().filter(|(key, _)| lies_under(key, &chosen.prefix) && !ignoring(key));
         let unfit = recognise_foreign::adapters(chosen.tensors.keys())
             .or_else(|| recognise_foreign::unread(&skipped.collect::<Vec<_>>()));
         if let Some(error) = unfit {
@@ -142,7 +167,23 @@ impl Checkpoint {
             "" => self.place.clone(),
             prefix => format!("{}, under {}", self.place, shortened(prefix)),
         };
-        Ok(Selected { prefix: chosen.prefix, ema, tensors, beside, notices, place, files: self.files.clone() })
+        let inside = |prefix: &String| lies_under(prefix, &chosen.prefix) || lies_under(&chosen.prefix, prefix);
+        let others = prefixes.into_iter().filter(|prefix| !inside(prefix)).collect();
+        let (prefix, files) = (chosen.prefix, self.files.clone());
+        let contents = self.contents.clone();
+        Ok(Selected { prefix, ema, tensors, beside, dict, others, ignored, notices, place, files, contents })
+    }
+
+    /// The dict that holds the chosen tensors, and all tensors outside of their prefix.
+    fn around(
+        &self,
+        renamed: &BTreeMap<String, &TensorInfo>,
+        chosen: &Candidate<'_>,
+    ) -> (String, BTreeMap<String, TensorInfo>) {
+        let first = chosen.tensors.keys().next().map(|key| joined(&chosen.prefix, key)).unwrap_or_default();
+        let dict = self.contents.dict_of(&first).to_string();
+        let beside = renamed.iter().filter(|(key, _)| !lies_under(key, &chosen.prefix));
+        (dict, beside.map(|(key, tensor)| (key.clone(), (*tensor).clone())).collect())
     }
 
     /// All tensors, by their names after `--rename`.
@@ -281,17 +322,26 @@ fn subset<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, prefix: &str) -> BTree
     range.map(|(key, tensor)| (key[start.len()..].to_string(), *tensor)).collect()
 }
 
-/// Tensors outside the prefix, counted by their names up to the first segment in which they differ from it.
-fn outline(beside: &Shapes, prefix: &str) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for key in beside.keys() {
-        let common = key.split('.').zip(prefix.split('.')).take_while(|(a, b)| a == b).count();
-        let end = key.match_indices('.').nth(common).map_or(key.len(), |(dot, _)| dot);
-        *counts.entry(&key[..end]).or_default() += 1;
-    }
-    let parts: Vec<String> =
-        counts.iter().map(|(name, n)| format!("{} ({})", shortened(name), count(*n, "tensor"))).collect();
-    some_of(parts.iter().map(String::as_str), 4)
+/// Leave out what the user names; per name, how many tensors that was.
+fn leave_out(
+    options: &SelectOptions,
+    chosen: &mut Candidate<'_>,
+    dict: &str,
+    beside: &mut BTreeMap<String, TensorInfo>,
+) -> Vec<(String, usize)> {
+    let inside_dict = |key: &str| match dict {
+        "" => None,
+        dict => Some(key.strip_prefix(dict)?.strip_prefix('.')?.to_string()),
+    };
+    let one = |name: &String| {
+        let named = |key: &str| pattern::names(name, key) || inside_dict(key).is_some_and(|k| pattern::names(name, &k));
+        let before = chosen.tensors.len() + beside.len();
+        let prefix = &chosen.prefix;
+        chosen.tensors.retain(|key, _| !pattern::names(name, key) && !named(&joined(prefix, key)));
+        beside.retain(|key, _| !named(key));
+        (name.clone(), before - chosen.tensors.len() - beside.len())
+    };
+    options.ignore.iter().map(one).collect()
 }
 
 /// True if `key` is `name` or lies under it; everything lies under the empty name.

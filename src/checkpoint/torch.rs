@@ -188,19 +188,20 @@ enum Rebuilt {
 
 impl Reader<'_, '_> {
     fn read(mut self) -> Result<Contents, CheckpointError> {
-        self.walk(self.pickle.root, &mut String::new(), 0)?;
+        self.walk(self.pickle.root, &mut String::new(), 0, 0)?;
         self.found.config = ModelConfig::from_pickle(self.pickle);
         Ok(self.found)
     }
 
-    fn walk(&mut self, id: Id, path: &mut String, depth: usize) -> Result<(), CheckpointError> {
+    /// Everything under `id`, which is called `path`; the container around it is called by the first `around` bytes of that.
+    fn walk(&mut self, id: Id, path: &mut String, around: usize, depth: usize) -> Result<(), CheckpointError> {
         if depth > MAX_DEPTH {
             return Ok(());
         }
         let pickle = self.pickle;
         if let Value::Object(object) = pickle.get(id) {
             match self.tensor(object, path, 0)? {
-                Rebuilt::Tensor(tensor) => return self.insert(path, tensor),
+                Rebuilt::Tensor(tensor) => return self.insert(path, around, tensor),
                 Rebuilt::Skipped(kind) => {
                     if self.found.skipped.len() < 64 {
                         self.found.skipped.push((path.clone(), kind));
@@ -242,17 +243,20 @@ impl Reader<'_, '_> {
             }
             // A longer name is no tensor's; cutting it off bounds what names can take.
             if path.len() <= MAX_KEY {
-                self.walk(child, path, depth + 1)?;
+                self.walk(child, path, parent, depth + 1)?;
             }
             path.truncate(parent);
         }
         Ok(())
     }
 
-    fn insert(&mut self, path: &str, tensor: TensorInfo) -> Result<(), CheckpointError> {
+    fn insert(&mut self, path: &str, around: usize, tensor: TensorInfo) -> Result<(), CheckpointError> {
         if self.found.tensors.len() >= MAX_TENSORS {
             let why = format!("it names more than {MAX_TENSORS} tensors");
             return Err(CheckpointError::damaged("saved object", why));
+        }
+        if !self.found.dicts.contains(&path[..around]) {
+            self.found.dicts.insert(path[..around].to_string());
         }
         match self.found.tensors.insert(path.to_string(), tensor) {
             None => Ok(()),

@@ -6,10 +6,13 @@ use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input,
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
+use crate::decide::quantize::Form;
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, Request, RequestBuilder, TargetKind,
+    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, QuantizeOptions, Request,
+    RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
+use crate::signature::Likelihood;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
@@ -26,8 +29,8 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, help_heading = "Artifact")]
     target: Option<TargetKind>,
 
-    /// Opset of the ONNX file, 17 to 23 [default: 17].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(17..=23), help_heading = "Artifact")]
+    /// Opset of the ONNX file, 11 to 23 [default: 17]. Older toolchains want 11 or 13; norms are several nodes below 17.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(11..=23), help_heading = "Artifact")]
     opset: Option<u32>,
 
     /// Oldest iOS version that must load the file: 15, 16, 17, 18 or 26 for coreml, 27 for coreai [default: the oldest that can hold it].
@@ -71,9 +74,13 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Interface")]
     output_name: Vec<String>,
 
-    /// Return probabilities instead of scores.
-    #[arg(long, help_heading = "Interface")]
+    /// Return probabilities instead of scores, of classes that exclude each other.
+    #[arg(long, conflicts_with = "sigmoid", help_heading = "Interface")]
     softmax: bool,
+
+    /// Return a probability of its own for each score: for labels that do not exclude each other, and for models with one score.
+    #[arg(long, help_heading = "Interface")]
+    sigmoid: bool,
 
     /// Names of the classes, one a line. CoreML becomes a classifier that answers with a label; ONNX keeps its scores and carries the names in
     /// its metadata. Without this flag they are those in the config.json of the --weights folder, if it has some.
@@ -140,6 +147,24 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
     spectral: Transform,
 
+    /// Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml), w4-block32 has a scale for every
+    /// 32 input channels (coreml, iOS 18). Without --calibrate every weight is rounded by itself.
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Quantisation")]
+    quantize: Option<Form>,
+
+    /// Pictures that the quantised model is fitted to and judged by: a folder, read with its subfolders, or a .npy file [N,C,H,W] of normalised values.
+    /// Some hundred, of the kind that the model will see.
+    #[arg(long, value_name = "FOLDER|FILE.npy", requires = "quantize", help_heading = "Quantisation")]
+    calibrate: Option<PathBuf>,
+
+    /// Take so many of the pictures, evenly spread [default: all].
+    #[arg(long, value_name = "N", requires = "quantize", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Quantisation")]
+    samples: Option<u32>,
+
+    /// Output channels that share a table, for w6 and w4; needs iOS 18 [default: one table per tensor].
+    #[arg(long, value_name = "N", requires = "quantize", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Quantisation")]
+    palette_group: Option<u32>,
+
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
     #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
     check: Effort,
@@ -203,6 +228,12 @@ impl ArtifactArgs {
             talking_heads: self.talking_heads.map(Into::into),
             spectral: self.spectral.into(),
             fold_tables: self.fold_tables.into(),
+            quantize: self.quantize.map(|form| QuantizeOptions {
+                form,
+                calibrate: self.calibrate.clone(),
+                samples: self.samples.map(|n| n as usize),
+                palette_group: self.palette_group.map(|n| n as usize),
+            }),
         }
     }
 
@@ -214,7 +245,11 @@ impl ArtifactArgs {
             dtype: self.io.map(Into::into),
             mean: self.mean,
             std: self.std,
-            softmax: self.softmax,
+            probabilities: match (self.softmax, self.sigmoid) {
+                (true, _) => Some(Likelihood::OneOf),
+                (_, true) => Some(Likelihood::EachOf),
+                _ => None,
+            },
             labels: match &self.labels {
                 Some(path) => Labels::File(path.clone()),
                 None if self.no_labels => Labels::Omit,

@@ -4,7 +4,6 @@ use super::check_args::ExpectArgs;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
 use super::{Answer, Exit, Failure, Outcome, summary};
-use crate::arch::Head;
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
 use crate::checkpoint::SelectOptions;
@@ -128,7 +127,7 @@ fn request(args: &Args, artifact: &Artifact, provenance: &Provenance) -> Result<
     let mut choices = provenance.choices.clone();
     choices.extend(base.choices.clone());
     Ok(ModelRequest {
-        head: if base.head == Head::Average { provenance.head } else { base.head },
+        heads: if base.heads.is_empty() { provenance.heads.clone() } else { base.heads.clone() },
         choices,
         seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
         batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),

@@ -1,9 +1,10 @@
 //! The options that say which model with which weights: the same for every command that needs one.
 
-use crate::arch::{Head, Results};
+use crate::arch::Results;
+use crate::arch::heads::HeadName;
 use crate::checkpoint::SelectOptions;
 use crate::model::ModelRequest;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 use vitc_ir::Dim;
 
@@ -34,29 +35,27 @@ pub(super) struct ModelArgs {
     #[arg(long, value_name = "OLD=NEW", value_parser = pair, requires = "weights", help_heading = "Weights")]
     rename: Vec<(String, String)>,
 
-    /// Leave out the tensors of this name, or under it. Repeatable.
-    #[arg(long, value_name = "KEY", requires = "weights", help_heading = "Weights")]
+    /// Leave out the tensors of this name, or under it; `*` stands for any run of characters. Repeatable.
+    #[arg(long, value_name = "KEY|PATTERN", requires = "weights", help_heading = "Weights")]
     ignore: Vec<String>,
 
     /// Decide what a checkpoint does not show; a wrong name lists the choices. Repeatable.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair, help_heading = "Weights")]
     choice: Vec<(String, String)>,
 
-    /// Which classifier of several.
-    #[arg(long, value_enum, default_value_t = Classifier::Average, help_heading = "Weights")]
-    pub(super) head: Classifier,
+    /// Which head of several, by the name in front of its layers, and what it reads where its width leaves that open; `average`, `head` and
+    /// `dist_head` are the trunk's own. Repeatable: each is an output.
+    #[arg(long, value_name = "PREFIX[=features|scores|map]", value_parser = head, help_heading = "Weights")]
+    pub(super) head: Vec<HeadName>,
 }
 
-/// A classifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Classifier {
-    /// All that there are, averaged, as their authors evaluate.
-    Average,
-    /// The first.
-    Head,
-    /// The distillation head.
-    #[value(name = "dist_head")]
-    DistHead,
+/// A head's name.
+fn head(text: &str) -> Result<HeadName, String> {
+    let name = HeadName::read(text);
+    if name.prefix.is_empty() || name.prefix.contains(['=', ',']) {
+        return Err("expected the name in front of a head's layers, and perhaps =features, =scores or =map".into());
+    }
+    Ok(name)
 }
 
 /// Two words with `=` between them.
@@ -77,11 +76,7 @@ impl ModelArgs {
             batch: Dim::Fixed(1),
             resolution: None,
             classes: None,
-            head: match self.head {
-                Classifier::Average => Head::Average,
-                Classifier::Head => Head::Class,
-                Classifier::DistHead => Head::Distillation,
-            },
+            heads: self.head.clone(),
             results: Results::Logits,
             choices: self.choice.iter().cloned().collect(),
             select: SelectOptions {

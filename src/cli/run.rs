@@ -86,7 +86,7 @@ pub(super) fn run(args: Args) -> Outcome {
         let input = picture::input(&fitted.map_err(Failure::failed)?, &preprocessing);
         let outputs = session.run_in_order(&[&input]).map_err(stopped)?;
         let scores = outputs.first().ok_or_else(|| failed("it has no output"))?;
-        let top = top(&scores.data, provenance.probabilities, artifact.labels.as_deref());
+        let top = top(probabilities(&scores.data, &provenance), artifact.labels.as_deref());
         pictures.push(Seen { file: file.clone(), top });
     }
     drop(progress);
@@ -119,9 +119,18 @@ fn usable(path: &Path, artifact: &Artifact) -> Result<(Provenance, Preprocessing
     }
 }
 
+/// Probabilities of the classes: what the artifact answers, or the softmax of its scores; one score alone is a model's that was trained with a
+/// sigmoid.
+fn probabilities(answer: &[f32], provenance: &Provenance) -> Vec<f32> {
+    match (provenance.probabilities, answer) {
+        (Some(_), _) => answer.to_vec(),
+        (None, [score]) => vec![check::compare::sigmoid(*score)],
+        (None, scores) => check::compare::softmax(scores, scores.len()),
+    }
+}
+
 /// The most probable classes, best first.
-fn top(scores: &[f32], probabilities: bool, labels: Option<&[String]>) -> Vec<Class> {
-    let all = if probabilities { scores.to_vec() } else { check::compare::softmax(scores, scores.len()) };
+fn top(all: Vec<f32>, labels: Option<&[String]>) -> Vec<Class> {
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by(|&a, &b| all[b].total_cmp(&all[a]));
     let class = |&c: &usize| Class { class: c, label: labels.and_then(|l| l.get(c).cloned()), probability: all[c] };
@@ -147,15 +156,21 @@ fn text(found: &Found) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::Likelihood;
 
     #[test]
     fn the_best_classes_come_first() {
         let labels: Vec<String> = ["a", "b", "c"].map(String::from).to_vec();
-        let best = top(&[0.0, 2.0, 1.0], false, Some(&labels));
+        let answers = |answer: &[f32], likelihood| {
+            let metadata = std::collections::BTreeMap::new();
+            probabilities(answer, &Provenance { probabilities: likelihood, ..Provenance::read(&metadata) })
+        };
+        let best = top(answers(&[0.0, 2.0, 1.0], None), Some(&labels));
         let order: Vec<(usize, Option<&str>)> = best.iter().map(|c| (c.class, c.label.as_deref())).collect();
         assert_eq!(order, [(1, Some("b")), (2, Some("c")), (0, Some("a"))]);
         assert!((best.iter().map(|c| c.probability).sum::<f32>() - 1.0).abs() < 1e-6);
-        assert_eq!(top(&[0.1, 0.7, 0.2], true, None)[0].probability, 0.7);
-        assert_eq!(top(&[f32::NAN; 9], false, None).len(), SHOWN);
+        assert_eq!(top(answers(&[0.1, 0.7, 0.2], Some(Likelihood::OneOf)), None)[0].probability, 0.7);
+        assert_eq!(top(answers(&[0.0], None), None)[0].probability, 0.5);
+        assert_eq!(top(answers(&[f32::NAN; 9], None), None).len(), SHOWN);
     }
 }

@@ -72,6 +72,9 @@ fn facts(report: &Report) -> String {
     let origin = if p.default { "the default of this target" } else { "as asked" };
     let islands = if p.islands > 0 { format!("; {} nodes in fp32", p.islands) } else { String::new() };
     row("precision", format!("{}, {origin}{islands}", p.compute));
+    for (i, line) in quantisation(report).into_iter().enumerate() {
+        row(if i == 0 { "quantised" } else { "" }, line);
+    }
     row(
         "size",
         format!("{}, {} parameters, {} MACs", bytes(artifact.bytes), si(artifact.parameters), si(artifact.macs)),
@@ -83,6 +86,28 @@ fn facts(report: &Report) -> String {
     row("nodes", format!("{}: {}", artifact.nodes, ops(report)));
     let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
     table(&rows, "  ")
+}
+
+/// What was quantised, and what that costs.
+fn quantisation(report: &Report) -> Vec<String> {
+    let Some(q) = &report.quantisation else { return Vec::new() };
+    let share = 100.0 * q.weights[0] as f64 / q.weights[1].max(1) as f64;
+    let (layers, macs) = (q.quantised + q.float, 100.0 * q.macs);
+    let mut lines = vec![format!(
+        "{}: {} of {layers} layers, {share:.1} % of their weights, {macs:.1} % of the MACs",
+        q.form, q.quantised
+    )];
+    match (&q.calibration, &q.fidelity) {
+        (Some((pictures, _)), Some(f)) => {
+            let kept = f.agreement.map_or(String::new(), |a| format!(", {:.1} % of the classes kept", 100.0 * a));
+            lines.push(format!("fitted to {pictures} pictures; on them {:.1} dB signal to noise{kept}", f.snr));
+        }
+        (Some((pictures, _)), None) => lines.push(format!("fitted to {pictures} pictures; the loss was not measured")),
+        (None, _) => lines.push(
+            "every weight rounded by itself; the loss was not measured: --calibrate FOLDER fits the weights to pictures and measures it".into(),
+        ),
+    }
+    lines
 }
 
 /// `largest |w| 2.31 before rounding, 2.31 after, in head.weight; 120 elements subnormal, 3 zero`.

@@ -31,12 +31,17 @@ fn setting(Given { setting, value }: &Given) -> String {
 
 fn flag(setting: Setting) -> &'static str {
     match setting {
+        Setting::PaletteGroup => "--palette-group",
+        Setting::Calibrate => "--calibrate",
+        Setting::Samples => "--samples",
+        Setting::Quantize => "--quantize",
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",
         Setting::Check => "--check",
         Setting::Choice => "--choice",
         Setting::Classes => "--num-classes",
         Setting::Ema => "--ema",
+        Setting::Expect => "--expect",
         Setting::ExternalData => "--external-data",
         Setting::FoldTables => "--fold-tables",
         Setting::Force => "--force",
@@ -55,6 +60,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Precision => "--fp16",
         Setting::Rename => "--rename",
         Setting::Resolution => "--resolution",
+        Setting::Sigmoid => "--sigmoid",
         Setting::Softmax => "--softmax",
         Setting::Spectral => "--spectral",
         Setting::StripPrefix => "--strip-prefix",

@@ -10,8 +10,10 @@ use super::report::Report;
 use super::request::Request;
 use crate::artifact::written_by_vitc;
 use crate::check;
+use crate::decide::quantize::Form;
 use crate::place::Staging;
 use std::path::{Path, PathBuf};
+use vitc_ir::eval::Numbers;
 
 /// What becomes of an artifact that passed.
 #[derive(Debug, Clone, Copy)]
@@ -60,15 +62,17 @@ pub fn finish(
     let staged = stand.path();
     observer(Event::Step("writing the artifact"));
     let metadata = metadata(request, &lowered);
+    let weights = lowered.weights();
     let content = Content {
         graph: &lowered.graph,
-        numbers: lowered.numbers(),
+        numbers: Numbers { weights: &*weights, computed: Some(&lowered.computed) },
         target: &lowered.target,
         interface: &lowered.interface,
         metadata: &metadata,
         external_data: request.artifact.external_data,
     };
     let (summary, data_file) = (request.target.format().write)(&content, &staged)?;
+    drop(weights);
     let mut report = Report::new(request, lowered, &summary, &place);
     report.artifact.data_file = data_file;
     report.artifact.kept = matches!(stand, Stand::Staged(_));
@@ -102,8 +106,39 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
         };
         let model = &lowered.model;
         let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-        report.check = Some(check::check(check::Reference { graph, signature, weights }, staged, &options)?);
+        let paper = check::Reference { graph, signature, weights };
+        let Some(quantised) = &lowered.quantised else {
+            report.check = Some(check::check(paper, staged, &options)?);
+            return outside(request, report, staged);
+        };
+        // Activations in few bits turn the last place of a value into a step, so pictures alone judge them.
+        let form = request.numbers.quantize.as_ref().map_or(Form::W8, |q| q.form);
+        let fidelity = match &lowered.calibration {
+            None => None,
+            Some(c) => {
+                observer(Event::Step("comparing the artifact on the calibration pictures"));
+                let pictures = check::Pictures { model: &c.model, artifact: &c.artifact, count: c.count };
+                Some(check::fidelity(paper, staged, pictures, &options, check::bounds::quantised(form))?)
+            }
+        };
+        if form != Form::W8A8 {
+            let over = lowered.weights();
+            let own = check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over };
+            let options = check::Options { like_artifact: true, ..options };
+            let checked = check::check(own, staged, &options)?;
+            drop(over);
+            report.check = Some(checked);
+        }
+        if let Some(quantisation) = &mut report.quantisation {
+            quantisation.fidelity = fidelity;
+        }
     }
+    outside(request, report, staged)
+}
+
+/// Compare with values from outside, if there are any.
+fn outside(request: &Request, report: &mut Report, staged: &Path) -> Result<(), Error> {
+    let lowered = &report.lowered;
     if let Some(expect) = &request.check.expect {
         report.expect = Some(expect.compare(staged, lowered.precision)?);
     }

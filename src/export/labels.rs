@@ -6,6 +6,7 @@ use super::request::Request;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
+use crate::signature::Likelihood;
 use std::collections::HashMap;
 use vitc_ir::Dim;
 
@@ -58,6 +59,10 @@ pub(super) fn classifier(
         Some((a, b)) => (
             format!("classes {a} and {b} are both named {}, and a {noun} keeps probabilities by name", labels[a]),
             Message::from("give every class a name of its own"),
+        ),
+        None if labels.len() == 1 && request.interface.probabilities != Some(Likelihood::EachOf) => (
+            "softmax over one class is always 1".to_string(),
+            message!("use ", Setting::Sigmoid.on(), " for the probability of a model that was trained with one score"),
         ),
         None => return Ok(true),
     };

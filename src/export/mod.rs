@@ -6,6 +6,7 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Observer`], never to a stream. What a file format wants is asked of its description in `format`.
 
+mod calibration;
 mod concerned;
 mod error;
 mod expect;
@@ -23,6 +24,7 @@ mod request;
 mod rounding;
 mod wrapping;
 
+pub use calibration::Calibration;
 pub use error::Error;
 pub use expect::Expectation;
 pub use finish::{Destination, finish};
@@ -30,9 +32,9 @@ pub use format::TargetKind;
 pub use lower::lower;
 pub use lowered::Lowered;
 pub use observer::{Event, Observer};
-pub use options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
+pub use options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, QuantizeOptions};
 pub use place::named_place;
-pub use report::{PassLine, Precision, Report, WeightsLine, Written};
+pub use report::{PassLine, Precision, QuantisationLine, Report, WeightsLine, Written};
 pub use request::{Request, RequestBuilder};
 pub use rounding::{Rounded, Rounding};
 

@@ -5,10 +5,12 @@
 
 use super::format::TargetKind;
 use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
-use crate::arch::{Head, Results};
+use crate::arch::Results;
+use crate::decide::quantize::Form;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
+use crate::signature::Likelihood;
 use std::path::Path;
 use vitc_exporters::coreml::InputForm;
 use vitc_ir::{DType, Dim};
@@ -87,6 +89,7 @@ impl RequestBuilder {
         self.suits_target()?;
         self.suits_results()?;
         self.suits_format()?;
+        self.suits_quantisation()?;
         let version = self.version();
         let RequestBuilder { model, target, artifact, numbers, interface, about, check, .. } = self;
         Ok(Request { model, target, version, artifact, numbers, interface, about, check })
@@ -129,14 +132,50 @@ impl RequestBuilder {
         Ok(())
     }
 
+    /// What the target cannot hold in few bits, or what needs pictures, is an error.
+    fn suits_quantisation(&self) -> Result<(), Message> {
+        let Some(quantize) = &self.numbers.quantize else { return Ok(()) };
+        let setting = Setting::Quantize.to(quantize.form.name());
+        let refused = |why: &str| Err(message!(setting.clone(), ": ", why.to_string()));
+        let table = matches!(quantize.form, Form::W6 | Form::W4);
+        match (self.target, quantize.form) {
+            (TargetKind::CoreAi, _) => return refused("Core AI assets with quantised values are not written yet"),
+            (TargetKind::TensorRt, Form::W8A8)
+            | (TargetKind::Onnx, Form::W8A8 | Form::W8)
+            | (TargetKind::CoreMl, _) => {}
+            (TargetKind::TensorRt, _) => {
+                return refused(
+                    "TensorRT does not fold weights of few bits: each layer would take one more kernel at every run\n  use w8a8",
+                );
+            }
+            (TargetKind::Onnx, _) => return refused("ONNX holds w8a8 and w8"),
+        }
+        if quantize.form == Form::W8A8 && quantize.calibrate.is_none() {
+            let why = ": the ranges of activations are seen on pictures only\n  give ";
+            return Err(message!(setting, why, Setting::Calibrate.to("FOLDER")));
+        }
+        if quantize.samples.is_some() && quantize.calibrate.is_none() {
+            return Err(message!(Setting::Samples, " chooses among the pictures of ", Setting::Calibrate));
+        }
+        if quantize.palette_group.is_some() && !table {
+            return Err(message!(
+                Setting::PaletteGroup,
+                " is for tables of weights: leave it out, or use ",
+                Setting::Quantize.to("w4")
+            ));
+        }
+        Ok(())
+    }
+
     /// A setting about class scores is an error for other results.
     fn suits_results(&self) -> Result<(), Message> {
-        let PortOptions { softmax, labels, .. } = &self.interface;
-        let settings: [(bool, Message); 4] = [
-            (*softmax, Setting::Softmax.into()),
+        let PortOptions { probabilities, labels, .. } = &self.interface;
+        let settings: [(bool, Message); 5] = [
+            (*probabilities == Some(Likelihood::OneOf), Setting::Softmax.into()),
+            (*probabilities == Some(Likelihood::EachOf), Setting::Sigmoid.into()),
             (matches!(labels, Labels::File(_)), Setting::Labels.into()),
             (*labels == Labels::Omit, Setting::Labels.off().into()),
-            (self.model.head != Head::Average, Setting::Head.into()),
+            (!self.model.heads.is_empty(), Setting::Head.into()),
         ];
         match settings.into_iter().find(|(given, _)| *given) {
             Some((_, setting)) if self.model.results != Results::Logits => {

@@ -6,6 +6,7 @@ use super::request::Request;
 use crate::interface::InterfaceOptions;
 use crate::message::Message;
 use crate::model::Model;
+use crate::signature::Likelihood;
 use vitc_exporters::coreml::{InputForm, Interface};
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::DType;
@@ -42,9 +43,9 @@ impl<'a> Wrapping<'a> {
         Ok(Wrapping { request, preprocessing, labels, classifier, picture })
     }
 
-    /// Whether probabilities stand for scores.
-    pub(super) fn probabilities(&self) -> bool {
-        self.request.interface.softmax || self.classifier
+    /// Which probabilities stand for scores.
+    pub(super) fn probabilities(&self) -> Option<Likelihood> {
+        self.request.interface.probabilities.or(self.classifier.then_some(Likelihood::OneOf))
     }
 
     /// What of it is part of the graph.

@@ -4,7 +4,7 @@ use super::loaded::{Model, WeightSource};
 use super::request::{ModelError, ModelRequest};
 use super::trained;
 use crate::arch::seeded::SeededWeights;
-use crate::arch::{self, Backbone, BuildOptions};
+use crate::arch::{self, Backbone, BuildOptions, Family, Head};
 use crate::message;
 use crate::message::Setting;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, Mode
         batch: request.batch,
         resolution: request.resolution.unwrap_or(backbone.variant.resolution),
         classes: request.classes.unwrap_or(backbone.variant.classes),
-        head: request.head,
+        head: family_head(request, backbone.family)?,
         results: request.results,
         choices: request.choices_of(backbone.family)?,
         ..BuildOptions::new(backbone)
@@ -45,6 +45,22 @@ fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, Mode
     let weights = SeededWeights::new(&built.graph, request.seed);
     let weights = WeightSource::Seeded { seed: request.seed, weights };
     Ok(Model::of(built, &options, weights, Vec::new()))
+}
+
+/// The classifier that the request names: without a checkpoint there are the family's own.
+fn family_head(request: &ModelRequest, family: &Family) -> Result<Head, ModelError> {
+    let mut head = Head::default();
+    for name in &request.heads {
+        head = name.of_family(family.heads).ok_or_else(|| {
+            let given = Setting::Head.to(&name.prefix);
+            ModelError::Request(message!(
+                given,
+                ": heads of other names come from a checkpoint\n  give it with ",
+                Setting::Weights
+            ))
+        })?;
+    }
+    Ok(head)
 }
 
 /// The named model. A name that is an existing file was meant as the checkpoint.

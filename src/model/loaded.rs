@@ -7,7 +7,7 @@ use crate::message::Message;
 use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use vitc_exporters::metadata::{self, Metadata, Preprocessing};
+use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// BLAKE3 of a checkpoint's bytes, in hexadecimal: asked for when the artifact is written, computed on a thread of its own meanwhile.
@@ -142,6 +142,7 @@ fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>) -> Preprocessin
     Preprocessing {
         mean: said.mean.unwrap_or(published.mean),
         std: said.std.filter(|s| s.iter().all(|x| *x > 0.0)).unwrap_or(published.std),
+        fit: Fit::Crop,
         crop: said.crop_pct.unwrap_or(published.crop),
         interpolation: said.interpolation.unwrap_or_else(|| published.interpolation.into()),
         normalised_inside: false,

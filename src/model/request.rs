@@ -1,6 +1,7 @@
 //! Which model is wanted, and why it cannot be had.
 
-use crate::arch::{ArchError, Choice, Family, Head, Results, UnknownModel};
+use crate::arch::heads::{self, HeadName};
+use crate::arch::{ArchError, Choice, Family, Results, UnknownModel};
 use crate::checkpoint::{CheckpointError, SelectOptions, StrictError};
 use crate::message;
 use crate::message::{Explain, Message, Setting};
@@ -23,8 +24,8 @@ pub struct ModelRequest {
     pub resolution: Option<[usize; 2]>,
     /// Number of classes: sizes seeded weights, is compared with a checkpoint's.
     pub classes: Option<usize>,
-    /// Which of several classifier heads.
-    pub head: Head,
+    /// The heads that are asked for by name; none for all that the file leaves no doubt about.
+    pub heads: Vec<HeadName>,
     /// What the model returns.
     pub results: Results,
     /// Values of the family's choices.
@@ -43,7 +44,7 @@ impl ModelRequest {
             batch: Dim::Fixed(1),
             resolution: None,
             classes: None,
-            head: Head::default(),
+            heads: Vec::new(),
             results: Results::default(),
             choices: BTreeMap::new(),
             select: SelectOptions::default(),
@@ -58,7 +59,8 @@ impl ModelRequest {
     /// The choices, if the family has them.
     pub(super) fn choices_of(&self, family: &Family) -> Result<BTreeMap<String, String>, ModelError> {
         for (name, value) in &self.choices {
-            let known = family.choices.iter().find(|c| c.name == name);
+            let mut all = family.choices.iter().copied().chain([&heads::ACTIVATION]);
+            let known = all.find(|c| c.name == name);
             if !known.is_some_and(|c| c.takes(value)) {
                 let choice = |c: &&Choice| {
                     let given = Setting::Choice.to(format!("{}={}", c.name, c.values.join("|")));

@@ -1,13 +1,19 @@
-//! A model from a checkpoint: recognise family, spelling and variant, decide resolution and classes, bind every tensor.
+//! A model from a checkpoint: recognise family, spelling and variant, decide resolution, heads and classes, bind every tensor.
 
+use super::account::{Account, Leftover, counted, printable};
+use super::behind::{behind, stops};
+use super::heads::{self, Heads, Offer};
 use super::loaded::{Digest, Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
+use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes};
-use crate::checkpoint::{self, BoundPart, Checkpoint, LinearHead, ModelHints, NameTable, Selected};
+use crate::checkpoint::{
+    self, BoundPart, BoundWeights, Checkpoint, ModelHints, NameTable, Selected, StrictError, TensorInfo,
+};
 use crate::message;
 use crate::message::{Message, Setting};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 use vitc_ir::Graph;
@@ -29,41 +35,145 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         notices.push(message!(assumed, Setting::Resolution, " changes it"));
         backbone.variant.resolution
     });
-    let classes = classes(request, family, &shapes)?;
-    let options = BuildOptions {
-        backbone,
+    let mut options = BuildOptions {
         batch: request.batch,
         resolution,
-        classes: classes.unwrap_or(backbone.variant.classes),
+        classes: classes(request, family, &shapes, Head::Average)?.unwrap_or(backbone.variant.classes),
         tensors: Some(&shapes),
-        head: request.head,
-        results: request.results,
         choices: request.choices_of(family)?,
+        ..BuildOptions::new(backbone)
+    };
+    let (trunk, offer) = trunk(&options)?;
+    let mut account = Account::of(&selected, table, &trunk, family);
+    let mut found = found(&selected, table);
+    found.extend(account.known());
+    let heads = match request.results {
+        Results::Logits => heads::heads(&request.heads, family, &offer, &mut account, path)?,
+        Results::Features | Results::Pyramid => Heads::default(),
+    };
+    found.extend(behind(request.results, !selected.prefix.is_empty(), &offer.sources, &mut account));
+    found.extend(heads.lines.iter().cloned());
+    let classes = decided_classes(request, family, &shapes, &heads)?;
+    let Heads { family: head, scores, own, tensors, .. } = heads;
+    let (own, tensors) = placed(own, tensors, &trunk);
+    options = BuildOptions {
+        classes: classes.unwrap_or(options.classes),
+        head,
+        own,
+        scores,
+        results: request.results,
+        ..options
     };
     let mut built = options.build()?;
+    let activation = options.choice(&ACTIVATION);
+    found.extend(options.own.iter().map(|head| format!("head {}", head.describe(activation))));
+    notices.extend(assumed(&options, &request.choices)?);
     let forms = selected.forms(table);
     if !forms.is_empty() {
         built.graph = forms.multiplied_out(&built.graph);
         notices.push(format!("{} weights were stored as factors and are multiplied out", forms.len()).into());
     }
-    let heads = heads(family, &built.graph);
-    let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant, heads: &heads };
-    let required = built.graph.weights().map(|(key, ty)| (key, ty.shape.at(1)));
-    let whole = whole(&options)?;
-    let unused = |key: &str| (family.leftover)(key) || whole.contains(key);
-    let part = BoundPart { selected: &selected, table, scope: "" };
-    let weights = checkpoint::bind(&[part], required, &unused, &hints)?;
-    if request.results == Results::Logits && classes.is_none() {
-        classifier_beside(&selected, path, &heads)?;
-    }
-    let weights = WeightSource::Checkpoint {
-        path: path.to_path_buf(),
-        blake3,
-        found: found(&selected, table),
-        config: Box::new(config),
-        weights,
-    };
+    found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
+    let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
+    let weights = bound(&selected, table, &built.graph, tensors, &account, &hints)?;
+    let weights =
+        WeightSource::Checkpoint { path: path.to_path_buf(), blake3, found, config: Box::new(config), weights };
     Ok(Model::of(built, &options, weights, notices))
+}
+
+/// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
+fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError> {
+    let keys = |graph: &Graph| graph.weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>();
+    let whole = options.build()?;
+    let features = BuildOptions { results: Results::Features, ..options.clone() }.build()?;
+    let pooled = features.graph.outputs[0].value;
+    let map = features.graph.producer(pooled).inputs[0];
+    let elements = |value| features.graph.shape(value).at(1)[1..].iter().product();
+    let mut sources = vec![(Reads::Features, elements(pooled))];
+    let held = whole.parts.head.as_ref().map_or(Vec::new(), |head| head.layers.clone());
+    if !held.is_empty() {
+        sources.push((Reads::Scores, options.classes));
+    }
+    sources.push((Reads::Map, elements(map)));
+    let pyramid = BuildOptions { results: Results::Pyramid, ..options.clone() }.build()?;
+    let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(keys(&pyramid.graph));
+    Ok((all.collect(), Offer { sources, held }))
+}
+
+/// Heads and their tensors under the names that the graph has for them: those of the file, which may be the trunk's too.
+fn placed(
+    mut own: Vec<OwnHead>,
+    tensors: Vec<Leftover>,
+    trunk: &BTreeSet<String>,
+) -> (Vec<OwnHead>, BTreeMap<String, TensorInfo>) {
+    let taken = |layer: &str| trunk.iter().any(|key| key.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')));
+    let place = |layer: &str| if taken(layer) { format!("own.{layer}") } else { layer.to_string() };
+    own.iter_mut().flat_map(|head| &mut head.layers).for_each(|layer| layer.key = place(&layer.key));
+    let named = tensors.into_iter().map(|l| {
+        let (layer, leaf) = l.name.rsplit_once('.').unwrap_or((&l.name, ""));
+        (format!("{}.{leaf}", place(layer)), l.tensor)
+    });
+    (own, named.collect())
+}
+
+/// What is assumed of heads that somebody wrote; an error if a choice decides nothing.
+fn assumed(options: &BuildOptions, choices: &BTreeMap<String, String>) -> Result<Option<Message>, ModelError> {
+    let activated: Vec<String> =
+        options.own.iter().filter(|head| head.activated()).map(|head| printable(&head.place)).collect();
+    let given = choices.get(ACTIVATION.name);
+    if let (Some(value), true) = (given, activated.is_empty()) {
+        let given = Setting::Choice.to(format!("{}={value}", ACTIVATION.name));
+        return Err(ModelError::Request(message!(given, ": no head of this model has an activation\n  leave it out")));
+    }
+    if given.is_some() || activated.is_empty() {
+        return Ok(None);
+    }
+    let what =
+        format!("no file records the activation in {}: {} is assumed; ", activated.join(", "), ACTIVATION.values[0]);
+    let another = Setting::Choice.to(format!("{}={}", ACTIVATION.name, ACTIVATION.values[1..].join("|")));
+    Ok(Some(message!(what, another, " is another, and ", Setting::Expect, " compares with what PyTorch answers")))
+}
+
+/// A line about what is stored of the trunk and not read in what was asked for.
+fn unasked(graph: &Graph, trunk: &BTreeSet<String>, stored: &Shapes, results: Results) -> Option<String> {
+    let asked: BTreeSet<&str> = graph.weights().map(|(key, _)| key).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for key in trunk.iter().filter(|key| stored.contains_key(*key) && !asked.contains(key.as_str())) {
+        *counts.entry(key.rsplit_once('.').map_or(key.as_str(), |k| k.0)).or_default() += 1;
+    }
+    let why = match results {
+        Results::Logits => "not asked for",
+        Results::Features => "behind the features",
+        Results::Pyramid => "behind the stage maps",
+    };
+    (!counts.is_empty()).then(|| format!("{why}: {}", counted(counts)))
+}
+
+/// The weights of a graph: the trunk's in their spelling, and the tensors of heads. What nobody reads stops the export.
+fn bound(
+    selected: &Selected,
+    table: &NameTable,
+    graph: &Graph,
+    heads: BTreeMap<String, TensorInfo>,
+    account: &Account,
+    hints: &ModelHints<'_>,
+) -> Result<BoundWeights, ModelError> {
+    let required: Vec<(&str, Vec<usize>)> = graph.weights().map(|(key, ty)| (key, ty.shape.at(1))).collect();
+    let asked: BTreeSet<&str> = required.iter().map(|r| r.0).collect();
+    let trunk = selected.tensors.iter().filter(|(key, _)| asked.contains(selected.canonical(key, table).as_str()));
+    let trunk = selected.with(trunk.map(|(key, tensor)| (key.clone(), tensor.clone())).collect());
+    let heads = selected.with(heads);
+    let parts = [
+        BoundPart { selected: &trunk, table, scope: "" },
+        BoundPart { selected: &heads, table: &NameTable::IDENTITY, scope: "" },
+    ];
+    let bound = checkpoint::bind(&parts, required, hints);
+    match (bound, stops(account)) {
+        (bound, None) => Ok(bound?),
+        (bound, Some((lines, todo))) => {
+            Err(StrictError::with_unexpected(hints, selected, lines, todo, bound.err()).into())
+        }
+    }
 }
 
 /// The family of the selected tensors and their spelling. A prefix that the user chose need not be recognised; then the named family must do.
@@ -144,52 +254,56 @@ fn settings(sizes: &[[usize; 2]]) -> Message {
     Message::joined(sizes.iter().map(|[h, w]| Setting::Resolution.to(format!("{h}x{w}"))), " or ")
 }
 
-/// Refuses to leave a classifier behind that lies beside the model.
-fn classifier_beside(selected: &Selected, path: &Path, heads: &[LinearHead<'_>]) -> Result<(), ModelError> {
-    let near = |key: &str| key.split('.').zip(selected.prefix.split('.')).take_while(|(a, b)| a == b).count();
-    let linear = |(key, shape): (&'_ String, &Vec<usize>)| {
-        let head = heads.iter().find(|h| matches!(shape[..], [_, features] if features == h.features))?;
-        Some((near(key), key.strip_suffix(".weight")?.to_string(), shape.clone(), head.key))
-    };
-    let Some((_, layer, shape, head)) = selected.beside.iter().filter_map(linear).max_by_key(|found| found.0) else {
-        return Ok(());
-    };
-    let joined = if selected.prefix.is_empty() { head.to_string() } else { format!("{}.{head}", selected.prefix) };
-    let what = "the model in the checkpoint has no classifier, and beside it lies a tensor shaped as one";
-    let place = format!("\n  where: {}, under {}", path.display(), selected.prefix);
-    let [rows, columns] = [shape[0], shape[1]];
-    let why = format!(
-        "\n  why: {layer}.weight, {rows}x{columns}, reads the {columns} features that the model pools\n  to do: "
-    );
-    Err(ModelError::Other(message!(
-        what,
-        place,
-        why,
-        Setting::Rename.to(format!("{layer}={joined}")),
-        " makes it the classifier; ",
-        Setting::Output.to("features"),
-        " exports the features without it"
-    )))
-}
-
-/// The number of classes of the checkpoint's heads, if it has any.
-fn classes(request: &ModelRequest, family: &Family, shapes: &Shapes) -> Result<Option<usize>, ModelError> {
-    let rows = |head: &str| shapes.get(&format!("{head}.weight")).and_then(|s| s.first().copied());
-    let held: Vec<(&str, usize)> = family.heads.iter().filter_map(|&h| Some((h, rows(h)?))).collect();
-    let used = match request.head {
+/// The number of classes of the family's heads that the checkpoint holds and `head` wants.
+fn classes(request: &ModelRequest, family: &Family, shapes: &Shapes, head: Head) -> Result<Option<usize>, ModelError> {
+    let held = held(family, shapes);
+    let used = match head {
         Head::Average => held.first(),
         Head::Class => held.iter().find(|(h, _)| *h == family.heads[0]),
         Head::Distillation => held.iter().find(|(h, _)| *h != family.heads[0]),
     };
-    if let (Head::Average, Results::Logits, Some((first, n))) = (request.head, request.results, held.first())
+    let named = request.heads.iter().any(|name| name.of_family(family.heads).is_some_and(|h| h != Head::Average));
+    if let (Head::Average, Results::Logits, Some((first, n)), false) = (head, request.results, held.first(), named)
         && let Some((other, m)) = held.iter().find(|(_, m)| m != n)
     {
         let why =
             format!("{first} has {n} classes and {other} has {m}: one of them was retrained and the other was not");
-        let todo = message!("\n  use ", Setting::Head.to("head"), " for the retrained one");
+        let todo = message!(
+            "\n  use ",
+            Setting::Head.to("head"),
+            " or ",
+            Setting::Head.to("dist_head"),
+            " for the retrained one"
+        );
         return Err(ModelError::Other(message!(why, todo)));
     }
-    if let (Some(asked), Some((head, n))) = (request.classes, used)
+    Ok(used.map(|(_, n)| *n))
+}
+
+/// The family's heads that the checkpoint holds, with their classes.
+fn held(family: &Family, shapes: &Shapes) -> Vec<(&'static str, usize)> {
+    let rows =
+        |head: &str| shapes.get(&format!("{head}.weight")).filter(|s| s.len() == 2).and_then(|s| s.first().copied());
+    family.heads.iter().filter_map(|&h| Some((h, rows(h)?))).collect()
+}
+
+/// The number of classes of the family's heads in what is asked for; what the request says of heads must agree with the file.
+fn decided_classes(
+    request: &ModelRequest,
+    family: &Family,
+    shapes: &Shapes,
+    heads: &Heads,
+) -> Result<Option<usize>, ModelError> {
+    let used = classes(request, family, shapes, heads.family)?;
+    let mut counts: Vec<(String, usize)> = heads.own.iter().map(|h| (printable(&h.place), h.width())).collect();
+    if counts.is_empty() {
+        let name = match heads.family {
+            Head::Distillation => family.heads.last(),
+            Head::Average | Head::Class => family.heads.first(),
+        };
+        counts.extend(used.map(|n| (name.copied().unwrap_or_default().to_string(), n)));
+    }
+    if let (Some(asked), [(head, n)]) = (request.classes, &counts[..])
         && asked != *n
     {
         return Err(ModelError::Other(message!(
@@ -199,36 +313,21 @@ fn classes(request: &ModelRequest, family: &Family, shapes: &Shapes) -> Result<O
             format!(" out, or give the checkpoint that was trained for {asked}")
         )));
     }
-    if request.head != Head::Average && used.is_none() {
-        let names: Vec<&str> = held.iter().map(|(h, _)| *h).collect();
+    if heads.family != Head::Average && used.is_none() {
+        let names: Vec<&str> = held(family, shapes).iter().map(|(h, _)| *h).collect();
         let there = if names.is_empty() { "no classifier at all".to_string() } else { names.join(" and ") };
         let why = format!(": the checkpoint holds {there}\n  leave ");
         return Err(ModelError::Other(message!(Setting::Head, why, Setting::Head, " out")));
     }
-    Ok(used.map(|(_, n)| *n))
-}
-
-/// The family's classifiers with the width of what they read, for messages about renamed ones.
-fn heads(family: &'static Family, graph: &Graph) -> Vec<LinearHead<'static>> {
-    let columns = |key: &str| {
-        let weight = graph.weights().find(|(k, _)| k.strip_suffix(".weight") == Some(key));
-        weight.map(|(_, ty)| ty.shape.at(1)).and_then(|s| s.get(1).copied())
-    };
-    let pooled = graph.outputs.first().and_then(|o| graph.shape(o.value).0.last().copied()).map_or(0, |d| d.at(1));
-    // All classifiers read the same; without any, the result itself is what one would read.
-    let features = family.heads.iter().find_map(|key| columns(key)).unwrap_or(pooled);
-    family.heads.iter().map(|&key| LinearHead { key, features }).collect()
-}
-
-/// Keys that the whole model asks for: what a request for less than its logits leaves unused.
-fn whole(options: &BuildOptions) -> Result<BTreeSet<String>, ModelError> {
-    let built = BuildOptions { head: Head::Average, results: Results::Logits, ..options.clone() }.build()?;
-    Ok(built.graph.weights().map(|(key, _)| key.to_string()).collect())
+    Ok(used)
 }
 
 /// What was recognised, for the summary.
 fn found(selected: &Selected, table: &NameTable) -> Vec<String> {
     let copy = if selected.ema { ", the averaged copy" } else { "" };
     let under = if selected.prefix.is_empty() { String::new() } else { format!(" under {}", selected.prefix) };
-    vec![format!("{} spelling, {} tensors{under}{copy}", table.code_base, selected.tensors.len())]
+    let mut lines = vec![format!("{} spelling, {} tensors{under}{copy}", table.code_base, selected.tensors.len())];
+    let ignored = selected.ignored.iter().filter(|(_, tensors)| *tensors > 0);
+    lines.extend(ignored.map(|(name, n)| format!("left out on request: {} ({n} tensors)", printable(name))));
+    lines
 }

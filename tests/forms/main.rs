@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod own;
 mod readme;
 mod state;
 #[path = "../torch_file/mod.rs"]

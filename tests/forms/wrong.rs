@@ -2,6 +2,7 @@
 
 use super::state::{Entry, State};
 use super::torch_file::{Item, archive, safetensors_file};
+use vitc::arch::heads::HeadName;
 use vitc::model::{Model, ModelRequest};
 
 const S0: &str = "efficientformerv2/efficientformerv2_s0_timm";
@@ -73,29 +74,7 @@ fn pruned_models() {
 }
 
 #[test]
-fn heads_under_other_names() {
-    let mut state = State::load("ffnet/ffnet_1", "ffnet-1");
-    state.set_head("37");
-    for entry in state.named("head.") {
-        entry.key = entry.key.replace("head.", "classifier.1.");
-    }
-    unfit("head-renamed", &state, as_it_is);
-    let mut state = s0();
-    for leaf in ["head.weight", "head.bias"] {
-        state.named(leaf).into_iter().for_each(|entry| entry.key = entry.key.replace("head.", "head.1."));
-    }
-    unfit("first-head-renamed", &state, as_it_is);
-    let mut state = s0();
-    state.set_head("none");
-    let classifier = |leaf: &str, shape| Entry {
-        key: format!("classifier.{leaf}"),
-        canonical: format!("classifier.{leaf}"),
-        shape,
-        float: true,
-    };
-    state.entries.iter_mut().for_each(|entry| entry.key.insert_str(0, "backbone."));
-    state.entries.extend([classifier("weight", vec![7, 176]), classifier("bias", vec![7])]);
-    unfit("classifier-beside", &state, as_it_is);
+fn heads_that_do_not_fit() {
     let mut state = s0();
     for leaf in ["head.weight", "head.bias"] {
         state.named(leaf).into_iter().for_each(|entry| entry.shape[0] = 10);
@@ -105,7 +84,7 @@ fn heads_under_other_names() {
     state.set_head("10");
     unfit("other-number-of-classes", &state, |request| request.classes = Some(1000));
     state.set_head("none");
-    unfit("no-such-head", &state, |request| request.head = vitc::arch::Head::Distillation);
+    unfit("no-such-head", &state, |request| request.heads = vec![HeadName::read("dist_head")]);
 }
 
 #[test]
@@ -133,10 +112,10 @@ fn parts_of_models() {
     state.entries.retain(|entry| !entry.key.starts_with("stages.1.0.patch_embed."));
     unfit("module-is-missing", &state, as_it_is);
     let mut state = State::load("dsm/dsm_t", "dsm-t");
-    let auxiliary =
-        |i| Entry { key: format!("aux_head.{i}.weight"), canonical: String::new(), shape: vec![5, 64], float: true };
-    state.entries.extend([auxiliary(0), auxiliary(1)]);
-    unfit("auxiliary-head", &state, as_it_is);
+    let unknown =
+        |i| Entry { key: format!("gate.{i}.scale"), canonical: String::new(), shape: vec![5, 64], float: true };
+    state.entries.extend([unknown(0), unknown(1)]);
+    unfit("unknown-module", &state, as_it_is);
     let mut state = s0();
     state.named("head.weight")[0].float = false;
     unfit("integer-weights", &state, as_it_is);

@@ -1,4 +1,4 @@
-//! ONNX files: opset 17 to 23, complete static types, every node named by its path.
+//! ONNX files: opset 11 to 23, complete static types, every node named by its path.
 //!
 //! [`write()`] streams a graph to a file, [`text()`] shows the same file without its numbers, [`inspect`] reads any
 //! ONNX file's own description.

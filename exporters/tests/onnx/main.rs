@@ -18,7 +18,7 @@ fn metadata(dtype: DType) -> Metadata {
 
 fn variants() -> Vec<Variant> {
     let mut all = Vec::new();
-    for opset in 17..=23 {
+    for opset in 11..=23 {
         for dtype in [DType::F32, DType::F16] {
             for batch in [Dim::Fixed(2), Dim::Batch(1)] {
                 all.push(Variant { opset, dtype, batch });
@@ -184,6 +184,22 @@ fn what_has_no_spelling_names_the_node() {
     graph.outputs.push(vitc_ir::Output { name: "logits".into(), value: y });
     let error = text(&graph, &Target::onnx(17), &metadata(DType::F32)).expect_err("no Gelu in 17");
     assert!(matches!(&error, ExportError::NotLowered { path, .. } if path == "blocks.3.act"), "{error}");
+    // What an older opset cannot say names the first that can.
+    for (op, opset, first) in [
+        (Op::Softmax { axis: 1 }, 12, "opset 13"),
+        (Op::LayerNorm { axes: vec![3], eps: vitc_ir::Real(1e-5) }, 16, "opset 17"),
+        (Op::Unary(vitc_ir::UnaryKind::Gelu), 19, "opset 20"),
+    ] {
+        let mut graph = Graph::new("newer", vitc_ir::Stage::Target);
+        let mut net = vitc_ir::Net::new(&mut graph);
+        let x = net.input("image", vitc_ir::Type::f32(&[1, 4, 4, 4]));
+        let y = net.push("y", op, &[x]);
+        graph.outputs.push(vitc_ir::Output { name: "logits".into(), value: y });
+        let error = text(&graph, &Target::onnx(opset), &metadata(DType::F32)).expect_err("is newer").to_string();
+        assert!(error.contains(first), "{error}");
+        assert!(text(&graph, &Target::onnx(opset + 1), &metadata(DType::F32)).is_ok());
+    }
+    assert!(text(&graph, &Target::onnx(10), &metadata(DType::F32)).is_err());
     let mut graph = Graph::new("rounded", vitc_ir::Stage::Target);
     let mut net = vitc_ir::Net::new(&mut graph);
     let x = net.input("image", vitc_ir::Type::f32(&[1, 1, 14, 14]));
@@ -321,7 +337,7 @@ fn npy(dims: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
 fn samples_are_written_for_foreign_readers() {
     let folder = folder();
     // The opsets at which the exporter says something else.
-    for v in variants().into_iter().filter(|v| matches!(v.opset, 17 | 18 | 20 | 23)) {
+    for v in variants().into_iter().filter(|v| matches!(v.opset, 11 | 12 | 13 | 17 | 18 | 20 | 23)) {
         let (word, batch) = if v.batch.fixed().is_some() { ("static", 2) } else { ("dynamic", 3) };
         let chains = (0..8).map(|seed| (format!("random_{seed}"), random(v, seed)));
         for (name, graph) in samples(v).into_iter().chain(chains) {

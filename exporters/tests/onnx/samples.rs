@@ -136,19 +136,21 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
         });
     }
     let eps = Real(1e-5);
-    add("layer_norm", &[5, 8], &|s, x| {
-        let (g, b) = (s.weight("weight", &[8]), s.weight("bias", &[8]));
-        s.push(Op::LayerNorm { axes: vec![2], eps }, &[x, g, b])
-    });
-    add("layer_norm_plain", &[5, 8], &|s, x| {
-        let y = s.net.push("first", Op::LayerNorm { axes: vec![2], eps }, &[x]);
-        s.push(Op::LayerNorm { axes: vec![1, 2], eps }, &[y])
-    });
-    add("layer_norm_two_axes", &[5, 8], &|s, x| {
-        let (g, b) = (s.weight("weight", &[5, 8]), s.weight("bias", &[5, 8]));
-        s.push(Op::LayerNorm { axes: vec![1, 2], eps }, &[x, g, b])
-    });
-    for axis in [1, 3] {
+    if v.opset >= 17 {
+        add("layer_norm", &[5, 8], &|s, x| {
+            let (g, b) = (s.weight("weight", &[8]), s.weight("bias", &[8]));
+            s.push(Op::LayerNorm { axes: vec![2], eps }, &[x, g, b])
+        });
+        add("layer_norm_plain", &[5, 8], &|s, x| {
+            let y = s.net.push("first", Op::LayerNorm { axes: vec![2], eps }, &[x]);
+            s.push(Op::LayerNorm { axes: vec![1, 2], eps }, &[y])
+        });
+        add("layer_norm_two_axes", &[5, 8], &|s, x| {
+            let (g, b) = (s.weight("weight", &[5, 8]), s.weight("bias", &[5, 8]));
+            s.push(Op::LayerNorm { axes: vec![1, 2], eps }, &[x, g, b])
+        });
+    }
+    for axis in if v.opset >= 13 { vec![1, 3] } else { vec![3] } {
         add(&format!("softmax_{axis}"), &map, &|s, x| s.push(Op::Softmax { axis }, &[x]));
     }
     for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max] {
@@ -284,7 +286,10 @@ fn step(s: &mut Sample<'_>, rng: &mut Rng, x: Value) -> Value {
             let slope = s.weight("slope", &[c]);
             s.push(Op::Prelu, &[x, slope])
         }
-        5 => s.push(Op::Softmax { axis: rng.range(1, 3) }, &[x]),
+        5 => {
+            let axis = if s.v.opset >= 13 { rng.range(1, 3) } else { 3 };
+            s.push(Op::Softmax { axis }, &[x])
+        }
         6 => {
             let kind = rng.pick(&[ReduceKind::Mean, ReduceKind::Max, ReduceKind::Sum]);
             let gate = s.net.push("pooled", Op::Reduce { kind, axes: vec![rng.range(2, 3)], keep: true }, &[x]);
@@ -308,7 +313,10 @@ fn step(s: &mut Sample<'_>, rng: &mut Rng, x: Value) -> Value {
             let halves = Shape::batched(batch.times(2), &[c / 2, h * w]);
             let y = s.net.push("halves", Op::Reshape { shape: halves }, &[x]);
             let (g, b) = (s.weight("weight", &[h * w]), s.weight("bias", &[h * w]));
-            let y = s.net.push("norm", Op::LayerNorm { axes: vec![2], eps: Real(1e-5) }, &[y, g, b]);
+            let y = match s.v.opset {
+                17.. => s.net.push("norm", Op::LayerNorm { axes: vec![2], eps: Real(1e-5) }, &[y, g, b]),
+                _ => s.net.push("scaled", Op::Binary(BinaryKind::Mul), &[y, g]),
+            };
             s.push(Op::Reshape { shape: Shape::batched(batch, &[c, h, w]) }, &[y])
         }
         _ => {

@@ -16,14 +16,35 @@
 //!         %y = matmul(%x, %y.w)
 //!
 //! Given   %y = layer_norm(%x, %g, %b){axes=[a], eps=e}
+//! Where   inner(a, %x)
 //! Result  %y.channels_last = transpose(%x){perm=to_last(a, %x)}
 //!         %y.norm = layer_norm(%y.channels_last, %g, %b){axes=last(%x), eps=e}
 //!         %y.channels_first = transpose(%y.norm){perm=from_last(a, %x)}
 //!
 //! Given   %y = layer_norm(%x){axes=[a], eps=e}
+//! Where   inner(a, %x)
 //! Result  %y.channels_last = transpose(%x){perm=to_last(a, %x)}
 //!         %y.norm = layer_norm(%y.channels_last){axes=last(%x), eps=e}
 //!         %y.channels_first = transpose(%y.norm){perm=from_last(a, %x)}
+//!
+//! Given   %y = layer_norm(%x, %g, %b){axes=a, eps=e}
+//! Where   trailing(a, %x)
+//! Result  %y.mean = reduce_mean(%x){axes=a, keep}
+//!         %y.centred = sub(%x, %y.mean)
+//!         %y.square = mul(%y.centred, %y.centred)
+//!         %y.variance = reduce_mean(%y.square){axes=a, keep}
+//!         %y.deviation = sqrt(add(%y.variance, e))
+//!         %y.norm = div(%y.centred, %y.deviation)
+//!         %y.add = add(mul(%y.norm, %g), %b)
+//!
+//! Given   %y = layer_norm(%x){axes=a, eps=e}
+//! Where   trailing(a, %x)
+//! Result  %y.mean = reduce_mean(%x){axes=a, keep}
+//!         %y.centred = sub(%x, %y.mean)
+//!         %y.square = mul(%y.centred, %y.centred)
+//!         %y.variance = reduce_mean(%y.square){axes=a, keep}
+//!         %y.deviation = sqrt(add(%y.variance, e))
+//!         %y.norm = div(%y.centred, %y.deviation)
 //! ```
 //!
 //! Exact    by definition of each operator; GELU in the order that runtimes recognise.

@@ -11,6 +11,7 @@ pub(crate) const FACTS: &[Fact] = &[
     Fact { name: "identity", holds: |_, a| permutation(a).is_some_and(|p| p.iter().enumerate().all(|(i, &p)| i == p)) },
     Fact { name: "some", holds: |_, a| text(a, 0).and_then(list).is_some_and(|list| !list.is_empty()) },
     Fact { name: "inner", holds: |g, a| axes(g, a).is_some_and(|(axes, rank)| !axes.contains(&(rank - 1))) },
+    Fact { name: "trailing", holds: trailing },
     Fact { name: "fills", holds: fills },
 ];
 
@@ -68,6 +69,12 @@ fn axes(graph: &Graph, arguments: &[Found]) -> Option<(Vec<usize>, usize)> {
     let rank = graph.shape(value(arguments, 1)?).rank();
     let axes = numbers(text(arguments, 0)?)?;
     (axes.iter().all(|&a| a < rank) && rank > 0).then_some((axes, rank))
+}
+
+/// `trailing(axes, %x)`: the axes, one at least, are x's last ones.
+fn trailing(graph: &Graph, arguments: &[Found]) -> bool {
+    axes(graph, arguments)
+        .is_some_and(|(axes, rank)| !axes.is_empty() && axes.iter().copied().eq(rank - axes.len()..rank))
 }
 
 /// `fills(%c, axes, %x)`: the constant c has x's sizes on these axes, 1 on any other, and broadcasts to x.

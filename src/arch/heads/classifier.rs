@@ -1,7 +1,8 @@
 //! A linear classifier on pooled features, or several, whose mean is the result: a distilled model has a head that learned from the labels and
 //! one that learned from the teacher, and its authors evaluate both.
 
-use crate::arch::family::{BuildOptions, Head};
+use crate::arch::choice::Head;
+use crate::arch::family::BuildOptions;
 use vitc_ir::{Net, Value};
 
 /// Linear layers that read the same features.

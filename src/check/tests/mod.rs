@@ -9,7 +9,7 @@ use crate::arch::{self, BuildOptions, Built};
 use crate::runner::{Program, Request};
 use std::fs::File;
 use tempfile::TempDir;
-use vitc_exporters::metadata::{Metadata, Preprocessing, WeightSource};
+use vitc_exporters::metadata::{Fit, Metadata, Preprocessing, WeightSource};
 use vitc_exporters::onnx;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::Rng;
@@ -68,6 +68,7 @@ fn signature(graph: &Graph, outputs: Vec<OutputRole>) -> Signature {
     let preprocessing = Preprocessing {
         mean: [0.0; 3],
         std: [1.0; 3],
+        fit: Fit::Crop,
         crop: 1.0,
         interpolation: "bicubic".into(),
         normalised_inside: false,

@@ -19,6 +19,7 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     form: Form::Package,
     version: Setting::Ios,
     versions: &[IOS],
+    usual_version: IOS,
     title: "Core AI asset for iOS",
     at: |ios| Format::CoreAi { ios },
     needed_version: None,

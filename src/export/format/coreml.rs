@@ -20,6 +20,7 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     version: Setting::Ios,
     title: "ML Program for iOS",
     versions: &VERSIONS,
+    usual_version: VERSIONS[0],
     at: |ios| Format::CoreMl { ios },
     needed_version: Some(coreml::minimum_ios),
     version_word: "iOS",

@@ -27,8 +27,10 @@ pub(in crate::export) struct FileFormat {
     pub version: Setting,
     /// What a person calls the format and its version: `ONNX opset`, `ML Program for iOS`.
     pub title: &'static str,
-    /// Its versions, ascending; the first where none is asked for and the content needs no later one.
+    /// Its versions, ascending.
     pub versions: &'static [u32],
+    /// The one where none is asked for and the content needs no later one.
+    pub usual_version: u32,
     /// The format at a version.
     pub at: fn(u32) -> Format,
     /// The lowest version that this content needs, and what of it; `None` if the version decides the content.

@@ -33,7 +33,7 @@ impl TargetKind {
 
     /// What its artifacts may contain at this version of the format; `None` for the least that a format without choice has.
     pub(crate) fn target(self, version: Option<u32>) -> Target {
-        let version = version.unwrap_or(self.format().versions[0]);
+        let version = version.unwrap_or(self.format().usual_version);
         match self {
             TargetKind::Onnx => Target::onnx(version),
             TargetKind::TensorRt => Target::tensorrt(version),

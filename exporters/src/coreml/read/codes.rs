@@ -97,6 +97,15 @@ pub(super) fn lookup(call: &mut Call<'_, '_>) -> Decoded {
     let Some(bits) = (1..=8).find(|&bits| 1 << bits == entries) else {
         return Err(format!("a table of {entries} entries is not read"));
     };
+    let bytes = graph.shape(codes).elements();
+    let path = format!("{}.bytes", graph.value_name(codes));
+    let codes = match graph.shape(codes).rank() {
+        1 => codes,
+        _ => graph
+            .push(Op::Reshape { shape: Shape::fixed(&[bytes]) }, &[codes], &path)
+            .map_err(|e| e.to_string())?
+            .into(),
+    };
     let path = format!("{}.rows", graph.value_name(table));
     let rows = Op::Reshape { shape: Shape::fixed(&[parts, entries]) };
     let table = graph.push(rows, &[table], &path).map_err(|e| e.to_string())?.into();

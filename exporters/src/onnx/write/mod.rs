@@ -5,6 +5,7 @@
 //! torn file behind; the caller writes to a temporary one.
 
 mod builder;
+mod codes;
 mod ops;
 mod plan;
 mod text;
@@ -51,7 +52,7 @@ pub struct DataFile<'a> {
 /// Write `graph` as one file.
 ///
 /// # Errors
-/// If a node has no spelling, the target is not ONNX of opset 17 to 23, the file would exceed [`INLINE_LIMIT`], a
+/// If a node has no spelling, the target is not ONNX of opset 11 to 23, the file would exceed [`INLINE_LIMIT`], a
 /// constant cannot be had or is not finite, or writing fails.
 pub fn write<'a>(
     graph: &'a Graph,

@@ -5,6 +5,7 @@
 //! lowering before; here it is an error.
 
 use super::builder::{Builder, Spelling, elem_type};
+use super::codes;
 use vitc_ir::op::{AttentionLayout, BinaryKind, Op, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
 use vitc_ir::{DType, Node, Real, Shape, Value};
 
@@ -19,7 +20,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     }
     let plain = |b: &mut Builder<'_>, op| Spelling::new(op, b.read_all(&node.inputs));
     Ok(match &node.op {
-        Op::Unary(kind) => plain(b, unary(*kind, b.opset)?),
+        Op::Unary(kind) => plain(b, unary(b, *kind)?),
+        Op::Binary(BinaryKind::Max | BinaryKind::Min) if b.opset < 12 && !dtype(node.inputs[0]).is_float() => {
+            return Err(needs(12, "Max and Min of integers", b));
+        }
         Op::Binary(kind) => plain(b, binary(*kind)),
         Op::Sum => plain(b, "Sum"),
         Op::Clip { lo, hi } => clip(b, node, *lo, *hi)?,
@@ -39,6 +43,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
 
         Op::BatchNorm { eps } => plain(b, "BatchNormalization").float("epsilon", *eps),
         Op::LayerNorm { axes, eps } => layer_norm(b, node, axes, *eps)?,
+        // Before opset 13 the sum goes over all axes from this one on.
+        Op::Softmax { axis } if b.opset < 13 && axis + 1 != rank => {
+            return Err(needs(13, "Softmax over an inner axis", b));
+        }
         Op::Softmax { axis } => plain(b, "Softmax").int("axis", *axis as i64),
         Op::Reduce { kind, axes, keep } => reduce(b, node, *kind, axes, *keep)?,
         Op::AvgPool { kernel, stride, pad } => {
@@ -49,6 +57,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
         Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
         Op::Concat { axis } => plain(b, "Concat").int("axis", *axis as i64),
+        Op::Split { axis, sizes } if b.opset < 13 => plain(b, "Split").int("axis", *axis as i64).ints("split", sizes),
         Op::Split { axis, sizes } => {
             let inputs = vec![b.read(node.inputs[0]), b.ints(sizes.iter().copied())];
             Spelling::new("Split", inputs).int("axis", *axis as i64)
@@ -62,8 +71,8 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Expand { shape } => expand(b, node, shape)?,
         Op::Resize { mode, size } => resize(b, node, *mode, *size)?,
 
-        Op::Quantize { to } => quantize(b, node, *to)?,
-        Op::Dequantize => dequantize(b, node)?,
+        Op::Quantize { to } => codes::quantize(b, node, *to)?,
+        Op::Dequantize => codes::dequantize(b, node)?,
         Op::Lookup { .. } => return Err("ONNX has no tables of weights".into()),
         Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
@@ -78,39 +87,9 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     })
 }
 
-/// A pair's scale has the values' type, f16 from opset 19 on.
-fn scale_type(b: &Builder<'_>, scale: Value) -> Result<(), String> {
-    match b.graph.ty(scale).dtype {
-        DType::F16 if b.opset < 19 => Err(format!("scales in fp16 exist from opset 19, this is {}", b.opset)),
-        _ => Ok(()),
-    }
-}
-
-fn quantize(b: &mut Builder<'_>, node: &Node, to: DType) -> Result<Spelling, String> {
-    scale_type(b, node.inputs[1])?;
-    let zero = b.scalar(Real(0.0), to)?;
-    let mut inputs = b.read_all(&node.inputs);
-    inputs.push(zero);
-    Ok(Spelling::new("QuantizeLinear", inputs).int("axis", 1))
-}
-
-/// One scale, or one for each index of an axis.
-fn dequantize(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
-    let (graph, [codes, scale]) = (b.graph, [node.inputs[0], node.inputs[1]]);
-    scale_type(b, scale)?;
-    let wide: Vec<usize> = (0..graph.shape(scale).rank()).filter(|&a| graph.shape(scale).0[a].at(1) > 1).collect();
-    let per_index = |a: usize| graph.shape(scale).0[a] == graph.shape(codes).0[a];
-    let (axis, shape) = match wide[..] {
-        [] => (1, Shape::default()),
-        [a] if per_index(a) => (a, Shape(vec![graph.shape(scale).0[a]])),
-        _ => return Err(format!("DequantizeLinear takes one scale or one per index, found {}", graph.shape(scale))),
-    };
-    let scale = match graph.is_stored(scale) {
-        true => b.read_as(scale, &shape),
-        false => return Err("DequantizeLinear's scale is a constant".into()),
-    };
-    let inputs = vec![b.read(codes), scale];
-    Ok(Spelling::new("DequantizeLinear", inputs).int("axis", axis as i64))
+/// The reason why an opset cannot say something that a later one can.
+fn needs(opset: u32, what: &str, b: &Builder<'_>) -> String {
+    format!("{what} exists from opset {opset}, this is {}", b.opset)
 }
 
 fn binary(kind: BinaryKind) -> &'static str {
@@ -151,7 +130,7 @@ fn prelu(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
 
 fn attention(b: &mut Builder<'_>, node: &Node, scale: Real) -> Result<Spelling, String> {
     if b.opset < 23 {
-        return Err(format!("Attention exists from opset 23, this is {}", b.opset));
+        return Err(needs(23, "Attention", b));
     }
     let attention = Spelling::new("Attention", b.read_all(&node.inputs)).float("scale", scale);
     let half = b.graph.ty(node.inputs[0]).dtype == DType::F16;
@@ -161,6 +140,9 @@ fn attention(b: &mut Builder<'_>, node: &Node, scale: Real) -> Result<Spelling, 
 
 fn layer_norm(b: &mut Builder<'_>, node: &Node, axes: &[usize], eps: Real) -> Result<Spelling, String> {
     let graph = b.graph;
+    if b.opset < 17 {
+        return Err(needs(17, "LayerNormalization", b));
+    }
     let (x, rank) = (graph.shape(node.inputs[0]), graph.shape(node.inputs[0]).rank());
     if !axes.iter().copied().eq(rank - axes.len()..rank) {
         return Err(format!("LayerNormalization takes the last axes, found {axes:?} of rank {rank}"));
@@ -186,7 +168,7 @@ fn reduce(b: &mut Builder<'_>, node: &Node, kind: ReduceKind, axes: &[usize], ke
         return Err("a reduction over no axis is the identity".into());
     }
     let (op, axes_are_input) = match kind {
-        ReduceKind::Sum => ("ReduceSum", true),
+        ReduceKind::Sum => ("ReduceSum", b.opset >= 13),
         ReduceKind::Mean => ("ReduceMean", b.opset >= 18),
         ReduceKind::Max => ("ReduceMax", b.opset >= 18),
     };
@@ -218,11 +200,11 @@ fn expand(b: &mut Builder<'_>, node: &Node, to: &Shape) -> Result<Spelling, Stri
     Ok(Spelling::new("Expand", vec![b.read(node.inputs[0]), b.ints(sizes)]))
 }
 
-fn unary(kind: UnaryKind, opset: u32) -> Result<&'static str, String> {
+fn unary(b: &Builder<'_>, kind: UnaryKind) -> Result<&'static str, String> {
     Ok(match kind {
         UnaryKind::Relu => "Relu",
-        UnaryKind::Gelu if opset >= 20 => "Gelu",
-        UnaryKind::Gelu => return Err(format!("Gelu exists from opset 20, this is {opset}")),
+        UnaryKind::Gelu if b.opset >= 20 => "Gelu",
+        UnaryKind::Gelu => return Err(needs(20, "Gelu", b)),
         UnaryKind::Silu => return Err("Swish exists from opset 24".into()),
         UnaryKind::Sigmoid => "Sigmoid",
         UnaryKind::Tanh => "Tanh",
@@ -246,14 +228,16 @@ fn resize(b: &mut Builder<'_>, node: &Node, mode: ResizeMode, size: [usize; 2]) 
     if mode == ResizeMode::Nearest && (scale(0).is_none() || scale(1).is_none()) {
         return Err(format!("nearest from {x} to {size:?} has a ratio that f32 rounds; a gather per axis is exact"));
     }
-    let mut inputs = vec![b.read(node.inputs[0]), String::new()];
+    // What is not given is an array of no elements before opset 13, an input without a name after.
+    let absent = if b.opset < 13 { b.floats(&[]) } else { String::new() };
+    let mut inputs = vec![b.read(node.inputs[0]), absent.clone()];
     let mut axes = None;
     match (scale(0), scale(1), x.0[0].fixed()) {
         (Some(h), Some(w), _) => inputs.push(b.floats(&[1.0, 1.0, h, w])),
-        (_, _, Some(batch)) => inputs.extend([String::new(), b.ints([batch, x.dim(1), size[0], size[1]])]),
+        (_, _, Some(batch)) => inputs.extend([absent, b.ints([batch, x.dim(1), size[0], size[1]])]),
         _ if b.opset >= 18 => {
             axes = Some([2, 3]);
-            inputs.extend([String::new(), b.ints(size)]);
+            inputs.extend([absent, b.ints(size)]);
         }
         _ => return Err(format!("a resize from {x} to {size:?} with a symbolic batch needs opset 18")),
     }

@@ -31,7 +31,7 @@ impl Plan {
             return Err(ExportError::Target { name: target.name(), what: "is not an ONNX target".into() });
         };
         let Some(ir_version) = ir_version(opset) else {
-            let what = format!("opset {opset} is not supported; choose 17 to 23");
+            let what = format!("opset {opset} is not supported; choose 11 to 23");
             return Err(ExportError::Target { name: target.name(), what });
         };
         if let Some((path, ty)) = unknown(graph, opset) {
@@ -82,7 +82,9 @@ fn unknown(graph: &Graph, opset: u32) -> Option<(String, Type)> {
 /// Version of the file format that belongs to an opset.
 fn ir_version(opset: u32) -> Option<i64> {
     match opset {
-        17 | 18 => Some(8),
+        11 => Some(6),
+        12..=14 => Some(7),
+        15..=18 => Some(8),
         19 | 20 => Some(9),
         21 | 22 => Some(10),
         23 => Some(11),

@@ -1,0 +1,119 @@
+//! What a head that somebody wrote computes.
+
+use super::own::{Kind, OwnHead};
+use crate::arch::layers::BN_EPS;
+use vitc_ir::{BinaryKind, Net, Shape, UnaryKind, Value};
+
+/// Epsilon of a LayerNorm where the code does not set it: PyTorch's default.
+const LN_EPS: f64 = 1e-5;
+
+/// `[B,width]` of the vector `[B,C]` that the head reads.
+pub(in crate::arch) fn answer(head: &OwnHead, net: &mut Net, x: Value, activation: &str) -> Value {
+    head.layers.iter().fold(x, |x, layer| {
+        let mut net = net.at(&layer.key);
+        let y = match layer.kind {
+            Kind::Linear { outputs, bias, .. } => net.linear(x, outputs, bias),
+            Kind::BatchNorm(_) => net.batch_norm(x, BN_EPS),
+            Kind::LayerNorm(_) => net.layer_norm(x, 1, LN_EPS),
+        };
+        if layer.activated { activated(&mut net.at("act"), y, activation) } else { y }
+    })
+}
+
+/// The function of this name, one of the choice's.
+fn activated(net: &mut Net, x: Value, name: &str) -> Value {
+    match name {
+        "gelu" => net.unary("", UnaryKind::Gelu, x),
+        "silu" | "swish" => net.unary("", UnaryKind::Silu, x),
+        "tanh" => net.unary("", UnaryKind::Tanh, x),
+        "sigmoid" => net.unary("", UnaryKind::Sigmoid, x),
+        "relu6" => clipped(net, x),
+        "hardswish" => {
+            let three = net.scalar(3.0);
+            let shifted = net.binary("shifted", BinaryKind::Add, x, three);
+            let gate = clipped(net, shifted);
+            let sixth = net.scalar(1.0 / 6.0);
+            let y = net.binary("gated", BinaryKind::Mul, x, gate);
+            net.binary("scaled", BinaryKind::Mul, y, sixth)
+        }
+        "leaky-relu" => {
+            let slope = net.scalar(0.01);
+            let low = net.binary("slope", BinaryKind::Mul, x, slope);
+            net.binary("max", BinaryKind::Max, x, low)
+        }
+        "none" => x,
+        _ => net.unary("", UnaryKind::Relu, x),
+    }
+}
+
+/// min(max(x, 0), 6).
+fn clipped(net: &mut Net, x: Value) -> Value {
+    let x = net.unary("relu", UnaryKind::Relu, x);
+    let six = net.scalar(6.0);
+    net.binary("clip", BinaryKind::Min, x, six)
+}
+
+/// `[B,C·H·W]` of a map `[B,C,H,W]`.
+pub(in crate::arch) fn flattened(net: &mut Net, map: Value) -> Value {
+    let (batch, elements) = (net.batch(map), (1..4).map(|axis| net.dim(map, axis)).product());
+    net.reshape("flatten", map, Shape::batched(batch, &[elements]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::own::{ACTIVATION, Layer, Reads};
+    use super::*;
+    use vitc_ir::{Stored, StoredType, WeightError, Weights, eval};
+
+    /// Every weight is these numbers.
+    struct Same(Vec<f32>);
+
+    impl Weights for Same {
+        fn weight(&self, _: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+            let bytes: Vec<u8> = self.0.iter().take(elements).flat_map(|x| x.to_le_bytes()).collect();
+            Ok(Stored { dtype: StoredType::F32, bytes: bytes.into() })
+        }
+    }
+
+    /// What a linear layer of these four weights, activated, makes of (1, -1).
+    fn answers(activation: &str) -> Vec<f64> {
+        let kind = Kind::Linear { inputs: 2, outputs: 2, bias: false };
+        let layers = vec![Layer { key: "fc".into(), kind, activated: true }];
+        let head = OwnHead { place: "fc".into(), reads: Reads::Features, layers };
+        let mut graph = vitc_ir::net::paper("head");
+        let mut net = Net::new(&mut graph);
+        let x = net.literal("x", &[1, 2], &[1.0, -1.0]);
+        let value = answer(&head, &mut net, x, activation);
+        eval::constant(&graph, &Same(vec![2.0, 1.0, 3.0, 5.0]), value).unwrap().into_iter().collect()
+    }
+
+    /// Of 1 and -2, which the linear layer returns.
+    #[test]
+    fn every_activation_is_its_formula() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let gelu = [0.841_344_746_068_542_9, -0.045_500_263_896_358_42];
+        for &name in ACTIVATION.values {
+            let formula = |x: f64| match name {
+                "relu" => x.max(0.0),
+                "gelu" => gelu[usize::from(x < 0.0)],
+                "silu" | "swish" => x * sigmoid(x),
+                "hardswish" => x * ((x + 3.0).clamp(0.0, 6.0)) / 6.0,
+                "relu6" => x.clamp(0.0, 6.0),
+                "leaky-relu" => {
+                    if x > 0.0 {
+                        x
+                    } else {
+                        0.01 * x
+                    }
+                }
+                "tanh" => x.tanh(),
+                "sigmoid" => sigmoid(x),
+                "none" => x,
+                other => panic!("{other} has no formula"),
+            };
+            for (found, wanted) in answers(name).into_iter().zip([1.0, -2.0].map(formula)) {
+                assert!((found - wanted).abs() < 1e-6, "{name}: {found} for {wanted}");
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A head that somebody wrote: linear layers in a row, norms and an activation between them, on what the trunk offers.
+//!
+//! The file names its layers; what has no weights it does not name. Where the activation stands follows from gaps in the numbers of a sequence
+//! (`sequence` reads them), which function it is does not: that is a choice, [`ACTIVATION`].
+
+use crate::arch::choice::{Choice, Head};
+
+/// The function between the linear layers of a head.
+pub static ACTIVATION: Choice = Choice {
+    name: "head-activation",
+    values: &["relu", "gelu", "silu", "swish", "hardswish", "relu6", "leaky-relu", "tanh", "sigmoid", "none"],
+    help: "the function between the linear layers of a head that somebody wrote; no file records it",
+};
+
+/// What a head may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reads {
+    /// The vector that the trunk pools, `[B,C]`.
+    Features,
+    /// The scores of the trunk's own classifier.
+    Scores,
+    /// The map that the trunk pools, flattened: `[B,C·H·W]`.
+    Map,
+}
+
+impl Reads {
+    /// Each.
+    pub const ALL: [Reads; 3] = [Reads::Features, Reads::Scores, Reads::Map];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reads::Features => "features",
+            Reads::Scores => "scores",
+            Reads::Map => "map",
+        }
+    }
+}
+
+/// What a user asks of heads by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadName {
+    /// Where its layers stand in the file; several places with `+` between them make one head.
+    pub prefix: String,
+    /// What it reads; `None` for what its width tells.
+    pub reads: Option<Reads>,
+}
+
+impl HeadName {
+    /// As a user writes it: `PREFIX`, or with what it reads, `PREFIX=scores`.
+    pub fn read(text: &str) -> HeadName {
+        let named = text
+            .rsplit_once('=')
+            .and_then(|(prefix, word)| Some((prefix, Reads::ALL.into_iter().find(|reads| reads.word() == word)?)));
+        match named {
+            Some((prefix, reads)) => HeadName { prefix: prefix.into(), reads: Some(reads) },
+            None => HeadName { prefix: text.into(), reads: None },
+        }
+    }
+
+    /// The text that [`HeadName::read`] reads.
+    pub fn written(&self) -> String {
+        let HeadName { prefix, reads } = self;
+        reads.map_or_else(|| prefix.clone(), |reads| format!("{prefix}={}", reads.word()))
+    }
+
+    /// Which of the family's own classifiers it names, if it names one.
+    pub fn of_family(&self, heads: &[&str]) -> Option<Head> {
+        match (self.prefix.as_str(), self.reads) {
+            ("average", None) => Some(Head::Average),
+            ("dist_head", None) => Some(Head::Distillation),
+            (name, None) if name == "head" || heads.first() == Some(&name) => Some(Head::Class),
+            _ => None,
+        }
+    }
+}
+
+/// A layer of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `[outputs, inputs]`, and a bias if there is one.
+    Linear {
+        /// Columns.
+        inputs: usize,
+        /// Rows.
+        outputs: usize,
+        /// Whether a bias is stored.
+        bias: bool,
+    },
+    /// BatchNorm of so many channels.
+    BatchNorm(usize),
+    /// LayerNorm of so many channels.
+    LayerNorm(usize),
+}
+
+impl Kind {
+    /// Widths of what it reads and of what it returns.
+    pub(super) fn widths(self) -> [usize; 2] {
+        match self {
+            Kind::Linear { inputs, outputs, .. } => [inputs, outputs],
+            Kind::BatchNorm(width) | Kind::LayerNorm(width) => [width; 2],
+        }
+    }
+}
+
+/// A layer and what follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name in the file; where its weights stand in the graph.
+    pub key: String,
+    /// What it computes.
+    pub kind: Kind,
+    /// Whether the activation follows.
+    pub activated: bool,
+}
+
+/// A head that somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnHead {
+    /// Where its layers stand in the file.
+    pub place: String,
+    /// What it reads.
+    pub reads: Reads,
+    /// Its layers, in the order of data.
+    pub layers: Vec<Layer>,
+}
+
+impl OwnHead {
+    /// Numbers that it returns per picture.
+    pub fn width(&self) -> usize {
+        self.layers.last().map_or(0, |layer| layer.kind.widths()[1])
+    }
+
+    /// Whether it has a linear layer: norms alone return features.
+    pub fn scores(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.kind, Kind::Linear { .. }))
+    }
+
+    /// Whether a choice decides what it computes.
+    pub fn activated(&self) -> bool {
+        self.layers.iter().any(|layer| layer.activated)
+    }
+
+    /// Its output's name in a file: letters, digits and `_` of where it stands.
+    pub fn name(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let name: String = self.place.chars().map(plain).collect();
+        if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("head_{name}") }
+    }
+
+    /// `176 features -> 256 -> 7`, with what stands between.
+    pub fn describe(&self, activation: &str) -> String {
+        let mut text = self.layers.first().map_or(0, |l| l.kind.widths()[0]).to_string();
+        for layer in &self.layers {
+            text.push_str(&match layer.kind {
+                Kind::Linear { outputs, .. } => format!(" -> {outputs}"),
+                Kind::BatchNorm(_) => ", BatchNorm".into(),
+                Kind::LayerNorm(_) => ", LayerNorm".into(),
+            });
+            if layer.activated {
+                text.push_str(&format!(", {activation}"));
+            }
+        }
+        format!("{} on {}: {text}", self.place, self.reads.word())
+    }
+}
