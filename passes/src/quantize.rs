@@ -48,7 +48,8 @@ pub struct LayerPlan {
     pub bias: Option<usize>,
 }
 
-/// What becomes of a value that layers read quantised. Tensors: `VALUE#scale`, `VALUE#shift`, `VALUE#factor`.
+/// What becomes of a value that layers read quantised. Tensors: `VALUE#input_scale`, `VALUE#input_shift`,
+/// `VALUE#input_factor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputPlan {
     /// Sizes of the shift in front of it.
@@ -152,8 +153,9 @@ impl Made {
         }
         let mut net = Builder::within(graph, name);
         let mut value = x;
-        let leaf =
-            |net: &mut Builder<'_>, part: &str, sizes: &[usize]| tensor(net.graph(), &format!("{name}#{part}"), sizes);
+        let leaf = |net: &mut Builder<'_>, part: &str, sizes: &[usize]| {
+            tensor(net.graph(), &format!("{name}#input_{part}"), sizes)
+        };
         if let Some(sizes) = plan.and_then(|p| p.shift.as_ref()) {
             let shift = leaf(&mut net, "shift", sizes)?;
             value = net.binary("shifted", BinaryKind::Sub, value, shift)?;

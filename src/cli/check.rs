@@ -89,6 +89,14 @@ pub(super) fn run(args: Args) -> Outcome {
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
     let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
     if !alone {
+        if let Some(form) = artifact.metadata.get("vitc.quantize") {
+            let what = format!(
+                "{} is quantised ({form}): export judged it by its calibration pictures, and without them its distance from the model says nothing\n  \
+                 compare it with values of your own: --input and --expect",
+                args.artifact.display()
+            );
+            return Err(Failure::failed(what));
+        }
         let provenance = Provenance::read(&artifact.metadata);
         let model = Model::load(&request(&args, &artifact, &provenance)?)?;
         let preprocessing = provenance.preprocessing.or_else(|| model.signature.preprocessing().cloned());

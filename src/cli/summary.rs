@@ -154,8 +154,14 @@ fn check(report: &Report) -> String {
     let mut out = String::new();
     match &report.check {
         Some(check) => {
-            out.push_str("\ncheck: the file, run in tract, against the paper's graph, on synthetic inputs\n");
+            let graph = if report.quantisation.is_some() { "the quantised graph" } else { "the paper's graph" };
+            let _ = writeln!(out, "\ncheck: the file, run in tract, against {graph}, on synthetic inputs");
             check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
+        }
+        None if report.quantisation.as_ref().is_some_and(|q| q.fidelity.is_some()) => {
+            out.push_str(
+                "\ncheck: the file, run in tract, against the paper's graph, on the calibration pictures\n  passed\n",
+            );
         }
         None => out.push_str("\nnot checked\n"),
     }

@@ -148,3 +148,94 @@ impl Definition {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::session::{Request, load};
+
+    fn tensor(name: &str, element: DataType, dims: &[i64], raw_data: Vec<u8>) -> pb::TensorProto {
+        pb::TensorProto {
+            name: name.into(),
+            data_type: element as i32,
+            dims: dims.to_vec(),
+            raw_data,
+            ..Default::default()
+        }
+    }
+
+    fn floats(name: &str, dims: &[i64], values: &[f32]) -> pb::TensorProto {
+        tensor(name, DataType::Float, dims, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn info(name: &str, dims: &[i64]) -> pb::ValueInfoProto {
+        let dim = |&d: &i64| pb::tensor_shape_proto::Dimension {
+            value: Some(pb::tensor_shape_proto::dimension::Value::DimValue(d)),
+            ..Default::default()
+        };
+        let shape = pb::TensorShapeProto { dim: dims.iter().map(dim).collect() };
+        let tensor = pb::type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
+        let ty = pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
+        pb::ValueInfoProto { name: name.into(), r#type: Some(ty), ..Default::default() }
+    }
+
+    fn node(op: &str, input: &[&str], output: &str, axis: Option<i64>) -> pb::NodeProto {
+        let axis = axis.map(|i| {
+            let r#type = AttributeType::Int as i32;
+            pb::AttributeProto { name: "axis".into(), r#type, i, ..Default::default() }
+        });
+        pb::NodeProto {
+            op_type: op.into(),
+            name: output.into(),
+            input: input.iter().map(|s| s.to_string()).collect(),
+            output: vec![output.into()],
+            attribute: axis.into_iter().collect(),
+            ..Default::default()
+        }
+    }
+
+    /// `Dequantize(Quantize(x))·Dequantize(w)`, w with a scale for each column.
+    fn model(zero: i8) -> pb::ModelProto {
+        let graph = pb::GraphProto {
+            name: "codes".into(),
+            input: vec![info("x", &[1, 2])],
+            output: vec![info("y", &[1, 3])],
+            node: vec![
+                node("QuantizeLinear", &["x", "s", "z"], "q", None),
+                node("DequantizeLinear", &["q", "s", "z"], "d", None),
+                node("DequantizeLinear", &["w", "ws"], "wd", Some(1)),
+                node("MatMul", &["d", "wd"], "y", None),
+            ],
+            initializer: vec![
+                floats("s", &[], &[0.5]),
+                tensor("z", DataType::Int8, &[], vec![zero as u8]),
+                tensor("w", DataType::Int8, &[2, 3], [1i8, 2, -3, 4, -5, 6].map(|c| c as u8).to_vec()),
+                floats("ws", &[3], &[1.0, 10.0, 100.0]),
+            ],
+            ..Default::default()
+        };
+        let opset_import = vec![pb::OperatorSetIdProto { version: 13, ..Default::default() }];
+        pb::ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() }
+    }
+
+    #[test]
+    fn every_scale_counts_and_ties_go_to_even() {
+        let session = load(model(0), None, Request::outputs(1)).expect("loads");
+        // 0.75 and 1.25 lie between codes 1 and 2, and 2 and 3: both become 2.
+        assert_eq!(session.run(&[("x", &[0.75, 1.25])]).expect("runs")[0].data, [5.0, -30.0, 300.0]);
+        // Codes end at 127: 63.5.
+        assert_eq!(session.run(&[("x", &[1000.0, 0.0])]).expect("runs")[0].data, [63.5, 1270.0, -19050.0]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let error = load(model(3), None, Request::outputs(1)).err().expect("is refused").what;
+        assert!(error.contains("zero point of 0"), "{error}");
+        let mut blocks = model(0);
+        if let Some(graph) = &mut blocks.graph {
+            let size = pb::AttributeProto { name: "block_size".into(), i: 2, ..Default::default() };
+            graph.node[2].attribute.push(size);
+        }
+        assert!(load(blocks, None, Request::outputs(1)).is_err_and(|e| e.what.contains("blocks")));
+    }
+}

@@ -176,7 +176,18 @@ def concat(values, axis, interleave):
     return np.concatenate(values, axis)
 
 
+def quantize(input, scale, output_dtype, zero_point=0, axis=None):
+    lo, hi = {"int8": (-128, 127), "uint8": (0, 255)}[output_dtype]
+    codes = np.clip(np.round(input / np.float32(scale)) + zero_point, lo, hi)
+    return codes.astype(np.int8 if output_dtype == "int8" else np.uint8)
+
+
+def dequantize(input, scale, zero_point=0, axis=None):
+    return (input.astype(np.float32) - zero_point) * np.float32(scale)
+
+
 OPERATORS = {
+    "quantize": quantize, "dequantize": dequantize,
     "conv": conv, "linear": linear, "matmul": matmul, "layer_norm": layer_norm, "softmax": softmax, "avg_pool": avg_pool,
     "relu": lambda x: np.maximum(x, 0), "gelu": gelu, "silu": lambda x: x * sigmoid(x), "sigmoid": sigmoid,
     "tanh": lambda x: np.tanh(x), "erf": erf, "sqrt": lambda x: np.sqrt(x), "exp": lambda x: np.exp(x), "abs": lambda x: np.abs(x),
@@ -257,6 +268,9 @@ def execute(spec, program, feeds, half):
         name = operation.outputs[0].name
         if operation.op_type == "const":
             values[name] = value.constant(operation.outputs[0])
+            continue
+        if operation.op_type.startswith("constexpr_"):  # decoded when the program is loaded, by coremltools' own rule
+            values[name] = value.result(operation.materialized_val_inference(), operation.outputs[0])
             continue
         bound = {key: operation.inputs[key] for key in inputs_in_file[name]}
         if operation.op_type == "classify":

@@ -1,5 +1,6 @@
 //! One layer's weights as codes: scales or tables, rounding, and the bias that goes with them.
 
+use super::held::Held;
 use super::layers::Layer;
 use super::rounding;
 use super::sample::{Stream, sample};
@@ -78,7 +79,7 @@ pub(super) fn fit(
     rows: &[f64],
     target: Target,
     streams: Option<[Stream<'_>; 2]>,
-    held: &(impl Fn(f64) -> f64 + Sync),
+    held: &Held<'_>,
 ) -> Fitted {
     let size = layer.outputs * layer.terms;
     let mut groups: Vec<Vec<f64>> = rows.chunks_exact(size.max(1)).map(<[f64]>::to_vec).collect();
@@ -145,7 +146,7 @@ fn scaled(
     codes: Codes,
     block: usize,
     search: bool,
-    held: &(impl Fn(f64) -> f64 + Sync),
+    held: &Held<'_>,
 ) -> Fitted {
     let blocks = layer.terms / block;
     let one = |(g, rows): (usize, Vec<f64>)| {
@@ -154,7 +155,7 @@ fn scaled(
         let part = |i: usize| i % blocks * block..(i % blocks + 1) * block;
         let scale = |(i, w): (usize, &[f64])| {
             let importance = importance.as_ref().map(|d| &d[part(i)]);
-            scales::scale(w, importance, codes, search || importance.is_some(), held)
+            scales::scale(w, importance, codes, search || importance.is_some(), held.scale)
         };
         let scales: Vec<f64> = rows.chunks_exact(block).enumerate().map(scale).collect();
         let at = |o: usize, k: usize| scales[o * blocks + k / block];
@@ -183,7 +184,7 @@ fn tables(
     groups: Vec<Vec<f64>>,
     statistics: Option<&[Statistics]>,
     [entries, outputs]: [usize; 2],
-    held: &(impl Fn(f64) -> f64 + Sync),
+    held: &Held<'_>,
 ) -> Fitted {
     let all: Vec<f64> = groups.concat();
     let importance: Vec<f64> = match statistics {
@@ -203,7 +204,7 @@ fn tables(
     let tables: Vec<Vec<f64>> = parts
         .into_par_iter()
         .map(|(w, d)| {
-            let mut table: Vec<f64> = scales::table(w, d, entries).into_iter().map(held).collect();
+            let mut table: Vec<f64> = scales::table(w, d, entries).into_iter().map(held.number).collect();
             table.sort_by(f64::total_cmp);
             table
         })

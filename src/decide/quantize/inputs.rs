@@ -4,6 +4,7 @@
 //! where no reader is padded and each has a bias; f evens the ranges and the weights that read them: `√(span/gm) / √(m/gm)`, m the norm of the weights that
 //! read the channel, gm the geometric mean; for depthwise readers it is the span.
 
+use super::held::Held;
 use super::layers::{Bias, Kind, Layer};
 use super::streams::Units;
 use std::sync::Arc;
@@ -73,14 +74,6 @@ fn channel_axis(readers: &[(&Layer, Vec<f64>)], rank: usize) -> Option<usize> {
     let fits = readers.iter().all(|(l, _)| axis(l) == Some(first) && !l.shared);
     // A map that convolutions and products read has its channels in two places.
     fits.then_some(first)
-}
-
-/// How numbers are stored.
-pub(super) struct Held<'a> {
-    /// Shifts and factors.
-    pub(super) number: &'a dyn Fn(f64) -> f64,
-    /// Scales, which are not 0.
-    pub(super) scale: &'a dyn Fn(f64) -> f64,
 }
 
 /// How layers read a value of these sizes; `held` rounds what is stored.

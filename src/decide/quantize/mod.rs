@@ -8,6 +8,7 @@
 //! Nothing is chosen at random, and sums have a fixed order: the same pictures give the same bytes on one machine.
 
 mod fit;
+mod held;
 mod inputs;
 mod layers;
 mod record;
@@ -19,7 +20,8 @@ mod streams;
 pub use record::{LayerLine, Quantised, Tensors};
 
 use fit::{Fitted, Target, fit};
-use inputs::{Held, Input, input};
+use held::Held;
+use inputs::{Input, input};
 use layers::{Bias, Kind, Layer};
 use record::Record;
 use std::collections::HashMap;
@@ -116,7 +118,13 @@ pub fn quantize(
                 continue;
             }
             let rows = rows(graph, weights, layer)?;
-            let fitted = fit(layer, &rows, ask.target(), None, &|x| ask.held_scale(x));
+            let fitted = fit(
+                layer,
+                &rows,
+                ask.target(),
+                None,
+                &Held { number: &|x| ask.held(x), scale: &|x| ask.held_scale(x) },
+            );
             record.layer(graph, layer, ask.target(), &rows, &fitted, None);
         }
         record.share(&wanted);
@@ -188,7 +196,8 @@ impl Walk<'_> {
             Some(fitted) => Fitted { shift: None, ..fitted.clone() },
             None => {
                 let streams = [stream(&x_dims, &x_units), stream(&y_dims, &exact[0])];
-                fit(layer, &absorbed, self.ask.target(), Some(streams), &|x| self.ask.held_scale(x))
+                let held = Held { number: &|x| self.ask.held(x), scale: &|x| self.ask.held_scale(x) };
+                fit(layer, &absorbed, self.ask.target(), Some(streams), &held)
             }
         };
         if layer.shared {

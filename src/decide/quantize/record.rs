@@ -216,12 +216,12 @@ impl Record {
             factor: input.factor.as_ref().map(|f| sizes(f.len())),
         };
         let tensors = &mut self.made.tensors;
-        tensors.floats(format!("{name}#scale"), [input.scale]);
+        tensors.floats(format!("{name}#input_scale"), [input.scale]);
         if let Some(shift) = &input.shift {
-            tensors.floats(format!("{name}#shift"), shift.iter().copied());
+            tensors.floats(format!("{name}#input_shift"), shift.iter().copied());
         }
         if let Some(factor) = &input.factor {
-            tensors.floats(format!("{name}#factor"), factor.iter().map(|f| 1.0 / f));
+            tensors.floats(format!("{name}#input_factor"), factor.iter().map(|f| 1.0 / f));
         }
         self.made.plan.inputs.insert(name, plan);
     }

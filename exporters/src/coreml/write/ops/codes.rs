@@ -75,5 +75,8 @@ pub(super) fn lookup(n: &Reader, bits: usize, shape: &Shape, ios: u32) -> Result
     let mut lut = Mil::of("constexpr_lut_to_dense");
     lut.inputs.push(("indices", Operand::As(n.x, codes, dims)));
     lut.inputs.push(("lut", Operand::As(table, dtype, table_dims)));
-    Ok(lut.since(if parts == 1 && bits != 3 { 16 } else { 18 }, "weights in several tables"))
+    Ok(match parts == 1 && bits != 3 {
+        true => lut.since(16, "weights in a table"),
+        false => lut.since(18, "weights in several tables"),
+    })
 }
