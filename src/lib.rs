@@ -9,6 +9,8 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod decide;
+#[cfg(feature = "run")]
+pub mod evaluate;
 pub mod export;
 pub mod interface;
 pub mod message;

@@ -5,9 +5,13 @@
 //! model, else the smallest size that covers both sides. The crop takes the centre.
 
 mod decode;
+mod indices;
+mod prepare;
 mod resample;
 
 pub use decode::{DecodeError, Picture};
+pub use indices::Indices;
+pub use prepare::Preparation;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -25,7 +29,7 @@ pub enum PictureError {
         #[source]
         source: std::io::Error,
     },
-    /// The bytes are no picture that is read here.
+    /// The bytes are no picture, or no mask, that is read here.
     #[error("{}: not a PNG or JPEG picture: {source}", path.display())]
     Decode {
         /// The file.
@@ -46,6 +50,15 @@ pub enum PictureError {
 pub fn read(path: &Path) -> Result<Picture, PictureError> {
     let bytes = std::fs::read(path).map_err(|source| PictureError::Io { path: path.into(), source })?;
     decode::decode(&bytes).map_err(|source| PictureError::Decode { path: path.into(), source })
+}
+
+/// Read a mask: a number of a class for each pixel, as it is stored.
+///
+/// # Errors
+/// If the file cannot be opened, is no PNG of grey levels or a palette, is damaged, or would take too much memory.
+pub fn indices(path: &Path) -> Result<Indices, PictureError> {
+    let bytes = std::fs::read(path).map_err(|source| PictureError::Io { path: path.into(), source })?;
+    indices::decode(&bytes).map_err(|source| PictureError::Decode { path: path.into(), source })
 }
 
 /// Resize and crop to `size` (height, width).
@@ -76,7 +89,7 @@ pub fn fit(picture: &Picture, size: [usize; 2], preprocessing: &Preprocessing) -
 }
 
 /// The largest size in proportion that does not exceed `size`: at least one pixel, rounded as mmdetection rounds.
-fn within(picture: [usize; 2], size: [usize; 2]) -> [usize; 2] {
+pub(crate) fn within(picture: [usize; 2], size: [usize; 2]) -> [usize; 2] {
     let scale = (0..2).map(|axis| size[axis] as f64 / picture[axis] as f64).fold(f64::INFINITY, f64::min);
     let side = |axis: usize| ((picture[axis] as f64 * scale + 0.5) as usize).clamp(1, size[axis]);
     [side(0), side(1)]

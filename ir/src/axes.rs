@@ -6,7 +6,7 @@
 use crate::graph::Graph;
 use crate::id::NodeId;
 use crate::infer::broadcast;
-use crate::op::{AttentionLayout, Op};
+use crate::op::{AttentionLayout, Op, PadMode};
 use crate::ty::{Dim, Shape};
 
 /// Where an axis of an operand is found in the result.
@@ -98,7 +98,10 @@ impl Op {
             Op::Expand { shape } => vec![aligned(operands[0], shape)],
             Op::Prelu => vec![alike(0), vec![along(operands[1].0[0], operands[0], 1)]],
 
-            Op::Conv { stride, pad, groups } => conv(operands, stride, pad, *groups),
+            Op::Conv { stride, pad, dilation, groups } => {
+                let windows = Windows { stride, pad, dilation };
+                conv(operands, &windows, *groups)
+            }
             Op::MatMul { transpose_a, transpose_b } => matmul(operands, *transpose_a, *transpose_b),
             Op::Linear => {
                 let last = rank(0) - 1;
@@ -121,8 +124,17 @@ impl Op {
                 vec![(0..rank(0)).map(axis).collect()]
             }
             Op::AvgPool { kernel, stride, pad } => {
-                let window = |i: usize| window(2 + i, kernel[i], stride[i], [pad[i], pad[2 + i]]);
-                vec![vec![Axis::Kept(0), Axis::Kept(1), window(0), window(1)]]
+                let windows = Windows { stride, pad, dilation: &[1; 2] };
+                vec![vec![Axis::Kept(0), Axis::Kept(1), windows.axis(0, kernel[0]), windows.axis(1, kernel[1])]]
+            }
+            Op::MaxPool { kernel, stride, pad, dilation } => {
+                let windows = Windows { stride, pad, dilation };
+                vec![vec![Axis::Kept(0), Axis::Kept(1), windows.axis(0, kernel[0]), windows.axis(1, kernel[1])]]
+            }
+            Op::ArgMax { axis, keep } => {
+                let gone = |a: usize| usize::from(!*keep && a > *axis);
+                let place = |a| if a == *axis { Axis::Contracted } else { Axis::Kept(a - gone(a)) };
+                vec![(0..rank(0)).map(place).collect()]
             }
 
             Op::Reshape { shape } => vec![regrouped(operands[0], shape)],
@@ -133,8 +145,22 @@ impl Op {
             Op::Concat { axis } => (0..operands.len()).map(|slot| placed(alike(slot), [*axis])).collect(),
             Op::Split { axis, .. } => vec![placed(alike(0), [*axis])],
             Op::Slice { cuts } => vec![placed(alike(0), cuts.iter().map(|c| c.axis))],
-            Op::Pad { before, after } => {
-                vec![placed(alike(0), (0..rank(0)).filter(|&a| before[a] + after[a] > 0))]
+            Op::Pad { before, after, mode } => {
+                let padded = (0..rank(0)).filter(|&a| before[a] + after[a] > 0);
+                vec![match mode {
+                    PadMode::Constant(_) => placed(alike(0), padded),
+                    PadMode::Reflect | PadMode::Edge => {
+                        let mut map = alike(0);
+                        padded.for_each(|a| map[a] = Axis::Contracted);
+                        map
+                    }
+                }]
+            }
+            Op::DepthToSpace { .. } => {
+                vec![[vec![0], vec![1, 2, 3], vec![2], vec![3]].map(Axis::Spread).to_vec()]
+            }
+            Op::SpaceToDepth { .. } => {
+                vec![[vec![0], vec![1], vec![1, 2], vec![1, 3]].map(Axis::Spread).to_vec()]
             }
             Op::Gather { axis, .. } => {
                 let x = |a: usize| match a.cmp(axis) {
@@ -144,9 +170,10 @@ impl Op {
                 };
                 vec![(0..rank(0)).map(x).collect(), (0..rank(1)).map(|a| Axis::Kept(axis + a)).collect()]
             }
-            Op::Resize { size, .. } => {
+            Op::Resize { size, scale, .. } => {
                 let side = |i: usize| {
-                    let same = operands[0].0[2 + i] == Dim::Fixed(size[i]);
+                    let plain = scale.is_none_or(|s| s[i].0 == 1.0);
+                    let same = plain && operands[0].0[2 + i] == Dim::Fixed(size[i]);
                     if same { Axis::Kept(2 + i) } else { Axis::Windowed(2 + i) }
                 };
                 vec![vec![Axis::Kept(0), Axis::Kept(1), side(0), side(1)]]
@@ -204,19 +231,32 @@ fn placed(mut map: Vec<Axis>, axes: impl IntoIterator<Item = usize>) -> Vec<Axis
     map
 }
 
-/// An axis that a window slides along; one that is one element wide and skips none leaves it as it is.
-fn window(axis: usize, kernel: usize, stride: usize, pad: [usize; 2]) -> Axis {
-    if (kernel, stride, pad) == (1, 1, [0, 0]) { Axis::Kept(axis) } else { Axis::Windowed(axis) }
+/// Windows that slide along a map.
+struct Windows<'a> {
+    stride: &'a [usize; 2],
+    pad: &'a [usize; 4],
+    dilation: &'a [usize; 2],
 }
 
-fn conv(operands: &[&Shape], stride: &[usize; 2], pad: &[usize; 4], groups: usize) -> Vec<Vec<Axis>> {
+impl Windows<'_> {
+    /// Rows or columns; a window that is one element wide and skips none leaves them as they are. One with holes reads no neighbours.
+    fn axis(&self, i: usize, kernel: usize) -> Axis {
+        match (kernel, self.stride[i], [self.pad[i], self.pad[2 + i]]) {
+            (1, 1, [0, 0]) => Axis::Kept(2 + i),
+            _ if self.dilation[i] > 1 && kernel > 1 => Axis::Contracted,
+            _ => Axis::Windowed(2 + i),
+        }
+    }
+}
+
+fn conv(operands: &[&Shape], windows: &Windows<'_>, groups: usize) -> Vec<Vec<Axis>> {
     let (x, w) = (operands[0], operands[1]);
     let channels = match groups {
         1 => Axis::Contracted,
         _ if x.0[1] == Dim::Fixed(groups) && w.0[0] == x.0[1] => Axis::Kept(1),
         _ => Axis::Grouped { axis: 1, groups },
     };
-    let side = |i: usize| window(2 + i, w.0[2 + i].at(1), stride[i], [pad[i], pad[2 + i]]);
+    let side = |i: usize| windows.axis(i, w.0[2 + i].at(1));
     let x = vec![Axis::Kept(0), channels, side(0), side(1)];
     let w = vec![Axis::Kept(1), Axis::Contracted, Axis::Contracted, Axis::Contracted];
     [x, w].into_iter().chain(operands[2..].iter().map(|_| vec![Axis::Kept(1)])).collect()

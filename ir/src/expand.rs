@@ -50,6 +50,10 @@ pub fn expand(graph: &Graph) -> Graph {
             | Op::Softmax { .. }
             | Op::Reduce { .. }
             | Op::AvgPool { .. }
+            | Op::MaxPool { .. }
+            | Op::ArgMax { .. }
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. }
             | Op::Reshape { .. }
             | Op::Transpose { .. }
             | Op::Concat { .. }

@@ -4,7 +4,7 @@
 //! result, stands in [`crate::axes`]. Both are proven against the evaluator: an operator with a fact that does not hold, or that lacks one which
 //! holds, fails the tests.
 
-use crate::op::{AttentionLayout, BinaryKind, Op, ReduceKind, UnaryKind};
+use crate::op::{AttentionLayout, BinaryKind, Op, PadMode, ReduceKind, UnaryKind};
 use crate::stage::Stage;
 use crate::ty::DType;
 use std::ops::RangeInclusive;
@@ -28,7 +28,7 @@ pub enum Class {
     Normalisation,
     /// Several elements become one.
     Reduction,
-    /// Elements are laid out differently, repeated or left out; zeros may stand between them.
+    /// Elements are laid out differently, repeated or left out; numbers may stand between them.
     Movement,
     /// Elements are read where an index or a ratio of sizes says.
     Sampling,
@@ -164,13 +164,16 @@ impl Op {
             Op::Unary(UnaryKind::Neg) => Facts::of(Class::Elementwise, 1..=1).linear(first),
             Op::Unary(_) | Op::Clip { .. } => Facts::of(Class::Elementwise, 1..=1),
             Op::Binary(kind) => {
-                let facts = Facts { elements: Elements::Numbers, ..Facts::of(Class::Elementwise, 2..=2) };
+                // A quotient of integers is another function in every format.
+                let integers = !matches!(kind, BinaryKind::Div | BinaryKind::Pow);
+                let facts = Facts { elements: Elements::Numbers, integers, ..Facts::of(Class::Elementwise, 2..=2) };
                 match kind {
                     BinaryKind::Add => facts.linear(Slots::ALL).shift(Slots::ALL),
                     BinaryKind::Sub => facts.linear(Slots::ALL).shift(first),
                     BinaryKind::Mul => facts.linear(Slots::ALL),
                     BinaryKind::Div => facts.linear(first),
                     BinaryKind::Max | BinaryKind::Min => facts,
+                    BinaryKind::Pow => Facts { elements: Elements::Floats, ..facts },
                 }
             }
             Op::Sum => Facts::of(Class::Elementwise, 2..=usize::MAX).linear(Slots::ALL).shift(Slots::ALL),
@@ -199,16 +202,21 @@ impl Op {
                 match kind {
                     ReduceKind::Sum => facts.linear(first).wide(Wide::Sums),
                     ReduceKind::Mean => facts.linear(first).shift(first).wide(Wide::Sums),
-                    ReduceKind::Max => facts.shift(first),
+                    ReduceKind::Max | ReduceKind::Min => facts.shift(first),
+                    ReduceKind::Prod => facts,
                 }
             }
             Op::AvgPool { .. } => Facts::of(Class::Reduction, 1..=1).linear(first).shift(first),
+            Op::MaxPool { .. } => Facts::of(Class::Reduction, 1..=1).shift(first),
+            Op::ArgMax { .. } => Facts { integers: true, ..Facts::of(Class::Reduction, 1..=1) },
 
             Op::Reshape { .. } | Op::Transpose { .. } | Op::Split { .. } | Op::Slice { .. } | Op::Expand { .. } => {
                 Facts::movement(1..=1)
             }
+            Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => Facts::movement(1..=1),
             Op::Concat { .. } => Facts::movement(1..=usize::MAX).shift(Slots::NONE),
-            Op::Pad { .. } => Facts::movement(1..=1).shift(Slots::NONE),
+            Op::Pad { mode: PadMode::Constant(_), .. } => Facts::movement(1..=1).shift(Slots::NONE),
+            Op::Pad { mode: PadMode::Reflect | PadMode::Edge, .. } => Facts::movement(1..=1),
             Op::WindowPartition { .. } | Op::WindowMerge { .. } => Facts::movement(1..=1).until(Stage::Deploy),
             Op::Gather { .. } => {
                 let facts = Facts::of(Class::Sampling, 2..=2).linear(first).shift(first);

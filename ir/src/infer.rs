@@ -4,7 +4,8 @@
 //! meet operands and attributes of any text, so they report what does not fit and never panic.
 
 use crate::facts::{Class, Elements};
-use crate::op::{AttentionLayout, Generator, Op, SliceAxis};
+use crate::op::{AttentionLayout, Generator, Op, PadMode, SliceAxis};
+use crate::real::Real;
 use crate::ty::{DType, Dim, Shape, Type};
 
 /// Operands that do not fit an operator.
@@ -81,6 +82,8 @@ fn makes(generator: &Generator, ty: &Type) -> bool {
         }
         Generator::DftBasis { n, .. } => dims.len() == 2 && dims[0] == n && dims[1] <= n,
         Generator::DctBasis { n } => dims == [n, n],
+        Generator::Resample { scale, .. } => dims.len() == 2 && scale.is_none_or(|s| is_factor(s.0, dims[1], dims[0])),
+        Generator::AdaptiveMean => dims.len() == 2,
         Generator::BandMask { grid } => dims.len() == 2 && Some(dims[1]) == area(grid),
         Generator::LogCoords { window } => {
             let offsets = |side: usize| side.checked_mul(2)?.checked_sub(1);
@@ -107,6 +110,18 @@ pub fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
         })
         .collect::<Option<Vec<_>>>()
         .map(Shape)
+}
+
+/// Whether a resize of `n` elements by this factor has `m`, up to the rounding of f32.
+fn is_factor(scale: f64, n: usize, m: usize) -> bool {
+    let size = scale * n as f64;
+    size.is_finite() && (m as f64) <= size * (1.0 + 1e-6) && size * (1.0 - 1e-6) < (m + 1) as f64
+}
+
+/// Elements that a kernel spans, its holes included.
+fn span(kernel: usize, dilation: usize) -> Option<usize> {
+    (dilation > 0).then_some(())?;
+    kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)
 }
 
 /// Output length of a sliding window, or `None` if it does not fit once.
@@ -138,7 +153,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Rule {
         Op::Binary(_) | Op::Sum => broadcast_all(x),
         Op::Prelu => prelu(x),
         Op::Cast { to } => Ok(vec![Type::new(*to, inputs[0].shape.clone())]),
-        Op::Conv { stride, pad, groups } => conv(x, stride, pad, *groups),
+        Op::Conv { stride, pad, dilation, groups } => conv(x, stride, pad, dilation, *groups),
         Op::MatMul { transpose_a, transpose_b } => matmul(x, *transpose_a, *transpose_b),
         Op::Linear => linear(x),
         Op::BatchNorm { .. } => batch_norm(x),
@@ -146,15 +161,19 @@ fn rule(op: &Op, inputs: &[&Type]) -> Rule {
         Op::Softmax { axis } => softmax(x, *axis),
         Op::Reduce { axes, keep, .. } => reduce(x, axes, *keep),
         Op::AvgPool { kernel, stride, pad } => avg_pool(x, kernel, stride, pad),
+        Op::MaxPool { kernel, stride, pad, dilation } => max_pool(x, kernel, stride, pad, dilation),
+        Op::ArgMax { axis, keep } => arg_max(x, *axis, *keep),
         Op::Reshape { shape } => reshape(x, shape),
         Op::Transpose { perm } => transpose(x, perm),
         Op::Concat { axis } => concat(x, *axis),
         Op::Split { axis, sizes } => split(x, *axis, sizes),
         Op::Slice { cuts } => slice(x, cuts),
-        Op::Pad { before, after } => pad(x, before, after),
+        Op::Pad { before, after, mode } => pad(x, before, after, *mode),
+        Op::DepthToSpace { block, .. } => depth_to_space(x, *block),
+        Op::SpaceToDepth { block } => space_to_depth(x, *block),
         Op::Gather { axis } => gather(x, *axis),
         Op::Expand { shape } => expand(x, shape),
-        Op::Resize { size, .. } => resize(x, size),
+        Op::Resize { size, scale, .. } => resize(x, size, scale.as_ref()),
         Op::Quantize { to } => quantize(x, *to),
         Op::Dequantize => dequantize(x),
         Op::Lookup { bits, shape } => lookup(x, *bits, shape),
@@ -267,7 +286,7 @@ fn prelu(x: Operands) -> Rule {
 
 // ---- products -------------------------------------------------------------------------------------------------------
 
-fn conv(x: Operands, stride: &[usize; 2], pad: &[usize; 4], groups: usize) -> Rule {
+fn conv(x: Operands, stride: &[usize; 2], pad: &[usize; 4], dilation: &[usize; 2], groups: usize) -> Rule {
     x.need(x.rank(0) == 4 && x.rank(1) == 4, "takes x [B,C,H,W] and w [O,C/g,kh,kw]")?;
     let w = x.0[1].shape.as_fixed().ok_or("kernels do not depend on the batch")?;
     let channels = x.dims(0)[1].fixed().ok_or("channels do not depend on the batch")?;
@@ -275,7 +294,8 @@ fn conv(x: Operands, stride: &[usize; 2], pad: &[usize; 4], groups: usize) -> Ru
     x.need(grouped, format_args!("with {groups} groups takes w [O·g,C/g,kh,kw]"))?;
     let bias = x.0.get(2).is_none_or(|b| b.shape == Shape::fixed(&[w[0]]));
     x.need(bias, "takes one bias element per output channel")?;
-    match windows(x, [w[2], w[3]], stride, pad)? {
+    let sides = span(w[2], dilation[0]).zip(span(w[3], dilation[1])).ok_or("needs a dilation of at least 1")?;
+    match windows(x, sides.into(), stride, pad)? {
         Some([h, wd]) => x.like(Shape::batched(x.dims(0)[0], &[w[0], h, wd])),
         None => Err(x.misfit("needs a map at least as large as the kernel")),
     }
@@ -354,6 +374,32 @@ fn avg_pool(x: Operands, kernel: &[usize; 2], stride: &[usize; 2], pad: &[usize;
         Some([h, w]) if covered => x.like(Shape::batched(x.dims(0)[0], &[x.plain(1)?, h, w])),
         _ => Err(x.misfit("needs windows that touch the map")),
     }
+}
+
+fn max_pool(x: Operands, kernel: &[usize; 2], stride: &[usize; 2], pad: &[usize; 4], dilation: &[usize; 2]) -> Rule {
+    x.is_map()?;
+    let sides = span(kernel[0], dilation[0]).zip(span(kernel[1], dilation[1]));
+    let sides: [usize; 2] = sides.ok_or("needs a kernel and a dilation of at least 1")?.into();
+    // A window with holes may lie around a map that is shorter than they are.
+    let map = [x.plain(2)?, x.plain(3)?];
+    let touches = |i: usize| pad[i] < sides[i % 2] && (kernel[i % 2] == 1 || map[i % 2] >= dilation[i % 2]);
+    let covered = (0..4).all(touches);
+    match windows(x, sides, stride, pad)? {
+        Some([h, w]) if covered => x.like(Shape::batched(x.dims(0)[0], &[x.plain(1)?, h, w])),
+        _ => Err(x.misfit("needs windows that touch the map")),
+    }
+}
+
+fn arg_max(x: Operands, axis: usize, keep: bool) -> Rule {
+    x.need(axis < x.rank(0), "has that axis")?;
+    let mut shape = x.0[0].shape.clone();
+    let size = shape.0[axis].fixed().ok_or("does not search the batch")?;
+    x.need(size <= 1 << 24, "searches at most 2^24 elements, whose indices every float holds")?;
+    shape.0[axis] = Dim::Fixed(1);
+    if !keep {
+        shape.0.remove(axis);
+    }
+    Ok(vec![Type::new(DType::I32, shape)])
 }
 
 // ---- few bits -------------------------------------------------------------------------------------------------------
@@ -450,13 +496,16 @@ fn slice(x: Operands, cuts: &[SliceAxis]) -> Rule {
     x.like(shape)
 }
 
-fn pad(x: Operands, before: &[usize], after: &[usize]) -> Rule {
+fn pad(x: Operands, before: &[usize], after: &[usize], mode: PadMode) -> Rule {
     x.need(before.len() == x.rank(0) && after.len() == x.rank(0), "pads every axis")?;
     let padded = |(&d, (&b, &a)): (&Dim, (&usize, &usize))| match d {
         Dim::Batch(_) if (b, a) != (0, 0) => Err("does not pad the batch".to_string()),
         Dim::Batch(_) => Ok(d),
         Dim::Fixed(n) => Ok(Dim::Fixed(n.saturating_add(b).saturating_add(a))),
     };
+    let mirrored = |d: &Dim, n: &usize| *n == 0 || mode != PadMode::Reflect || d.fixed().is_some_and(|d| *n < d);
+    let fits = x.dims(0).iter().zip(before.iter().zip(after)).all(|(d, (b, a))| mirrored(d, b) && mirrored(d, a));
+    x.need(fits, "reflects fewer elements than there are")?;
     let dims = x.dims(0).iter().zip(before.iter().zip(after)).map(padded);
     x.like(Shape(dims.collect::<Result<_, _>>()?))
 }
@@ -465,6 +514,22 @@ fn expand(x: Operands, shape: &Shape) -> Rule {
     let fits = broadcast(&x.0[0].shape, shape).as_ref() == Some(shape);
     x.need(fits, format_args!("broadcasts to {shape}"))?;
     x.like(shape.clone())
+}
+
+fn depth_to_space(x: Operands, block: usize) -> Rule {
+    x.is_map()?;
+    let [c, h, w] = [x.plain(1)?, x.plain(2)?, x.plain(3)?];
+    let area = block.checked_mul(block).filter(|&a| a > 0 && c.is_multiple_of(a));
+    let area = area.ok_or_else(|| x.misfit(format_args!("takes channels that {block}·{block} divides")))?;
+    x.like(Shape::batched(x.dims(0)[0], &[c / area, h.saturating_mul(block), w.saturating_mul(block)]))
+}
+
+fn space_to_depth(x: Operands, block: usize) -> Rule {
+    x.is_map()?;
+    let [c, h, w] = [x.plain(1)?, x.plain(2)?, x.plain(3)?];
+    let divides = block > 0 && h.is_multiple_of(block) && w.is_multiple_of(block);
+    x.need(divides, format_args!("takes a map that blocks of {block} divide"))?;
+    x.like(Shape::batched(x.dims(0)[0], &[c.saturating_mul(block).saturating_mul(block), h / block, w / block]))
 }
 
 fn window_partition(x: Operands, window: &[usize; 2]) -> Rule {
@@ -497,9 +562,11 @@ fn gather(x: Operands, axis: usize) -> Rule {
     x.like(Shape([&x.dims(0)[..axis], x.dims(1), &x.dims(0)[axis + 1..]].concat()))
 }
 
-fn resize(x: Operands, size: &[usize; 2]) -> Rule {
+fn resize(x: Operands, size: &[usize; 2], scale: Option<&[Real; 2]>) -> Rule {
     x.need(x.rank(0) == 4 && !size.contains(&0), "takes x [B,C,H,W]")?;
-    x.plain(2).and(x.plain(3))?;
+    let map = [x.plain(2)?, x.plain(3)?];
+    let fits = scale.is_none_or(|s| (0..2).all(|i| is_factor(s[i].0, map[i], size[i])));
+    x.need(fits, format_args!("to {size:?} takes factors that make these sizes"))?;
     x.like(Shape::batched(x.dims(0)[0], &[x.plain(1)?, size[0], size[1]]))
 }
 

@@ -7,7 +7,7 @@ use crate::build::Builder;
 use crate::graph::Graph;
 use crate::id::Value;
 use crate::infer::ShapeError;
-use crate::op::{AttentionLayout, BinaryKind, Generator, Op, ReduceKind, UnaryKind};
+use crate::op::{AttentionLayout, BinaryKind, Generator, Op, ReduceKind, Sampling, UnaryKind};
 use crate::real::Real;
 use crate::stage::Stage;
 use crate::ty::{DType, Dim, Shape, Type};
@@ -24,6 +24,8 @@ pub struct ConvSpec {
     pub stride: usize,
     /// Zeros on all four sides.
     pub pad: usize,
+    /// Rows and columns per element of the kernel.
+    pub dilation: usize,
     /// Channel groups.
     pub groups: usize,
     /// A bias is stored.
@@ -33,7 +35,7 @@ pub struct ConvSpec {
 impl ConvSpec {
     /// A dense kernel of side `kernel`, stride 1, padding `kernel / 2`, with bias.
     pub fn new(out: usize, kernel: usize) -> Self {
-        ConvSpec { out, kernel, stride: 1, pad: kernel / 2, groups: 1, bias: true }
+        ConvSpec { out, kernel, stride: 1, pad: kernel / 2, dilation: 1, groups: 1, bias: true }
     }
 
     /// With this stride.
@@ -44,6 +46,11 @@ impl ConvSpec {
     /// With this padding.
     pub fn pad(self, pad: usize) -> Self {
         ConvSpec { pad, ..self }
+    }
+
+    /// With this distance of the kernel's elements, and the padding that keeps the map: `dilation·(kernel − 1)/2`.
+    pub fn dilation(self, dilation: usize) -> Self {
+        ConvSpec { dilation, pad: dilation * (self.kernel - 1) / 2, ..self }
     }
 
     /// With this number of groups.
@@ -163,7 +170,8 @@ impl<'g> Net<'g> {
         if spec.bias {
             inputs.push(self.weight("bias", &[spec.out]));
         }
-        let op = Op::Conv { stride: [spec.stride; 2], pad: [spec.pad; 4], groups: spec.groups };
+        let (stride, dilation) = ([spec.stride; 2], [spec.dilation; 2]);
+        let op = Op::Conv { stride, pad: [spec.pad; 4], dilation, groups: spec.groups };
         self.push("", op, &inputs)
     }
 
@@ -179,6 +187,25 @@ impl<'g> Net<'g> {
         let c = [self.dim(x, axis)];
         let [g, b] = ["weight", "bias"].map(|k| self.weight(k, &c));
         self.push("", Op::LayerNorm { axes: vec![axis], eps: Real(eps) }, &[x, g, b])
+    }
+
+    /// GroupNorm with the weights `weight` and `bias` here: each of `groups` groups of channels is normalised over its channels and positions
+    /// together, then each channel is scaled and shifted.
+    pub fn group_norm(&mut self, x: Value, groups: usize, eps: f64) -> Value {
+        let shape = self.ty(x).shape.clone();
+        let channels = self.dim(x, 1);
+        let each = Shape(shape.0[1..].to_vec()).elements() / groups;
+        let y = self.reshape("groups", x, Shape::batched(shape.0[0], &[groups, each]));
+        let y = self.push("norm", Op::LayerNorm { axes: vec![2], eps: Real(eps) }, &[y]);
+        let rank = shape.rank();
+        let y = self.reshape("map", y, shape);
+        let [scale, shift] = ["weight", "bias"].map(|key| {
+            let vector = self.weight(key, &[channels]);
+            let dims: Vec<usize> = std::iter::once(channels).chain(vec![1; rank - 2]).collect();
+            self.reshaped(format!("{key}_map"), vector, &dims)
+        });
+        let y = self.binary("scaled", BinaryKind::Mul, y, scale);
+        self.binary("", BinaryKind::Add, y, shift)
     }
 
     /// `x·Wᵀ + b` with the weights `weight` and, if asked for, `bias` here.
@@ -243,6 +270,29 @@ impl<'g> Net<'g> {
     /// Mean over `axes`, named `mean`.
     pub fn mean(&mut self, x: Value, axes: &[usize], keep: bool) -> Value {
         self.push("mean", Op::Reduce { kind: ReduceKind::Mean, axes: axes.to_vec(), keep }, &[x])
+    }
+
+    /// `[B,C,H,W]` sampled at another size.
+    pub fn resize(&mut self, name: impl Display, x: Value, sampling: Sampling, size: [usize; 2]) -> Value {
+        self.push(name, Op::Resize { sampling, size, scale: None }, &[x])
+    }
+
+    /// Adaptive average pooling of `[B,C,H,W]` to `size`: a pool where its windows are alike, else two products with constants
+    /// ([`Generator::AdaptiveMean`]).
+    pub fn adaptive_avg_pool(&mut self, name: impl Display, x: Value, size: [usize; 2]) -> Value {
+        let map = [self.dim(x, 2), self.dim(x, 3)];
+        if (0..2).all(|i| map[i].is_multiple_of(size[i])) {
+            let kernel = [map[0] / size[0], map[1] / size[1]];
+            return self.push(name, Op::AvgPool { kernel, stride: kernel, pad: [0; 4] }, &[x]);
+        }
+        let path = name.to_string();
+        let mut bins = |i: usize, side: &str| {
+            let ty = Type::f32(&[size[i], map[i]]);
+            self.generate(format!("{path}_{side}_bins"), Generator::AdaptiveMean, ty)
+        };
+        let (rows, columns) = (bins(0, "row"), bins(1, "column"));
+        let pooled = self.matmul(format!("{path}_rows"), rows, x);
+        self.push(name, Op::MatMul { transpose_a: false, transpose_b: true }, &[pooled, columns])
     }
 
     /// Multi-head attention without talking heads.

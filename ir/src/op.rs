@@ -59,6 +59,16 @@ pub enum Generator {
         /// Window height h and width w.
         window: [usize; 2],
     },
+    /// `[m,n]`: the matrix with which [`Op::Resize`] makes an axis of n samples one of m.
+    Resample {
+        /// How samples are read.
+        sampling: Sampling,
+        /// The factor that the coordinates count with, where it is not m/n.
+        scale: Option<Real>,
+    },
+    /// `[m,n]`: adaptive average pooling of an axis. Row o holds 1/k at the k positions `⌊o·n/m⌋ … ⌈(o+1)·n/m⌉ − 1`, else 0; these bins overlap
+    /// where m does not divide n, and repeat where m > n.
+    AdaptiveMean,
     /// `[n·n, 2]`: `((row − ⌊n/2⌋)/⌊n/2⌋, (col − ⌊n/2⌋)/⌊n/2⌋)` (FasterViT's 1-D position input). n = 1 gives 0.
     GridCoords {
         /// Side n.
@@ -107,6 +117,41 @@ pub enum UnaryKind {
     Abs,
     /// −x.
     Neg,
+    /// Natural logarithm.
+    Log,
+    /// Sine of radians.
+    Sin,
+    /// Cosine of radians.
+    Cos,
+    /// ⌊x⌋.
+    Floor,
+    /// ⌈x⌉.
+    Ceil,
+    /// The nearest whole number, the even one of two.
+    Round,
+    /// −1, 0 or 1.
+    Sign,
+    /// ln(1 + e^x).
+    Softplus,
+    /// x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))), which approximates `Gelu`.
+    GeluTanh,
+    /// x where x ≥ 0, else α·(e^x − 1).
+    Elu {
+        /// α.
+        alpha: Real,
+    },
+    /// x where x ≥ 0, else slope·x.
+    LeakyRelu {
+        /// The slope.
+        slope: Real,
+    },
+    /// min(max(α·x + β, 0), 1).
+    HardSigmoid {
+        /// α.
+        alpha: Real,
+        /// β.
+        beta: Real,
+    },
 }
 
 /// Elementwise functions of two arguments, broadcast as numpy does.
@@ -124,6 +169,8 @@ pub enum BinaryKind {
     Max,
     /// min(a, b).
     Min,
+    /// a^b.
+    Pow,
 }
 
 /// What a reduction computes.
@@ -135,15 +182,110 @@ pub enum ReduceKind {
     Mean,
     /// Largest element.
     Max,
+    /// Smallest element.
+    Min,
+    /// Product.
+    Prod,
 }
 
-/// How `Resize` reads between samples. Source coordinate of output index i: see each.
+/// How an axis of n samples becomes one of m: result i is a sum of samples around the coordinate x(i), weighted by a kernel. With s the factor, m/n
+/// unless another one is given. Equal sizes with the factor 1 are the identity in every form, and all weights of a result sum to 1.
+///
+/// Coordinates are exact where s is m/n. With a factor of its own they are computed in f32, as ONNX' own runtime does: ties depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ResizeMode {
-    /// Sample ⌊i·in/out⌋ (PyTorch `nearest`).
-    Nearest,
-    /// Linear between samples at (i + ½)·in/out − ½, clamped (PyTorch `bilinear`, align_corners false).
-    Bilinear,
+pub struct Sampling {
+    /// Weights by distance.
+    pub kernel: Kernel,
+    /// Where a result lies among the samples.
+    pub coordinates: Coordinates,
+    /// Where s < 1, linear and cubic kernels are stretched by 1/s and their weights scaled to a sum of 1.
+    pub antialias: bool,
+    /// What of a cubic or stretched kernel lies outside of the samples is left out and the rest scaled to a sum of 1; else it reads the border.
+    pub exclude_outside: bool,
+}
+
+impl Sampling {
+    /// Sample ⌊i·n/m⌋ (PyTorch `nearest`).
+    pub const NEAREST: Sampling = Sampling::of(Kernel::Nearest(Rounding::Floor), Coordinates::Asymmetric);
+    /// Linear at (i + ½)·n/m − ½ (PyTorch `bilinear`, align_corners false).
+    pub const LINEAR: Sampling = Sampling::of(Kernel::Linear, Coordinates::HalfPixel);
+    /// Linear at i·(n − 1)/(m − 1) (PyTorch `bilinear`, align_corners true).
+    pub const LINEAR_CORNERS: Sampling = Sampling::of(Kernel::Linear, Coordinates::AlignCorners);
+    /// Linear at i·n/m.
+    pub const LINEAR_ASYMMETRIC: Sampling = Sampling::of(Kernel::Linear, Coordinates::Asymmetric);
+    /// Cubic with a = −0.75 at (i + ½)·n/m − ½ (PyTorch `bicubic`, align_corners false).
+    pub const CUBIC: Sampling = Sampling::of(Kernel::Cubic(Real(-0.75)), Coordinates::HalfPixel);
+
+    /// Without antialiasing, the border read where a kernel reaches beyond it.
+    pub const fn of(kernel: Kernel, coordinates: Coordinates) -> Sampling {
+        Sampling { kernel, coordinates, antialias: false, exclude_outside: false }
+    }
+}
+
+/// Weights of samples by their distance d from a coordinate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kernel {
+    /// One sample: the coordinate rounded, within the samples.
+    Nearest(Rounding),
+    /// 1 − d up to 1, at the coordinate clamped to the samples.
+    Linear,
+    /// Keys' kernel: (a+2)d³ − (a+3)d² + 1 up to 1, ad³ − 5ad² + 8ad − 4a up to 2.
+    Cubic(Real),
+}
+
+/// How a coordinate becomes a whole number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rounding {
+    /// Down.
+    Floor,
+    /// Up.
+    Ceil,
+    /// To the nearest, ties down.
+    PreferFloor,
+    /// To the nearest, ties up.
+    PreferCeil,
+}
+
+/// The coordinate x(i) of result i of m among n samples, with the factor s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coordinates {
+    /// (i + ½)/s − ½.
+    HalfPixel,
+    /// The same, but 0 where m = 1.
+    PytorchHalfPixel,
+    /// i·(n − 1)/(m − 1), 0 where m = 1.
+    AlignCorners,
+    /// i/s.
+    Asymmetric,
+    /// (i + ½)/s.
+    TfHalfPixel,
+    /// n/2·(1 − m/(s·n)) + (i + ½)/s − ½: half pixels with the same centre, whatever s·n leaves over.
+    HalfPixelSymmetric,
+}
+
+/// What [`Op::Pad`] puts around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PadMode {
+    /// One number.
+    Constant(Real),
+    /// The mirror image without the border itself: `… x₂ x₁ | x₀ x₁ x₂ …`, of fewer elements than the axis has.
+    Reflect,
+    /// The border, repeated.
+    Edge,
+}
+
+impl PadMode {
+    /// Zeros.
+    pub const ZERO: PadMode = PadMode::Constant(Real(0.0));
+}
+
+/// Where a channel of [`Op::DepthToSpace`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DepthOrder {
+    /// Channel c·r² + i·r + j to row i, column j of channel c (PyTorch `pixel_shuffle`).
+    Crd,
+    /// Channel (i·r + j)·C + c to row i, column j of channel c of C (TensorFlow).
+    Dcr,
 }
 
 /// Where an attention's operands keep their channels.
@@ -222,12 +364,14 @@ pub enum Op {
 
     // ---- products -----------------------------------------------------------------------------------------------
     /// Inputs x `[B,Cin,H,W]`, w `[Cout,Cin/groups,kh,kw]`, bias? `[Cout]`.
-    /// `y[o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[c, i·sh − top + u, j·sw − left + v]`, zero outside the map.
+    /// `y[o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[c, i·sh − top + u·dh, j·sw − left + v·dw]`, zero outside the map.
     Conv {
         /// Rows, columns per output.
         stride: [usize; 2],
         /// Zeros added at top, left, bottom, right.
         pad: [usize; 4],
+        /// Rows, columns per element of the kernel.
+        dilation: [usize; 2],
         /// Channel groups.
         groups: usize,
     },
@@ -280,6 +424,24 @@ pub enum Op {
         /// Positions added at top, left, bottom, right.
         pad: [usize; 4],
     },
+    /// Largest element of windows of `[B,C,H,W]`, padding left out. Every window has an element of the map.
+    MaxPool {
+        /// Window height, width.
+        kernel: [usize; 2],
+        /// Rows, columns per output.
+        stride: [usize; 2],
+        /// Positions added at top, left, bottom, right.
+        pad: [usize; 4],
+        /// Rows, columns per element of the window.
+        dilation: [usize; 2],
+    },
+    /// i32 index along `axis` of the largest element, the first of equal ones.
+    ArgMax {
+        /// The axis.
+        axis: usize,
+        /// The axis stays with size 1.
+        keep: bool,
+    },
 
     // ---- movement -----------------------------------------------------------------------------------------------
     /// The same elements in row-major order under another shape.
@@ -309,12 +471,14 @@ pub enum Op {
         /// The cut axes.
         cuts: Vec<SliceAxis>,
     },
-    /// Zeros added before and after each axis.
+    /// Elements added before and after each axis.
     Pad {
-        /// Zeros before, per axis.
+        /// Elements before, per axis.
         before: Vec<usize>,
-        /// Zeros after, per axis.
+        /// Elements after, per axis.
         after: Vec<usize>,
+        /// What they are.
+        mode: PadMode,
     },
     /// Inputs x, indices (i32): `x` taken at the indices along `axis`; the axis is replaced by the indices' shape.
     Gather {
@@ -326,12 +490,26 @@ pub enum Op {
         /// Result shape.
         shape: Shape,
     },
-    /// `[B,C,H,W]` sampled at another size.
+    /// `[B,C,H,W]` sampled at another size: `R·x·Cᵀ` with the matrices [`Generator::Resample`] of both axes.
     Resize {
-        /// Interpolation.
-        mode: ResizeMode,
+        /// How samples are read.
+        sampling: Sampling,
         /// Result height, width.
         size: [usize; 2],
+        /// Factors that the coordinates of rows and columns count with, where they are not those of the sizes.
+        scale: Option<[Real; 2]>,
+    },
+    /// `[B,C·r²,H,W]` to `[B,C,H·r,W·r]`: channels become positions inside of blocks of r×r.
+    DepthToSpace {
+        /// r.
+        block: usize,
+        /// Which channels.
+        order: DepthOrder,
+    },
+    /// `[B,C,H·r,W·r]` to `[B,C·r²,H,W]`: the inverse of `DepthToSpace` in the order `Dcr`.
+    SpaceToDepth {
+        /// r.
+        block: usize,
     },
 
     // ---- few bits ------------------------------------------------------------------------------------------------

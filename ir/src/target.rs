@@ -4,8 +4,10 @@
 //! constant says which.
 
 use crate::graph::{Graph, Node};
-use crate::op::{AttentionLayout, Op, UnaryKind};
-use crate::ty::DType;
+use crate::op::{AttentionLayout, BinaryKind, Kernel, Op, PadMode, ReduceKind, Sampling, UnaryKind};
+use crate::real::Real;
+use crate::resample;
+use crate::ty::{DType, Dim, Shape};
 
 /// What an artifact is for: the file format with its version, and what runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +134,14 @@ pub struct Target {
     pub gelu: bool,
     /// `Silu` is one node.
     pub silu: bool,
+    /// `GeluTanh` is one node.
+    pub gelu_tanh: bool,
+    /// A pool may have holes in its windows.
+    pub dilated_pool: bool,
+    /// Pads that mirror or repeat the border do so on the last two axes alone.
+    pub mirrors_maps_only: bool,
+    /// Forms of sampling that a resize has, the preferred ones first.
+    pub sampling: &'static [Sampling],
     /// `Linear` is one node on values of at most this rank (0: never).
     pub linear_rank: usize,
     /// A matrix product may transpose its operands.
@@ -172,6 +182,9 @@ pub struct Target {
     pub cost: Cost,
 }
 
+/// Difference of two weights of a sum of samples that no artifact shows.
+const SAME_WEIGHT: f64 = 1e-6;
+
 impl Target {
     /// Plain ONNX, for ONNX Runtime and the like.
     pub fn onnx(opset: u32) -> Target {
@@ -179,6 +192,10 @@ impl Target {
             format: Format::Onnx { opset },
             rank_limit: usize::MAX,
             gelu: opset >= 20,
+            gelu_tanh: opset >= 20,
+            dilated_pool: true,
+            mirrors_maps_only: false,
+            sampling: &[Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::LINEAR_ASYMMETRIC],
             silu: false, // ONNX Runtime fuses x·Sigmoid(x); Swish exists from opset 24
             linear_rank: 2,
             matmul_transpose: false,
@@ -210,6 +227,7 @@ impl Target {
     pub fn tensorrt(opset: u32) -> Target {
         Target {
             format: Format::TensorRt { opset },
+            dilated_pool: false, // refused by TensorRT-RTX 1.7.1
             channels_last: true,
             row_moves: false, // moves ride on the kernels of norms
             sum: false,       // sums ride on the kernels in front of them
@@ -237,6 +255,10 @@ impl Target {
             format: Format::CoreMl { ios },
             rank_limit: 5,
             gelu: true,
+            gelu_tanh: true,
+            dilated_pool: false,
+            mirrors_maps_only: true,
+            sampling: &[Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::LINEAR_ASYMMETRIC],
             silu: true,
             linear_rank: 3,
             matmul_transpose: true,
@@ -266,6 +288,8 @@ impl Target {
     pub fn coreai(ios: u32) -> Target {
         Target {
             format: Format::CoreAi { ios },
+            gelu_tanh: false,
+            sampling: &[Sampling::NEAREST, Sampling::LINEAR],
             silu: false, // the dialect's own leaves the Neural Engine for casts
             linear_rank: 0,
             matmul_transpose: false,
@@ -292,6 +316,17 @@ impl Target {
         match &node.op {
             Op::Unary(UnaryKind::Gelu) => has(self.gelu, "gelu"),
             Op::Unary(UnaryKind::Silu) => has(self.silu, "silu"),
+            Op::Unary(UnaryKind::GeluTanh) => has(self.gelu_tanh, "gelu_tanh"),
+            _ if self.is_core_ai() && !written_in_core_ai(&node.op) => has(false, node.op.word()),
+            Op::MaxPool { dilation, .. } => has(self.dilated_pool || *dilation == [1; 2], "max_pool with a dilation"),
+            Op::Pad { before, after, mode: PadMode::Reflect | PadMode::Edge } if self.mirrors_maps_only => {
+                let inner = (0..rank.saturating_sub(2)).all(|a| before[a] + after[a] == 0);
+                has(inner && rank >= 2, "mirrored pad of other axes than the last two")
+            }
+            Op::Resize { sampling, size, scale } => {
+                let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
+                has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
+            }
             Op::Sum => has(self.sum, "sum of several values"),
             Op::Linear => has(rank <= self.linear_rank, &format!("linear on rank {rank}")),
             Op::MatMul { transpose_a, transpose_b } => {
@@ -326,7 +361,18 @@ impl Target {
                 | UnaryKind::Sqrt
                 | UnaryKind::Exp
                 | UnaryKind::Abs
-                | UnaryKind::Neg,
+                | UnaryKind::Neg
+                | UnaryKind::Log
+                | UnaryKind::Sin
+                | UnaryKind::Cos
+                | UnaryKind::Floor
+                | UnaryKind::Ceil
+                | UnaryKind::Round
+                | UnaryKind::Sign
+                | UnaryKind::Softplus
+                | UnaryKind::Elu { .. }
+                | UnaryKind::LeakyRelu { .. }
+                | UnaryKind::HardSigmoid { .. },
             )
             | Op::Binary(_)
             | Op::Clip { .. }
@@ -336,6 +382,9 @@ impl Target {
             | Op::Softmax { .. }
             | Op::Reduce { .. }
             | Op::AvgPool { .. }
+            | Op::ArgMax { .. }
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. }
             | Op::Reshape { .. }
             | Op::Transpose { .. }
             | Op::Concat { .. }
@@ -344,9 +393,50 @@ impl Target {
             | Op::Pad { .. }
             | Op::Gather { .. }
             | Op::Expand { .. }
-            | Op::Resize { .. }
             | Op::Keep => Ok(()),
         }
+    }
+
+    /// The form, of those that the target has, in which it can say a resize of a map `[B,C,H,W]`: the first that reads the same samples.
+    pub fn resize_form(
+        &self,
+        map: &Shape,
+        sampling: &Sampling,
+        size: [usize; 2],
+        scale: Option<[Real; 2]>,
+    ) -> Option<Sampling> {
+        let &[batch, _, Dim::Fixed(h), Dim::Fixed(w)] = &map.0[..] else { return None };
+        let taps =
+            |sampling: &Sampling, i: usize, scale: Option<f64>| resample::taps(sampling, [h, w][i], size[i], scale);
+        let wanted = [0, 1].map(|i| taps(sampling, i, scale.map(|s| s[i].0)));
+        let says = |form: &&Sampling| {
+            (0..2).all(|i| resample::equal(&taps(form, i, None), &wanted[i], SAME_WEIGHT))
+                && self.resizes(form, batch, [h, w], size)
+        };
+        self.sampling.iter().find(says).copied()
+    }
+
+    /// Whether a form of sampling stays what it is between these sizes.
+    fn resizes(&self, form: &Sampling, batch: Dim, map: [usize; 2], size: [usize; 2]) -> bool {
+        // ONNX: scales where f32 holds them, since TensorRT builds them best and they leave the batch alone; sizes else. Readers divide by a
+        // rounded scale: at the edge of a nearest sample that takes the neighbour (14 to 2 in ONNX Runtime 1.31).
+        let exact = |i: usize| {
+            let scale = size[i] as f32 / map[i] as f32;
+            f64::from(scale) * map[i] as f64 == size[i] as f64
+        };
+        match self.format {
+            Format::Onnx { opset } | Format::TensorRt { opset } => {
+                let between = !matches!(form.kernel, Kernel::Nearest(_)) && (batch.fixed().is_some() || opset >= 18);
+                between || exact(0) && exact(1)
+            }
+            // One result: the middle of the map in some of ML programs' forms, undefined in others.
+            Format::CoreMl { .. } => [Sampling::NEAREST, Sampling::LINEAR].contains(form) || !size.contains(&1),
+            Format::CoreAi { .. } => true,
+        }
+    }
+
+    fn is_core_ai(&self) -> bool {
+        matches!(self.format, Format::CoreAi { .. })
     }
 
     /// The name on the command line.
@@ -381,5 +471,30 @@ impl Target {
             Format::Onnx { .. } | Format::TensorRt { .. } => DType::F32,
             Format::CoreMl { .. } | Format::CoreAi { .. } => DType::F16,
         }
+    }
+}
+
+/// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
+fn written_in_core_ai(op: &Op) -> bool {
+    match op {
+        Op::MaxPool { .. } | Op::ArgMax { .. } | Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => false,
+        Op::Conv { dilation, .. } => *dilation == [1; 2],
+        Op::Pad { mode, .. } => *mode == PadMode::ZERO,
+        Op::Binary(kind) => *kind != BinaryKind::Pow,
+        Op::Reduce { kind, .. } => !matches!(kind, ReduceKind::Min | ReduceKind::Prod),
+        Op::Unary(kind) => matches!(
+            kind,
+            UnaryKind::Relu
+                | UnaryKind::Gelu
+                | UnaryKind::Silu
+                | UnaryKind::Sigmoid
+                | UnaryKind::Tanh
+                | UnaryKind::Erf
+                | UnaryKind::Sqrt
+                | UnaryKind::Exp
+                | UnaryKind::Abs
+                | UnaryKind::Neg
+        ),
+        _ => true,
     }
 }

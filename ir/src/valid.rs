@@ -9,7 +9,8 @@
 //! 3. paths are unique and not empty ([`ValidError::Path`]);
 //! 4. a node's operands have one element type, except the indices of a gather and codes ([`ValidError::Elements`]);
 //! 5. what is computed at run time is f32 or f16, or i32 or bool where the operator's facts say so, and nothing else; only a barrier keeps any type.
-//!    Codes of a quantised value, i8 and u8, are computed by `Quantize` alone. Today other integers are constant, they index, and the operators that move elements pass on what they are given ([`ValidError::Integer`]);
+//!    Codes of a quantised value, i8 and u8, are computed by `Quantize` alone. Other integers index: a search gives them, and movement, sums and
+//!    products pass them on ([`ValidError::Integer`]);
 //! 6. a weight's key always has one type ([`ValidError::Weight`]) and equal constants are one node ([`ValidError::Twice`]);
 //! 7. there is an output; outputs are computed values, neither constants nor inputs, with unique names that are not empty ([`ValidError::Output`]);
 //! 8. every node but an input leads to an output ([`ValidError::Dead`]);

@@ -5,11 +5,11 @@ mod common;
 
 use common::{deploy, lower, lower_under};
 use vitc_ir::net::paper;
-use vitc_ir::op::{AttentionLayout, Generator, OffsetOrder, ResizeMode};
+use vitc_ir::op::{AttentionLayout, Generator, OffsetOrder, Sampling};
 use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::assert_same_function;
 use vitc_ir::valid::validate;
-use vitc_ir::{ConvSpec, DType, Dim, Graph, Net, Op, Output, Real, Shape, Target, Type, Value};
+use vitc_ir::{ConvSpec, DType, Dim, Graph, Net, Op, Output, PadMode, Real, Shape, Target, Type, Value};
 use vitc_passes::{Context, Decisions, FoldTables, LowerOptions, Note, PassReport, TalkingHeads};
 
 /// Passes are exact in real arithmetic; what is left is the rounding of f64.
@@ -64,7 +64,7 @@ fn hierarchical(batch: Dim, grid: [usize; 2], side: usize, t: usize, propagate: 
     let windows = grid[0] * grid[1];
     graph(Shape::batched(batch, &[c, map[0], map[1]]), |net, x| {
         let carriers = grid.map(|g| g * t);
-        let ct = net.push("small", Op::Resize { mode: ResizeMode::Bilinear, size: carriers }, &[x]);
+        let ct = net.push("small", Op::Resize { sampling: Sampling::LINEAR, size: carriers, scale: None }, &[x]);
         let ct = net.push("tokens", Op::WindowPartition { window: [t; 2] }, &[ct]);
         let all = Shape::batched(batch, &[windows * t * t, c]);
         let each = Shape::batched(batch.times(windows), &[t * t, c]);
@@ -89,7 +89,8 @@ fn hierarchical(batch: Dim, grid: [usize; 2], side: usize, t: usize, propagate: 
             x = parts[1];
             if propagate && block == 1 {
                 let y = net.push("small", Op::WindowMerge { window: [t; 2], map: [t; 2] }, &[parts[0]]);
-                let y = net.push("large", Op::Resize { mode: ResizeMode::Nearest, size: [side; 2] }, &[y]);
+                let y =
+                    net.push("large", Op::Resize { sampling: Sampling::NEAREST, size: [side; 2], scale: None }, &[y]);
                 let y = net.push("large.tokens", Op::WindowPartition { window: [side; 2] }, &[y]);
                 x = net.at("propagate").add(x, y);
             }
@@ -157,7 +158,8 @@ fn no_view_of_windows_is_above_the_rank() {
             let paper = graph(Shape::batched(batch, &[5, map[0], map[1]]), |net, x| {
                 let x = net.push("partition", Op::WindowPartition { window }, &[x]);
                 // A product of windows and no token operator, so the general spelling is needed.
-                let x = net.push("pad", Op::Pad { before: vec![0; 3], after: vec![0, 0, 1] }, &[x]);
+                let x =
+                    net.push("pad", Op::Pad { before: vec![0; 3], after: vec![0, 0, 1], mode: PadMode::ZERO }, &[x]);
                 net.push("merge", Op::WindowMerge { window, map }, &[x])
             });
             for target in targets() {

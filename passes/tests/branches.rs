@@ -58,7 +58,7 @@ fn branch(net: &mut Net, rng: &mut Rng, x: Value, grid: &Grid) -> Option<Value> 
                 inputs.push(net.weight("bias", &[grid.channels]));
             }
             let pad = [rows[0], columns[0], rows[1], columns[1]];
-            net.push("conv", Op::Conv { stride: grid.stride, pad, groups }, &inputs)
+            net.push("conv", Op::Conv { stride: grid.stride, pad, dilation: [1; 2], groups }, &inputs)
         }
     };
     match rng.below(4) {

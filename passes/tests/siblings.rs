@@ -29,7 +29,7 @@ fn convolutions(net: &mut Net, rng: &mut Rng, x: Value, n: usize, alike: bool) -
             if rng.chance(60) {
                 inputs.push(net.weight("bias", &[out]));
             }
-            net.push("", Op::Conv { stride: [stride; 2], pad: [pad; 4], groups }, &inputs)
+            net.push("", Op::Conv { stride: [stride; 2], pad: [pad; 4], dilation: [1; 2], groups }, &inputs)
         })
         .collect()
 }
@@ -106,7 +106,7 @@ fn the_number_decides() {
             let mut net = Net::new(&mut graph);
             let net = &mut net.at(format!("conv_{i}"));
             let w = net.weight("weight", &[4, 4 / groups, kernel, kernel]);
-            net.push("", Op::Conv { stride: [1; 2], pad: [kernel / 2; 4], groups }, &[x, w])
+            net.push("", Op::Conv { stride: [1; 2], pad: [kernel / 2; 4], dilation: [1; 2], groups }, &[x, w])
         });
         let results = results.collect();
         outputs(&mut graph, results);

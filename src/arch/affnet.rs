@@ -262,7 +262,7 @@ fn complex_mix(net: &mut Net, [xr, xi]: [Value; 2], [w, b]: [&str; 2]) -> [Value
     };
     let (wr, wi) = (kernel(net, 0, "w_re"), kernel(net, 1, "w_im"));
     let (br, bi) = (offset(net, 0, "b_re"), offset(net, 1, "b_im"));
-    let op = Op::Conv { stride: [1; 2], pad: [0; 4], groups: GROUPS };
+    let op = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: GROUPS };
     let rr = net.push("rr", op.clone(), &[xr, wr, br]);
     let ii = net.push("ii", op.clone(), &[xi, wi]);
     let ri = net.push("ri", op.clone(), &[xi, wr, bi]);

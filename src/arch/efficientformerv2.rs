@@ -13,7 +13,7 @@
 use super::family::{ArchError, BuildOptions, Family, PositionTables, Spelling, StageMap, Variant};
 use super::layers::{conv_bn, downsample, layer_scale, norm_and_mean, stages, stem, table_bias};
 use crate::checkpoint::{NameTable, Shapes};
-use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode};
+use vitc_ir::op::{AttentionLayout, OffsetOrder, Sampling};
 use vitc_ir::{BinaryKind, ConvSpec, Net, Op, Real, UnaryKind, Value};
 
 struct Config {
@@ -233,7 +233,7 @@ fn attention(net: &mut Net, x: Value, strided: bool) -> Value {
     let x = net.push("attention", op, &inputs);
     let mut x = net.add(x, local);
     if strided {
-        x = net.push("upsample", Op::Resize { mode: ResizeMode::Bilinear, size: map }, &[x]);
+        x = net.push("upsample", Op::Resize { sampling: Sampling::LINEAR, size: map, scale: None }, &[x]);
     }
     let x = net.unary("proj.0", UnaryKind::Gelu, x);
     conv_bn(net, x, ["proj.1", "proj.2"], ConvSpec::new(c, 1))

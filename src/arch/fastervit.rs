@@ -28,8 +28,8 @@ use super::layers::{BN_EPS, ConvNorm, conv_bn, layer_scale, mlp, padded, stages,
 use crate::checkpoint::{NameTable, Shapes};
 use crate::message;
 use crate::message::Setting;
-use vitc_ir::op::{AttentionLayout, OffsetOrder, ResizeMode};
-use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Net, Op, Shape, Type, UnaryKind, Value};
+use vitc_ir::op::{AttentionLayout, OffsetOrder, Sampling};
+use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Net, Op, PadMode, Shape, Type, UnaryKind, Value};
 
 struct Config {
     dim: usize,
@@ -419,7 +419,7 @@ fn propagate(net: &mut Net, x: Value, carriers: Value, level: &Level) -> Value {
     let gamma = net.weight("gamma1", &[c]);
     let mut net = net.at("propagate");
     let y = net.push("map", Op::WindowMerge { window: small, map: small }, &[carriers]);
-    let y = net.push("upsampler", Op::Resize { mode: ResizeMode::Nearest, size: large }, &[y]);
+    let y = net.push("upsampler", Op::Resize { sampling: Sampling::NEAREST, size: large, scale: None }, &[y]);
     let y = net.push("tokens", Op::WindowPartition { window: large }, &[y]);
     let y = net.mul(y, gamma);
     net.add(x, y)
@@ -475,5 +475,5 @@ fn attention_bias(net: &mut Net, heads: usize, side: usize, extra: usize) -> Val
     if extra == 0 {
         return bias;
     }
-    net.push("bias", Op::Pad { before: vec![0, extra, extra], after: vec![0; 3] }, &[bias])
+    net.push("bias", Op::Pad { before: vec![0, extra, extra], after: vec![0; 3], mode: PadMode::ZERO }, &[bias])
 }

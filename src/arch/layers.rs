@@ -2,7 +2,7 @@
 
 use super::family::{BuildOptions, StageMap};
 use vitc_ir::op::{OffsetOrder, SliceAxis};
-use vitc_ir::{BinaryKind, ConvSpec, DType, Generator, Net, Op, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, ConvSpec, DType, Generator, Net, Op, PadMode, Shape, Type, UnaryKind, Value};
 
 /// Epsilon of a BatchNorm where the authors' code does not set it: PyTorch's default.
 pub(super) const BN_EPS: f64 = 1e-5;
@@ -99,7 +99,7 @@ pub(super) fn padded(net: &mut Net, x: Value, side: usize, inside: impl FnOnce(&
         return inside(net, x);
     }
     let after = vec![0, 0, whole[0] - map[0], whole[1] - map[1]];
-    let x = net.push("pad", Op::Pad { before: vec![0; 4], after }, &[x]);
+    let x = net.push("pad", Op::Pad { before: vec![0; 4], after, mode: PadMode::ZERO }, &[x]);
     let x = inside(net, x);
     let cuts = [2, 3].map(|axis| SliceAxis { axis, start: 0, stop: map[axis - 2], step: 1 });
     let cuts = cuts.into_iter().filter(|cut| cut.stop != whole[cut.axis - 2]).collect();

@@ -274,10 +274,13 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
                 ReduceKind::Sum => n as f64 * x(0),
                 // a mean keeps the common part and loses the rest
                 ReduceKind::Mean => x(0) / 2.0,
-                ReduceKind::Max => 4.0 * x(0),
+                ReduceKind::Max | ReduceKind::Min => 4.0 * x(0),
+                ReduceKind::Prod => x(0).powf(n as f64),
             }
         }
         Op::AvgPool { .. } => x(0) / 2.0,
+        Op::MaxPool { .. } => 2.0 * x(0),
+        Op::ArgMax { axis, .. } => (shape(0).0[*axis].at(1) as f64).powi(2) / 3.0,
         // weights average what values have in common
         Op::Attention { .. } => x(2),
         Op::Concat { .. } => node.inputs.iter().map(|&v| square(v)).sum::<f64>() / node.inputs.len() as f64,
@@ -302,6 +305,8 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::Dequantize
         | Op::Lookup { .. }
         | Op::Keep
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. }
         | Op::Dct2
         | Op::Idct2
         | Op::WindowPartition { .. }
@@ -320,6 +325,16 @@ fn after_unary(kind: UnaryKind, x: f64) -> f64 {
         UnaryKind::Sqrt => x.sqrt(),
         UnaryKind::Exp => (2.0 * x).exp(),
         UnaryKind::Abs | UnaryKind::Neg => x,
+        UnaryKind::GeluTanh => x / 4.0 * (1.0 + x / (1.0 + x)),
+        UnaryKind::Log => x.max(1.0).ln().powi(2) / 4.0 + 1.0,
+        UnaryKind::Sin | UnaryKind::Cos => 0.5,
+        UnaryKind::Floor | UnaryKind::Ceil => x + 0.5,
+        UnaryKind::Round => x + 0.1,
+        UnaryKind::Sign => 1.0,
+        UnaryKind::Softplus => 0.5 + x / 2.0,
+        UnaryKind::Elu { alpha } => x / 2.0 + alpha.0.powi(2) * x / (2.0 + 2.0 * x),
+        UnaryKind::LeakyRelu { slope } => x / 2.0 * (1.0 + slope.0.powi(2)),
+        UnaryKind::HardSigmoid { .. } => 0.25 + 0.05 * x / (1.0 + x),
     }
 }
 
@@ -333,6 +348,8 @@ fn after_binary(kind: BinaryKind, [a, b]: [f64; 2], maps: bool) -> f64 {
         BinaryKind::Mul => a * b,
         BinaryKind::Div => a / b,
         BinaryKind::Max | BinaryKind::Min => a.max(b),
+        // exponents near 2 are the usual ones
+        BinaryKind::Pow => a * a,
     }
 }
 

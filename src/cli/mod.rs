@@ -7,6 +7,8 @@
 mod artifact_args;
 mod check;
 mod check_args;
+#[cfg(feature = "run")]
+mod evaluate;
 mod export;
 mod inspect;
 mod ir;
@@ -58,6 +60,8 @@ enum Command {
     Check(Box<check::Args>),
     #[cfg(feature = "run")]
     Run(run::Args),
+    #[cfg(feature = "run")]
+    Evaluate(Box<evaluate::Args>),
     Inspect(inspect::Args),
     Ir(ir::Args),
     List(list::Args),
@@ -142,6 +146,8 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             Command::Check(args) => ("check".into(), check::run(*args)),
             #[cfg(feature = "run")]
             Command::Run(args) => ("run".into(), run::run(args)),
+            #[cfg(feature = "run")]
+            Command::Evaluate(args) => ("evaluate".into(), evaluate::run(*args)),
             Command::Inspect(args) => ("inspect".into(), inspect::run(args)),
             Command::Ir(args) => ("ir".into(), ir::run(args)),
             Command::List(args) => ("list".into(), list::run(args)),

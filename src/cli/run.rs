@@ -5,7 +5,7 @@ use super::text::table;
 use super::{Answer, Failure, Outcome};
 use crate::artifact::Artifact;
 use crate::check;
-use crate::picture;
+use crate::picture::{self, Preparation};
 use crate::provenance::Provenance;
 use crate::runner::{Program, Request};
 use clap::Parser;
@@ -75,15 +75,16 @@ pub(super) fn run(args: Args) -> Outcome {
     let program = Program::open(path).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
     let stopped = |e| failed(&format!("cannot run the artifact: {e}"));
     let session = program.load(Request::outputs(1)).map_err(stopped)?;
-    let [height, width] = match session.inputs() {
-        [input] if input.shape.len() == 4 => [input.shape[2], input.shape[3]],
-        _ => return Err(failed("its input is no picture")),
+    let preparation = match session.inputs() {
+        [input] => Preparation::new(&input.shape, preprocessing),
+        _ => None,
     };
+    let preparation = preparation.ok_or_else(|| failed("its input is no picture"))?;
     let mut pictures = Vec::new();
     for file in &args.pictures {
         progress.step(&format!("running on {}", file.display()));
-        let fitted = picture::fit(&picture::read(file).map_err(Failure::failed)?, [height, width], &preprocessing);
-        let input = picture::input(&fitted.map_err(Failure::failed)?, &preprocessing);
+        let picture = picture::read(file).map_err(Failure::failed)?;
+        let input = preparation.input(&picture).map_err(Failure::failed)?;
         let outputs = session.run_in_order(&[&input]).map_err(stopped)?;
         let scores = outputs.first().ok_or_else(|| failed("it has no output"))?;
         let top = top(probabilities(&scores.data, &provenance), artifact.labels.as_deref());

@@ -8,7 +8,7 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
 /// Bytes that a decoded picture may take.
-const LARGEST: usize = 512 << 20;
+pub(super) const LARGEST: usize = 512 << 20;
 
 /// A picture, row by row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub enum DecodeError {
     /// They begin like neither format.
     #[error("The image format could not be determined")]
     Format,
+    /// It has colours where numbers of classes are wanted.
+    #[error(
+        "it is a colour picture, and a mask holds a number of a class for each pixel: grey levels or places in a palette"
+    )]
+    Colours,
     /// A header promises too much.
     #[error("its {0} pixels take more memory than a picture may")]
     Large(String),

@@ -17,7 +17,7 @@ fn quantised(dtype: DType) -> Vec<(u32, Graph)> {
             let q = codes(net, "codes", code, &[6, 8, 1, 1]);
             let s = weight(net, "scale", scale);
             let w = net.push("w", Op::Dequantize, &[q, s]);
-            net.push("conv", Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }, &[x, w])
+            net.push("conv", Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 }, &[x, w])
         })
     };
     let table = |name: &str, bits: usize, parts: usize| {

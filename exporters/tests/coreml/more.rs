@@ -1,8 +1,8 @@
 //! What MIL says and ONNX does not: further samples, beside those that both exporters are tested on.
 
-use super::samples::{Variant, random, samples};
-use vitc_ir::op::{ReduceKind, ResizeMode};
-use vitc_ir::{DType, Dim, Graph, Net, Op, Output, Real, Shape, Stage, Type, UnaryKind, Value};
+use super::samples::{Variant, dense, random, samples};
+use vitc_ir::op::{ReduceKind, Sampling};
+use vitc_ir::{DType, Dim, Graph, Net, Op, Output, PadMode, Real, Shape, Stage, Type, UnaryKind, Value};
 
 /// The variant of the shared samples: batch 2, operators of any ONNX opset.
 fn variant(dtype: DType) -> Variant {
@@ -41,7 +41,8 @@ pub(crate) fn model(
 pub(crate) fn all(dtype: DType) -> Vec<(String, Graph)> {
     // A slope that channels share is a pass's to spread, and there is no sum of several values.
     let foreign = ["prelu_shared", "sum"];
-    let shared = samples(variant(dtype)).into_iter().filter(|(name, _)| !foreign.contains(&name.as_str()));
+    let shared = [samples(variant(dtype)), dense(variant(dtype))].concat();
+    let shared = shared.into_iter().filter(|(name, _)| !foreign.contains(&name.as_str()));
     let mut all: Vec<(String, Graph)> = shared.collect();
     let mut add = |name: &str, graph: Graph| all.push((name.to_string(), graph));
     let map = [1, 8, 6, 5];
@@ -86,16 +87,19 @@ pub(crate) fn all(dtype: DType) -> Vec<(String, Graph)> {
     add("avg_pool_odd", graph);
     let graph = model("conv_odd", dtype, &map, |net, x, weight| {
         let w = weight(net, "w", &[4, 8, 3, 2]);
-        net.push("conv", Op::Conv { stride: [2, 1], pad: [0, 1, 2, 0], groups: 1 }, &[x, w])
+        net.push("conv", Op::Conv { stride: [2, 1], pad: [0, 1, 2, 0], dilation: [1; 2], groups: 1 }, &[x, w])
     });
     add("conv_odd", graph);
-    for (name, mode, size) in [
-        ("resize_bilinear_whole", ResizeMode::Bilinear, [18, 10]),
-        ("resize_bilinear_down", ResizeMode::Bilinear, [3, 7]),
-        ("resize_nearest_whole", ResizeMode::Nearest, [12, 15]),
-        ("resize_nearest_odd", ResizeMode::Nearest, [4, 13]),
+    for (name, sampling, size) in [
+        ("resize_bilinear_whole", Sampling::LINEAR, [18, 10]),
+        ("resize_bilinear_down", Sampling::LINEAR, [3, 7]),
+        ("resize_nearest_whole", Sampling::NEAREST, [12, 15]),
+        ("resize_nearest_odd", Sampling::NEAREST, [4, 13]),
     ] {
-        add(name, model(name, dtype, &map, |net, x, _| net.push("resized", Op::Resize { mode, size }, &[x])));
+        add(
+            name,
+            model(name, dtype, &map, |net, x, _| net.push("resized", Op::Resize { sampling, size, scale: None }, &[x])),
+        );
     }
     let graph = model("expand_last", dtype, &[1, 8, 6, 1], |net, x, _| {
         net.push("wide", Op::Expand { shape: Shape::fixed(&[3, 8, 6, 4]) }, &[x])
@@ -110,7 +114,7 @@ pub(crate) fn all(dtype: DType) -> Vec<(String, Graph)> {
         // Nodes that move nothing.
         let y = net.push("one", Op::Concat { axis: 1 }, &[x]);
         let y = net.push("piece", Op::Split { axis: 1, sizes: vec![8] }, &[y]);
-        let y = net.push("none", Op::Pad { before: vec![0; 4], after: vec![0; 4] }, &[y]);
+        let y = net.push("none", Op::Pad { before: vec![0; 4], after: vec![0; 4], mode: PadMode::ZERO }, &[y]);
         let y = net.push("all", Op::Clip { lo: Real(f64::NEG_INFINITY), hi: Real(f64::INFINITY) }, &[y]);
         net.push("nothing", Op::Reduce { kind: ReduceKind::Sum, axes: vec![], keep: false }, &[y])
     });

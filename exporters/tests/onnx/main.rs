@@ -5,7 +5,7 @@ mod samples;
 use ndarray::ArrayD;
 use onnx_protobuf::{Message, ModelProto};
 use proptest::prelude::*;
-use samples::{Hashed, Variant, random, samples};
+use samples::{Hashed, Variant, dense, random};
 use std::collections::{BTreeMap, HashSet};
 use vitc_exporters::metadata::WeightSource;
 use vitc_exporters::onnx::{DataFile, inspect, size_of, text, write, write_external};
@@ -14,6 +14,11 @@ use vitc_ir::{DType, Dim, Graph, Op, Target};
 
 fn metadata(dtype: DType) -> Metadata {
     Metadata::new("sample", WeightSource::Seeded { seed: 1 }, dtype)
+}
+
+/// All samples of a variant.
+fn samples(v: Variant) -> Vec<(String, Graph)> {
+    [samples::samples(v), dense(v)].concat()
 }
 
 fn variants() -> Vec<Variant> {
@@ -203,8 +208,8 @@ fn what_has_no_spelling_names_the_node() {
     let mut graph = Graph::new("rounded", vitc_ir::Stage::Target);
     let mut net = vitc_ir::Net::new(&mut graph);
     let x = net.input("image", vitc_ir::Type::f32(&[1, 1, 14, 14]));
-    let mode = vitc_ir::op::ResizeMode::Nearest;
-    let y = net.push("less", Op::Resize { mode, size: [2, 2] }, &[x]);
+    let sampling = vitc_ir::op::Sampling::NEAREST;
+    let y = net.push("less", Op::Resize { sampling, size: [2, 2], scale: None }, &[x]);
     graph.outputs.push(vitc_ir::Output { name: "logits".into(), value: y });
     let error = text(&graph, &Target::onnx(18), &metadata(DType::F32)).expect_err("1/7 is not an f32");
     assert!(matches!(error, ExportError::NotLowered { .. }), "{error}");

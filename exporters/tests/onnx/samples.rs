@@ -1,8 +1,10 @@
 //! One small graph per operator and spelling: what the exporter is tested on, here and by the foreign readers.
 
-use vitc_ir::op::{AttentionLayout, BinaryKind, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
+use vitc_ir::op::{AttentionLayout, BinaryKind, DepthOrder, ReduceKind, Sampling, SliceAxis, UnaryKind};
 use vitc_ir::testing::Rng;
-use vitc_ir::{DType, Dim, Generator, Graph, Net, Op, Output, Real, Shape, Stage, Stored, StoredType, Type, Value};
+use vitc_ir::{
+    DType, Dim, Generator, Graph, Net, Op, Output, PadMode, Real, Shape, Stage, Stored, StoredType, Type, Value,
+};
 use vitc_ir::{WeightError, Weights};
 
 /// Weights from a hash of key and place, in ±1.
@@ -57,19 +59,23 @@ impl Sample<'_> {
     }
 }
 
+/// A sample of a variant: what `build` makes of the input, as the result.
+fn sample(v: Variant, name: &str, dims: &[usize], build: &dyn Fn(&mut Sample<'_>, Value) -> Value) -> (String, Graph) {
+    let mut graph = Graph::new(name, Stage::Target);
+    let mut s = Sample { net: Net::new(&mut graph), v };
+    let image = s.net.input("image", Type::new(DType::F32, Shape::batched(v.batch, dims)));
+    let x = s.cast("image.half", image);
+    let y = build(&mut s, x);
+    let y = s.cast_back(y);
+    graph.outputs.push(Output { name: "logits".into(), value: y });
+    (name.to_string(), graph)
+}
+
 /// All samples of a variant, by name.
 pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
     let mut all = Vec::new();
     let mut add = |name: &str, dims: &[usize], build: &dyn Fn(&mut Sample<'_>, Value) -> Value| {
-        let mut graph = Graph::new(name, Stage::Target);
-        let mut s = Sample { net: Net::new(&mut graph), v };
-        let image = s.net.input("image", Type::new(DType::F32, Shape::batched(v.batch, dims)));
-        let x = s.cast("image.half", image);
-        let y = build(&mut s, x);
-        let y =
-            if s.net.ty(y).dtype == DType::F32 { y } else { s.net.push("widened", Op::Cast { to: DType::F32 }, &[y]) };
-        graph.outputs.push(Output { name: "logits".into(), value: y });
-        all.push((name.to_string(), graph));
+        all.push(sample(v, name, dims, build));
     };
     let map = [8, 6, 6];
 
@@ -112,15 +118,15 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
         let w = s.weight("kernel", &[8, 8, 1, 1]);
         let y = s.net.push("first", Op::Prelu, &[x, slope]);
         let y = s.net.push("second", Op::Prelu, &[y, one]);
-        s.push(Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }, &[y, w, slope])
+        s.push(Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 }, &[y, w, slope])
     });
     add("conv", &map, &|s, x| {
         let (w, b) = (s.weight("weight", &[12, 4, 3, 2]), s.weight("bias", &[12]));
-        s.push(Op::Conv { stride: [2, 1], pad: [1, 0, 2, 1], groups: 2 }, &[x, w, b])
+        s.push(Op::Conv { stride: [2, 1], pad: [1, 0, 2, 1], dilation: [1; 2], groups: 2 }, &[x, w, b])
     });
     add("conv_depthwise", &map, &|s, x| {
         let w = s.weight("weight", &[8, 1, 3, 3]);
-        s.push(Op::Conv { stride: [1; 2], pad: [1; 4], groups: 8 }, &[x, w])
+        s.push(Op::Conv { stride: [1; 2], pad: [1; 4], dilation: [1; 2], groups: 8 }, &[x, w])
     });
     add("matmul", &[2, 5, 7], &|s, x| {
         let w = s.weight("weight", &[7, 3]);
@@ -189,7 +195,9 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
         let op = Op::Slice { cuts: vec![cut(2, 1, 6), cut(3, 0, 5)] };
         add(&format!("slice_{step}"), &map, &|s, x| s.push(op.clone(), &[x]));
     }
-    add("pad", &map, &|s, x| s.push(Op::Pad { before: vec![0, 0, 1, 2], after: vec![0, 3, 0, 1] }, &[x]));
+    add("pad", &map, &|s, x| {
+        s.push(Op::Pad { before: vec![0, 0, 1, 2], after: vec![0, 3, 0, 1], mode: PadMode::ZERO }, &[x])
+    });
     add("gather", &map, &|s, x| {
         let grid = Generator::RelativeIndex {
             query: [2, 2],
@@ -207,16 +215,16 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
         let y = s.net.push("scaled", Op::Binary(BinaryKind::Mul), &[x, half]);
         s.push(Op::Clip { lo: Real(-0.25), hi: Real(0.5) }, &[y])
     });
-    for (name, mode, size) in [
-        ("resize_twice", ResizeMode::Bilinear, [12, 12]),
-        ("resize_half", ResizeMode::Bilinear, [3, 9]),
-        ("resize_odd", ResizeMode::Bilinear, [7, 13]),
-        ("resize_nearest_twice", ResizeMode::Nearest, [12, 18]),
-        ("resize_nearest_half", ResizeMode::Nearest, [3, 6]),
+    for (name, sampling, size) in [
+        ("resize_twice", Sampling::LINEAR, [12, 12]),
+        ("resize_half", Sampling::LINEAR, [3, 9]),
+        ("resize_odd", Sampling::LINEAR, [7, 13]),
+        ("resize_nearest_twice", Sampling::NEAREST, [12, 18]),
+        ("resize_nearest_half", Sampling::NEAREST, [3, 6]),
     ] {
         let exact = size.iter().all(|&s| matches!(s, 3 | 6 | 9 | 12 | 18));
         if exact || v.opset >= 18 || v.batch.fixed().is_some() {
-            add(name, &map, &|s, x| s.push(Op::Resize { mode, size }, &[x]));
+            add(name, &map, &|s, x| s.push(Op::Resize { sampling, size, scale: None }, &[x]));
         }
     }
     if let Dim::Fixed(n) = v.batch {
@@ -235,6 +243,74 @@ pub(crate) fn samples(v: Variant) -> Vec<(String, Graph)> {
                 s.push(Op::Attention { heads: 3, scale, layout, bias: bias.is_some(), talking: false }, &inputs)
             });
         }
+    }
+    all
+}
+
+/// Operators of dense models, by name.
+pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, dims: &[usize], build: &dyn Fn(&mut Sample<'_>, Value) -> Value| {
+        all.push(sample(v, name, dims, build));
+    };
+    let map = [8, 6, 6];
+    for kind in [
+        UnaryKind::Sin,
+        UnaryKind::Cos,
+        UnaryKind::Floor,
+        UnaryKind::Ceil,
+        UnaryKind::Round,
+        UnaryKind::Sign,
+        UnaryKind::Softplus,
+        UnaryKind::Elu { alpha: Real(0.75) },
+        UnaryKind::LeakyRelu { slope: Real(0.125) },
+        UnaryKind::HardSigmoid { alpha: Real(0.25), beta: Real(0.5) },
+    ] {
+        add(Op::Unary(kind).word(), &map, &|s, x| s.push(Op::Unary(kind), &[x]));
+    }
+    if v.opset >= 20 {
+        add("gelu_tanh", &map, &|s, x| s.push(Op::Unary(UnaryKind::GeluTanh), &[x]));
+    }
+    add("log", &map, &|s, x| {
+        let x = s.net.push("exp", Op::Unary(UnaryKind::Exp), &[x]);
+        s.push(Op::Unary(UnaryKind::Log), &[x])
+    });
+    add("pow", &map, &|s, x| {
+        let x = s.net.push("exp", Op::Unary(UnaryKind::Exp), &[x]);
+        let w = s.weight("w", &[8, 1, 1]);
+        s.push(Op::Binary(BinaryKind::Pow), &[x, w])
+    });
+    add("conv_dilated", &map, &|s, x| {
+        let (w, b) = (s.weight("weight", &[12, 4, 3, 2]), s.weight("bias", &[12]));
+        s.push(Op::Conv { stride: [1, 2], pad: [2, 0, 1, 3], dilation: [2, 3], groups: 2 }, &[x, w, b])
+    });
+    add("max_pool", &map, &|s, x| {
+        s.push(Op::MaxPool { kernel: [3, 2], stride: [2, 1], pad: [1, 0, 2, 1], dilation: [1; 2] }, &[x])
+    });
+    for keep in [false, true] {
+        add(&format!("argmax_{keep}"), &map, &|s, x| {
+            let y = s.push(Op::ArgMax { axis: 1, keep }, &[x]);
+            s.net.push("number", Op::Cast { to: DType::F32 }, &[y])
+        });
+    }
+    for kind in [ReduceKind::Min, ReduceKind::Prod] {
+        let op = Op::Reduce { kind, axes: vec![3], keep: true };
+        add(op.word(), &map, &|s, x| s.push(op.clone(), &[x]));
+    }
+    for (name, mode) in
+        [("pad_value", PadMode::Constant(Real(-0.5))), ("pad_reflect", PadMode::Reflect), ("pad_edge", PadMode::Edge)]
+    {
+        add(name, &map, &|s, x| s.push(Op::Pad { before: vec![0, 0, 1, 2], after: vec![0, 0, 3, 1], mode }, &[x]));
+    }
+    for (name, order) in [("depth_to_space_crd", DepthOrder::Crd), ("depth_to_space_dcr", DepthOrder::Dcr)] {
+        add(name, &map, &|s, x| s.push(Op::DepthToSpace { block: 2, order }, &[x]));
+    }
+    add("space_to_depth", &map, &|s, x| s.push(Op::SpaceToDepth { block: 3 }, &[x]));
+    for (name, sampling, size) in [
+        ("resize_corners", Sampling::LINEAR_CORNERS, [12, 9]),
+        ("resize_asymmetric", Sampling::LINEAR_ASYMMETRIC, [9, 3]),
+    ] {
+        add(name, &map, &|s, x| s.push(Op::Resize { sampling, size, scale: None }, &[x]));
     }
     all
 }
@@ -269,7 +345,7 @@ fn step(s: &mut Sample<'_>, rng: &mut Rng, x: Value) -> Value {
             let weight = s.weight("weight", &[out, c / groups, k, k]);
             let bias = s.weight("bias", &[out]);
             let pad = [rng.below(2), rng.below(2), k - 1, k - 1];
-            s.push(Op::Conv { stride: [1; 2], pad, groups }, &[x, weight, bias])
+            s.push(Op::Conv { stride: [1; 2], pad, dilation: [1; 2], groups }, &[x, weight, bias])
         }
         1 => {
             let kind =
@@ -304,7 +380,7 @@ fn step(s: &mut Sample<'_>, rng: &mut Rng, x: Value) -> Value {
             s.push(Op::Concat { axis: 1 }, &[parts[1], parts[0]])
         }
         10 => {
-            let grown = Op::Pad { before: vec![0, 0, 1, 0], after: vec![0, 0, 1, 2] };
+            let grown = Op::Pad { before: vec![0, 0, 1, 0], after: vec![0, 0, 1, 2], mode: PadMode::ZERO };
             let y = s.net.push("grown", grown, &[x]);
             let cut = SliceAxis { axis: 3, start: 1, stop: w + 1, step: 1 };
             s.push(Op::Slice { cuts: vec![cut] }, &[y])

@@ -1,5 +1,6 @@
 //! The constants that a model defines by formula, and exact points of the unit circle.
 
+use super::sample;
 use crate::op::{Generator, OffsetOrder, Part};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_PI_2};
 
@@ -75,6 +76,17 @@ pub(super) fn generate(generator: &Generator, dims: &[usize]) -> Vec<f64> {
                 .collect()
         }
         Generator::DctBasis { n } => dct(*n),
+        Generator::Resample { sampling, scale } => sample::matrix(sampling, [dims[0], dims[1]], *scale),
+        Generator::AdaptiveMean => {
+            let (m, n) = (dims[0], dims[1]);
+            let mut bins = vec![0.0; count];
+            for (o, row) in bins.chunks_exact_mut(n).enumerate() {
+                let bin = &mut row[o * n / m..((o + 1) * n).div_ceil(m)];
+                let share = 1.0 / bin.len() as f64;
+                bin.fill(share);
+            }
+            bins
+        }
         Generator::BandMask { grid } => {
             let bands = dims[0];
             let places = grid[0] * grid[1];

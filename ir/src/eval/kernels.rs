@@ -4,10 +4,11 @@ use super::affine::Affine;
 use super::attention::Heads;
 use super::expr::{Expr, Program};
 use super::lower::Application;
+use super::sample::Blocks;
 use super::tensor::{Source, Tensor};
-use super::{codes, normal, product, spectral};
+use super::{codes, normal, pool, product, sample, spectral};
 use crate::graph::Node;
-use crate::op::Op;
+use crate::op::{DepthOrder, Op, PadMode};
 use std::sync::Arc;
 
 /// Apply a node's operator to its operands; `dims` are the sizes of its outputs.
@@ -30,13 +31,14 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         | Op::Concat { .. }
         | Op::Split { .. }
         | Op::Slice { .. }
-        | Op::Pad { .. }
+        | Op::Pad { mode: PadMode::Constant(_), .. }
         | Op::Expand { .. } => {
             Ok((0..dims.len()).map(|i| Tensor::new(&dims[i], elementwise(node, inputs, dims, i))).collect())
         }
         Op::Prelu => one(normal::prelu(x, all[1])),
-        Op::Conv { stride, pad, groups } => {
-            one(product::conv([x, all[1]], all.get(2).copied(), stride, pad, *groups, &dims[0]))
+        Op::Conv { stride, pad, dilation, groups } => {
+            let geometry = product::Geometry { stride, pad, dilation };
+            one(product::conv([x, all[1]], all.get(2).copied(), geometry, *groups, &dims[0]))
         }
         Op::MatMul { transpose_a, transpose_b } => {
             one(product::matmul(x, all[1], *transpose_a, *transpose_b, &dims[0]))
@@ -49,12 +51,23 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         }
         Op::Softmax { axis } => one(normal::softmax_axis(x, *axis)),
         Op::Reduce { kind, axes, .. } => one(normal::reduce(x, *kind, axes)),
-        Op::AvgPool { kernel, stride, pad } => one(normal::avg_pool(x, kernel, stride, pad, &dims[0])),
+        Op::AvgPool { kernel, stride, pad } => one(pool::avg_pool(x, kernel, stride, pad, &dims[0])),
+        Op::MaxPool { kernel, stride, pad, dilation } => {
+            one(pool::max_pool(x, kernel, stride, pad, dilation, &dims[0]))
+        }
+        Op::ArgMax { axis, .. } => one(pool::arg_max(x, *axis)),
+        Op::Pad { before, mode, .. } => one(sample::mirror(x, before, *mode, &dims[0])),
+        Op::DepthToSpace { block, order } => {
+            one(sample::blocks(x, [1, 2, 3].map(|a| dims[0][a]), *block, *order, Blocks::Merge))
+        }
+        Op::SpaceToDepth { block } => {
+            one(sample::blocks(x, [1, 2, 3].map(|a| x.dims[a]), *block, DepthOrder::Dcr, Blocks::Cut))
+        }
         Op::Gather { axis, .. } => one(gather(x, all[1], *axis)?),
+        Op::Resize { sampling, size, scale } => one(sample::resize(x, sampling, *size, *scale)),
         Op::Quantize { to } => one(codes::quantize(x, all[1].data[0], *to)),
         Op::Dequantize => one(codes::dequantize(x, all[1])),
         Op::Lookup { bits, .. } => one(codes::lookup(x, all[1], *bits, dims[0].iter().product())),
-        Op::Resize { mode, size } => one(normal::resize(x, *mode, *size)),
         Op::Attention { heads, scale, layout, bias, talking } => {
             let (layout, bias, talking) = (*layout, *bias, *talking);
             one(Heads { heads: *heads, scale: scale.0, layout, bias, talking }.attend(&all))

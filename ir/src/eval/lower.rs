@@ -7,7 +7,7 @@ use super::affine::{Affine, Stop, row_major};
 use super::expr::Expr;
 use super::scalar::Map;
 use crate::facts::Class;
-use crate::op::{BinaryKind, Op};
+use crate::op::{BinaryKind, Op, PadMode};
 use crate::ty::DType;
 
 /// True for operators that [`Application::lower`] writes as expressions; the others need whole operands.
@@ -16,8 +16,15 @@ pub(super) fn is_fusable(op: &Op) -> bool {
         // Which of x and slope·x it is depends on the element.
         Class::Elementwise => *op != Op::Prelu,
         Class::Cast => true,
-        // Windows are moved through a view with six axes.
-        Class::Movement => !matches!(op, Op::WindowPartition { .. } | Op::WindowMerge { .. }),
+        // Windows and blocks are moved through a view with six axes, mirrors run backwards.
+        Class::Movement => !matches!(
+            op,
+            Op::WindowPartition { .. }
+                | Op::WindowMerge { .. }
+                | Op::DepthToSpace { .. }
+                | Op::SpaceToDepth { .. }
+                | Op::Pad { mode: PadMode::Reflect | PadMode::Edge, .. }
+        ),
         Class::Leaf
         | Class::Contraction
         | Class::Transform
@@ -122,9 +129,9 @@ impl Application<'_> {
                     operands(part, space, Affine::flatten(forms.iter(), input(part), space.len()))
                 })
             }
-            Op::Pad { before, after } => {
+            Op::Pad { before, after, mode: PadMode::Constant(value) } => {
                 let forms = at.unflatten(self.output, space)?;
-                pad(before, after, input(0), 0, forms, space, operands)
+                Padding { before, after, dims: input(0), value: value.0 }.expression(0, forms, space, operands)
             }
             _ => Err(Stop::Opaque), // what `is_fusable` denies
         }
@@ -200,25 +207,33 @@ fn select(
     Ok(Expr::Select { axis, parts })
 }
 
-/// Zeros around operand 0, from `axis` on; `forms` index the padded value on those axes and the operand on earlier
-/// ones.
-fn pad(
-    before: &[usize],
-    after: &[usize],
-    dims: &[usize],
-    axis: usize,
-    forms: Vec<Affine>,
-    space: &[usize],
-    operands: &mut Operands<'_>,
-) -> Result<Expr, Stop> {
-    if axis == dims.len() {
-        return operands(0, space, Affine::flatten(forms.iter(), dims, space.len()));
+/// A number around operand 0.
+struct Padding<'a> {
+    before: &'a [usize],
+    after: &'a [usize],
+    dims: &'a [usize],
+    value: f64,
+}
+
+impl Padding<'_> {
+    /// From `axis` on; `forms` index the padded value on those axes and the operand on earlier ones.
+    fn expression(
+        &self,
+        axis: usize,
+        forms: Vec<Affine>,
+        space: &[usize],
+        operands: &mut Operands<'_>,
+    ) -> Result<Expr, Stop> {
+        if axis == self.dims.len() {
+            return operands(0, space, Affine::flatten(forms.iter(), self.dims, space.len()));
+        }
+        let (before, after) = (self.before[axis], self.after[axis]);
+        if before + after == 0 {
+            return self.expression(axis + 1, forms, space, operands);
+        }
+        select(axis, &[before, self.dims[axis], after], &forms, space, &mut |piece, space, forms| match piece {
+            1 => self.expression(axis + 1, forms.to_vec(), space, operands),
+            _ => Ok(Expr::Fill(self.value)),
+        })
     }
-    if before[axis] + after[axis] == 0 {
-        return pad(before, after, dims, axis + 1, forms, space, operands);
-    }
-    select(axis, &[before[axis], dims[axis], after[axis]], &forms, space, &mut |piece, space, forms| match piece {
-        1 => pad(before, after, dims, axis + 1, forms.to_vec(), space, operands),
-        _ => Ok(Expr::Fill(0.0)),
-    })
 }

@@ -1,9 +1,9 @@
-//! Normalisations, reductions, pooling and sampling.
+//! Normalisations and reductions.
 
 use super::affine::row_major;
 use super::scalar;
 use super::tensor::Tensor;
-use crate::op::{ReduceKind, ResizeMode};
+use crate::op::ReduceKind;
 
 /// Softmax of each row of `n` elements.
 pub(super) fn softmax_rows(data: &mut [f64], n: usize) {
@@ -74,14 +74,20 @@ pub(super) fn reduce(x: &Tensor, kind: ReduceKind, axes: &[usize]) -> Vec<f64> {
     let start = match kind {
         ReduceKind::Sum | ReduceKind::Mean => 0.0,
         ReduceKind::Max => f64::NEG_INFINITY,
+        ReduceKind::Min => f64::INFINITY,
+        ReduceKind::Prod => 1.0,
     };
     let mut result = vec![start; x.data.len() / count.max(1)];
     let rows = axes.iter().copied().eq(x.dims.len() - axes.len()..x.dims.len());
     match kind {
         ReduceKind::Sum | ReduceKind::Mean if rows => fold_rows(&x.data, count, &mut result, |sum, _, x| sum + x),
         ReduceKind::Max if rows => fold_rows(&x.data, count, &mut result, |max, _, x| scalar::max(max, x)),
+        ReduceKind::Min if rows => fold_rows(&x.data, count, &mut result, |min, _, x| scalar::min(min, x)),
+        ReduceKind::Prod if rows => fold_rows(&x.data, count, &mut result, |product, _, x| product * x),
         ReduceKind::Sum | ReduceKind::Mean => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] += x),
         ReduceKind::Max => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] = scalar::max(result[k], x)),
+        ReduceKind::Min => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] = scalar::min(result[k], x)),
+        ReduceKind::Prod => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] *= x),
     }
     if kind == ReduceKind::Mean {
         result.iter_mut().for_each(|x| *x /= count as f64);
@@ -155,68 +161,4 @@ pub(super) fn prelu(x: &Tensor, slope: &Tensor) -> Vec<f64> {
         let slope = slope.data[c % slope.data.len()];
         plane.iter_mut().for_each(|x| *x = if *x < 0.0 { slope * *x } else { *x });
     })
-}
-
-/// Mean over windows; padding is not counted.
-pub(super) fn avg_pool(
-    x: &Tensor,
-    kernel: &[usize; 2],
-    stride: &[usize; 2],
-    pad: &[usize; 4],
-    out: &[usize],
-) -> Vec<f64> {
-    let (h, w) = (x.dims[2], x.dims[3]);
-    // The part of window `i` that lies on the map.
-    let span = |axis: usize, size: usize, i: usize| {
-        let start = i * stride[axis];
-        start.saturating_sub(pad[axis])..(start + kernel[axis] - pad[axis].min(start + kernel[axis])).min(size)
-    };
-    let mut result = Vec::with_capacity(out.iter().product());
-    for plane in x.data.chunks_exact((h * w).max(1)) {
-        for i in 0..out[2] {
-            for j in 0..out[3] {
-                let (rows, columns) = (span(0, h, i), span(1, w, j));
-                let count = rows.len() * columns.len();
-                let mut sum = 0.0;
-                for y in rows {
-                    sum = plane[y * w..][columns.clone()].iter().fold(sum, |sum, x| sum + x);
-                }
-                result.push(sum / count as f64);
-            }
-        }
-    }
-    result
-}
-
-/// Where output `i` of `out` reads on an axis of `size`: two samples and the weight of the second.
-fn sample(mode: ResizeMode, i: usize, size: usize, out: usize) -> (usize, usize, f64) {
-    match mode {
-        ResizeMode::Nearest => (i * size / out, i * size / out, 0.0),
-        ResizeMode::Bilinear => {
-            // ((2i + 1)·size − out) / 2out, the part before the first sample clamped.
-            let numerator = ((2 * i + 1) * size).saturating_sub(out);
-            let low = (numerator / (2 * out)).min(size - 1);
-            let weight = (numerator - low * 2 * out) as f64 / (2 * out) as f64;
-            (low, (low + 1).min(size - 1), weight)
-        }
-    }
-}
-
-/// Maps sampled at another size.
-pub(super) fn resize(x: &Tensor, mode: ResizeMode, [oh, ow]: [usize; 2]) -> Vec<f64> {
-    let (h, w) = (x.dims[2], x.dims[3]);
-    let columns: Vec<_> = (0..ow).map(|j| sample(mode, j, w, ow)).collect();
-    let mut result = Vec::with_capacity(x.data.len() / (h * w).max(1) * oh * ow);
-    for plane in x.data.chunks_exact((h * w).max(1)) {
-        for i in 0..oh {
-            let (top, bottom, t) = sample(mode, i, h, oh);
-            let (top, bottom) = (&plane[top * w..][..w], &plane[bottom * w..][..w]);
-            for &(left, right, s) in &columns {
-                let upper = top[left] * (1.0 - s) + top[right] * s;
-                let lower = bottom[left] * (1.0 - s) + bottom[right] * s;
-                result.push(upper * (1.0 - t) + lower * t);
-            }
-        }
-    }
-    result
 }

@@ -166,6 +166,7 @@ struct Window<'a> {
     kernel: [usize; 2],
     stride: &'a [usize; 2],
     pad: &'a [usize; 4],
+    dilation: &'a [usize; 2],
     /// Output height, width.
     out: [usize; 2],
 }
@@ -173,6 +174,7 @@ struct Window<'a> {
 impl Window<'_> {
     /// Output positions along `axis` at which kernel position `u` lies on the map.
     fn inside(&self, axis: usize, u: usize) -> std::ops::Range<usize> {
+        let u = u * self.dilation[axis];
         let (stride, before, size) = (self.stride[axis], self.pad[axis], self.map[axis]);
         let first = before.saturating_sub(u).div_ceil(stride).min(self.out[axis]);
         let end = if size + before > u { (size + before - u).div_ceil(stride).min(self.out[axis]) } else { 0 };
@@ -186,24 +188,30 @@ impl Window<'_> {
             return;
         }
         for i in self.inside(0, u) {
-            let y = i * self.stride[0] + u - self.pad[0];
-            let x = columns.start * self.stride[1] + v - self.pad[1];
+            let y = i * self.stride[0] + u * self.dilation[0] - self.pad[0];
+            let x = columns.start * self.stride[1] + v * self.dilation[1] - self.pad[1];
             f(i * self.out[1] + columns.start, y * self.map[1] + x, columns.len());
         }
     }
+}
+
+/// Where a convolution's windows lie.
+pub(super) struct Geometry<'a> {
+    pub(super) stride: &'a [usize; 2],
+    pub(super) pad: &'a [usize; 4],
+    pub(super) dilation: &'a [usize; 2],
 }
 
 /// 2-D convolution; `out` is the result's sizes.
 pub(super) fn conv(
     [x, w]: [&Tensor; 2],
     bias: Option<&Tensor>,
-    stride: &[usize; 2],
-    pad: &[usize; 4],
+    Geometry { stride, pad, dilation }: Geometry<'_>,
     groups: usize,
     out: &[usize],
 ) -> Vec<f64> {
-    let window =
-        Window { map: [x.dims[2], x.dims[3]], kernel: [w.dims[2], w.dims[3]], stride, pad, out: [out[2], out[3]] };
+    let (map, kernel) = ([x.dims[2], x.dims[3]], [w.dims[2], w.dims[3]]);
+    let window = Window { map, kernel, stride, pad, dilation, out: [out[2], out[3]] };
     let (inputs, outputs) = (w.dims[1], w.dims[0] / groups);
     let (area, plane) = (x.dims[2] * x.dims[3], out[2] * out[3]);
     let terms = inputs * window.kernel[0] * window.kernel[1];

@@ -31,6 +31,18 @@ fn sigmoid(x: f64) -> f64 {
     }
 }
 
+fn gelu_tanh(x: f64) -> f64 {
+    let root = (2.0 / std::f64::consts::PI).sqrt();
+    0.5 * x * (1.0 + libm::tanh(root * (x + 0.044715 * x * x * x)))
+}
+
+/// min(max(x, lo), hi); NaN passes through.
+#[inline(always)]
+fn clip(x: f64, lo: f64, hi: f64) -> f64 {
+    let x = if x < lo { lo } else { x };
+    if x > hi { hi } else { x }
+}
+
 /// `f` applied in place. One loop per function, so that the cheap ones vectorise.
 pub(super) fn map(f: Map, data: &mut [f64]) {
     fn each(data: &mut [f64], f: impl Fn(f64) -> f64) {
@@ -51,11 +63,20 @@ pub(super) fn map(f: Map, data: &mut [f64]) {
             UnaryKind::Exp => each(data, libm::exp),
             UnaryKind::Abs => each(data, f64::abs),
             UnaryKind::Neg => each(data, |x| -x),
+            UnaryKind::Log => each(data, libm::log),
+            UnaryKind::Sin => each(data, libm::sin),
+            UnaryKind::Cos => each(data, libm::cos),
+            UnaryKind::Floor => each(data, f64::floor),
+            UnaryKind::Ceil => each(data, f64::ceil),
+            UnaryKind::Round => each(data, f64::round_ties_even),
+            UnaryKind::Sign => each(data, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() }),
+            UnaryKind::Softplus => each(data, |x| libm::log1p(libm::exp(-x.abs())) + max(x, 0.0)),
+            UnaryKind::GeluTanh => each(data, gelu_tanh),
+            UnaryKind::Elu { alpha } => each(data, |x| if x < 0.0 { alpha.0 * libm::expm1(x) } else { x }),
+            UnaryKind::LeakyRelu { slope } => each(data, |x| if x < 0.0 { slope.0 * x } else { x }),
+            UnaryKind::HardSigmoid { alpha, beta } => each(data, |x| clip(alpha.0 * x + beta.0, 0.0, 1.0)),
         },
-        Map::Clip(lo, hi) => each(data, |x| {
-            let x = if x < lo { lo } else { x };
-            if x > hi { hi } else { x }
-        }),
+        Map::Clip(lo, hi) => each(data, |x| clip(x, lo, hi)),
         Map::ToF16 => each(data, through_f16),
         Map::ToInteger => each(data, f64::round_ties_even),
         Map::ToTruth => each(data, |x| f64::from(u8::from(x != 0.0))),
@@ -71,7 +92,7 @@ pub(super) fn max(a: f64, b: f64) -> f64 {
 
 /// The smaller, or NaN if one is.
 #[inline(always)]
-fn min(a: f64, b: f64) -> f64 {
+pub(super) fn min(a: f64, b: f64) -> f64 {
     if a < b || a.is_nan() { a } else { b }
 }
 
@@ -89,5 +110,6 @@ pub(super) fn zip(kind: BinaryKind, a: &mut [f64], b: impl Iterator<Item = f64>)
         BinaryKind::Div => each(a, b, |a, b| a / b),
         BinaryKind::Max => each(a, b, max),
         BinaryKind::Min => each(a, b, min),
+        BinaryKind::Pow => each(a, b, libm::pow),
     }
 }

@@ -46,6 +46,10 @@ impl<'a> Attributes<'a> {
         Some(self.list.remove(at).1)
     }
 
+    fn has(&self, key: &str) -> bool {
+        self.list.iter().any(|(k, _)| *k == key)
+    }
+
     fn error<T>(&self, what: String) -> Result<T> {
         Err(ParseError::new(self.line, what))
     }
@@ -125,12 +129,29 @@ impl Visitor for Attributes<'_> {
 
     fn number_or(&mut self, key: &'static str, usual: usize, value: &mut usize) -> Result<()> {
         *value = usual;
-        if self.list.iter().any(|(k, _)| *k == key) { self.number(key, value) } else { Ok(()) }
+        if self.has(key) { self.number(key, value) } else { Ok(()) }
     }
 
     fn real(&mut self, key: &'static str, value: &mut Real) -> Result<()> {
         let text = self.text(key, "REAL")?;
         *value = Real(text.parse().map_or_else(|_| self.fail(key, "REAL"), Ok)?);
+        Ok(())
+    }
+
+    fn real_or(&mut self, key: &'static str, usual: f64, value: &mut Real) -> Result<()> {
+        *value = Real(usual);
+        if self.has(key) { self.real(key, value) } else { Ok(()) }
+    }
+
+    fn some_reals<const N: usize>(&mut self, key: &'static str, values: &mut Option<[Real; N]>) -> Result<()> {
+        *values = None;
+        if !self.has(key) {
+            return Ok(());
+        }
+        let Some(Attribute::List(items)) = self.take(key) else { return self.fail(key, "[REAL,…]") };
+        let reals: Option<Vec<Real>> = items.into_iter().map(|text| text.parse().ok().map(Real)).collect();
+        let reals = reals.and_then(|all| <[Real; N]>::try_from(all).ok());
+        *values = Some(reals.map_or_else(|| self.fail(key, &format!("a list of {N} reals")), Ok)?);
         Ok(())
     }
 
@@ -161,6 +182,16 @@ impl Visitor for Attributes<'_> {
             _ => return self.fail(key, &format!("NUMBER or a list of {}", values.len())),
         }
         Ok(())
+    }
+
+    fn sides_or_one(&mut self, key: &'static str, values: &mut [usize]) -> Result<()> {
+        values.fill(1);
+        if self.has(key) { self.sides(key, values) } else { Ok(()) }
+    }
+
+    fn word_or<T: Word + PartialEq>(&mut self, key: &'static str, usual: T, value: &mut T) -> Result<()> {
+        *value = usual;
+        if self.has(key) { self.word(key, value) } else { Ok(()) }
     }
 
     fn word<T: Word>(&mut self, key: &'static str, value: &mut T) -> Result<()> {

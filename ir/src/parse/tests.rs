@@ -21,8 +21,8 @@ const ALL: &str = r#"graph every-op  stage=paper
 %cat: f32[B,8,4,4] = concat(%p:1, %p){axis=1}
 %cut: f32[B,2,4,3] = slice(%cat){axis1=1..8:4, axis3=0..3}
 %pad: f32[B,4,5,5] = pad(%cut){before=[0,1,0,2], after=[0,1,1,0]}
-%up: f32[B,4,10,10] = resize(%pad){mode=bilinear, size=10}
-%down: f32[B,4,3,5] = resize(%up){mode=nearest, size=[3,5]}
+%up: f32[B,4,10,10] = resize(%pad){kernel=linear, coordinates=half_pixel, size=10}
+%down: f32[B,4,3,5] = resize(%up){kernel=nearest, rounding=floor, coordinates=asymmetric, size=[3,5]}
 %pool: f32[B,8,2,2] = avg_pool(%cat){kernel=3, stride=2, pad=[1,1,0,0]}
 %tokens: f32[B,8,4] = reshape(%pool)
 %nlc: f32[B,4,8] = transpose(%tokens){perm=[0,2,1]}

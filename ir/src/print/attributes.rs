@@ -42,6 +42,21 @@ impl Visitor for Written {
         self.add(key, value)
     }
 
+    fn real_or(&mut self, key: &'static str, usual: f64, value: &mut Real) -> Result<(), Infallible> {
+        if *value == Real(usual) { Ok(()) } else { self.add(key, value) }
+    }
+
+    fn some_reals<const N: usize>(
+        &mut self,
+        key: &'static str,
+        values: &mut Option<[Real; N]>,
+    ) -> Result<(), Infallible> {
+        match values {
+            Some(values) => self.add(key, format_args!("[{}]", joined(",", values.iter()))),
+            None => Ok(()),
+        }
+    }
+
     fn flag(&mut self, key: &'static str, value: &mut bool) -> Result<(), Infallible> {
         self.0.extend(value.then(|| key.to_string()));
         Ok(())
@@ -56,6 +71,14 @@ impl Visitor for Written {
             [first, others @ ..] if others.iter().all(|n| n == first) => self.add(key, first),
             _ => self.add(key, format_args!("[{}]", joined(",", values.iter()))),
         }
+    }
+
+    fn sides_or_one(&mut self, key: &'static str, values: &mut [usize]) -> Result<(), Infallible> {
+        if values.iter().all(|&n| n == 1) { Ok(()) } else { self.sides(key, values) }
+    }
+
+    fn word_or<T: Word + PartialEq>(&mut self, key: &'static str, usual: T, value: &mut T) -> Result<(), Infallible> {
+        if *value == usual { Ok(()) } else { self.word(key, value) }
     }
 
     fn word<T: Word>(&mut self, key: &'static str, value: &mut T) -> Result<(), Infallible> {

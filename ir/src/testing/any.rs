@@ -118,6 +118,11 @@ impl Maker {
         if mixed && !matches!(op, Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. }) {
             return None;
         }
+        // Quotients of integers are constants.
+        let counts = first.is_some_and(|dtype| !dtype.is_float()) && !op.facts().integers;
+        if counts && !matches!(op, Op::Cast { .. }) && inputs.iter().any(|&v| !self.graph.is_constant(v)) {
+            return None;
+        }
         let path = format!("b{}.{}", self.graph.len() / 8, op.word());
         self.graph.push(op, inputs, &path).ok().map(Value::from)
     }
@@ -144,14 +149,14 @@ impl Maker {
         self.graph.pruned()
     }
 
-    /// Values that may be outputs: floats computed from an input.
+    /// Values that may be outputs: floats and indices computed from an input.
     fn outputs(&self) -> Vec<Value> {
         let mut follows = vec![false; self.graph.len()];
         for (id, node) in self.graph.nodes() {
             follows[id.0 as usize] = node.op == Op::Input || node.inputs.iter().any(|v| follows[v.node.0 as usize]);
         }
         let computed = |v: &Value| follows[v.node.0 as usize] && *self.graph.op(self.graph.stored(*v)) != Op::Input;
-        self.pool.iter().copied().filter(computed).filter(|&v| self.graph.ty(v).dtype.is_float()).collect()
+        self.pool.iter().copied().filter(computed).collect()
     }
 }
 

@@ -84,7 +84,7 @@ fn conv(net: &mut Net, rng: &mut Rng, x: Value, out: usize, kernel: [usize; 2], 
 /// Stride 1 and the padding that keeps the map, uneven for an even kernel.
 fn same([kh, kw]: [usize; 2], groups: usize) -> Op {
     let (top, left) = ((kh - 1) / 2, (kw - 1) / 2);
-    Op::Conv { stride: [1, 1], pad: [top, left, kh - 1 - top, kw - 1 - left], groups }
+    Op::Conv { stride: [1, 1], pad: [top, left, kh - 1 - top, kw - 1 - left], dilation: [1; 2], groups }
 }
 
 fn pointwise(net: &mut Net, rng: &mut Rng, x: Value, out: usize) -> Value {
@@ -148,7 +148,7 @@ fn downsample(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
         pad[axis] = rng.below(kernel[axis]);
         pad[axis + 2] = kernel[axis] - 1 - pad[axis];
     }
-    let op = Op::Conv { stride, pad, groups: groups(rng, c, out) };
+    let op = Op::Conv { stride, pad, dilation: [1; 2], groups: groups(rng, c, out) };
     let x = conv(&mut net.at("conv"), rng, x, out, kernel, op);
     let x = maybe_norm(net, rng, x);
     activation(net, rng, x)
@@ -164,7 +164,7 @@ fn branches(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     let mut sum: Option<Value> = None;
     for (i, k) in kernels.into_iter().take(rng.range(1, 3)).enumerate() {
         let net = &mut net.at(format!("branch{i}"));
-        let op = Op::Conv { stride: [stride; 2], pad: [k / 2; 4], groups };
+        let op = Op::Conv { stride: [stride; 2], pad: [k / 2; 4], dilation: [1; 2], groups };
         let y = conv(&mut net.at("conv"), rng, x, out, [k, k], op);
         let y = maybe_norm(net, rng, y);
         sum = Some(sum.map_or(y, |s| net.add(s, y)));

@@ -20,7 +20,7 @@ use crate::algebra::{Linear, as_vector, batch_norm_affine, each, regrouped};
 use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{HashMap, HashSet};
-use vitc_ir::{BinaryKind, Builder, Built, Copier, Generator, Graph, NodeId, Op, Real, Shape, Type, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Generator, Graph, NodeId, Op, PadMode, Real, Shape, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("merge_branches", run);
@@ -164,7 +164,7 @@ fn branch(graph: &mut Graph, value: Value) -> Built<Option<Branch>> {
     let Some(&x) = node.inputs.first().filter(|&&x| is_map(graph, x)) else { return Ok(None) };
     let (path, c) = (node.path.clone(), graph.shape(x).dim(1));
     Ok(match &node.op {
-        Op::Conv { stride, pad, groups } => Linear::of(graph, value.node).map(|linear| {
+        Op::Conv { stride, pad, dilation: [1, 1], groups } => Linear::of(graph, value.node).map(|linear| {
             let (w, b) = (linear.w, linear.b);
             Branch { x, w, b, stride: *stride, pad: *pad, groups: *groups, path }
         }),
@@ -235,7 +235,7 @@ fn overlay(graph: &mut Graph, a: &Branch, b: &Branch, shape: Shape) -> Built<Opt
         (Some(p), Some(q)) => Some(net.binary("b", BinaryKind::Add, p, q)?),
         (p, q) => p.or(q),
     };
-    let op = Op::Conv { stride: a.stride, pad, groups };
+    let op = Op::Conv { stride: a.stride, pad, dilation: [1; 2], groups };
     let inputs: Vec<&Type> = [a.x, w].into_iter().chain(bias).map(|v| graph.ty(v)).collect();
     let fits = vitc_ir::infer::infer(&op, &inputs).is_ok_and(|result| result[0].shape == shape);
     Ok(fits.then_some(Linear { op, x: a.x, w, b: bias, path }))
@@ -254,7 +254,7 @@ fn placed(graph: &mut Graph, path: &str, branch: &Branch, groups: usize, pad: [u
     }
     let (before, after) =
         (vec![0, 0, before[0], before[1]], vec![0, 0, size[0] - kh - before[0], size[1] - kw - before[1]]);
-    net.push("w_padded", Op::Pad { before, after }, &[w])
+    net.push("w_padded", Op::Pad { before, after, mode: PadMode::ZERO }, &[w])
 }
 
 /// Two matrix products of one input, or one and its input.

@@ -12,7 +12,7 @@
 
 use crate::algebra::Linear;
 use crate::pass::{Context, Pass, Result, Rewritten};
-use vitc_ir::{BinaryKind, Builder, Built, Copier, Graph, Op, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Graph, Op, PadMode, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("merge_pool", run);
@@ -30,7 +30,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
         let linear = Linear::of(graph, x.node).filter(|_| uses.once(x) && pad == [0; 4]);
         let merged = linear.and_then(|l| {
             let outputs = l.outputs(graph);
-            let Op::Conv { stride: [1, 1], pad, groups } = l.op else { return None };
+            let Op::Conv { stride: [1, 1], pad, dilation: [1, 1], groups } = l.op else { return None };
             let taps = graph.shape(l.w).as_fixed()?;
             let ([kh, kw], [ph, pw]) = ([taps[2], taps[3]], kernel);
             let macs = |side: [usize; 2], per: usize| side[0] * side[1] * per;
@@ -51,7 +51,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
         let new = copy.get(x)?.node;
         copy.new.release_path(new);
         let inputs: Vec<Value> = [input, w].into_iter().chain(bias).collect();
-        let op = Op::Conv { stride, pad, groups };
+        let op = Op::Conv { stride, pad, dilation: [1; 2], groups };
         let y = copy.new.push(op, &inputs, &path)?;
         copy.set(id.into(), y.into());
         count += 1;
@@ -67,7 +67,7 @@ fn spread(net: &mut Builder, w: Value, kernel: [usize; 2]) -> Built {
             let (mut before, mut after) = (vec![0; 4], vec![0; 4]);
             before[axis] = i;
             after[axis] = n - 1 - i;
-            net.push("shifted", Op::Pad { before, after }, &[w])
+            net.push("shifted", Op::Pad { before, after, mode: PadMode::ZERO }, &[w])
         };
         let mut sum = shifted(net, 0)?;
         for i in 1..n {

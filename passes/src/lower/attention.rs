@@ -17,7 +17,7 @@ use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, Node, Op, Real, Shape, Target, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, Node, Op, PadMode, Real, Shape, Target, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_attention", run);
@@ -328,7 +328,7 @@ impl Call {
             let scale = net.scalar(self.scale.0)?;
             scores = net.binary("scale", BinaryKind::Mul, scores, scale)?;
         }
-        let mix = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
+        let mix = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
         let mut bias = self.bias;
         if let Some([first, ..]) = self.talking {
             let h = self.heads;
@@ -395,7 +395,7 @@ pub(crate) fn one_gather(net: &mut Builder, [q, k, v]: [Value; 3], target: &Targ
         }
         let mut after = vec![0; rank];
         after[columns] = missing;
-        net.push(name, Op::Pad { before: vec![0; rank], after }, &[x])
+        net.push(name, Op::Pad { before: vec![0; rank], after, mode: PadMode::ZERO }, &[x])
     };
     let mut joined = vec![q, k];
     if net.dim(q, columns)? < width {

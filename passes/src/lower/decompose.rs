@@ -7,6 +7,11 @@
 //! Given   %y = silu(%x)
 //! Result  %y.mul = mul(%x, sigmoid(%x))
 //!
+//! Given   %y = gelu_tanh(%x)
+//! Result  %y.cube = mul(mul(%x, %x), %x)
+//!         %y.inner = mul(add(%x, mul(%y.cube, 0.044715)), sqrt(0.6366197723675814))
+//!         %y.half = mul(mul(%x, add(tanh(%y.inner), 1)), 0.5)
+//!
 //! Given   %y = linear(%x[..,N,I], %w, %b)
 //! Result  %y.w = transpose(%w){perm=[1,0]}
 //!         %y.add = add(matmul(%x, %y.w), %b)

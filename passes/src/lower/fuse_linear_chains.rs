@@ -53,7 +53,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
 /// A dense 1x1 convolution of stride 1 without padding.
 fn pointwise(graph: &Graph, id: NodeId) -> Option<Linear> {
     let linear = Linear::of(graph, id)?;
-    let plain = linear.op == Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
+    let plain = linear.op == Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
     (plain && graph.shape(linear.w).as_fixed()?[2..] == [1, 1]).then_some(linear)
 }
 
@@ -65,6 +65,7 @@ struct Inner {
     b: Option<Value>,
     stride: [usize; 2],
     pad: [usize; 4],
+    dilation: [usize; 2],
     per_channel: bool,
     /// An average pool multiplies nothing.
     pool: bool,
@@ -75,23 +76,25 @@ impl Inner {
         let node = graph.producer(value);
         let x = *node.inputs.first()?;
         match &node.op {
-            Op::Conv { stride, pad, groups } => {
+            Op::Conv { stride, pad, dilation, groups } => {
                 let linear = Linear::of(graph, value.node)?;
                 let per_channel = *groups == graph.shape(x).dim(1) && linear.outputs(graph) == *groups && *groups > 1;
-                let (stride, pad) = (*stride, *pad);
+                let (stride, pad, dilation) = (*stride, *pad, *dilation);
                 (per_channel || *groups == 1).then_some(Inner {
                     x,
                     w: linear.w,
                     b: linear.b,
                     stride,
                     pad,
+                    dilation,
                     per_channel,
                     pool: false,
                 })
             }
             // The kernel is generated when the chain is multiplied out: until then the pool stands for it.
             Op::AvgPool { stride, pad, .. } if *pad == [0; 4] => {
-                Some(Inner { x, w: value, b: None, stride: *stride, pad: [0; 4], per_channel: true, pool: true })
+                let (stride, pad, dilation) = (*stride, [0; 4], [1; 2]);
+                Some(Inner { x, w: value, b: None, stride, pad, dilation, per_channel: true, pool: true })
             }
             _ => None,
         }
@@ -149,6 +152,6 @@ fn multiply(graph: &mut Graph, outer: Linear, inner: Inner) -> Built {
         let product = net.matmul("w_product", rows, first)?;
         net.reshape("w", product, Shape::fixed(&[outputs, inputs, kh, kw]))?
     };
-    let op = Op::Conv { stride: inner.stride, pad: inner.pad, groups: 1 };
+    let op = Op::Conv { stride: inner.stride, pad: inner.pad, dilation: inner.dilation, groups: 1 };
     Linear { op, x: inner.x, w, ..outer }.emit(graph)
 }

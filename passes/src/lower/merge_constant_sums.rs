@@ -12,7 +12,7 @@
 
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{HashMap, HashSet};
-use vitc_ir::{BinaryKind, Builder, Copier, Graph, NodeId, Op, Shape, Value};
+use vitc_ir::{BinaryKind, Builder, Copier, Graph, NodeId, Op, PadMode, Shape, Value};
 
 /// A summand `c`, to be added `before` rows in and with `after` rows behind it.
 struct Summand {
@@ -67,7 +67,11 @@ fn run(graph: &Graph, _: &Context) -> Result {
             let rank = net.ty(c).shape.rank();
             if before + after > 0 {
                 let ends = |n: usize| [vec![n], vec![0; rank - 1]].concat();
-                c = net.push("position", Op::Pad { before: ends(*before), after: ends(*after) }, &[c])?;
+                c = net.push(
+                    "position",
+                    Op::Pad { before: ends(*before), after: ends(*after), mode: PadMode::ZERO },
+                    &[c],
+                )?;
             }
             let all = net.binary("bias_and_position", BinaryKind::Add, a, c)?;
             let y = net.binary("", BinaryKind::Add, m, all)?;

@@ -166,7 +166,7 @@ fn emit(graph: &Graph, bundles: &[Bundle]) -> Built<Graph> {
             let operands: Vec<Value> =
                 node.inputs.iter().filter(|v| !graph.is_constant(**v)).map(|v| whole[v]).collect();
             match &node.op {
-                Op::Conv { stride, pad, groups } => {
+                Op::Conv { stride, pad, dilation, groups } => {
                     let mut inputs = operands;
                     for slot in 1..node.inputs.len() {
                         let parts: Vec<Value> = bundle
@@ -177,7 +177,7 @@ fn emit(graph: &Graph, bundles: &[Bundle]) -> Built<Graph> {
                         let name = if slot == 1 { "w" } else { "b" };
                         inputs.push(Builder::within(&mut copy.new, &path).concat(name, &parts, 0)?);
                     }
-                    let op = Op::Conv { stride: *stride, pad: *pad, groups: n * groups };
+                    let op = Op::Conv { stride: *stride, pad: *pad, dilation: *dilation, groups: n * groups };
                     Builder::within(&mut copy.new, &path).push("", op, &inputs)?
                 }
                 Op::Binary(BinaryKind::Mul) => product(&mut copy, &path, n, operands)?,

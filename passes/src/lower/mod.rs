@@ -13,7 +13,9 @@ mod multiply_out;
 mod name_constants;
 mod norms;
 mod null_direction;
+mod pools;
 mod precision;
+mod resize;
 mod row_order;
 mod sequence_first;
 mod spectral;
@@ -45,8 +47,16 @@ pub const BIASES: &[Pass] = &[null_direction::PASS];
 pub const ORDER: &[Pass] = &[merge_siblings::PASS, sequence_first::PASS, mean_before_linear::PASS];
 
 /// Operators in the target's words, and what they leave behind.
-pub const SPELL: &[Pass] =
-    &[attention::PASS, windows::PASS, norms::PASS, decompose::PASS, merge_constant_sums::PASS, cancel_movement::PASS];
+pub const SPELL: &[Pass] = &[
+    resize::PASS,
+    pools::PASS,
+    attention::PASS,
+    windows::PASS,
+    norms::PASS,
+    decompose::PASS,
+    merge_constant_sums::PASS,
+    cancel_movement::PASS,
+];
 
 /// Element types and names.
 pub const FINISH: &[Pass] = &[COMMON_SUBEXPRESSIONS, keep_tables::PASS, precision::PASS, name_constants::PASS];

@@ -207,7 +207,7 @@ fn form(graph: &Graph, id: NodeId) -> Option<Form> {
         shape.rank() == 4 && shape.0[1..].iter().all(|d| d.fixed().is_some()) && !graph.is_constant(*v)
     };
     match &node.op {
-        Op::Conv { stride: [1, 1], pad: [0, 0, 0, 0], groups: 1 } => {
+        Op::Conv { stride: [1, 1], pad: [0, 0, 0, 0], dilation: [1, 1], groups: 1 } => {
             let pointwise = graph.shape(node.inputs[1]).as_fixed()?[2..] == [1, 1];
             (pointwise && Linear::of(graph, id).is_some()).then_some(Form::Product)
         }
@@ -412,7 +412,7 @@ impl<'a> Emitter<'a> {
             let channels = net.dim(x, 1)?;
             let w = net.reshape(format!("w_{name}"), matrix, Shape::fixed(&[rows, channels, 1, 1]))?;
             let inputs: Vec<Value> = [x, w].into_iter().chain(bias).collect();
-            let op = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
+            let op = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
             let name = if single { String::new() } else { format!("of_{name}") };
             let y = net.push(name, op, &inputs)?;
             add(&mut net, &mut summands, y)?;

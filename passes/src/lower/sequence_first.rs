@@ -19,7 +19,7 @@ use crate::lower::row_order::Order;
 use crate::lower::windows::moved;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::{HashMap, HashSet};
-use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode};
+use vitc_ir::op::{AttentionLayout, ReduceKind, Sampling};
 use vitc_ir::{Builder, Built, Copier, DType, Dim, Generator, Graph, NodeId, Op, Shape, Target, Type, Value};
 
 /// The pass.
@@ -105,7 +105,7 @@ impl Region<'_> {
         Ok(match &node.op {
             Op::WindowPartition { window } => self.partition(id, *window)?,
             Op::WindowMerge { window, map } => self.merge(id, *window, *map),
-            Op::Resize { mode: ResizeMode::Nearest, size } => self.upsample(id, *size)?,
+            Op::Resize { sampling, size, scale: None } if *sampling == Sampling::NEAREST => self.upsample(id, *size)?,
             Op::Reduce { kind: ReduceKind::Mean, axes, keep: false } if axes[..] == [2, 3] => self.mean(id)?,
             Op::LayerNorm { axes, .. } if axes[..] == [1] => self.map_norm(id)?,
             Op::Reshape { shape } => self.reshape(id, shape),
@@ -287,7 +287,7 @@ impl Region<'_> {
         let ty = Type::new(DType::F32, Shape::fixed(&[n]));
         let pixels = net.generate("pixels", Generator::Iota { axis: 0 }, ty)?;
         let pixels = net.reshape("pixels", pixels, Shape::fixed(&[1, 1, map[0], map[1]]))?;
-        let large = net.push("enlarged", Op::Resize { mode: ResizeMode::Nearest, size }, &[pixels])?;
+        let large = net.push("enlarged", Op::Resize { sampling: Sampling::NEAREST, size, scale: None }, &[pixels])?;
         let large = net.reshape("enlarged", large, Shape::fixed(&[size[0] * size[1]]))?;
         let index = net.push("index", Op::Cast { to: DType::I32 }, &[large])?;
         let value = net.push("", Op::Gather { axis: 0 }, &[tokens.value, index])?;

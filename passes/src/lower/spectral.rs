@@ -102,7 +102,7 @@ fn projections(graph: &Graph, target: &Target) -> HashSet<NodeId> {
     let read = transforms.map(|(_, n)| n.inputs[0]).filter(|v| uses.once(*v));
     let pointwise = |v: &Value| {
         Linear::of(graph, v.node).is_some_and(|l| {
-            l.op == Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }
+            l.op == Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 }
                 && graph.shape(l.w).0[2..] == Shape::fixed(&[1, 1]).0
         })
     };

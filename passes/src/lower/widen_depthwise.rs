@@ -14,7 +14,7 @@
 use crate::algebra::{Linear, biases_or_zeros};
 use crate::pass::{Context, Pass, Result, Rewritten};
 use vitc_ir::cost::{Price, Work};
-use vitc_ir::{Builder, Built, Copier, Generator, Graph, NodeId, Op, Real, Type, Value};
+use vitc_ir::{Builder, Built, Copier, Generator, Graph, NodeId, Op, PadMode, Real, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("widen_depthwise", run);
@@ -57,7 +57,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
 fn keeps_its_map(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
     match node.op {
-        Op::Conv { stride: [1, 1], groups, .. } => {
+        Op::Conv { stride: [1, 1], dilation: [1, 1], groups, .. } => {
             let x = graph.shape(node.inputs[0]);
             groups > 1 && groups == x.dim(1) && &node.types[0].shape == x && Linear::of(graph, id).is_some()
         }
@@ -90,7 +90,7 @@ fn widen(copy: &mut Copier, id: NodeId, at: usize) -> Built {
         let one = net.generate("one", Generator::Fill { value: Real(1.0) }, Type::f32(&[channels, 1, 1, 1]))?;
         let before = vec![0, 0, pad[0], pad[1]];
         let after = vec![0, 0, kernel[2] - 1 - pad[0], kernel[3] - 1 - pad[1]];
-        kernels.push(net.push("w_carried", Op::Pad { before, after }, &[one])?);
+        kernels.push(net.push("w_carried", Op::Pad { before, after, mode: PadMode::ZERO }, &[one])?);
         biases.push(None);
     }
     let channels: Vec<usize> = kernels.iter().map(|&k| copy.new.shape(k).dim(0)).collect();
@@ -101,5 +101,5 @@ fn widen(copy: &mut Copier, id: NodeId, at: usize) -> Built {
     let groups = channels.iter().sum();
     // The name stays free for this: the old convolution's copy is read by nothing.
     copy.new.find(&inner.path).map(|old| copy.new.release_path(old));
-    Linear { op: Op::Conv { stride, pad, groups }, x, w, b, path: inner.path }.emit(&mut copy.new)
+    Linear { op: Op::Conv { stride, pad, dilation: [1; 2], groups }, x, w, b, path: inner.path }.emit(&mut copy.new)
 }

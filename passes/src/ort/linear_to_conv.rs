@@ -60,7 +60,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
         let mut net = Builder::within(&mut copy.new, &first.path);
         let x = net.reshape("rows", x, Shape::fixed(&[1, rows, 1, inputs]))?;
         let x = net.transpose("map", x, &[0, 3, 1, 2])?;
-        let op = Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 };
+        let op = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
         let y = Linear { op: op.clone(), x, w: w1, b: b1, path: first.path }.emit(&mut copy.new)?;
         let y = Builder::within(&mut copy.new, &act.path).push("", act.op.clone(), &[y])?;
         let y = Linear { op, x: y, w: w2, b: b2, path: format!("{}.map", node.path) }.emit(&mut copy.new)?;

@@ -53,6 +53,7 @@ fn read(graph: &Graph, value: Value, left: &mut usize) -> Option<f64> {
                 BinaryKind::Div => a / b,
                 BinaryKind::Max => a.max(b),
                 BinaryKind::Min => a.min(b),
+                BinaryKind::Pow => a.powf(b),
             })
         }
         _ => None,

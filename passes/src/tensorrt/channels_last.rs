@@ -207,7 +207,7 @@ fn roles(
             (alike && fit && k < rank).then(|| read.into_iter().chain([y]).map(|v| (v, k)).collect())
         }
         Op::LayerNorm { .. } => (is_norm(graph, id) && k == 1).then(|| both(x))?,
-        Op::Conv { stride: [1, 1], pad: [0, 0, 0, 0], groups: 1 } => {
+        Op::Conv { stride: [1, 1], pad: [0, 0, 0, 0], dilation: [1, 1], groups: 1 } => {
             let linear = Linear::of(graph, id)?;
             (k == 1 && graph.shape(linear.w).0[2..] == Shape::fixed(&[1, 1]).0).then(|| both(x))?
         }

@@ -14,7 +14,7 @@ use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::FusedAttention;
-use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, Shape, Value};
+use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, PadMode, Shape, Value};
 
 /// What happens to a linear layer.
 #[derive(Clone, Copy)]
@@ -95,7 +95,8 @@ fn pad(net: &mut Builder, x: Value, axis: usize, heads: usize, fusing: &FusedAtt
     let view = net.reshape("heads", x, Shape::fixed(&dims))?;
     let mut after = vec![0; dims.len()];
     after[axis + 1] = wide - d;
-    let padded = net.push("heads_padded", Op::Pad { before: vec![0; dims.len()], after }, &[view])?;
+    let padded =
+        net.push("heads_padded", Op::Pad { before: vec![0; dims.len()], after, mode: PadMode::ZERO }, &[view])?;
     dims.splice(axis..axis + 2, [heads * wide]);
     net.reshape("padded", padded, Shape::fixed(&dims))
 }

@@ -11,8 +11,8 @@ const MODEL: &str = "graph g  stage=paper
 %conv: f32[1,4,8,8] = conv(%image, weight\"c\":f32[4,3,3,3]){stride=1, pad=[2,0,0,2]}
 %gelu: f32[1,4,8,8] = gelu(%conv)
 %pool: f32[1,4,8,8] = avg_pool(%gelu){kernel=3, stride=1, pad=1}
-%large: f32[1,4,16,16] = resize(%pool){mode=bilinear, size=16}
-%near: f32[1,4,32,32] = resize(%large){mode=nearest, size=32}
+%large: f32[1,4,16,16] = resize(%pool){kernel=linear, coordinates=half_pixel, size=16}
+%near: f32[1,4,32,32] = resize(%large){kernel=nearest, rounding=floor, coordinates=asymmetric, size=32}
 %rows: f32[1,4,32,32] = softmax(%near){axis=3}
 %columns: f32[1,4,32,32] = transpose(%near){perm=[0,1,3,2]}
 %turned: f32[1,4,32,32] = matmul(%rows, %columns)

@@ -12,6 +12,8 @@ pub(super) enum Kind {
         stride: [usize; 2],
         /// Top, left, bottom, right.
         pad: [usize; 4],
+        /// Rows, columns between positions of the kernel.
+        dilation: [usize; 2],
         /// Kernel height, width.
         kernel: [usize; 2],
     },
@@ -155,9 +157,9 @@ fn layer(graph: &Graph, id: NodeId, node: &Node) -> Option<Layer> {
         _ => None,
     };
     match &node.op {
-        Op::Conv { stride, pad, groups } => {
+        Op::Conv { stride, pad, dilation, groups } => {
             let w = sizes(1)?;
-            let kind = Kind::Conv { stride: *stride, pad: *pad, kernel: [w[2], w[3]] };
+            let kind = Kind::Conv { stride: *stride, pad: *pad, dilation: *dilation, kernel: [w[2], w[3]] };
             Some(made(kind, 1, constant_bias, *groups, [w[0] / groups, w[1] * w[2] * w[3]], false))
         }
         Op::Linear => Some(made(Kind::Rows, 1, constant_bias, 1, matrix(1)?, false)),

@@ -61,7 +61,7 @@ fn read(layer: &Layer, x_dims: &[usize], y_dims: &[usize], x: &[f32], g: usize, 
             let first = at / n * layer.terms * n + at % n;
             terms.extend((0..layer.terms).map(|k| x[first + k * n]));
         }
-        Kind::Conv { stride, pad, kernel } => {
+        Kind::Conv { stride, pad, dilation, kernel } => {
             let (h, w) = (x_dims[2], x_dims[3]);
             let plane = y_dims[2] * y_dims[3];
             let (image, i, j) = (at / plane, at % plane / y_dims[3], at % y_dims[3]);
@@ -70,8 +70,8 @@ fn read(layer: &Layer, x_dims: &[usize], y_dims: &[usize], x: &[f32], g: usize, 
                 let map = &x[(image * x_dims[1] + g * channels + c) * h * w..][..h * w];
                 for u in 0..kernel[0] {
                     for v in 0..kernel[1] {
-                        let row = (i * stride[0] + u).checked_sub(pad[0]).filter(|&row| row < h);
-                        let column = (j * stride[1] + v).checked_sub(pad[1]).filter(|&column| column < w);
+                        let row = (i * stride[0] + u * dilation[0]).checked_sub(pad[0]).filter(|&row| row < h);
+                        let column = (j * stride[1] + v * dilation[1]).checked_sub(pad[1]).filter(|&column| column < w);
                         terms.push(row.zip(column).map_or(0.0, |(row, column)| map[row * w + column]));
                     }
                 }

@@ -144,35 +144,52 @@ pub(super) fn avg_pool(p: &mut Parts<'_, '_>, kernel: [usize; 2], stride: [usize
     Step::new("Div", [sums, counts])
 }
 
-/// Rows, then columns, of which sample ⌊i·in/out⌋ is taken.
-pub(super) fn nearest(p: &mut Parts<'_, '_>, size: [usize; 2]) -> Step {
-    let dims = p.dims(0);
-    let [rows, columns] = [0, 1].map(|axis| p.integers((0..size[axis]).map(|i| i * dims[2 + axis] / size[axis])));
-    let x = p.read(0);
-    let x = p.push(Step::new("Gather", [x, rows]).int("axis", 2));
-    Step::new("Gather", [x, columns]).int("axis", 3)
+/// x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+pub(super) fn gelu_tanh(p: &mut Parts<'_, '_>) -> Step {
+    let x = p.wide(0);
+    let [cubic, root, one, half] =
+        [0.044715, (2.0 / std::f64::consts::PI).sqrt(), 1.0, 0.5].map(|v| p.floats(&[], &[v]));
+    let square = p.push(Step::new("Mul", [x.clone(), x.clone()]));
+    let factor = p.push(Step::new("Mul", [square, cubic]));
+    let factor = p.push(Step::new("Add", [factor, one.clone()]));
+    let inner = p.push(Step::new("Mul", [x.clone(), factor]));
+    let inner = p.push(Step::new("Mul", [inner, root]));
+    let tanh = p.push(Step::new("Tanh", [inner]));
+    let gate = p.push(Step::new("Add", [tanh, one]));
+    let halved = p.push(Step::new("Mul", [x, half]));
+    Step::new("Mul", [halved, gate])
 }
 
-/// `R·x·Cᵀ`: row i of R (and of C) holds the weights of the two samples around (i + ½)·in/out − ½.
-pub(super) fn bilinear(p: &mut Parts<'_, '_>, size: [usize; 2]) -> Step {
-    let dims = p.dims(0);
-    let weights = |axis: usize| -> Vec<f64> {
-        let (from, to) = (dims[2 + axis], size[axis]);
-        let mut weights = vec![0.0; from * to];
-        for i in 0..to {
-            let at = ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64);
-            let below = at.floor() as usize;
-            weights[i * from + below] += 1.0 - at.fract();
-            weights[i * from + (below + 1).min(from - 1)] += at.fract();
-        }
-        weights
-    };
+/// max(x, 0) + α·(e^min(x, 0) − 1).
+pub(super) fn elu(p: &mut Parts<'_, '_>, alpha: f64) -> Step {
     let x = p.wide(0);
-    let rows = p.floats(&[size[0], dims[2]], &weights(0));
-    let columns = p.floats(&[size[1], dims[3]], &weights(1));
-    let columns = p.push(Step::new("Transpose", [columns]).ints("perm", &[1, 0]));
-    let x = p.push(Step::new("MatMul", [rows, x]));
-    Step::new("MatMul", [x, columns])
+    let [zero, one, alpha] = [0.0, 1.0, alpha].map(|v| p.floats(&[], &[v]));
+    let above = p.push(Step::new("Max", [x.clone(), zero.clone()]));
+    let below = p.push(Step::new("Min", [x, zero]));
+    let grown = p.push(Step::new("Exp", [below]));
+    let fallen = p.push(Step::new("Sub", [grown, one]));
+    let scaled = p.push(Step::new("Mul", [fallen, alpha]));
+    Step::new("Add", [above, scaled])
+}
+
+/// max(x, 0) + slope·min(x, 0).
+pub(super) fn leaky_relu(p: &mut Parts<'_, '_>, slope: f64) -> Step {
+    let x = p.wide(0);
+    let [zero, slope] = [0.0, slope].map(|v| p.floats(&[], &[v]));
+    let above = p.push(Step::new("Max", [x.clone(), zero.clone()]));
+    let below = p.push(Step::new("Min", [x, zero]));
+    let below = p.push(Step::new("Mul", [below, slope]));
+    Step::new("Add", [above, below])
+}
+
+/// min(max(α·x + β, 0), 1).
+pub(super) fn hard_sigmoid(p: &mut Parts<'_, '_>, alpha: f64, beta: f64) -> Step {
+    let x = p.wide(0);
+    let [alpha, beta, zero, one] = [alpha, beta, 0.0, 1.0].map(|v| p.floats(&[], &[v]));
+    let scaled = p.push(Step::new("Mul", [x, alpha]));
+    let shifted = p.push(Step::new("Add", [scaled, beta]));
+    let above = p.push(Step::new("Max", [shifted, zero]));
+    Step::new("Min", [above, one])
 }
 
 /// `min(max(round(x/scale), lo), hi)`, ties to even, as numbers.

@@ -8,6 +8,7 @@
 mod formulas;
 mod ops;
 mod parts;
+mod sample;
 mod step;
 #[cfg(test)]
 mod tests;

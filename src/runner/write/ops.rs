@@ -1,12 +1,14 @@
 //! Every operator in ONNX: one match.
 
 use super::formulas::{
-    avg_pool, batch_norm, bilinear, clip, gelu, layer_norm, linear, nearest, prelu, quantize, silu, sum, transposed,
+    avg_pool, batch_norm, clip, elu, gelu, gelu_tanh, hard_sigmoid, layer_norm, leaky_relu, linear, prelu, quantize,
+    silu, sum, transposed,
 };
 use super::parts::Parts;
+use super::sample::{depth_to_space, max_pool, mirror, resize, space_to_depth};
 use super::step::Step;
 use super::writer::element;
-use vitc_ir::op::{BinaryKind, ReduceKind, ResizeMode, SliceAxis};
+use vitc_ir::op::{BinaryKind, PadMode, ReduceKind, SliceAxis};
 use vitc_ir::{DType, Op, UnaryKind};
 
 /// The step that makes result `index` of the node.
@@ -20,9 +22,10 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         Op::Prelu => prelu(p),
         Op::Cast { to } => Step::new("Cast", [p.read(0)]).int("to", element(*to) as i64),
 
-        Op::Conv { stride, pad, groups } => {
+        Op::Conv { stride, pad, dilation, groups } => {
             let operands: Vec<String> = (0..node.inputs.len()).map(|i| p.read(i)).collect();
-            Step::new("Conv", operands).ints("strides", stride).ints("pads", pad).int("group", *groups as i64)
+            let conv = Step::new("Conv", operands).ints("strides", stride).ints("pads", pad);
+            conv.ints("dilations", dilation).int("group", *groups as i64)
         }
         Op::MatMul { transpose_a, transpose_b } => {
             let a = if *transpose_a { transposed(p, 0) } else { p.read(0) };
@@ -45,9 +48,15 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
                 }
                 ReduceKind::Mean => Step::new("ReduceMean", [x]).ints("axes", axes).int("keepdims", keep),
                 ReduceKind::Max => Step::new("ReduceMax", [x]).ints("axes", axes).int("keepdims", keep),
+                ReduceKind::Min => Step::new("ReduceMin", [x]).ints("axes", axes).int("keepdims", keep),
+                ReduceKind::Prod => Step::new("ReduceProd", [x]).ints("axes", axes).int("keepdims", keep),
             }
         }
         Op::AvgPool { kernel, stride, pad } => avg_pool(p, *kernel, *stride, *pad),
+        Op::MaxPool { kernel, stride, pad, dilation } => max_pool(p, *kernel, *stride, *pad, *dilation),
+        Op::ArgMax { axis, keep } => {
+            Step::new("ArgMax", [p.read(0)]).int("axis", *axis as i64).int("keepdims", i64::from(*keep))
+        }
 
         Op::Reshape { .. } => {
             let shape = p.integers(p.result(0));
@@ -63,17 +72,23 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
             slice(p, &[SliceAxis { axis: *axis, start, stop: start + sizes[index], step: 1 }])
         }
         Op::Slice { cuts } => slice(p, cuts),
-        Op::Pad { before, after } => {
+        Op::Pad { before, after, mode: PadMode::Constant(value) } => {
             let pads = p.integers(before.iter().chain(after).copied());
-            Step::new("Pad", [p.read(0), pads])
+            if value.0 == 0.0 {
+                return Ok(Step::new("Pad", [p.read(0), pads]));
+            }
+            let (x, value) = (p.wide(0), p.floats(&[], &[value.0]));
+            Step::new("Pad", [x, pads, value])
         }
+        Op::Pad { before, after, mode } => mirror(p, before, after, *mode),
+        Op::DepthToSpace { block, order } => depth_to_space(p, *block, *order),
+        Op::SpaceToDepth { block } => space_to_depth(p, *block),
         Op::Gather { axis, .. } => Step::new("Gather", [p.read(0), p.read(1)]).int("axis", *axis as i64),
         Op::Expand { .. } => {
             let shape = p.integers(p.result(0));
             Step::new("Expand", [p.read(0), shape])
         }
-        Op::Resize { mode: ResizeMode::Nearest, size } => nearest(p, *size),
-        Op::Resize { mode: ResizeMode::Bilinear, size } => bilinear(p, *size),
+        Op::Resize { sampling, size, scale } => resize(p, sampling, *size, *scale),
 
         Op::Quantize { to } => quantize(p, *to),
         Op::Dequantize => {
@@ -108,6 +123,18 @@ fn unary(p: &mut Parts<'_, '_>, kind: UnaryKind) -> Step {
         UnaryKind::Exp => "Exp",
         UnaryKind::Abs => "Abs",
         UnaryKind::Neg => "Neg",
+        UnaryKind::GeluTanh => return gelu_tanh(p),
+        UnaryKind::Elu { alpha } => return elu(p, alpha.0),
+        UnaryKind::LeakyRelu { slope } => return leaky_relu(p, slope.0),
+        UnaryKind::HardSigmoid { alpha, beta } => return hard_sigmoid(p, alpha.0, beta.0),
+        UnaryKind::Log => "Log",
+        UnaryKind::Sin => "Sin",
+        UnaryKind::Cos => "Cos",
+        UnaryKind::Floor => "Floor",
+        UnaryKind::Ceil => "Ceil",
+        UnaryKind::Round => "Round",
+        UnaryKind::Sign => "Sign",
+        UnaryKind::Softplus => "Softplus",
     };
     Step::new(op, [p.read(0)])
 }
@@ -120,6 +147,7 @@ fn binary(kind: BinaryKind) -> &'static str {
         BinaryKind::Div => "Div",
         BinaryKind::Max => "Max",
         BinaryKind::Min => "Min",
+        BinaryKind::Pow => "Pow",
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::runner::{Program, Request};
 use vitc_ir::eval;
-use vitc_ir::op::{AttentionLayout, BinaryKind, ReduceKind, ResizeMode, SliceAxis, SpectralNorm, UnaryKind};
+use vitc_ir::op::{AttentionLayout, BinaryKind, DepthOrder, ReduceKind, Sampling, SliceAxis, SpectralNorm, UnaryKind};
 use vitc_ir::testing::{Options, random_graph, random_input, random_weights};
-use vitc_ir::{DType, Dim, Graph, Op, Output, Real, Shape, Stage, Type, Value};
+use vitc_ir::{DType, Dim, Graph, Op, Output, PadMode, Real, Shape, Stage, Type, Value};
 
 /// An operand of the operator under test.
 enum Operand<'a> {
@@ -51,8 +51,8 @@ fn check(op: Op, operands: &[Operand<'_>]) {
         };
         values.push(graph.push_leaf(leaf.0, leaf.1, &leaf.2).expect("a leaf"));
     }
-    if op == Op::Unary(UnaryKind::Sqrt) {
-        values[0] = graph.push(Op::Unary(UnaryKind::Abs), &values, "abs").expect("fits").into();
+    if matches!(op, Op::Unary(UnaryKind::Sqrt | UnaryKind::Log) | Op::Binary(BinaryKind::Pow)) {
+        values[0] = graph.push(Op::Unary(UnaryKind::Abs), &values[..1], "abs").expect("fits").into();
     }
     let node = graph.push(op, &values, "node").unwrap_or_else(|e| panic!("{e}"));
     for index in 0..graph.node(node).types.len() as u32 {
@@ -84,6 +84,18 @@ fn elementwise() {
         UnaryKind::Exp,
         UnaryKind::Abs,
         UnaryKind::Neg,
+        UnaryKind::Log,
+        UnaryKind::Sin,
+        UnaryKind::Cos,
+        UnaryKind::Floor,
+        UnaryKind::Ceil,
+        UnaryKind::Round,
+        UnaryKind::Sign,
+        UnaryKind::Softplus,
+        UnaryKind::GeluTanh,
+        UnaryKind::Elu { alpha: Real(0.7) },
+        UnaryKind::LeakyRelu { slope: Real(0.1) },
+        UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) },
     ] {
         check(Op::Unary(kind), &[Input(MAP)]);
     }
@@ -92,6 +104,7 @@ fn elementwise() {
         check(Op::Binary(kind), &[Weight(&[5, 1]), Input(MAP)]);
         check(Op::Binary(kind), &[Input(MAP), Input(&[1, 5, 1])]);
     }
+    check(Op::Binary(BinaryKind::Pow), &[Input(MAP), Weight(&[4])]);
     check(Op::Sum, &[Input(MAP), Weight(&[4])]);
     check(Op::Sum, &[Input(MAP), Weight(&[6, 1, 1]), Input(&[1, 1, 4]), Weight(&[])]);
     for (lo, hi) in [(-0.5, 0.75), (f64::NEG_INFINITY, 0.5), (0.0, f64::INFINITY)] {
@@ -105,10 +118,18 @@ fn elementwise() {
 #[test]
 fn products() {
     for (stride, pad) in [([1, 1], [0; 4]), ([2, 1], [1, 0, 2, 1]), ([1, 2], [0, 3, 1, 0]), ([3, 3], [1; 4])] {
-        check(Op::Conv { stride, pad, groups: 1 }, &[Input(MAP), Weight(&[8, 6, 3, 2]), Weight(&[8])]);
-        check(Op::Conv { stride, pad, groups: 2 }, &[Input(MAP), Weight(&[8, 3, 2, 3])]);
-        check(Op::Conv { stride, pad, groups: 6 }, &[Input(MAP), Weight(&[6, 1, 3, 3]), Weight(&[6])]);
+        check(
+            Op::Conv { stride, pad, dilation: [1; 2], groups: 1 },
+            &[Input(MAP), Weight(&[8, 6, 3, 2]), Weight(&[8])],
+        );
+        check(Op::Conv { stride, pad, dilation: [1; 2], groups: 2 }, &[Input(MAP), Weight(&[8, 3, 2, 3])]);
+        check(
+            Op::Conv { stride, pad, dilation: [1; 2], groups: 6 },
+            &[Input(MAP), Weight(&[6, 1, 3, 3]), Weight(&[6])],
+        );
     }
+    let (stride, pad, dilation) = ([1, 2], [2, 0, 1, 1], [2, 1]);
+    check(Op::Conv { stride, pad, dilation, groups: 2 }, &[Input(MAP), Weight(&[8, 3, 2, 3]), Weight(&[8])]);
     for (transpose_a, a) in [(false, &[2, 3, 5]), (true, &[2, 5, 3])] {
         for (transpose_b, b) in [(false, &[2, 5, 4]), (true, &[2, 4, 5])] {
             let op = || Op::MatMul { transpose_a, transpose_b };
@@ -140,7 +161,7 @@ fn normalisation_and_reduction() {
     for axis in 0..4 {
         check(Op::Softmax { axis }, &[Input(MAP)]);
     }
-    for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max] {
+    for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod] {
         for axes in [vec![], vec![1], vec![2, 3], vec![1, 3]] {
             for keep in [false, true] {
                 check(Op::Reduce { kind, axes: axes.clone(), keep }, &[Input(MAP)]);
@@ -154,6 +175,12 @@ fn normalisation_and_reduction() {
         ([3, 2], [3, 2], [0, 1, 1, 0]),
     ] {
         check(Op::AvgPool { kernel, stride, pad }, &[Input(MAP)]);
+        check(Op::MaxPool { kernel, stride, pad, dilation: [1; 2] }, &[Input(MAP)]);
+    }
+    let (kernel, pad, dilation) = ([2, 2], [1, 2, 0, 1], [3, 2]);
+    check(Op::MaxPool { kernel, stride: [1, 2], pad, dilation }, &[Input(MAP)]);
+    for (axis, keep) in [(1, false), (3, true)] {
+        check(Op::ArgMax { axis, keep }, &[Input(MAP)]);
     }
 }
 
@@ -170,17 +197,49 @@ fn movement() {
     let cut = |axis, start, stop, step| SliceAxis { axis, start, stop, step };
     check(Op::Slice { cuts: vec![cut(1, 1, 4, 1)] }, &[Input(MAP)]);
     check(Op::Slice { cuts: vec![cut(2, 0, 5, 2), cut(3, 1, 4, 2)] }, &[Input(MAP)]);
-    check(Op::Pad { before: vec![0, 1, 0, 2], after: vec![0, 0, 3, 1] }, &[Input(MAP)]);
+    check(Op::Pad { before: vec![0, 1, 0, 2], after: vec![0, 0, 3, 1], mode: PadMode::ZERO }, &[Input(MAP)]);
+    for mode in [PadMode::Constant(Real(-1.5)), PadMode::Reflect, PadMode::Edge] {
+        check(Op::Pad { before: vec![0, 1, 0, 2], after: vec![0, 0, 3, 1], mode }, &[Input(MAP)]);
+    }
+    for order in [DepthOrder::Crd, DepthOrder::Dcr] {
+        check(Op::DepthToSpace { block: 2, order }, &[Input(&[8, 3, 2])]);
+    }
+    check(Op::SpaceToDepth { block: 2 }, &[Input(&[3, 4, 6])]);
     for axis in 1..4 {
         check(Op::Gather { axis }, &[Input(MAP), Places(&[3.0, 0.0, 3.0, 1.0])]);
     }
     check(Op::Expand { shape: batched(&[6, 5, 4]) }, &[Input(&[6, 1, 4])]);
     check(Op::Expand { shape: batched(&[6, 5, 4]) }, &[Input(&[1, 5, 1])]);
-    for mode in [ResizeMode::Nearest, ResizeMode::Bilinear] {
+}
+
+#[test]
+fn resizes() {
+    use vitc_ir::op::{Coordinates, Kernel, Rounding};
+    let usual = [Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::CUBIC];
+    for sampling in usual {
         for size in [[10, 8], [15, 4], [7, 9], [3, 2], [5, 4], [1, 1]] {
-            check(Op::Resize { mode, size }, &[Input(MAP)]);
+            check(Op::Resize { sampling, size, scale: None }, &[Input(MAP)]);
         }
-        check(Op::Resize { mode, size: [3, 4] }, &[Input(&[2, 1, 1])]);
+        check(Op::Resize { sampling, size: [3, 4], scale: None }, &[Input(&[2, 1, 1])]);
+    }
+    let roundings = [Rounding::Floor, Rounding::Ceil, Rounding::PreferFloor, Rounding::PreferCeil];
+    let kernels = [Kernel::Linear, Kernel::Cubic(Real(-0.5))].into_iter().chain(roundings.map(Kernel::Nearest));
+    for kernel in kernels {
+        for coordinates in [
+            Coordinates::HalfPixel,
+            Coordinates::PytorchHalfPixel,
+            Coordinates::AlignCorners,
+            Coordinates::Asymmetric,
+            Coordinates::TfHalfPixel,
+            Coordinates::HalfPixelSymmetric,
+        ] {
+            for (antialias, exclude_outside) in [(false, false), (true, false), (false, true), (true, true)] {
+                let sampling = Sampling { kernel, coordinates, antialias, exclude_outside };
+                check(Op::Resize { sampling, size: [7, 2], scale: None }, &[Input(MAP)]);
+                let scale = Some([Real(1.7), Real(0.6)]);
+                check(Op::Resize { sampling, size: [8, 2], scale }, &[Input(MAP)]);
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::container::{Block, Container, Operation};
 use super::header::Header;
 use super::weights::Source;
 use std::collections::HashMap;
-use vitc_ir::op::{Generator, ReduceKind, ResizeMode, SliceAxis};
+use vitc_ir::op::{Generator, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value};
 
 /// A parameter is an array of at most this many numbers: two for each dimension.
@@ -526,7 +526,7 @@ impl<'a> Call<'_, '_, 'a> {
         if groups < 1.0 || stride.contains(&0) {
             return Err("has no groups or no stride".into());
         }
-        self.push(Op::Conv { stride, pad: [0; 4], groups: groups as usize }, &[x, w])
+        self.push(Op::Conv { stride, pad: [0; 4], dilation: [1; 2], groups: groups as usize }, &[x, w])
     }
 
     /// An average of windows, times their size.
@@ -551,7 +551,7 @@ impl<'a> Call<'_, '_, 'a> {
             return Err("has not two amounts per axis".into());
         }
         let (before, after) = pairs.iter().map(|&[b, a]| (b, a)).unzip();
-        self.push(Op::Pad { before, after }, &[x])
+        self.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x])
     }
 
     /// A size of −1 is what remains: a multiple of the batch.
@@ -629,7 +629,7 @@ impl<'a> Call<'_, '_, 'a> {
                 return Err("reads between other samples than a resize that is known".into());
             }
         }
-        let mode = if linear { ResizeMode::Bilinear } else { ResizeMode::Nearest };
-        self.push(Op::Resize { mode, size: [to[2], to[3]] }, &[x])
+        let sampling = if linear { Sampling::LINEAR } else { Sampling::NEAREST };
+        self.push(Op::Resize { sampling, size: [to[2], to[3]], scale: None }, &[x])
     }
 }

@@ -9,8 +9,8 @@ use super::dialect::OperationName;
 use super::program::{DYNAMIC, Element, Elements, Id, Interpolation, Tensor};
 use half::f16;
 use std::collections::HashMap;
-use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode, SliceAxis};
-use vitc_ir::{BinaryKind, DType, Dim, Graph, Node, Op, Real, Shape, UnaryKind, Value};
+use vitc_ir::op::{AttentionLayout, PadMode, ReduceKind, Sampling, SliceAxis};
+use vitc_ir::{BinaryKind, DType, Dim, Graph, Node, Op, Real, Shape, UnaryKind, Value, resample};
 
 /// An element type of the graph.
 ///
@@ -107,10 +107,10 @@ impl Body<'_> {
         let out = sizes(&node.types[0].shape);
         let dtype = element(node.types[0].dtype)?;
         let one = match &node.op {
-            Op::Unary(kind) => self.unary(*kind, x),
+            Op::Unary(kind) => self.unary(*kind, x)?,
             Op::Binary(kind) => {
                 let y = self.operand(node.inputs[1])?;
-                self.builder.arithmetic(arithmetic(*kind), x, y)
+                self.builder.arithmetic(arithmetic(*kind)?, x, y)
             }
             Op::Sum => {
                 let mut sum = x;
@@ -123,7 +123,7 @@ impl Body<'_> {
             Op::Clip { lo, hi } => self.clip(x, *lo, *hi),
             Op::Prelu => self.prelu(x, node)?,
             Op::Cast { .. } => self.builder.cast(x, dtype),
-            Op::Conv { stride, pad, groups } => self.conv(x, node, *stride, *pad, *groups)?,
+            Op::Conv { stride, pad, dilation: [1, 1], groups } => self.conv(x, node, *stride, *pad, *groups)?,
             Op::MatMul { transpose_a, transpose_b } => {
                 let y = self.operand(node.inputs[1])?;
                 let [a, b] = [(x, *transpose_a), (y, *transpose_b)].map(|(v, flag)| self.transposed(v, flag));
@@ -134,7 +134,7 @@ impl Body<'_> {
             Op::Softmax { axis } => self.builder.softmax(x, *axis),
             Op::Reduce { axes, .. } if axes.is_empty() => x,
             Op::Reduce { kind, axes, .. } => {
-                let reduced = self.builder.reduce(reduction(*kind), x, axes);
+                let reduced = self.builder.reduce(reduction(*kind)?, x, axes);
                 self.builder.reshape(reduced, &out)
             }
             Op::AvgPool { kernel, stride, pad } => self.average(x, *kernel, *stride, *pad, &out),
@@ -149,14 +149,21 @@ impl Body<'_> {
                 return Ok(self.builder.split(x, *axis, &sizes));
             }
             Op::Slice { cuts } => self.slice(x, cuts, &out),
-            Op::Pad { before, after } => {
+            Op::Pad { before, after, mode } if *mode == PadMode::ZERO => {
                 let around: Vec<[i64; 2]> = before.iter().zip(after).map(|(&b, &a)| [b as i64, a as i64]).collect();
                 self.builder.pad(x, &around)
             }
             Op::Gather { axis, .. } => self.gather(x, node.inputs[1], *axis)?,
             Op::Expand { .. } => self.expand(x, &out),
             Op::Keep => return Err("it is read through, not an operation".into()),
-            Op::Resize { mode, size } => self.resize(x, *mode, *size)?,
+            Op::Resize { sampling, size, scale: None } => self.resize(x, sampling, *size)?,
+            Op::Conv { .. }
+            | Op::Pad { .. }
+            | Op::Resize { .. }
+            | Op::MaxPool { .. }
+            | Op::ArgMax { .. }
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
             }
@@ -179,23 +186,28 @@ impl Body<'_> {
     }
 }
 
-fn arithmetic(kind: BinaryKind) -> Arithmetic {
-    match kind {
+/// Why an operator is not written.
+const UNKNOWN: &str = "no spelling in Core AI's operations is known for it";
+
+fn arithmetic(kind: BinaryKind) -> Result<Arithmetic, String> {
+    Ok(match kind {
         BinaryKind::Add => Arithmetic::Add,
         BinaryKind::Sub => Arithmetic::Sub,
         BinaryKind::Mul => Arithmetic::Mul,
         BinaryKind::Div => Arithmetic::Divide,
         BinaryKind::Max => Arithmetic::Maximum,
         BinaryKind::Min => Arithmetic::Minimum,
-    }
+        BinaryKind::Pow => return Err(UNKNOWN.into()),
+    })
 }
 
-fn reduction(kind: ReduceKind) -> Reduction {
-    match kind {
+fn reduction(kind: ReduceKind) -> Result<Reduction, String> {
+    Ok(match kind {
         ReduceKind::Sum => Reduction::Sum,
         ReduceKind::Mean => Reduction::Mean,
         ReduceKind::Max => Reduction::Max,
-    }
+        ReduceKind::Min | ReduceKind::Prod => return Err(UNKNOWN.into()),
+    })
 }
 
 /// Elementwise operators.
@@ -206,27 +218,39 @@ impl Body<'_> {
         self.builder.scalar(element, value)
     }
 
-    fn unary(&mut self, kind: UnaryKind, x: Id) -> Id {
+    fn unary(&mut self, kind: UnaryKind, x: Id) -> Result<Id, String> {
         let name = match kind {
-            UnaryKind::Relu => return self.builder.relu(x),
-            UnaryKind::Gelu => return self.builder.gelu(x),
-            UnaryKind::Sigmoid => return self.builder.sigmoid(x),
+            UnaryKind::Relu => return Ok(self.builder.relu(x)),
+            UnaryKind::Gelu => return Ok(self.builder.gelu(x)),
+            UnaryKind::Sigmoid => return Ok(self.builder.sigmoid(x)),
             // The dialect's own silu leaves the Neural Engine for casts.
             UnaryKind::Silu => {
                 let gate = self.builder.sigmoid(x);
-                return self.builder.arithmetic(Arithmetic::Mul, x, gate);
+                return Ok(self.builder.arithmetic(Arithmetic::Mul, x, gate));
             }
             UnaryKind::Neg => {
                 let minus = self.scalar(x, -1.0);
-                return self.builder.arithmetic(Arithmetic::Mul, x, minus);
+                return Ok(self.builder.arithmetic(Arithmetic::Mul, x, minus));
             }
             UnaryKind::Tanh => OperationName::Tanh,
             UnaryKind::Erf => OperationName::Erf,
             UnaryKind::Sqrt => OperationName::Sqrt,
             UnaryKind::Exp => OperationName::Exp,
             UnaryKind::Abs => OperationName::Abs,
+            UnaryKind::Log
+            | UnaryKind::Sin
+            | UnaryKind::Cos
+            | UnaryKind::Floor
+            | UnaryKind::Ceil
+            | UnaryKind::Round
+            | UnaryKind::Sign
+            | UnaryKind::Softplus
+            | UnaryKind::GeluTanh
+            | UnaryKind::Elu { .. }
+            | UnaryKind::LeakyRelu { .. }
+            | UnaryKind::HardSigmoid { .. } => return Err(UNKNOWN.into()),
         };
-        self.builder.unary(name, x)
+        Ok(self.builder.unary(name, x))
     }
 
     fn clip(&mut self, x: Id, lo: Real, hi: Real) -> Id {
@@ -385,9 +409,9 @@ impl Body<'_> {
     }
 
     /// A resize names every size, the batch too. Where that is known only at run time, two products with constants read the same samples.
-    fn resize_by_products(&mut self, x: Id, mode: ResizeMode, size: [usize; 2]) -> Id {
+    fn resize_by_products(&mut self, x: Id, sampling: &Sampling, size: [usize; 2]) -> Id {
         let ty = self.builder.ty(x).clone();
-        let [rows, columns] = [0, 1].map(|i| samples(mode, ty.dims[i + 2] as usize, size[i]));
+        let [rows, columns] = [0, 1].map(|i| samples(sampling, ty.dims[i + 2] as usize, size[i]));
         let turned: Vec<f64> = (0..ty.dims[3] as usize).flat_map(|i| columns.iter().map(move |row| row[i])).collect();
         let right = self.builder.array(Tensor::new(ty.element, &[ty.dims[3], size[1] as i64]), &turned);
         let left = self.builder.array(Tensor::new(ty.element, &[size[0] as i64, ty.dims[2]]), &rows.concat());
@@ -395,37 +419,30 @@ impl Body<'_> {
         self.builder.matmul(left, wide)
     }
 
-    fn resize(&mut self, x: Id, mode: ResizeMode, size: [usize; 2]) -> Result<Id, String> {
+    fn resize(&mut self, x: Id, sampling: &Sampling, size: [usize; 2]) -> Result<Id, String> {
         let from = self.builder.ty(x).dims.clone();
         if from[0] == DYNAMIC {
-            return Ok(self.resize_by_products(x, mode, size));
+            return Ok(self.resize_by_products(x, sampling, size));
         }
         let to = size.map(|s| s as i64);
-        match mode {
-            ResizeMode::Bilinear => Ok(self.builder.interpolate(x, Interpolation::Linear, to, [0.0; 2])),
+        match *sampling {
+            Sampling::LINEAR => Ok(self.builder.interpolate(x, Interpolation::Linear, to, [0.0; 2])),
             // Rounding finds ⌊i·in/out⌋ where the source lies half a sample lower; the rest decides ties upwards.
-            ResizeMode::Nearest => {
+            Sampling::NEAREST => {
                 let offset = [0, 1].map(|i| 0.5 - 0.5 / from[i + 2] as f64);
                 Ok(self.builder.interpolate(x, Interpolation::Nearest, to, offset))
             }
+            _ => Err(UNKNOWN.into()),
         }
     }
 }
 
 /// Which samples of an axis each result reads, and how much of each.
-fn samples(mode: ResizeMode, from: usize, to: usize) -> Vec<Vec<f64>> {
-    let row = |i: usize| {
+fn samples(sampling: &Sampling, from: usize, to: usize) -> Vec<Vec<f64>> {
+    let row = |taps: resample::Taps| {
         let mut row = vec![0.0; from];
-        match mode {
-            ResizeMode::Nearest => row[i * from / to] = 1.0,
-            ResizeMode::Bilinear => {
-                let at = ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
-                let below = at.floor() as usize;
-                row[below] += 1.0 - at.fract();
-                row[(below + 1).min(from - 1)] += at.fract();
-            }
-        }
+        taps.into_iter().for_each(|(at, weight)| row[at] += weight);
         row
     };
-    (0..to).map(row).collect()
+    resample::taps(sampling, from, to, None).into_iter().map(row).collect()
 }

@@ -139,14 +139,6 @@ impl Call<'_, '_> {
         }
     }
 
-    /// A string that must be `wanted`.
-    pub(super) fn expect(&self, input: &str, wanted: &str) -> Result<(), String> {
-        match self.word(input)? {
-            found if found == wanted => Ok(()),
-            found => Err(format!("{input} = {found} is not read")),
-        }
-    }
-
     /// Number of dimensions of a value.
     pub(super) fn rank(&self, x: Value) -> usize {
         self.body.graph.shape(x).rank()

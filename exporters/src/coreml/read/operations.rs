@@ -6,7 +6,7 @@ use super::codes;
 use super::error::ReadError;
 use super::values::{graph_type, is_text, text, texts, volume};
 use crate::coreml::messages::{self, binding, value_type};
-use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode, SliceAxis};
+use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// An operator and its operands.
@@ -83,6 +83,8 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         return Ok((Op::Binary(kind), vec![call.x()?, call.value("y")?]));
     }
     match kind {
+        "log" => log(call),
+        "elu" | "leaky_relu" | "sigmoid_hard" => with_parameters(call, kind),
         "gelu" => gelu(call),
         "clip" => clip(call),
         "prelu" => Ok((Op::Prelu, vec![call.x()?, call.value("alpha")?])),
@@ -96,6 +98,10 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "reduce_sum" => reduce(call, ReduceKind::Sum),
         "reduce_mean" => reduce(call, ReduceKind::Mean),
         "reduce_max" => reduce(call, ReduceKind::Max),
+        "reduce_min" => reduce(call, ReduceKind::Min),
+        "reduce_prod" => reduce(call, ReduceKind::Prod),
+        "reduce_argmax" => arg_max(call),
+        "max_pool" => max_pool(call),
         "avg_pool" => avg_pool(call),
         "reshape" => reshape(call),
         "transpose" => transpose(call),
@@ -103,17 +109,23 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "split" => split(call),
         "slice_by_index" => slice(call),
         "pad" => pad(call),
+        "pixel_shuffle" => blocks(call, "upscale_factor", DepthOrder::Crd),
+        "depth_to_space" => blocks(call, "block_size", DepthOrder::Dcr),
+        "space_to_depth" => space_to_depth(call),
         "gather" => gather(call),
         "tile" => tile(call),
-        "upsample_nearest_neighbor" => upsample(call, ResizeMode::Nearest),
-        "upsample_bilinear" => upsample(call, ResizeMode::Bilinear),
-        "resize_nearest_neighbor" => resize(call, ResizeMode::Nearest),
+        "upsample_nearest_neighbor" => upsample(call, Sampling::NEAREST),
+        "upsample_bilinear" => upsample(call, Sampling::LINEAR),
+        "resize_nearest_neighbor" => resize(call, Sampling::NEAREST),
+        "resize_bilinear" => {
+            let sampling = between(call)?;
+            resize(call, sampling)
+        }
         "quantize" => codes::quantize(call),
         "dequantize" => codes::dequantize(call),
         "constexpr_affine_dequantize" => codes::affine(call),
         "constexpr_blockwise_shift_scale" => codes::blocks(call),
         "constexpr_lut_to_dense" => codes::lookup(call),
-        "resize_bilinear" => resize(call, ResizeMode::Bilinear),
         _ => Err("vitc does not read this operation".into()),
     }
 }
@@ -130,6 +142,13 @@ fn unary(kind: &str) -> Option<UnaryKind> {
         "sqrt" => UnaryKind::Sqrt,
         "exp" => UnaryKind::Exp,
         "abs" => UnaryKind::Abs,
+        "sin" => UnaryKind::Sin,
+        "cos" => UnaryKind::Cos,
+        "floor" => UnaryKind::Floor,
+        "ceil" => UnaryKind::Ceil,
+        "round" => UnaryKind::Round,
+        "sign" => UnaryKind::Sign,
+        "softplus" => UnaryKind::Softplus,
         _ => return None,
     })
 }
@@ -142,13 +161,36 @@ fn binary(kind: &str) -> Option<BinaryKind> {
         "real_div" => BinaryKind::Div,
         "maximum" => BinaryKind::Max,
         "minimum" => BinaryKind::Min,
+        "pow" => BinaryKind::Pow,
         _ => return None,
     })
 }
 
 fn gelu(call: &mut Call<'_, '_>) -> Decoded {
-    call.expect("mode", "EXACT")?;
-    Ok((Op::Unary(UnaryKind::Gelu), vec![call.x()?]))
+    let kind = match call.word("mode")? {
+        "EXACT" => UnaryKind::Gelu,
+        "TANH_APPROXIMATION" => UnaryKind::GeluTanh,
+        other => return Err(format!("mode = {other} is not read")),
+    };
+    Ok((Op::Unary(kind), vec![call.x()?]))
+}
+
+/// The operation adds its epsilon before.
+fn log(call: &mut Call<'_, '_>) -> Decoded {
+    if call.number("epsilon")? != 0.0 {
+        return Err("an epsilon is not read".into());
+    }
+    Ok((Op::Unary(UnaryKind::Log), vec![call.x()?]))
+}
+
+fn with_parameters(call: &mut Call<'_, '_>, kind: &str) -> Decoded {
+    let alpha = Real(call.number("alpha")?);
+    let kind = match kind {
+        "elu" => UnaryKind::Elu { alpha },
+        "leaky_relu" => UnaryKind::LeakyRelu { slope: alpha },
+        _ => UnaryKind::HardSigmoid { alpha, beta: Real(call.number("beta")?) },
+    };
+    Ok((Op::Unary(kind), vec![call.x()?]))
 }
 
 fn clip(call: &mut Call<'_, '_>) -> Decoded {
@@ -170,11 +212,13 @@ fn cast(call: &mut Call<'_, '_>) -> Decoded {
 
 fn conv(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.map()?;
-    if call.sizes("dilations")? != [1, 1] {
-        return Err("dilations are not read".into());
-    }
     let groups = usize::try_from(call.integer("groups")?).map_err(|_| "has negative groups")?;
-    let op = Op::Conv { stride: call.sizes_of("strides")?, pad: call.window_pad()?, groups };
+    let op = Op::Conv {
+        stride: call.sizes_of("strides")?,
+        pad: call.window_pad()?,
+        dilation: call.sizes_of("dilations")?,
+        groups,
+    };
     with_bias(call, op, x)
 }
 
@@ -248,6 +292,18 @@ fn avg_pool(call: &mut Call<'_, '_>) -> Decoded {
     Ok((Op::AvgPool { kernel, stride, pad: call.window_pad()? }, vec![x]))
 }
 
+fn max_pool(call: &mut Call<'_, '_>) -> Decoded {
+    let x = call.map()?;
+    call.must("ceil_mode", false)?;
+    let (kernel, stride) = (call.sizes_of("kernel_sizes")?, call.sizes_of("strides")?);
+    Ok((Op::MaxPool { kernel, stride, pad: call.window_pad()?, dilation: [1; 2] }, vec![x]))
+}
+
+fn arg_max(call: &mut Call<'_, '_>) -> Decoded {
+    let x = call.x()?;
+    Ok((Op::ArgMax { axis: call.axis(call.rank(x))?, keep: call.flag("keep_dims")? }, vec![x]))
+}
+
 // ---- movement -------------------------------------------------------------------------------------------------------
 
 fn reshape(call: &mut Call<'_, '_>) -> Decoded {
@@ -301,10 +357,12 @@ fn slice(call: &mut Call<'_, '_>) -> Decoded {
 fn pad(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
     let rank = call.rank(x);
-    call.expect("mode", "constant")?;
-    if call.number("constant_val")? != 0.0 {
-        return Err("pads with something else than zero".into());
-    }
+    let mode = match call.word("mode")? {
+        "constant" => PadMode::Constant(Real(call.number("constant_val")?)),
+        "reflect" => PadMode::Reflect,
+        "replicate" => PadMode::Edge,
+        other => return Err(format!("mode = {other} is not read")),
+    };
     let pairs = call.sizes("pad")?;
     if !pairs.len().is_multiple_of(2) || pairs.len() / 2 > rank {
         return Err(format!("{} pads for {rank} axes", pairs.len()));
@@ -313,7 +371,17 @@ fn pad(call: &mut Call<'_, '_>) -> Decoded {
     let mut after = before.clone();
     before.extend(pairs.iter().step_by(2));
     after.extend(pairs.iter().skip(1).step_by(2));
-    Ok((Op::Pad { before, after }, vec![x]))
+    Ok((Op::Pad { before, after, mode }, vec![x]))
+}
+
+fn blocks(call: &mut Call<'_, '_>, size: &str, order: DepthOrder) -> Decoded {
+    let block = usize::try_from(call.integer(size)?).map_err(|_| format!("{size} is negative"))?;
+    Ok((Op::DepthToSpace { block, order }, vec![call.map()?]))
+}
+
+fn space_to_depth(call: &mut Call<'_, '_>) -> Decoded {
+    let block = usize::try_from(call.integer("block_size")?).map_err(|_| "block_size is negative")?;
+    Ok((Op::SpaceToDepth { block }, vec![call.map()?]))
 }
 
 fn gather(call: &mut Call<'_, '_>) -> Decoded {
@@ -341,9 +409,9 @@ fn tile(call: &mut Call<'_, '_>) -> Decoded {
 // ---- sampling -------------------------------------------------------------------------------------------------------
 
 /// By a factor, which makes whole sizes.
-fn upsample(call: &mut Call<'_, '_>, mode: ResizeMode) -> Decoded {
+fn upsample(call: &mut Call<'_, '_>, sampling: Sampling) -> Decoded {
     let x = call.map()?;
-    if mode == ResizeMode::Bilinear {
+    if sampling == Sampling::LINEAR {
         call.must("align_corners", false)?;
         if call.has("half_pixel_centers") {
             call.must("half_pixel_centers", true)?;
@@ -357,16 +425,23 @@ fn upsample(call: &mut Call<'_, '_>, mode: ResizeMode) -> Decoded {
         }
     };
     let size = [scaled(2, "scale_factor_height")?, scaled(3, "scale_factor_width")?];
-    Ok((Op::Resize { mode, size }, vec![x]))
+    Ok((Op::Resize { sampling, size, scale: None }, vec![x]))
+}
+
+/// Where a `resize_bilinear` reads.
+fn between(call: &Call<'_, '_>) -> Result<Sampling, String> {
+    match call.word("sampling_mode")? {
+        "UNALIGN_CORNERS" => Ok(Sampling::LINEAR),
+        "STRICT_ALIGN_CORNERS" => Ok(Sampling::LINEAR_CORNERS),
+        "DEFAULT" => Ok(Sampling::LINEAR_ASYMMETRIC),
+        other => Err(format!("sampling_mode = {other} is not read")),
+    }
 }
 
 /// To a size.
-fn resize(call: &mut Call<'_, '_>, mode: ResizeMode) -> Decoded {
+fn resize(call: &mut Call<'_, '_>, sampling: Sampling) -> Decoded {
     let x = call.map()?;
-    if mode == ResizeMode::Bilinear {
-        call.expect("sampling_mode", "UNALIGN_CORNERS")?;
-    }
     let size = |input| usize::try_from(call.integer(input)?).map_err(|_| format!("{input} is negative"));
     let size = [size("target_size_height")?, size("target_size_width")?];
-    Ok((Op::Resize { mode, size }, vec![x]))
+    Ok((Op::Resize { sampling, size, scale: None }, vec![x]))
 }

@@ -10,7 +10,7 @@ use crate::ExportError;
 use crate::coreml::Interface;
 use crate::coreml::messages::DataType;
 use half::f16;
-use vitc_ir::op::{AttentionLayout, ReduceKind, ResizeMode, SliceAxis};
+use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// A parameter that becomes a `const` operation.
@@ -149,7 +149,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Clip { lo, hi } => clip(|op| n.on_x(op), n.dtype(0), *lo, *hi)?,
         Op::Prelu => prelu(&n)?,
         Op::Cast { to } => n.on_x("cast").param("dtype", Param::Str(dtype_word(*to))),
-        Op::Conv { stride, pad, groups } => conv(&n, stride, pad, *groups)?,
+        Op::Conv { stride, pad, dilation, groups } => conv(&n, stride, pad, dilation, *groups)?,
         Op::MatMul { transpose_a, transpose_b } => (n.on_x("matmul").value("y", node.inputs[1]))
             .param("transpose_x", Param::Bool(*transpose_a))
             .param("transpose_y", Param::Bool(*transpose_b)),
@@ -161,7 +161,14 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Softmax { axis } => n.on_x("softmax").param("axis", Param::Int(int(*axis)?)),
         Op::Reduce { axes, .. } if axes.is_empty() => n.on_x("identity"),
         Op::Reduce { kind, axes, keep } => reduce(&n, *kind, axes, *keep)?,
-        Op::AvgPool { kernel, stride, pad } => avg_pool(&n, kernel, stride, pad)?,
+        Op::AvgPool { kernel, stride, pad } => {
+            pool(&n, "avg_pool", kernel, stride, pad)?.param("exclude_padding_from_average", Param::Bool(true))
+        }
+        Op::MaxPool { kernel, stride, pad, dilation: [1, 1] } => pool(&n, "max_pool", kernel, stride, pad)?,
+        Op::MaxPool { .. } => return Err("max_pool has no dilation".into()),
+        Op::ArgMax { axis, keep } => {
+            n.on_x("reduce_argmax").param("axis", Param::Int(int(*axis)?)).param("keep_dims", Param::Bool(*keep))
+        }
         Op::Reshape { shape } => n.on_x("reshape").param("shape", dims(shape)?),
         Op::Transpose { perm } => n.on_x("transpose").param("perm", ints(perm.iter().copied())?),
         Op::Concat { .. } if node.inputs.len() == 1 => n.on_x("identity"),
@@ -176,10 +183,18 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
             split.param("axis", Param::Int(int(*axis)?))
         }
         Op::Slice { cuts } => slice(&n, cuts)?,
-        Op::Pad { before, after } => pad(&n, before, after)?,
+        Op::Pad { before, after, mode } => pad(&n, before, after, *mode)?,
+        Op::DepthToSpace { block, order: DepthOrder::Crd } => {
+            n.on_x("pixel_shuffle").param("upscale_factor", Param::Int(int(*block)?))
+        }
+        Op::DepthToSpace { block, order: DepthOrder::Dcr } => {
+            n.on_x("depth_to_space").param("block_size", Param::Int(int(*block)?))
+        }
+        Op::SpaceToDepth { block } => n.on_x("space_to_depth").param("block_size", Param::Int(int(*block)?)),
         Op::Gather { axis } => gather(&n, *axis, ios)?,
         Op::Expand { shape } => return expand(x, graph.ty(x), shape),
-        Op::Resize { mode, size } => resize(&n, *mode, *size, ios)?,
+        Op::Resize { sampling, size, scale: None } => resize(&n, sampling, *size, ios)?,
+        Op::Resize { scale: Some(_), .. } => return Err(LOWERED.into()),
         Op::Quantize { to } => codes::quantize(&n, *to),
         Op::Dequantize => codes::dequantize(&n)?,
         Op::Lookup { bits, shape } => codes::lookup(&n, *bits, shape, ios)?,
@@ -243,6 +258,21 @@ fn unary(n: &Reader, kind: UnaryKind) -> Mil {
         UnaryKind::Exp => n.on_x("exp"),
         UnaryKind::Abs => n.on_x("abs"),
         UnaryKind::Neg => n.on_x("mul").param("y", Param::Float(n.dtype(0), -1.0)),
+        // Without its epsilon, which moves what lies near 0.
+        UnaryKind::Log => n.on_x("log").param("epsilon", Param::Float(n.dtype(0), 0.0)),
+        UnaryKind::Sin => n.on_x("sin"),
+        UnaryKind::Cos => n.on_x("cos"),
+        UnaryKind::Floor => n.on_x("floor"),
+        UnaryKind::Ceil => n.on_x("ceil"),
+        UnaryKind::Round => n.on_x("round"),
+        UnaryKind::Sign => n.on_x("sign"),
+        UnaryKind::Softplus => n.on_x("softplus"),
+        UnaryKind::GeluTanh => n.on_x("gelu").param("mode", Param::Str("TANH_APPROXIMATION")),
+        UnaryKind::Elu { alpha } => n.on_x("elu").param("alpha", Param::Float(n.dtype(0), alpha.0)),
+        UnaryKind::LeakyRelu { slope } => n.on_x("leaky_relu").param("alpha", Param::Float(n.dtype(0), slope.0)),
+        UnaryKind::HardSigmoid { alpha, beta } => (n.on_x("sigmoid_hard"))
+            .param("alpha", Param::Float(n.dtype(0), alpha.0))
+            .param("beta", Param::Float(n.dtype(0), beta.0)),
     }
 }
 
@@ -254,6 +284,7 @@ fn binary(n: &Reader, kind: BinaryKind) -> Mil {
         BinaryKind::Div => "real_div",
         BinaryKind::Max => "maximum",
         BinaryKind::Min => "minimum",
+        BinaryKind::Pow => "pow",
     };
     n.on_x(op).value("y", n.node.inputs[1])
 }
@@ -270,8 +301,12 @@ fn conv(
     n: &Reader,
     stride: &[usize; 2],
     [top, left, bottom, right]: &[usize; 4],
+    dilation: &[usize; 2],
     groups: usize,
 ) -> Result<Mil, String> {
+    if *dilation != [1; 2] {
+        n.constant(1, "the weight of a convolution with dilations")?;
+    }
     let mut conv = n.on_x("conv").value("weight", n.node.inputs[1]);
     if let Some(&bias) = n.node.inputs.get(2) {
         conv = conv.value("bias", bias);
@@ -283,7 +318,7 @@ fn conv(
         .param("strides", ints(*stride)?)
         .param("pad_type", Param::Str("custom"))
         .param("pad", ints([*top, *bottom, *left, *right])?)
-        .param("dilations", Param::Ints(vec![1, 1]))
+        .param("dilations", ints(*dilation)?)
         .param("groups", Param::Int(int(groups)?)))
 }
 
@@ -339,22 +374,25 @@ fn reduce(n: &Reader, kind: ReduceKind, axes: &[usize], keep: bool) -> Result<Mi
         ReduceKind::Sum => "reduce_sum",
         ReduceKind::Mean => "reduce_mean",
         ReduceKind::Max => "reduce_max",
+        ReduceKind::Min => "reduce_min",
+        ReduceKind::Prod => "reduce_prod",
     };
     Ok(n.on_x(op).param("axes", ints(axes.iter().copied())?).param("keep_dims", Param::Bool(keep)))
 }
 
-fn avg_pool(
+/// A pool without rounding up.
+fn pool(
     n: &Reader,
+    op: &'static str,
     kernel: &[usize; 2],
     stride: &[usize; 2],
     [top, left, bottom, right]: &[usize; 4],
 ) -> Result<Mil, String> {
-    Ok(n.on_x("avg_pool")
+    Ok(n.on_x(op)
         .param("kernel_sizes", ints(*kernel)?)
         .param("strides", ints(*stride)?)
         .param("pad_type", Param::Str("custom"))
         .param("pad", ints([*top, *bottom, *left, *right])?)
-        .param("exclude_padding_from_average", Param::Bool(true))
         .param("ceil_mode", Param::Bool(false)))
 }
 
@@ -375,16 +413,23 @@ fn slice(n: &Reader, cuts: &[SliceAxis]) -> Result<Mil, String> {
 }
 
 /// Pairs before, after from the first axis on that is padded.
-fn pad(n: &Reader, before: &[usize], after: &[usize]) -> Result<Mil, String> {
+fn pad(n: &Reader, before: &[usize], after: &[usize], mode: PadMode) -> Result<Mil, String> {
     if !n.dtype(0).is_float() {
         return Err("pad takes floats".into());
     }
     let Some(first) = before.iter().zip(after).position(|(&b, &a)| b + a > 0) else { return Ok(n.on_x("identity")) };
     let pairs = before.iter().zip(after).skip(first).flat_map(|(&b, &a)| [b, a]);
+    // The smallest number stands for less than any.
+    let largest = if n.dtype(0) == DType::F16 { 65504.0 } else { f64::from(f32::MAX) };
+    let (word, value) = match mode {
+        PadMode::Constant(value) => ("constant", value.0.clamp(-largest, largest)),
+        PadMode::Reflect => ("reflect", 0.0),
+        PadMode::Edge => ("replicate", 0.0),
+    };
     Ok(n.on_x("pad")
         .param("pad", ints(pairs)?)
-        .param("mode", Param::Str("constant"))
-        .param("constant_val", Param::Float(n.dtype(0), 0.0)))
+        .param("mode", Param::Str(word))
+        .param("constant_val", Param::Float(n.dtype(0), value)))
 }
 
 fn gather(n: &Reader, axis: usize, ios: u32) -> Result<Mil, String> {
@@ -432,24 +477,27 @@ fn expand(x: Value, from: &Type, to: &Shape) -> Result<Vec<Mil>, String> {
     Ok(steps)
 }
 
-/// Whole factors are `upsample_*`; everything else is `resize_*`. Both forms of `Bilinear` sample at half-pixel
-/// centres.
-fn resize(n: &Reader, mode: ResizeMode, to: [usize; 2], ios: u32) -> Result<Mil, String> {
+/// Whole factors are `upsample_*`; everything else is `resize_*`.
+fn resize(n: &Reader, sampling: &Sampling, to: [usize; 2], ios: u32) -> Result<Mil, String> {
     let from = [n.shape(0).dim(2), n.shape(0).dim(3)];
     let whole = (0..2).all(|i| to[i].is_multiple_of(from[i]));
     let factor = |i: usize| Param::Float(DType::F32, (to[i] / from[i]) as f64);
     let scaled = |op| n.on_x(op).param("scale_factor_height", factor(0)).param("scale_factor_width", factor(1));
     let (height, width) = (Param::Int(int(to[0])?), Param::Int(int(to[1])?));
-    let sized = |op| n.on_x(op).param("target_size_height", height).param("target_size_width", width);
-    Ok(match (mode, whole) {
-        (ResizeMode::Nearest, true) => scaled("upsample_nearest_neighbor"),
-        (ResizeMode::Nearest, false) => sized("resize_nearest_neighbor"),
-        (ResizeMode::Bilinear, true) => {
+    let sized = |op| n.on_x(op).param("target_size_height", height.clone()).param("target_size_width", width.clone());
+    let between = |mode| sized("resize_bilinear").param("sampling_mode", Param::Str(mode));
+    Ok(match *sampling {
+        Sampling::NEAREST if whole => scaled("upsample_nearest_neighbor"),
+        Sampling::NEAREST => sized("resize_nearest_neighbor"),
+        Sampling::LINEAR if whole => {
             let up = scaled("upsample_bilinear").param("align_corners", Param::Bool(false));
             // Before iOS 16 the flag does not exist, and half-pixel centres follow from align_corners = false.
             if ios >= 16 { up.param("half_pixel_centers", Param::Bool(true)) } else { up }
         }
-        (ResizeMode::Bilinear, false) => sized("resize_bilinear").param("sampling_mode", Param::Str("UNALIGN_CORNERS")),
+        Sampling::LINEAR => between("UNALIGN_CORNERS"),
+        Sampling::LINEAR_CORNERS => between("STRICT_ALIGN_CORNERS"),
+        Sampling::LINEAR_ASYMMETRIC => between("DEFAULT"),
+        _ => return Err(LOWERED.into()),
     })
 }
 

@@ -6,7 +6,10 @@
 
 use super::builder::{Builder, Spelling, elem_type};
 use super::codes;
-use vitc_ir::op::{AttentionLayout, BinaryKind, Op, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
+use vitc_ir::op::{
+    AttentionLayout, BinaryKind, Coordinates, DepthOrder, Kernel, Op, PadMode, ReduceKind, Rounding, Sampling,
+    SliceAxis, UnaryKind,
+};
 use vitc_ir::{DType, Node, Real, Shape, Value};
 
 /// Spell a run-time node; the reason if a lowering should have replaced it.
@@ -23,7 +26,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     }
     let plain = |b: &mut Builder<'_>, op| Spelling::new(op, b.read_all(&node.inputs));
     Ok(match &node.op {
-        Op::Unary(kind) => plain(b, unary(b, *kind)?),
+        Op::Unary(kind) => unary(b, node, *kind)?,
         Op::Binary(BinaryKind::Max | BinaryKind::Min) if b.opset < 12 && !dtype(node.inputs[0]).is_float() => {
             return Err(needs(12, "Max and Min of integers", b));
         }
@@ -33,10 +36,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Prelu => prelu(b, node)?,
         Op::Cast { to } => plain(b, "Cast").int("to", i64::from(elem_type(*to))),
 
-        Op::Conv { stride, pad, groups } => {
+        Op::Conv { stride, pad, dilation, groups } => {
             let w = graph.shape(node.inputs[1]);
             let conv = plain(b, "Conv").int("group", *groups as i64).ints("kernel_shape", &[w.dim(2), w.dim(3)]);
-            conv.ints("pads", pad).ints("strides", stride)
+            dilated(conv.ints("pads", pad).ints("strides", stride), dilation)
         }
         Op::MatMul { transpose_a: false, transpose_b: false } => plain(b, "MatMul"),
         Op::MatMul { .. } => return Err("MatMul does not transpose its operands".into()),
@@ -56,6 +59,15 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             let pool = plain(b, "AveragePool").int("count_include_pad", 0);
             pool.ints("kernel_shape", kernel).ints("pads", pad).ints("strides", stride)
         }
+        Op::MaxPool { kernel, stride, pad, dilation } => {
+            let pool = plain(b, "MaxPool").ints("kernel_shape", kernel).ints("pads", pad).ints("strides", stride);
+            dilated(pool, dilation)
+        }
+        Op::ArgMax { axis, keep } => {
+            let search = plain(b, "ArgMax").int("axis", *axis as i64).int("keepdims", i64::from(*keep));
+            // The first of equal ones is the default, and before opset 12 the only choice.
+            if b.opset >= 12 { search.int("select_last_index", 0) } else { search }
+        }
 
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
         Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
@@ -66,13 +78,19 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             Spelling::new("Split", inputs).int("axis", *axis as i64)
         }
         Op::Slice { cuts } => slice(b, node, cuts),
-        Op::Pad { before, after } => {
-            let inputs = vec![b.read(node.inputs[0]), b.ints(before.iter().chain(after).copied())];
-            Spelling::new("Pad", inputs).string("mode", "constant")
+        Op::Pad { before, after, mode } => pad(b, node, [before, after], *mode)?,
+        Op::DepthToSpace { block, order } => {
+            let mode = match order {
+                DepthOrder::Crd => "CRD",
+                DepthOrder::Dcr => "DCR",
+            };
+            plain(b, "DepthToSpace").int("blocksize", *block as i64).string("mode", mode)
         }
+        Op::SpaceToDepth { block } => plain(b, "SpaceToDepth").int("blocksize", *block as i64),
         Op::Gather { axis } => plain(b, "Gather").int("axis", *axis as i64),
         Op::Expand { shape } => expand(b, node, shape)?,
-        Op::Resize { mode, size } => resize(b, node, *mode, *size)?,
+        Op::Resize { sampling, size, scale: None } => resize(b, node, sampling, *size)?,
+        Op::Resize { scale: Some(_), .. } => return Err("a lowering spells a factor of its own as products".into()),
 
         Op::Quantize { to } => codes::quantize(b, node, *to)?,
         Op::Dequantize => codes::dequantize(b, node)?,
@@ -103,6 +121,7 @@ fn binary(kind: BinaryKind) -> &'static str {
         BinaryKind::Div => "Div",
         BinaryKind::Max => "Max",
         BinaryKind::Min => "Min",
+        BinaryKind::Pow => "Pow",
     }
 }
 
@@ -174,6 +193,8 @@ fn reduce(b: &mut Builder<'_>, node: &Node, kind: ReduceKind, axes: &[usize], ke
         ReduceKind::Sum => ("ReduceSum", b.opset >= 13),
         ReduceKind::Mean => ("ReduceMean", b.opset >= 18),
         ReduceKind::Max => ("ReduceMax", b.opset >= 18),
+        ReduceKind::Min => ("ReduceMin", b.opset >= 18),
+        ReduceKind::Prod => ("ReduceProd", b.opset >= 18),
     };
     let mut inputs = b.read_all(&node.inputs);
     if axes_are_input {
@@ -203,12 +224,21 @@ fn expand(b: &mut Builder<'_>, node: &Node, to: &Shape) -> Result<Spelling, Stri
     Ok(Spelling::new("Expand", vec![b.read(node.inputs[0]), b.ints(sizes)]))
 }
 
-fn unary(b: &Builder<'_>, kind: UnaryKind) -> Result<&'static str, String> {
-    Ok(match kind {
-        UnaryKind::Relu => "Relu",
-        UnaryKind::Gelu if b.opset >= 20 => "Gelu",
-        UnaryKind::Gelu => return Err(needs(20, "Gelu", b)),
+fn unary(b: &mut Builder<'_>, node: &Node, kind: UnaryKind) -> Result<Spelling, String> {
+    if matches!(kind, UnaryKind::Gelu | UnaryKind::GeluTanh) && b.opset < 20 {
+        return Err(needs(20, "Gelu", b));
+    }
+    let mut plain = |op| Spelling::new(op, b.read_all(&node.inputs));
+    Ok(plain(match kind {
         UnaryKind::Silu => return Err("Swish exists from opset 24".into()),
+        UnaryKind::GeluTanh => return Ok(plain("Gelu").string("approximate", "tanh")),
+        UnaryKind::Elu { alpha } => return Ok(plain("Elu").float("alpha", alpha)),
+        UnaryKind::LeakyRelu { slope } => return Ok(plain("LeakyRelu").float("alpha", slope)),
+        UnaryKind::HardSigmoid { alpha, beta } => {
+            return Ok(plain("HardSigmoid").float("alpha", alpha).float("beta", beta));
+        }
+        UnaryKind::Gelu => "Gelu",
+        UnaryKind::Relu => "Relu",
         UnaryKind::Sigmoid => "Sigmoid",
         UnaryKind::Tanh => "Tanh",
         UnaryKind::Erf => "Erf",
@@ -216,19 +246,48 @@ fn unary(b: &Builder<'_>, kind: UnaryKind) -> Result<&'static str, String> {
         UnaryKind::Exp => "Exp",
         UnaryKind::Abs => "Abs",
         UnaryKind::Neg => "Neg",
-    })
+        UnaryKind::Log => "Log",
+        UnaryKind::Sin => "Sin",
+        UnaryKind::Cos => "Cos",
+        UnaryKind::Floor => "Floor",
+        UnaryKind::Ceil => "Ceil",
+        UnaryKind::Round => "Round",
+        UnaryKind::Sign => "Sign",
+        UnaryKind::Softplus => "Softplus",
+    }))
 }
 
-/// Scales where they are exact in f32, since TensorRT builds them best and they leave the batch alone; sizes else.
-/// Readers divide by a rounded scale: between samples that moves the weights by an ulp, but at the edge of a nearest
-/// sample it takes the neighbour (14 to 2 in ONNX Runtime 1.31), so nearest needs an exact one.
-fn resize(b: &mut Builder<'_>, node: &Node, mode: ResizeMode, size: [usize; 2]) -> Result<Spelling, String> {
+/// Holes in windows, where there are any.
+fn dilated(spelling: Spelling, dilation: &[usize; 2]) -> Spelling {
+    if *dilation == [1; 2] { spelling } else { spelling.ints("dilations", dilation) }
+}
+
+fn pad(b: &mut Builder<'_>, node: &Node, sides: [&[usize]; 2], mode: PadMode) -> Result<Spelling, String> {
+    let mut inputs = vec![b.read(node.inputs[0]), b.ints(sides.concat())];
+    let dtype = b.graph.ty(node.inputs[0]).dtype;
+    let word = match mode {
+        PadMode::Constant(Real(0.0)) => "constant",
+        PadMode::Constant(value) => {
+            // The smallest number stands for less than any.
+            let largest = if dtype == DType::F16 { 65504.0 } else { f64::from(f32::MAX) };
+            inputs.push(b.scalar(Real(value.0.clamp(-largest, largest)), dtype)?);
+            "constant"
+        }
+        PadMode::Reflect => "reflect",
+        PadMode::Edge => "edge",
+    };
+    Ok(Spelling::new("Pad", inputs).string("mode", word))
+}
+
+/// Scales where they are exact in f32, since TensorRT builds them best and they leave the batch alone; sizes else. Which sizes and forms
+/// stay what they are is the target's to say.
+fn resize(b: &mut Builder<'_>, node: &Node, sampling: &Sampling, size: [usize; 2]) -> Result<Spelling, String> {
     let x = b.graph.shape(node.inputs[0]).clone();
     let scale = |i: usize| {
         let scale = size[i] as f32 / x.dim(2 + i) as f32;
         (f64::from(scale) * x.dim(2 + i) as f64 == size[i] as f64).then_some(scale)
     };
-    if mode == ResizeMode::Nearest && (scale(0).is_none() || scale(1).is_none()) {
+    if *sampling == Sampling::NEAREST && (scale(0).is_none() || scale(1).is_none()) {
         return Err(format!("nearest from {x} to {size:?} has a ratio that f32 rounds; a gather per axis is exact"));
     }
     // What is not given is an array of no elements before opset 13, an input without a name after.
@@ -248,11 +307,20 @@ fn resize(b: &mut Builder<'_>, node: &Node, mode: ResizeMode, size: [usize; 2]) 
     if let Some(axes) = axes {
         resize = resize.ints("axes", &axes);
     }
-    Ok(match mode {
-        ResizeMode::Nearest => resize
-            .string("coordinate_transformation_mode", "asymmetric")
-            .string("mode", "nearest")
-            .string("nearest_mode", "floor"),
-        ResizeMode::Bilinear => resize.string("coordinate_transformation_mode", "half_pixel").string("mode", "linear"),
-    })
+    let coordinates = match sampling.coordinates {
+        Coordinates::HalfPixel => "half_pixel",
+        Coordinates::AlignCorners => "align_corners",
+        Coordinates::Asymmetric => "asymmetric",
+        Coordinates::PytorchHalfPixel | Coordinates::TfHalfPixel | Coordinates::HalfPixelSymmetric => {
+            return Err("a lowering spells these coordinates otherwise".into());
+        }
+    };
+    resize = resize.string("coordinate_transformation_mode", coordinates);
+    match sampling.kernel {
+        Kernel::Nearest(Rounding::Floor) => Ok(resize.string("mode", "nearest").string("nearest_mode", "floor")),
+        Kernel::Linear if !sampling.antialias => Ok(resize.string("mode", "linear")),
+        Kernel::Linear | Kernel::Nearest(_) | Kernel::Cubic(_) => {
+            Err("a lowering spells this kernel as products".into())
+        }
+    }
 }

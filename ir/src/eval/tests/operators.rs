@@ -1,7 +1,7 @@
 //! Elementwise operators, movement, normalisation, reduction, pooling and sampling.
 
 use super::{apply, apply1, assert_close, build, indices, random};
-use crate::op::{BinaryKind, Op, ReduceKind, ResizeMode, SliceAxis, UnaryKind};
+use crate::op::{BinaryKind, DepthOrder, Kernel, Op, PadMode, ReduceKind, Sampling, SliceAxis, UnaryKind};
 use crate::real::Real;
 use crate::testing::Rng;
 use crate::ty::{DType, Shape};
@@ -19,24 +19,43 @@ fn unary() {
         }
         2.0 / std::f64::consts::PI.sqrt() * sum
     };
-    let cases: [(UnaryKind, &dyn Fn(f64) -> f64); 10] = [
+    let tanh = |x: f64| (x.exp() - (-x).exp()) / (x.exp() + (-x).exp());
+    let cases: [(UnaryKind, &dyn Fn(f64) -> f64); 22] = [
         (UnaryKind::Relu, &|x| x.max(0.0)),
         (UnaryKind::Gelu, &|x| x / 2.0 * (1.0 + erf(x / 2.0f64.sqrt()))),
         (UnaryKind::Silu, &|x| x / (1.0 + (-x).exp())),
         (UnaryKind::Sigmoid, &|x| 1.0 / (1.0 + (-x).exp())),
-        (UnaryKind::Tanh, &|x| (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())),
+        (UnaryKind::Tanh, &tanh),
         (UnaryKind::Erf, &erf),
         (UnaryKind::Sqrt, &|x| x.powf(0.5)),
         (UnaryKind::Exp, &|x| std::f64::consts::E.powf(x)),
         (UnaryKind::Abs, &|x| if x < 0.0 { -x } else { x }),
         (UnaryKind::Neg, &|x| 0.0 - x),
+        (UnaryKind::Log, &|x| x.ln()),
+        (UnaryKind::Sin, &|x| x.sin()),
+        (UnaryKind::Cos, &|x| (x + std::f64::consts::FRAC_PI_2).sin()),
+        (UnaryKind::Floor, &|x| -((-x).ceil())),
+        (UnaryKind::Ceil, &|x| if x.fract() > 0.0 { x.trunc() + 1.0 } else { x.trunc() }),
+        (UnaryKind::Round, &|x| (x + 0.5).floor()),
+        (UnaryKind::Sign, &|x| x / x.abs()),
+        (UnaryKind::Softplus, &|x| (1.0 + x.exp()).ln()),
+        (UnaryKind::GeluTanh, &|x| {
+            x / 2.0 * (1.0 + tanh((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))))
+        }),
+        (UnaryKind::Elu { alpha: Real(0.7) }, &|x| if x < 0.0 { 0.7 * (x.exp() - 1.0) } else { x }),
+        (UnaryKind::LeakyRelu { slope: Real(0.1) }, &|x| x.max(0.1 * x)),
+        (UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) }, &|x| (0.2 * x + 0.5).clamp(0.0, 1.0)),
     ];
     for (kind, f) in cases {
-        let x = if kind == UnaryKind::Sqrt { x.mapv(f64::abs) } else { x.clone() };
+        let x = if matches!(kind, UnaryKind::Sqrt | UnaryKind::Log) { x.mapv(f64::abs) } else { x.clone() };
         assert_close(&apply1(Op::Unary(kind), &[&x]), &x.mapv(f));
     }
     let far = ArrayD::from_shape_vec(vec![2], vec![-1000.0, 1000.0]).unwrap();
     assert_eq!(apply1(Op::Unary(UnaryKind::Sigmoid), &[&far]).into_raw_vec_and_offset().0, [0.0, 1.0]);
+    assert_eq!(apply1(Op::Unary(UnaryKind::Softplus), &[&far]).into_raw_vec_and_offset().0, [0.0, 1000.0]);
+    let ties = ArrayD::from_shape_vec(vec![4], vec![0.5, 1.5, -2.5, 0.0]).unwrap();
+    assert_eq!(apply1(Op::Unary(UnaryKind::Round), &[&ties]).into_raw_vec_and_offset().0, [0.0, 2.0, -2.0, 0.0]);
+    assert_eq!(apply1(Op::Unary(UnaryKind::Sign), &[&ties]).into_raw_vec_and_offset().0, [1.0, 1.0, -1.0, 0.0]);
 }
 
 #[test]
@@ -52,10 +71,21 @@ fn binary_broadcasts_as_numpy_does() {
         (&[2, 3, 4, 5], &[3, 1, 1]),
         (&[1, 3, 1], &[2, 1, 4]),
     ];
-    let kinds = [BinaryKind::Add, BinaryKind::Sub, BinaryKind::Mul, BinaryKind::Div, BinaryKind::Max, BinaryKind::Min];
+    let kinds = [
+        BinaryKind::Add,
+        BinaryKind::Sub,
+        BinaryKind::Mul,
+        BinaryKind::Div,
+        BinaryKind::Max,
+        BinaryKind::Min,
+        BinaryKind::Pow,
+    ];
     for (da, db) in shapes {
         for kind in kinds {
-            let (a, b) = (random(&mut rng, da), random(&mut rng, db));
+            let (mut a, b) = (random(&mut rng, da), random(&mut rng, db));
+            if kind == BinaryKind::Pow {
+                a.mapv_inplace(f64::abs);
+            }
             let y = apply1(Op::Binary(kind), &[&a, &b]);
             let expected = build(y.shape(), |i| {
                 let at = |x: &ArrayD<f64>| {
@@ -72,9 +102,10 @@ fn binary_broadcasts_as_numpy_does() {
                     BinaryKind::Div => a / b,
                     BinaryKind::Max => a.max(b),
                     BinaryKind::Min => a.min(b),
+                    BinaryKind::Pow => (b * a.ln()).exp(),
                 }
             });
-            assert_eq!(y, expected, "{kind:?} of {da:?} and {db:?}");
+            assert_close(&y, &expected);
         }
     }
 }
@@ -126,7 +157,7 @@ fn movement() {
     assert_eq!(apply1(Op::Concat { axis: 2 }, &[&parts[0], &parts[1]]), x);
 
     let (before, after) = (vec![0, 1, 0, 2], vec![1, 0, 0, 3]);
-    let y = apply1(Op::Pad { before, after }, &[&x]);
+    let y = apply1(Op::Pad { before, after, mode: PadMode::ZERO }, &[&x]);
     let padded = build(&[3, 4, 4, 10], |i| {
         let inside = i[0] < 2 && i[1] >= 1 && (2..7).contains(&i[3]);
         if inside { x[[i[0], i[1] - 1, i[2], i[3] - 2]] } else { 0.0 }
@@ -171,7 +202,7 @@ fn softmax_and_reductions() {
     let axis_sets: [&[usize]; 6] = [&[0], &[1], &[2], &[0, 2], &[1, 2], &[0, 1, 2]];
     for axes in axis_sets {
         for keep in [false, true] {
-            for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max] {
+            for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod] {
                 let kept: Vec<usize> = (0..3).filter(|a| keep || !axes.contains(a)).collect();
                 let dims: Vec<usize> = kept.iter().map(|a| if axes.contains(a) { 1 } else { x.shape()[*a] }).collect();
                 let expected = build(&dims, |i| {
@@ -181,6 +212,8 @@ fn softmax_and_reductions() {
                         ReduceKind::Sum => items.iter().sum(),
                         ReduceKind::Mean => items.iter().sum::<f64>() / items.len() as f64,
                         ReduceKind::Max => items.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                        ReduceKind::Min => -items.iter().map(|x| -x).fold(f64::NEG_INFINITY, f64::max),
+                        ReduceKind::Prod => items.iter().product(),
                     }
                 });
                 assert_close(&apply1(Op::Reduce { kind, axes: axes.to_vec(), keep }, &[&x]), &expected);
@@ -250,26 +283,133 @@ fn average_pooling_does_not_count_padding() {
 }
 
 #[test]
+fn max_pooling_leaves_padding_out() {
+    let mut rng = Rng::new(17);
+    for (kernel, stride, pad, dilation) in [
+        ([3, 3], [2, 2], [1; 4], [1, 1]),
+        ([2, 3], [1, 2], [1, 0, 0, 2], [1, 1]),
+        ([3, 2], [2, 1], [3, 2, 4, 0], [2, 3]),
+    ] {
+        let x = random(&mut rng, &[2, 2, 7, 5]).mapv(|x| x - 3.0);
+        let y = apply1(Op::MaxPool { kernel, stride, pad, dilation }, &[&x]);
+        let expected = build(y.shape(), |i| {
+            let mut largest = f64::NEG_INFINITY;
+            for u in 0..kernel[0] {
+                for v in 0..kernel[1] {
+                    let row = (i[2] * stride[0] + u * dilation[0]) as i64 - pad[0] as i64;
+                    let column = (i[3] * stride[1] + v * dilation[1]) as i64 - pad[1] as i64;
+                    if (0..7).contains(&row) && (0..5).contains(&column) {
+                        largest = largest.max(x[[i[0], i[1], row as usize, column as usize]]);
+                    }
+                }
+            }
+            largest
+        });
+        assert_eq!(y, expected);
+    }
+}
+
+#[test]
+fn the_first_of_the_largest_is_found() {
+    let x = random(&mut Rng::new(18), &[3, 4, 5]).mapv(|x| x.round());
+    for axis in 0..3 {
+        for keep in [false, true] {
+            let y = apply1(Op::ArgMax { axis, keep }, &[&x]);
+            for at in indices(y.shape()) {
+                let mut whole = at.clone();
+                if keep {
+                    whole.remove(axis);
+                }
+                let line = |i: usize| {
+                    let mut place = whole.clone();
+                    place.insert(axis, i);
+                    x[place.as_slice()]
+                };
+                let found = y[at.as_slice()] as usize;
+                assert!((0..x.shape()[axis]).all(|i| line(i) <= line(found)));
+                assert!((0..found).all(|i| line(i) < line(found)));
+            }
+        }
+    }
+}
+
+#[test]
+fn borders() {
+    let x = random(&mut Rng::new(19), &[2, 4, 3]);
+    let (before, after) = (vec![0, 3, 1], vec![1, 2, 2]);
+    let pad = |mode| apply1(Op::Pad { before: before.clone(), after: after.clone(), mode }, &[&x]);
+    let outside = |i: &[usize]| [(i[0] as i64, 2), (i[1] as i64 - 3, 4), (i[2] as i64 - 1, 3)];
+    let at = |i: &[usize], f: &dyn Fn(i64, i64) -> i64| {
+        let place = outside(i).map(|(p, n)| f(p, n) as usize);
+        x[place.as_slice()]
+    };
+    let edge = build(&[3, 9, 6], |i| at(i, &|p, n| p.max(0).min(n - 1)));
+    assert_eq!(pad(PadMode::Edge), edge);
+    let inside = |i: &[usize]| outside(i).iter().all(|&(p, n)| (0..n).contains(&p));
+    let number = build(&[3, 9, 6], |i| if inside(i) { at(i, &|p, _| p) } else { -1.5 });
+    assert_eq!(pad(PadMode::Constant(Real(-1.5))), number);
+    let op = Op::Pad { before: vec![0, 3, 1], after: vec![1, 2, 2], mode: PadMode::Reflect };
+    let mirrored = build(&[3, 9, 6], |i| at(i, &|p, n| (n - 1) - ((n - 1) - p.abs()).abs()));
+    assert_eq!(apply1(op, &[&x]), mirrored);
+}
+
+#[test]
+fn blocks() {
+    let x = random(&mut Rng::new(20), &[2, 8, 3, 2]);
+    for order in [DepthOrder::Crd, DepthOrder::Dcr] {
+        let y = apply1(Op::DepthToSpace { block: 2, order }, &[&x]);
+        let expected = build(&[2, 2, 6, 4], |i| {
+            let (u, v) = (i[2] % 2, i[3] % 2);
+            let channel = match order {
+                DepthOrder::Crd => i[1] * 4 + u * 2 + v,
+                DepthOrder::Dcr => (u * 2 + v) * 2 + i[1],
+            };
+            x[[i[0], channel, i[2] / 2, i[3] / 2]]
+        });
+        assert_eq!(y, expected);
+        if order == DepthOrder::Dcr {
+            assert_eq!(apply1(Op::SpaceToDepth { block: 2 }, &[&y]), x);
+        }
+    }
+}
+
+#[test]
 fn resize() {
     let mut rng = Rng::new(8);
     let x = random(&mut rng, &[1, 2, 5, 4]);
     for size in [[10, 8], [3, 7], [5, 4], [1, 1], [13, 3]] {
-        let y = apply1(Op::Resize { mode: ResizeMode::Nearest, size }, &[&x]);
-        let expected = build(y.shape(), |i| x[[i[0], i[1], i[2] * 5 / size[0], i[3] * 4 / size[1]]]);
-        assert_eq!(y, expected);
-        // A sum over all samples with hat functions around the clamped source coordinate.
-        let weight = |i: usize, n: usize, out: usize, sample: usize| {
-            let at = ((i as f64 + 0.5) * n as f64 / out as f64 - 0.5).clamp(0.0, (n - 1) as f64);
-            (1.0 - (at - sample as f64).abs()).max(0.0)
+        let resized = |sampling| apply1(Op::Resize { sampling, size, scale: None }, &[&x]);
+        let expected = build(&[1, 2, size[0], size[1]], |i| x[[i[0], i[1], i[2] * 5 / size[0], i[3] * 4 / size[1]]]);
+        assert_eq!(resized(Sampling::NEAREST), expected);
+        // A sum over all samples with the kernel around the source coordinate, which a linear one clamps.
+        let half_pixel = |i: usize, n: usize, out: usize| (i as f64 + 0.5) * n as f64 / out as f64 - 0.5;
+        let corners = |i: usize, n: usize, out: usize| (i * (n - 1)) as f64 / (out.max(2) - 1) as f64;
+        let hat = |d: f64| (1.0 - d.abs()).max(0.0);
+        let keys = |d: f64| match d.abs() {
+            d if d <= 1.0 => 1.25 * d.powi(3) - 2.25 * d.powi(2) + 1.0,
+            d if d < 2.0 => -0.75 * d.powi(3) + 3.75 * d.powi(2) - 6.0 * d + 3.0,
+            _ => 0.0,
         };
-        let y = apply1(Op::Resize { mode: ResizeMode::Bilinear, size }, &[&x]);
-        let expected = build(y.shape(), |i| {
-            let term = |at: Vec<usize>| {
-                weight(i[2], 5, size[0], at[0]) * weight(i[3], 4, size[1], at[1]) * x[[i[0], i[1], at[0], at[1]]]
+        type Place<'a> = &'a dyn Fn(usize, usize, usize) -> f64;
+        let forms: [(Sampling, Place<'_>); 3] =
+            [(Sampling::LINEAR, &half_pixel), (Sampling::LINEAR_CORNERS, &corners), (Sampling::CUBIC, &half_pixel)];
+        for (sampling, place) in forms {
+            let cubic = matches!(sampling.kernel, Kernel::Cubic(_));
+            let weight = |i: usize, n: usize, out: usize, sample: usize| -> f64 {
+                let at = place(i, n, out);
+                let at = if cubic { at } else { at.clamp(0.0, (n - 1) as f64) };
+                let reads = |k: i64| k.clamp(0, n as i64 - 1) as usize == sample;
+                let kernel = |k: i64| if cubic { keys(at - k as f64) } else { hat(at - k as f64) };
+                (-3..n as i64 + 3).filter(|&k| reads(k)).map(kernel).sum()
             };
-            indices(&[5, 4]).map(term).sum()
-        });
-        assert_close(&y, &expected);
+            let expected = build(&[1, 2, size[0], size[1]], |i| {
+                let term = |at: Vec<usize>| {
+                    weight(i[2], 5, size[0], at[0]) * weight(i[3], 4, size[1], at[1]) * x[[i[0], i[1], at[0], at[1]]]
+                };
+                indices(&[5, 4]).map(term).sum()
+            });
+            assert_close(&resized(sampling), &expected);
+        }
     }
 }
 
@@ -303,7 +443,7 @@ fn codes_stand_for_steps_and_entries() {
         assert_close(&apply1(Op::Dequantize, &[&codes, &scale]), &wanted);
     }
 
-    for bits in [1, 2, 3, 4, 6, 8] {
+    for bits in [1usize, 2, 3, 4, 6, 8] {
         let table = random(rng, &[2, 1 << bits]);
         let chosen: Vec<usize> = (0..30).map(|_| rng.below(1 << bits)).collect();
         // Bit by bit: the first code in the low bits of the first byte.

@@ -79,7 +79,7 @@ fn conv() {
         let x = random(&mut rng, &[2, inputs * groups, map[0], map[1]]);
         let w = random(&mut rng, &[outputs * groups, inputs, kernel[0], kernel[1]]);
         let b = random(&mut rng, &[outputs * groups]);
-        let y = apply1(Op::Conv { stride, pad, groups }, &[&x, &w, &b]);
+        let y = apply1(Op::Conv { stride, pad, dilation: [1; 2], groups }, &[&x, &w, &b]);
         let expected = build(y.shape(), |i| {
             let term = |at: Vec<usize>| {
                 let (row, column) = (i[2] * stride[0] + at[1], i[3] * stride[1] + at[2]);

@@ -5,7 +5,7 @@ use super::super::{Computed, EvalError, MemoryWeights, Numbers, StreamError, con
 use crate::graph::{Graph, Output};
 use crate::id::Value;
 use crate::net::Net;
-use crate::op::{BinaryKind, Generator, OffsetOrder, Op, ReduceKind, SliceAxis, UnaryKind};
+use crate::op::{BinaryKind, Generator, OffsetOrder, Op, PadMode, ReduceKind, SliceAxis, UnaryKind};
 use crate::stage::Stage;
 use crate::testing::Rng;
 use crate::ty::{DType, Shape, Type};
@@ -89,7 +89,7 @@ fn random_constants(rng: &mut Rng, steps: usize) -> (Graph, MemoryWeights, Vec<V
             }
             7 => {
                 let [before, after] = [(); 2].map(|()| (0..rank).map(|_| rng.below(3)).collect());
-                net.push(name, Op::Pad { before, after }, &[x])
+                net.push(name, Op::Pad { before, after, mode: PadMode::ZERO }, &[x])
             }
             8 if rank > 0 && dims[axis] > 1 => {
                 let parts = net.split(name, x, axis, &[1, dims[axis] - 1]);

@@ -2,7 +2,8 @@
 
 use super::Maker;
 use crate::id::Value;
-use crate::op::{Generator, Op, ResizeMode, SliceAxis};
+use crate::op::{Coordinates, DepthOrder, Generator, Kernel, Op, PadMode, Rounding, Sampling, SliceAxis};
+use crate::real::Real;
 use crate::ty::{DType, Dim, Shape, Type};
 
 impl Maker {
@@ -86,7 +87,9 @@ impl Maker {
             dims.iter().map(|d| if d.fixed().is_some() { self.rng.pick(&[0, 0, 0, 1, 2]) } else { 0 }).collect()
         };
         let (before, after) = (side(), side());
-        self.push(Op::Pad { before, after }, &[x])
+        let modes = [PadMode::ZERO, PadMode::ZERO, PadMode::Constant(Real(-0.5)), PadMode::Reflect, PadMode::Edge];
+        let mode = self.rng.pick(&modes);
+        self.push(Op::Pad { before, after, mode }, &[x])
     }
 
     pub(super) fn gather(&mut self) -> Option<Value> {
@@ -162,8 +165,52 @@ impl Maker {
     pub(super) fn resize(&mut self) -> Option<Value> {
         let x = self.map()?;
         let size = [self.size(), self.size()];
-        let mode = self.rng.pick(&[ResizeMode::Nearest, ResizeMode::Bilinear]);
-        self.push(Op::Resize { mode, size }, &[x])
+        let sampling = self.sampling();
+        if self.rng.chance(80) {
+            return self.push(Op::Resize { sampling, size, scale: None }, &[x]);
+        }
+        // Factors between those of the sizes and of one element more.
+        let map = [2, 3].map(|a| self.graph.shape(x).dim(a));
+        let part = self.rng.pick(&[0.0, 0.25, 0.5]);
+        let scale = Some([0, 1].map(|i| Real((size[i] as f64 + part) / map[i] as f64)));
+        self.push(Op::Resize { sampling, size, scale }, &[x])
+    }
+
+    /// One of those that papers draw, or any.
+    pub(super) fn sampling(&mut self) -> Sampling {
+        if self.rng.chance(50) {
+            let usual = [Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::CUBIC];
+            return self.rng.pick(&usual);
+        }
+        let roundings = [Rounding::Floor, Rounding::Ceil, Rounding::PreferFloor, Rounding::PreferCeil];
+        let nearest = Kernel::Nearest(self.rng.pick(&roundings));
+        let kernel = self.rng.pick(&[nearest, Kernel::Linear, Kernel::Cubic(Real(-0.5))]);
+        let coordinates = self.rng.pick(&[
+            Coordinates::HalfPixel,
+            Coordinates::PytorchHalfPixel,
+            Coordinates::AlignCorners,
+            Coordinates::Asymmetric,
+            Coordinates::TfHalfPixel,
+            Coordinates::HalfPixelSymmetric,
+        ]);
+        let (antialias, exclude_outside) = (self.rng.chance(30), self.rng.chance(30));
+        Sampling { kernel, coordinates, antialias, exclude_outside }
+    }
+
+    /// Channels to blocks of positions, or back.
+    pub(super) fn blocks(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let [c, h, w] = [1, 2, 3].map(|a| self.graph.shape(x).dim(a));
+        let fitting = |fits: &dyn Fn(usize) -> bool| (2..=3).find(|&b| fits(b));
+        let apart = fitting(&|b| c.is_multiple_of(b * b)).filter(|_| self.rng.chance(60));
+        match (apart, fitting(&|b| h.is_multiple_of(b) && w.is_multiple_of(b))) {
+            (Some(block), _) => {
+                let order = self.rng.pick(&[DepthOrder::Crd, DepthOrder::Dcr]);
+                self.push(Op::DepthToSpace { block, order }, &[x])
+            }
+            (None, Some(block)) => self.push(Op::SpaceToDepth { block }, &[x]),
+            (None, None) => None,
+        }
     }
 
     pub(super) fn windows(&mut self) -> Option<Value> {

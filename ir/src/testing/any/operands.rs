@@ -213,7 +213,7 @@ impl Maker {
     fn leaf(&mut self, dims: &[usize]) -> Option<Value> {
         let elements = dims.iter().product::<usize>();
         let number = |m: &mut Self| Real(m.rng.pick(&[0.0, 1.0, 0.5, 2.0, -1.0, 3.0, 0.25]));
-        let op = match (self.rng.below(6), dims) {
+        let op = match (self.rng.below(8), dims) {
             (0, [n, m]) if m <= n => {
                 Op::Generate(Generator::DftBasis { n: *n, part: self.rng.pick(&[Part::Cos, Part::Sin]) })
             }
@@ -223,6 +223,8 @@ impl Maker {
             }
             (2, [_]) => Op::Generate(Generator::Iota { axis: 0 }),
             (3, [_, _]) => Op::Generate(Generator::Eye),
+            (6, [_, _]) => Op::Generate(Generator::Resample { sampling: self.sampling(), scale: None }),
+            (7, [_, _]) => Op::Generate(Generator::AdaptiveMean),
             (4, _) if elements < 64 => Op::Literal { values: (0..elements).map(|_| number(self)).collect() },
             _ => Op::Generate(Generator::Fill { value: number(self) }),
         };

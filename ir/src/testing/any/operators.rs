@@ -9,7 +9,7 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// An operator and operands that probably fit it.
     pub(super) fn propose(&mut self) -> Option<Value> {
-        match self.rng.below(54) {
+        match self.rng.below(59) {
             0..4 => self.unary(),
             4..9 => self.binary(),
             9 => self.sum(),
@@ -33,8 +33,12 @@ impl Maker {
             39 => self.gather(),
             46 => self.barrier(),
             47..52 => self.phrase(),
-            52 => self.quantised(),
-            53 => self.decoded(),
+            52 | 53 => self.max_pool(),
+            54 => self.blocks(),
+            55 => self.steps(),
+            56 => self.resize(),
+            57 => self.quantised(),
+            58 => self.decoded(),
             40 => self.expand(),
             41 => self.resize(),
             42..44 => self.attention(),
@@ -57,8 +61,36 @@ impl Maker {
             UnaryKind::Exp,
             UnaryKind::Abs,
             UnaryKind::Neg,
+            UnaryKind::Sin,
+            UnaryKind::Cos,
+            UnaryKind::Log,
+            UnaryKind::Softplus,
+            UnaryKind::GeluTanh,
+            UnaryKind::Elu { alpha: Real(0.7) },
+            UnaryKind::LeakyRelu { slope: Real(0.1) },
+            UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) },
         ]);
         self.push(Op::Unary(kind), &[x])
+    }
+
+    /// An input as it is: what is computed from it may lie where a step is, and a rewrite on the other side of it.
+    fn untouched(&mut self) -> Option<Value> {
+        let inputs: Vec<Value> = self.graph.inputs().map(|(id, _)| id.into()).collect();
+        (!inputs.is_empty()).then(|| self.rng.pick(&inputs))
+    }
+
+    /// Operators with steps.
+    fn steps(&mut self) -> Option<Value> {
+        let x = self.untouched()?;
+        if self.rng.chance(70) {
+            let kinds = [UnaryKind::Floor, UnaryKind::Ceil, UnaryKind::Round, UnaryKind::Sign];
+            let kind = self.rng.pick(&kinds);
+            return self.push(Op::Unary(kind), &[x]);
+        }
+        let axis = self.rng.below(self.graph.shape(x).rank().max(1));
+        let keep = self.rng.chance(50);
+        let y = self.push(Op::ArgMax { axis, keep }, &[x])?;
+        if self.rng.chance(50) { Some(y) } else { self.push(Op::Cast { to: DType::F32 }, &[y]) }
     }
 
     /// A shape that broadcasts to another one: some axes are 1, some of the first are missing.
@@ -90,7 +122,7 @@ impl Maker {
         let kind = if self.rng.chance(85) {
             self.rng.pick(&kinds)
         } else {
-            self.rng.pick(&[BinaryKind::Max, BinaryKind::Min])
+            self.rng.pick(&[BinaryKind::Max, BinaryKind::Min, BinaryKind::Pow])
         };
         let x = self.value()?;
         let ty = self.graph.ty(x).clone();
@@ -161,7 +193,8 @@ impl Maker {
         if self.rng.chance(60) {
             inputs.push(self.fixed(&[out], ty.dtype)?);
         }
-        self.push(Op::Conv { stride, pad, groups }, &inputs)
+        let dilation = if self.rng.chance(80) { [1; 2] } else { [self.rng.range(1, 2), self.rng.range(1, 3)] };
+        self.push(Op::Conv { stride, pad, dilation, groups }, &inputs)
     }
 
     fn matmul(&mut self) -> Option<Value> {
@@ -242,7 +275,14 @@ impl Maker {
         let x = self.value()?;
         let dims = self.graph.shape(x).0.clone();
         let axes = (0..dims.len()).filter(|&a| dims[a].fixed().is_some() && self.rng.chance(40)).collect();
-        let kind = self.rng.pick(&[ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Mean, ReduceKind::Max]);
+        let kind = self.rng.pick(&[
+            ReduceKind::Sum,
+            ReduceKind::Mean,
+            ReduceKind::Mean,
+            ReduceKind::Max,
+            ReduceKind::Min,
+            ReduceKind::Prod,
+        ]);
         let keep = self.rng.chance(50);
         self.push(Op::Reduce { kind, axes, keep }, &[x])
     }
@@ -253,6 +293,16 @@ impl Maker {
         let stride = [self.rng.range(1, 3), self.rng.range(1, 3)];
         let pad = [0, 1, 2, 3].map(|i| self.rng.below(kernel[i % 2]));
         self.push(Op::AvgPool { kernel, stride, pad }, &[x])
+    }
+
+    fn max_pool(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let kernel = [self.rng.range(1, 3), self.rng.range(1, 3)];
+        let stride = [self.rng.range(1, 3), self.rng.range(1, 3)];
+        let dilation = if self.rng.chance(70) { [1; 2] } else { [self.rng.range(1, 2), self.rng.range(1, 3)] };
+        let span = |i: usize| (kernel[i] - 1) * dilation[i] + 1;
+        let pad = [0, 1, 2, 3].map(|i| self.rng.below(span(i % 2)));
+        self.push(Op::MaxPool { kernel, stride, pad, dilation }, &[x])
     }
 
     fn attention(&mut self) -> Option<Value> {

@@ -73,7 +73,7 @@ impl Maker {
     fn depthwise(&mut self, x: Value, side: usize) -> Option<Value> {
         let c = self.graph.shape(x).0.get(1)?.fixed()?;
         let inputs = [x, self.weight(&[c, 1, side, side], "")?, self.weight(&[c], "")?];
-        self.push(Op::Conv { stride: [1; 2], pad: [side / 2; 4], groups: c }, &inputs)
+        self.push(Op::Conv { stride: [1; 2], pad: [side / 2; 4], dilation: [1; 2], groups: c }, &inputs)
     }
 
     /// Equal chains on the parts of a split.
@@ -101,7 +101,7 @@ impl Maker {
     fn widened(&mut self, x: Value, out: usize) -> Option<Value> {
         let c = self.graph.shape(x).dim(1);
         let inputs = [x, self.weight(&[out, c, 1, 1], "")?, self.weight(&[out], "")?];
-        self.push(Op::Conv { stride: [1; 2], pad: [0; 4], groups: 1 }, &inputs)
+        self.push(Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 }, &inputs)
     }
 
     /// `[a ; dw([b ; c])]`.

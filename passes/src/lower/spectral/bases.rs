@@ -17,7 +17,7 @@
 use super::choice::Site;
 use crate::algebra::each;
 use vitc_ir::op::{Part, SpectralNorm};
-use vitc_ir::{BinaryKind, Builder, Built, Generator, Op, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Generator, Op, PadMode, Shape, Type, UnaryKind, Value};
 
 /// The DFT basis `[n,m]` over √n.
 fn dft(net: &mut Builder, n: usize, m: usize, part: Part) -> Built {
@@ -40,7 +40,7 @@ fn padded(net: &mut Builder, x: Value, columns: usize) -> Built {
     if m == columns {
         return Ok(x);
     }
-    net.push("padded", Op::Pad { before: vec![0, 0], after: vec![0, columns - m] }, &[x])
+    net.push("padded", Op::Pad { before: vec![0, 0], after: vec![0, columns - m], mode: PadMode::ZERO }, &[x])
 }
 
 /// Cosine and negative sine of the half spectrum, `[W,columns]` each.

@@ -191,6 +191,7 @@ impl Pairs {
             BinaryKind::Mul => factors[0] * factors[1],
             BinaryKind::Div => factors[0] / factors[1],
             BinaryKind::Add | BinaryKind::Sub | BinaryKind::Max | BinaryKind::Min => first.factor,
+            BinaryKind::Pow => 1.0,
         };
         let additive = !matches!(kind, BinaryKind::Mul | BinaryKind::Div);
         let shape = graph.shape(first.value).clone();
@@ -233,7 +234,7 @@ impl Pairs {
             (MixForm::GroupedConv, bias) => {
                 let maps = view(&mut net, "maps", x.value, Shape::batched(batch, &[channels, h, columns]))?;
                 let inputs: Vec<Value> = [maps, w].into_iter().chain(bias).collect();
-                net.push("", Op::Conv { stride: [1; 2], pad: [0; 4], groups: mix.groups }, &inputs)?
+                net.push("", Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: mix.groups }, &inputs)?
             }
             (MixForm::BlockDiagonal, bias) => {
                 let bins = view(&mut net, "bins", x.value, Shape::batched(batch, &[channels, h * columns]))?;

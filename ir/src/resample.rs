@@ -1,0 +1,237 @@
+//! Resizing as sums of samples: which samples of an axis each result reads, and how much of each.
+//!
+//! The one definition of [`Sampling`]: the evaluator applies it, constants are made by it, and lowerings compare forms by it.
+
+use crate::op::{Coordinates, Kernel, Rounding, Sampling};
+
+/// A result's samples with their weights, by ascending sample, each once.
+pub type Taps = Vec<(usize, f64)>;
+
+/// What each of `m` results reads of `n` samples, neither of them 0; `scale` is a factor that is not m/n.
+pub fn taps(sampling: &Sampling, n: usize, m: usize, scale: Option<f64>) -> Vec<Taps> {
+    let axis = Axis { n, m, scale };
+    (0..m).map(|i| axis.result(sampling, i)).collect()
+}
+
+/// Whether two lists of taps are the same matrix up to `tolerance` in every element.
+pub fn equal(a: &[Taps], b: &[Taps], tolerance: f64) -> bool {
+    let weight = |taps: &Taps, at: usize| taps.iter().find(|t| t.0 == at).map_or(0.0, |t| t.1);
+    let rows = a.iter().zip(b);
+    a.len() == b.len()
+        && rows
+            .into_iter()
+            .all(|(a, b)| a.iter().chain(b).all(|&(at, _)| (weight(a, at) - weight(b, at)).abs() <= tolerance))
+}
+
+/// An axis and the factor of its coordinates.
+struct Axis {
+    n: usize,
+    m: usize,
+    scale: Option<f64>,
+}
+
+/// A coordinate as a whole number and what is left of it.
+struct Place {
+    floor: i128,
+    rest: f64,
+}
+
+impl Place {
+    fn value(&self) -> f64 {
+        self.floor as f64 + self.rest
+    }
+}
+
+impl Axis {
+    fn factor(&self) -> f64 {
+        self.scale.unwrap_or(self.m as f64 / self.n as f64)
+    }
+
+    fn result(&self, sampling: &Sampling, i: usize) -> Taps {
+        let whole = self.n == self.m && self.factor() == 1.0;
+        if whole {
+            return vec![(i, 1.0)];
+        }
+        let place = self.coordinate(sampling.coordinates, i);
+        if let Kernel::Nearest(rounding) = sampling.kernel {
+            return vec![(self.clamped(rounded(&place, rounding)), 1.0)];
+        }
+        let stretch = if sampling.antialias { self.factor().min(1.0) } else { 1.0 };
+        if stretch < 1.0 {
+            return self.stretched(sampling, &place, stretch);
+        }
+        match sampling.kernel {
+            Kernel::Nearest(_) | Kernel::Linear => self.linear(&place),
+            Kernel::Cubic(a) => {
+                let taps = (-1..=2).map(|d| (place.floor + d, cubic(place.rest - d as f64, a.0)));
+                self.collected(taps, sampling.exclude_outside)
+            }
+        }
+    }
+
+    /// Two neighbours of the coordinate, which is clamped to the samples.
+    fn linear(&self, place: &Place) -> Taps {
+        let last = self.n as i128 - 1;
+        if place.floor < 0 || place.floor >= last || place.rest == 0.0 {
+            return vec![(self.clamped(place.floor), 1.0)];
+        }
+        let low = self.clamped(place.floor);
+        vec![(low, 1.0 - place.rest), (low + 1, place.rest)]
+    }
+
+    /// A kernel that reaches 1/`stretch` times as far.
+    fn stretched(&self, sampling: &Sampling, place: &Place, stretch: f64) -> Taps {
+        let (reach, weight): (f64, &dyn Fn(f64) -> f64) = match sampling.kernel {
+            Kernel::Cubic(a) => (2.0 / stretch, &move |t| cubic(t, a.0)),
+            Kernel::Nearest(_) | Kernel::Linear => (1.0 / stretch, &|t: f64| (1.0 - t.abs()).max(0.0)),
+        };
+        let x = place.value();
+        let (first, end) = ((x + 1.0 - reach).floor() as i128, (x + 1.0 + reach).floor() as i128);
+        let taps = (first..end).map(|k| (k, weight((k as f64 - x) * stretch)));
+        let mut taps = self.collected(taps, sampling.exclude_outside);
+        normalise(&mut taps);
+        taps
+    }
+
+    /// Taps on the samples: those beyond a border read it, or are left out and the others scaled.
+    fn collected(&self, taps: impl Iterator<Item = (i128, f64)>, exclude: bool) -> Taps {
+        let mut all: Taps = Vec::new();
+        for (at, weight) in taps.filter(|&(at, _)| !exclude || (0..self.n as i128).contains(&at)) {
+            let at = self.clamped(at);
+            match all.last_mut() {
+                Some(last) if last.0 == at => last.1 += weight,
+                _ => all.push((at, weight)),
+            }
+        }
+        if exclude {
+            normalise(&mut all);
+        }
+        all
+    }
+
+    fn clamped(&self, at: i128) -> usize {
+        at.clamp(0, self.n as i128 - 1) as usize
+    }
+
+    fn coordinate(&self, coordinates: Coordinates, i: usize) -> Place {
+        match self.scale {
+            None => self.exact(coordinates, i),
+            Some(scale) => {
+                let x = f64::from(self.single(coordinates, i as f32, scale as f32));
+                Place { floor: x.floor() as i128, rest: x - x.floor() }
+            }
+        }
+    }
+
+    /// As a fraction, so that no tie is lost.
+    fn exact(&self, coordinates: Coordinates, i: usize) -> Place {
+        let [n, m, i] = [self.n, self.m, i].map(|v| v as i128);
+        let (over, under) = match coordinates {
+            Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if m == 1 => (0, 1),
+            Coordinates::HalfPixel | Coordinates::PytorchHalfPixel | Coordinates::HalfPixelSymmetric => {
+                ((2 * i + 1) * n - m, 2 * m)
+            }
+            Coordinates::AlignCorners => (i * (n - 1), m - 1),
+            Coordinates::Asymmetric => (i * n, m),
+            Coordinates::TfHalfPixel => ((2 * i + 1) * n, 2 * m),
+        };
+        Place { floor: over.div_euclid(under), rest: over.rem_euclid(under) as f64 / under as f64 }
+    }
+
+    /// In f32, in the order of ONNX' own runtime.
+    fn single(&self, coordinates: Coordinates, i: f32, scale: f32) -> f32 {
+        let (n, m) = (self.n as f32, self.m as f32);
+        let half_pixel = (i + 0.5) / scale - 0.5;
+        match coordinates {
+            Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if self.m == 1 => 0.0,
+            Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => half_pixel,
+            Coordinates::AlignCorners => i * (n - 1.0) / (m - 1.0),
+            Coordinates::Asymmetric => i / scale,
+            Coordinates::TfHalfPixel => (i + 0.5) / scale,
+            Coordinates::HalfPixelSymmetric => n / 2.0 * (1.0 - m / (scale * n)) + half_pixel,
+        }
+    }
+}
+
+fn rounded(place: &Place, rounding: Rounding) -> i128 {
+    let up = match rounding {
+        Rounding::Floor => false,
+        Rounding::Ceil => place.rest > 0.0,
+        Rounding::PreferFloor => place.rest > 0.5,
+        Rounding::PreferCeil => place.rest >= 0.5,
+    };
+    place.floor + i128::from(up)
+}
+
+/// Keys' kernel at distance `t`.
+fn cubic(t: f64, a: f64) -> f64 {
+    let t = t.abs();
+    if t <= 1.0 {
+        ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
+    } else if t < 2.0 {
+        ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
+    } else {
+        0.0
+    }
+}
+
+fn normalise(taps: &mut Taps) {
+    let sum: f64 = taps.iter().map(|t| t.1).sum();
+    taps.iter_mut().for_each(|t| t.1 /= sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::real::Real;
+
+    fn matrix(sampling: Sampling, n: usize, m: usize, scale: Option<f64>) -> Vec<Vec<f64>> {
+        let dense = |row: Taps| {
+            let mut all = vec![0.0; n];
+            row.into_iter().for_each(|(at, w)| all[at] += w);
+            all
+        };
+        taps(&sampling, n, m, scale).into_iter().map(dense).collect()
+    }
+
+    /// Every form sums to one, and reads nothing but samples, at any sizes.
+    #[test]
+    fn weights_sum_to_one() {
+        use Coordinates::*;
+        let kernels = [Kernel::Nearest(Rounding::PreferFloor), Kernel::Linear, Kernel::Cubic(Real(-0.5))];
+        for coordinates in [HalfPixel, PytorchHalfPixel, AlignCorners, Asymmetric, TfHalfPixel, HalfPixelSymmetric] {
+            for kernel in kernels {
+                for flags in 0..4 {
+                    let (antialias, exclude_outside) = (flags & 1 == 1, flags & 2 == 2);
+                    let sampling = Sampling { kernel, coordinates, antialias, exclude_outside };
+                    for (n, m, scale) in [(5, 8, Some(1.7)), (7, 3, None), (3, 7, None), (1, 4, None), (9, 1, None)] {
+                        for row in matrix(sampling, n, m, scale) {
+                            let sum: f64 = row.iter().sum();
+                            assert!((sum - 1.0).abs() < 1e-12, "{sampling:?} {n} to {m}: {row:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Numbers from ONNX Runtime 1.31.
+    #[test]
+    fn known_rows() {
+        let cubic = matrix(Sampling::CUBIC, 4, 8, None);
+        let expected = [0.0, -0.06103515625, 0.87890625, 0.26171875];
+        let row: Vec<f64> = cubic[4].clone();
+        let want = [-0.03515625, 0.26171875, 0.87890625, -0.10546875];
+        assert_eq!(row, want, "{expected:?}");
+        // A factor of 1.7 makes 8 of 5 and counts with 1/1.7.
+        let linear = matrix(Sampling::of(Kernel::Linear, Coordinates::Asymmetric), 5, 8, Some(1.7));
+        assert!((linear[1][0] - (1.0 - 1.0 / 1.7)).abs() < 1e-7, "{:?}", linear[1]);
+        // Ties.
+        let nearest = |rounding| {
+            let sampling = Sampling::of(Kernel::Nearest(rounding), Coordinates::HalfPixel);
+            taps(&sampling, 4, 2, None).iter().map(|t| t[0].0).collect::<Vec<_>>()
+        };
+        assert_eq!(nearest(Rounding::PreferFloor), [0, 2]);
+        assert_eq!(nearest(Rounding::PreferCeil), [1, 3]);
+    }
+}
