@@ -30,6 +30,9 @@ pub struct Artifact {
     pub inputs: Vec<Port>,
     /// What comes out.
     pub outputs: Vec<Port>,
+    /// Its functions, if there are several; inputs and outputs above are those of the one that is meant where none is named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<FunctionPorts>,
     /// Keys and values.
     pub metadata: BTreeMap<String, String>,
     /// Names of the classes, in the order of the scores.
@@ -38,6 +41,17 @@ pub struct Artifact {
     /// Names of the files beside it that hold constants.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data_files: Vec<String>,
+}
+
+/// One of several functions of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FunctionPorts {
+    /// Its name.
+    pub name: String,
+    /// What goes in.
+    pub inputs: Vec<Port>,
+    /// What comes out.
+    pub outputs: Vec<Port>,
 }
 
 /// Why an artifact cannot be read.
@@ -152,6 +166,7 @@ impl Artifact {
             nodes: found.nodes,
             ops: found.op_counts.into_iter().collect(),
             parameters: found.parameters,
+            functions: Vec::new(),
             inputs: found.inputs.into_iter().map(port).collect(),
             outputs: found.outputs.into_iter().map(port).collect(),
             labels: listed(&metadata),
@@ -165,7 +180,15 @@ impl Artifact {
         let input = if found.picture { InputForm::Image } else { InputForm::Tensor };
         let interface = Interface { input, ..Interface::default() };
         let (inputs, outputs) = found.main().map(|graph| Port::behind(&interface, graph)).unwrap_or_default();
+        let ports = |(name, graph): &(String, vitc_ir::Graph)| {
+            let (inputs, outputs) = Port::behind(&interface, graph);
+            FunctionPorts { name: name.clone(), inputs, outputs }
+        };
         Ok(Artifact {
+            functions: match found.functions[..] {
+                [_] => Vec::new(),
+                _ => found.functions.iter().map(ports).collect(),
+            },
             format: "Core AI asset for iOS 27".into(),
             bytes: found.bytes,
             nodes: found.op_counts.iter().map(|(_, n)| n).sum(),
@@ -188,6 +211,7 @@ impl Artifact {
             nodes: found.op_counts.iter().map(|(_, n)| n).sum(),
             ops: found.op_counts.into_iter().collect(),
             parameters: vitc_ir::cost::parameters(&found.graph),
+            functions: Vec::new(),
             inputs,
             outputs,
             labels: found.interface.labels.or_else(|| listed(&found.metadata)),

@@ -7,8 +7,8 @@ use crate::message;
 use crate::message::{Message, Setting};
 use crate::signature::{Likelihood, OutputRole, Signature};
 use vitc_exporters::coreml;
-use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::{BinaryKind, Copier, Graph, Net, Op, UnaryKind, Value};
+use vitc_exporters::metadata::{Layout, Preprocessing};
+use vitc_ir::{BinaryKind, Built, Copier, DType, Graph, Net, Op, Shape, UnaryKind, Value};
 
 /// What is put around a model.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,41 @@ pub fn wrap(
     Ok((graph, signature))
 }
 
+/// A target's graph whose pictures lie otherwise in the input than `[B,C,H,W]`, or are bytes. What turns them is in front of everything else.
+///
+/// # Errors
+/// If an input cannot be turned.
+pub fn laid(graph: Graph, layout: Layout, bytes: bool) -> Built<Graph> {
+    if !layout.channels_last && !bytes {
+        return Ok(graph);
+    }
+    let mut copy = Copier::new(&graph, graph.stage);
+    for (id, node) in graph.nodes() {
+        let (Op::Input, [batch, channels, height, width]) = (&node.op, &node.types[0].shape.0[..]) else {
+            copy.node(id)?;
+            continue;
+        };
+        let mut ty = node.types[0].clone();
+        if bytes {
+            ty.dtype = DType::U8;
+        }
+        if layout.channels_last {
+            ty.shape = Shape(vec![*batch, *height, *width, *channels]);
+        }
+        let mut value = copy.new.push_leaf(Op::Input, ty, &node.path)?;
+        if bytes {
+            let to = node.types[0].dtype;
+            value = copy.new.push(Op::Cast { to }, &[value], &format!("{}.floats", node.path))?.into();
+        }
+        if layout.channels_last {
+            let perm = vec![0, 3, 1, 2];
+            value = copy.new.push(Op::Transpose { perm }, &[value], &format!("{}.planes", node.path))?.into();
+        }
+        copy.set(id.into(), value);
+    }
+    copy.finish()
+}
+
 /// Softmax over the classes, or sigmoid of each, of every output that holds scores.
 fn probabilities(graph: &mut Graph, signature: &mut Signature, likelihood: Likelihood) -> Result<(), Message> {
     let alone = graph.outputs.len() == 1;
@@ -91,11 +126,12 @@ fn normalised(graph: &mut Graph, x: Value, p: &Preprocessing) -> Value {
     let path = graph.producer(x).path.clone();
     let mut net = Net::within(graph, path);
     let mut y = x;
-    if p.mean != [0.0; 3] {
-        let mean = net.literal("mean", &[1, 3, 1, 1], &p.mean.map(|m| 255.0 * m));
+    let per_channel = |of: &[f64], f: fn(f64) -> f64| of.iter().map(|&x| f(x)).collect::<Vec<_>>();
+    if p.mean.iter().any(|m| *m != 0.0) {
+        let mean = net.literal("mean", &[1, p.mean.len(), 1, 1], &per_channel(&p.mean, |m| 255.0 * m));
         y = net.binary("centred", BinaryKind::Sub, y, mean);
     }
-    let scale = net.literal("scale", &[1, 3, 1, 1], &p.std.map(|s| 1.0 / (255.0 * s)));
+    let scale = net.literal("scale", &[1, p.std.len(), 1, 1], &per_channel(&p.std, |s| 1.0 / (255.0 * s)));
     net.binary("scaled", BinaryKind::Mul, y, scale)
 }
 
@@ -137,7 +173,7 @@ pub fn check_name(name: &str, package: bool) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::signature::Over;
-    use vitc_exporters::metadata::Fit;
+    use vitc_exporters::metadata::{Fit, Layout};
     use vitc_ir::parse;
 
     fn plain() -> InterfaceOptions<'static> {
@@ -156,7 +192,16 @@ mod tests {
     }
 
     fn preprocessing(mean: [f64; 3], std: [f64; 3]) -> Preprocessing {
-        Preprocessing { mean, std, fit: Fit::Crop, crop: 1.0, interpolation: "bicubic".into(), normalised_inside: true }
+        let (mean, std) = (mean.to_vec(), std.to_vec());
+        Preprocessing {
+            mean,
+            std,
+            layout: Layout::default(),
+            fit: Fit::Crop,
+            crop: 1.0,
+            interpolation: "bicubic".into(),
+            normalised_inside: true,
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod decide;
+pub mod engine_rules;
 #[cfg(feature = "run")]
 pub mod evaluate;
 pub mod export;

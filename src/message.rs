@@ -10,16 +10,24 @@ use std::fmt;
 /// What a user can decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting {
+    /// The class of every pixel for its scores.
+    Argmax,
     /// Spelling of attention.
     Attention,
     /// Images per run.
     Batch,
+    /// Channels of the input.
+    Channels,
+    /// Blue, green and red for red, green and blue.
+    Bgr,
     /// Whether the artifact is run and compared before it takes its place.
     Check,
     /// A family's choice, `name=value`.
     Choice,
     /// Number of classes.
     Classes,
+    /// Boxes for offsets from anchors.
+    Decode,
     /// The averaged copy of the weights, or the raw ones beside it.
     Ema,
     /// Values from outside that the artifact must reproduce.
@@ -36,8 +44,12 @@ pub enum Setting {
     Ignore,
     /// What goes in.
     Input,
+    /// How the numbers of a picture lie in the input.
+    InputLayout,
     /// Name of the input.
     InputName,
+    /// Element type of a picture's input.
+    InputType,
     /// Lowest iOS version.
     Ios,
     /// Output channels that share a table of weights.
@@ -52,6 +64,8 @@ pub enum Setting {
     KeepFailed,
     /// Names of the classes.
     Labels,
+    /// Mean of the pixels, per channel.
+    Mean,
     /// Which model.
     Model,
     /// Opset of an ONNX file.
@@ -74,28 +88,36 @@ pub enum Setting {
     Sigmoid,
     /// Form of spectral transforms.
     Spectral,
+    /// Standard deviation of the pixels, per channel.
+    Std,
     /// The prefix of the model's tensors.
     StripPrefix,
     /// Form of talking heads.
     TalkingHeads,
     /// What the artifact is for.
     Target,
+    /// Scores at the size of the input.
+    Upsample,
     /// The trained weights.
     Weights,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 36] = [
+    pub const ALL: [Setting; 45] = [
         Setting::PaletteGroup,
         Setting::Calibrate,
         Setting::Samples,
         Setting::Quantize,
+        Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
+        Setting::Bgr,
+        Setting::Channels,
         Setting::Check,
         Setting::Choice,
         Setting::Classes,
+        Setting::Decode,
         Setting::Ema,
         Setting::Expect,
         Setting::ExternalData,
@@ -104,10 +126,13 @@ impl Setting {
         Setting::Head,
         Setting::Ignore,
         Setting::Input,
+        Setting::InputLayout,
         Setting::InputName,
+        Setting::InputType,
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
+        Setting::Mean,
         Setting::Model,
         Setting::Opset,
         Setting::Output,
@@ -119,9 +144,11 @@ impl Setting {
         Setting::Sigmoid,
         Setting::Softmax,
         Setting::Spectral,
+        Setting::Std,
         Setting::StripPrefix,
         Setting::TalkingHeads,
         Setting::Target,
+        Setting::Upsample,
         Setting::Weights,
     ];
 
@@ -132,11 +159,15 @@ impl Setting {
             Setting::Calibrate => "calibrate",
             Setting::Samples => "samples",
             Setting::Quantize => "quantize",
+            Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",
+            Setting::Bgr => "bgr",
+            Setting::Channels => "channels",
             Setting::Check => "check",
             Setting::Choice => "choice",
             Setting::Classes => "num_classes",
+            Setting::Decode => "decode",
             Setting::Ema => "ema",
             Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
@@ -145,10 +176,13 @@ impl Setting {
             Setting::Head => "head",
             Setting::Ignore => "ignore",
             Setting::Input => "input",
+            Setting::InputLayout => "input_layout",
+            Setting::InputType => "input_type",
             Setting::InputName => "input_name",
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
             Setting::Labels => "labels",
+            Setting::Mean => "mean",
             Setting::Model => "model",
             Setting::Opset => "opset",
             Setting::Output => "output",
@@ -160,9 +194,11 @@ impl Setting {
             Setting::Sigmoid => "sigmoid",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
+            Setting::Std => "std",
             Setting::StripPrefix => "strip_prefix",
             Setting::TalkingHeads => "talking_heads",
             Setting::Target => "target",
+            Setting::Upsample => "upsample",
             Setting::Weights => "weights",
         }
     }

@@ -5,14 +5,16 @@
 
 mod account;
 mod behind;
+mod dense;
 mod heads;
 mod load;
 mod loaded;
 mod nature;
 mod recognise;
 mod request;
+mod stem;
 mod trained;
 
-pub use loaded::{Digest, Model, Origin, WeightSource};
+pub use loaded::{Digest, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
 pub use request::{ModelError, ModelRequest};

@@ -5,9 +5,11 @@
 //! model, else the smallest size that covers both sides. The crop takes the centre.
 
 mod decode;
+pub mod draw;
 mod indices;
 mod prepare;
 mod resample;
+pub mod returned;
 
 pub use decode::{DecodeError, Picture};
 pub use indices::Indices;
@@ -68,6 +70,9 @@ pub fn indices(path: &Path) -> Result<Indices, PictureError> {
 pub fn fit(picture: &Picture, size: [usize; 2], preprocessing: &Preprocessing) -> Result<Picture, PictureError> {
     let name = &preprocessing.interpolation;
     let kernel = resample::kernel(name).ok_or_else(|| PictureError::Interpolation(name.clone()))?;
+    // Grey before it is resized, as in PIL's `convert("L")`.
+    let grey = (preprocessing.mean.len() == 1).then(|| picture.grey());
+    let picture = grey.as_ref().unwrap_or(picture);
     let own = [picture.height, picture.width];
     let [height, width] = match preprocessing.fit {
         Fit::Crop => resized(own, size, preprocessing.crop),
@@ -79,7 +84,9 @@ pub fn fit(picture: &Picture, size: [usize; 2], preprocessing: &Preprocessing) -
         false => Cow::Owned(resample::resize(picture, width, height, kernel)),
     };
     if preprocessing.fit == Fit::Pad {
-        let mean = preprocessing.mean.map(|m| (255.0 * m).round().clamp(0.0, 255.0) as u8);
+        let of = |c: usize| preprocessing.mean.get(c).or(preprocessing.mean.first()).copied().unwrap_or(0.0);
+        let place = |c: usize| if preprocessing.layout.bgr { 2 - c } else { c };
+        let mean = [0, 1, 2].map(place).map(|c| (255.0 * of(c)).round().clamp(0.0, 255.0) as u8);
         let padded = |x, y| if x < width && y < height { large.at(x, y) } else { mean };
         return Ok(Picture::new(size[1], size[0], padded));
     }
@@ -109,23 +116,37 @@ fn resized(picture: [usize; 2], size: [usize; 2], crop: f64) -> [usize; 2] {
     [height.max(size[0] as f64) as usize, width.max(size[1] as f64) as usize]
 }
 
-/// The artifact's input `[1,3,H,W]`: pixels in 0..255 where it normalises them itself, else `(p/255 − mean)/std`.
+/// The artifact's input `[1,3,H,W]`, `[1,1,H,W]` of a grey picture: pixels in 0..255 where it normalises them itself, else `(p/255 − mean)/std`.
 pub fn input(picture: &Picture, preprocessing: &Preprocessing) -> Vec<f32> {
-    let Preprocessing { mean, std, normalised_inside, .. } = preprocessing;
+    let Preprocessing { mean, std, normalised_inside, layout, .. } = preprocessing;
     let value = |channel: usize, pixel: u8| match normalised_inside {
         true => f32::from(pixel),
         false => ((f64::from(pixel) / 255.0 - mean[channel]) / std[channel]) as f32,
     };
-    (0..3).flat_map(|c| picture.pixels.iter().map(move |p| value(c, p[c]))).collect()
+    let channels = mean.len().min(3);
+    let colour = |c: usize| if layout.bgr { channels - 1 - c } else { c };
+    if layout.channels_last {
+        return picture.pixels.iter().flat_map(|p| (0..channels).map(|c| value(c, p[colour(c)]))).collect();
+    }
+    (0..channels).flat_map(|c| picture.pixels.iter().map(move |p| value(c, p[colour(c)]))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vitc_exporters::metadata::Layout;
 
     fn preprocessing(crop: f64, interpolation: &str) -> Preprocessing {
-        let (mean, std) = ([0.5, 0.25, 0.0], [0.5, 0.25, 1.0]);
-        Preprocessing { mean, std, fit: Fit::Crop, crop, interpolation: interpolation.into(), normalised_inside: false }
+        let (mean, std) = (vec![0.5, 0.25, 0.0], vec![0.5, 0.25, 1.0]);
+        Preprocessing {
+            mean,
+            std,
+            layout: Layout::default(),
+            fit: Fit::Crop,
+            crop,
+            interpolation: interpolation.into(),
+            normalised_inside: false,
+        }
     }
 
     /// Pictures of `golden/pictures` as timm's transforms on PIL leave them: at most one level apart, for sums that end near ½ and for JPEG, whose
@@ -176,6 +197,13 @@ mod tests {
         assert!(outside.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{outside:?}");
         let inside = input(&picture, &Preprocessing { normalised_inside: true, ..preprocessing(1.0, "bilinear") });
         assert_eq!(inside, [0.0, 255.0, 51.0, 204.0, 102.0, 153.0]);
+        let laid = |channels_last, bgr| {
+            let layout = Layout { channels_last, bgr };
+            input(&picture, &Preprocessing { normalised_inside: true, layout, ..preprocessing(1.0, "bilinear") })
+        };
+        assert_eq!(laid(true, false), [0.0, 51.0, 102.0, 255.0, 204.0, 153.0]);
+        assert_eq!(laid(false, true), [102.0, 153.0, 51.0, 204.0, 0.0, 255.0]);
+        assert_eq!(laid(true, true), [102.0, 51.0, 0.0, 153.0, 204.0, 255.0]);
     }
 
     #[test]

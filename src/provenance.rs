@@ -15,6 +15,9 @@ const OUTPUT_KEY: &str = "vitc.output";
 /// Key of the heads that were asked for by name, with commas between them.
 const HEAD_KEY: &str = "vitc.head";
 
+/// Key of what a head over maps is for.
+const TASK_KEY: &str = "vitc.task";
+
 /// In front of the name of a choice, the key of its value.
 const CHOICE_KEY: &str = "vitc.choice.";
 
@@ -22,12 +25,17 @@ const CHOICE_KEY: &str = "vitc.choice.";
 const SELECT_KEY: &str = "vitc.select";
 
 /// What an artifact returns, with probabilities for scores or not, and its word.
-const OUTPUTS: [(&str, Results, Option<Likelihood>); 5] = [
+const OUTPUTS: [(&str, Results, Option<Likelihood>); 10] = [
     ("logits", Results::Logits, None),
     ("probabilities", Results::Logits, Some(Likelihood::OneOf)),
     ("independent probabilities", Results::Logits, Some(Likelihood::EachOf)),
     ("features", Results::Features, None),
     ("pyramid", Results::Pyramid, None),
+    ("neck", Results::Neck, None),
+    ("enlarged", Results::Enlarged, None),
+    ("enlarged probabilities", Results::Enlarged, Some(Likelihood::OneOf)),
+    ("classes", Results::ClassMap, None),
+    ("boxes", Results::Boxes, None),
 ];
 
 /// How an artifact was made.
@@ -39,40 +47,50 @@ pub struct Provenance {
     pub probabilities: Option<Likelihood>,
     /// The heads that were asked for by name.
     pub heads: Vec<HeadName>,
-    /// Values of the family's choices.
+    /// Values of the parts' choices.
     pub choices: BTreeMap<String, String>,
     /// Which tensors of the checkpoint.
     pub select: SelectOptions,
+    /// A head predicted over a map.
+    pub dense: bool,
     /// How a picture becomes the input; `None` if the artifact does not say.
     pub preprocessing: Option<Preprocessing>,
 }
 
 /// The entries of an export that returns `results`, [`Preprocessing`]'s apart.
 pub fn entries(model: &ModelRequest, results: Results, probabilities: Option<Likelihood>) -> Vec<(String, String)> {
-    let output = OUTPUTS.iter().find(|(_, r, p)| *r == results && *p == probabilities);
+    let listed = OUTPUTS.iter().find(|(_, r, p)| *r == results && *p == probabilities).map(|o| o.0.to_string());
+    let stages = match results {
+        Results::Stages(stages) => Some(stages.to_string()),
+        _ => None,
+    };
+    let output = listed.or(stages);
     let heads =
         (!model.heads.is_empty()).then(|| model.heads.iter().map(HeadName::written).collect::<Vec<_>>().join(","));
     let select = (model.select != SelectOptions::default()).then(|| serde_json::json!(model.select).to_string());
-    let word = |word: &str| word.to_string();
-    let fixed = [(OUTPUT_KEY, output.map(|o| word(o.0))), (HEAD_KEY, heads), (SELECT_KEY, select)];
+    let fixed = [(OUTPUT_KEY, output), (HEAD_KEY, heads), (SELECT_KEY, select)];
     let fixed = fixed.into_iter().filter_map(|(key, said)| Some((key.to_string(), said?)));
     fixed.chain(model.choices.iter().map(|(name, value)| (format!("{CHOICE_KEY}{name}"), value.clone()))).collect()
 }
 
 impl Provenance {
-    /// Whether the artifact returns scores or probabilities of the whole picture's classes.
+    /// Whether the artifact returns what its heads predict: scores or classes of pictures, pixels or boxes.
     pub fn classifies(&self) -> bool {
-        self.results == Results::Logits
+        self.results.are_final()
     }
 
     /// What these metadata say; scores of all heads where they say nothing.
     pub fn read(metadata: &BTreeMap<String, String>) -> Provenance {
         let said = |key: &str| metadata.get(key).map(String::as_str);
-        let output = OUTPUTS.iter().find(|o| said(OUTPUT_KEY) == Some(o.0)).unwrap_or(&OUTPUTS[0]);
+        let stages =
+            said(OUTPUT_KEY).and_then(|word| word.parse().ok()).map(|stages| ("", Results::Stages(stages), None));
+        let listed = OUTPUTS.into_iter().find(|o| said(OUTPUT_KEY) == Some(o.0));
+        let output = listed.or(stages).unwrap_or(OUTPUTS[0]);
         let choices = metadata.iter().filter_map(|(k, v)| Some((k.strip_prefix(CHOICE_KEY)?.to_string(), v.clone())));
         Provenance {
             results: output.1,
             probabilities: output.2,
+            dense: metadata.contains_key(TASK_KEY),
             heads: said(HEAD_KEY).map(|all| all.split(',').map(HeadName::read).collect()).unwrap_or_default(),
             choices: choices.collect(),
             select: said(SELECT_KEY).and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default(),
@@ -96,7 +114,9 @@ mod tests {
                 let model = ModelRequest { heads: heads.clone(), choices, select, ..ModelRequest::named("m") };
                 let metadata = entries(&model, results, probabilities).into_iter().collect();
                 let ModelRequest { choices, select, .. } = model;
-                let expected = Provenance { results, probabilities, heads, choices, select, preprocessing: None };
+                let dense = false;
+                let expected =
+                    Provenance { results, probabilities, heads, choices, select, dense, preprocessing: None };
                 assert_eq!(Provenance::read(&metadata), expected);
             }
         }

@@ -42,6 +42,28 @@ impl Signature {
         }
     }
 
+    /// Number of classes of whatever is classified: pictures, pixels, boxes; `None` if nothing is, or different numbers are.
+    pub fn named_classes(&self) -> Option<usize> {
+        let classes = |port: &OutputPort| match port.role {
+            OutputRole::Scores { classes, .. }
+            | OutputRole::Probabilities { classes, .. }
+            | OutputRole::Classes { classes } => Some(classes),
+            OutputRole::Features
+            | OutputRole::Map { .. }
+            | OutputRole::Boxes
+            | OutputRole::Picture { .. }
+            | OutputRole::Tensor => None,
+        };
+        let mut found = self.outputs.iter().filter_map(classes);
+        let first = found.next()?;
+        found.all(|other| other == first).then_some(first)
+    }
+
+    /// Whether a vector per picture is all that the model returns.
+    pub fn are_features(&self) -> bool {
+        self.outputs.iter().all(|port| port.role == OutputRole::Features)
+    }
+
     /// Number of classes, if scores of the whole picture are all that the model returns.
     pub fn classes(&self) -> Option<usize> {
         match self.outputs[..] {
@@ -102,8 +124,18 @@ pub enum OutputRole {
         /// Pixels of the picture per position.
         stride: usize,
     },
-    /// Corners of boxes.
+    /// The class of each pixel of the picture, i32 `[B,H,W]`.
+    Classes {
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Corners of boxes `[B,N,4]`: left, top, right, bottom in pixels of the input.
     Boxes,
+    /// A picture `[B,3,H·scale,W·scale]`, values in 0..1.
+    Picture {
+        /// Pixels per pixel of the input, along each side.
+        scale: usize,
+    },
     /// Numbers of which nothing else is known.
     Tensor,
 }
@@ -124,4 +156,6 @@ pub enum Over {
     Rows,
     /// Each position: `[B,classes,H,W]`.
     Pixels,
+    /// Each box: `[B,N,classes]`.
+    Boxes,
 }

@@ -189,13 +189,14 @@ fn roles_are_those_of_the_outputs() {
             assert!(matches!(&inputs[..], [InputPort { name, role: InputRole::Image(_) }] if name == "image"));
             let names: Vec<&String> = model.graph.outputs.iter().map(|o| &o.name).collect();
             assert_eq!(outputs.iter().map(|o| &o.name).collect::<Vec<_>>(), names, "{}", model.name);
-            assert_eq!(model.signature.classes(), (results == Results::Logits).then_some(10));
+            let scores = results == Results::Logits && !family.heads.is_empty();
+            assert_eq!(model.signature.classes(), scores.then_some(10));
             for (port, output) in outputs.iter().zip(&model.graph.outputs) {
                 let dims: Vec<usize> = model.graph.shape(output.value).0.iter().map(|d| d.at(1)).collect();
                 let [h, w] = model.resolution;
                 let fits = match (port.role, &dims[..]) {
                     (OutputRole::Scores { classes, over: Over::Rows }, [1, columns]) => classes == *columns,
-                    (OutputRole::Features, [1, _]) => results == Results::Features,
+                    (OutputRole::Features, [1, _]) => !scores && results != Results::Pyramid,
                     (OutputRole::Map { stride }, [1, _, y, x]) => [h.div_ceil(stride), w.div_ceil(stride)] == [*y, *x],
                     _ => false,
                 };

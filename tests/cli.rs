@@ -33,12 +33,13 @@ fn content(path: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_target_lands_under_its_default_name_with_equal_bytes() {
-    let cases: [(&str, &str, &str); 5] = [
+    let cases: [(&str, &str, &str); 6] = [
         ("onnx", "", "efficientformerv2-s0.onnx"),
         ("tensorrt-onnx", "--fp16", "efficientformerv2-s0-fp16.onnx"),
         ("tensorrt-onnx", "--batch dynamic --opset 20", "efficientformerv2-s0.onnx"),
         ("coreml", "", "efficientformerv2-s0.mlpackage"),
         ("coreml", "--fp32", "efficientformerv2-s0-fp32.mlpackage"),
+        ("coreai", "", "efficientformerv2-s0.aimodel"),
     ];
     for (target, more, name) in cases {
         let dir = tempfile::tempdir().unwrap();
@@ -52,6 +53,62 @@ fn every_target_lands_under_its_default_name_with_equal_bytes() {
             before = Some(now);
         }
     }
+}
+
+/// One asset for several sizes: the weights once, the position tables of each size, every function checked and found again.
+#[test]
+fn several_sizes_are_functions_on_the_same_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = "efficientformerv2-s0 --num-classes 10 --target coreai --fp32 --json";
+    let made = |more: &str| {
+        let output = vitc(dir.path(), &format!("export {model} {more}"));
+        assert!(output.status.success(), "{}", stderr(&output));
+        json(&output)
+    };
+    let one = made("--resolution 96 --no-check -o one.aimodel");
+    let all = made("--resolution 96,128 --batch 1,2 -o all.aimodel");
+    let names = [
+        "batch_1_resolution_96x96",
+        "batch_2_resolution_96x96",
+        "batch_1_resolution_128x128",
+        "batch_2_resolution_128x128",
+    ];
+    let found = |json: &Value| -> Vec<String> {
+        let functions = json["functions"].as_array().cloned().unwrap_or_default();
+        functions.iter().filter_map(|f| Some(f["name"].as_str()?.to_string())).collect()
+    };
+    assert_eq!(found(&all), names);
+    assert_eq!(found(&one), [""; 0]);
+    let checked = |json: &Value| -> Vec<String> {
+        let runs = json["check"]["runs"].as_array().cloned().unwrap_or_default();
+        let mut names: Vec<String> = runs.iter().filter_map(|r| Some(r["function"].as_str()?.to_string())).collect();
+        names.dedup();
+        names
+    };
+    assert_eq!(checked(&all), names);
+    let bytes = |json: &Value| json["artifact"]["bytes"].as_f64().unwrap();
+    assert!(bytes(&all) < 1.1 * bytes(&one), "{} and {}", bytes(&all), bytes(&one));
+    assert_eq!(found(&json(&vitc(dir.path(), "inspect all.aimodel --json"))), names);
+    let again = vitc(dir.path(), "check all.aimodel --json");
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert_eq!(checked(&json(&again)), names);
+}
+
+/// Rules of the Neural Engine that a spelling breaks are named, with the nodes; a target without that engine has none.
+#[test]
+fn what_leaves_the_neural_engine_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = |target: &str, more: &str| -> Vec<(String, usize)> {
+        let report = json(&export(dir.path(), target, &format!("--json --force {more}")));
+        let rules = report["engine_rules"].as_array().cloned().unwrap_or_default();
+        rules.iter().map(|r| (r["rule"].as_str().unwrap().into(), r["nodes"].as_array().unwrap().len())).collect()
+    };
+    let has = |rules: &[(String, usize)], rule: &str| rules.iter().find(|(r, _)| r == rule).map(|(_, n)| *n);
+    let usual = rules("coreai", "");
+    assert!(["fp32", "shapes", "rank", "strides", "softmax", "kernels"].iter().all(|r| has(&usual, r).is_none()));
+    assert_eq!(has(&rules("coreai", "--io fp32"), "fp32"), Some(2), "{usual:?}");
+    assert!(has(&rules("coreai", "--batch dynamic"), "shapes") > Some(100));
+    assert_eq!(rules("onnx", "--fp16 --batch dynamic"), []);
 }
 
 #[test]

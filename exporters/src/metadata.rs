@@ -16,6 +16,10 @@ pub const VERSION_KEY: &str = "vitc.version";
 /// In front of the keys of [`Preprocessing`].
 const ENTRY: &str = "preprocessing.";
 
+/// Words of an input that lies otherwise than `[B,C,H,W]` in red, green and blue.
+const CHANNELS_LAST: &str = "nhwc";
+const BGR: &str = "bgr";
+
 /// Who normalises.
 const INSIDE: &str = "inside the model";
 const OUTSIDE: &str = "by the caller";
@@ -63,13 +67,24 @@ impl Fit {
     }
 }
 
+/// How the numbers of a picture lie in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// `[B,H,W,C]` instead of `[B,C,H,W]`.
+    pub channels_last: bool,
+    /// Blue, green, red instead of red, green, blue.
+    pub bgr: bool,
+}
+
 /// How a picture becomes the model's input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessing {
-    /// Subtracted per channel (red, green, blue), for pixels scaled to 0..1.
-    pub mean: [f64; 3],
+    /// Subtracted per channel (red, green, blue, or as the layout says; or grey; or as many as the input has), for pixels scaled to 0..1.
+    pub mean: Vec<f64>,
     /// Divided by per channel, after the subtraction.
-    pub std: [f64; 3],
+    pub std: Vec<f64>,
+    /// How its numbers lie in the input.
+    pub layout: Layout,
     /// What happens to its shape.
     pub fit: Fit,
     /// Fraction of the resized picture's side that the centre crop keeps, where there is one.
@@ -87,20 +102,31 @@ impl Preprocessing {
         if self.normalised_inside {
             return [0.0, 255.0];
         }
-        let bound = |pixel: f64| (0..3).map(move |c| (pixel - self.mean[c]) / self.std[c]);
+        let bound = |pixel: f64| self.mean.iter().zip(&self.std).map(move |(mean, std)| (pixel - mean) / std);
         [bound(0.0).fold(f64::INFINITY, f64::min), bound(1.0).fold(f64::NEG_INFINITY, f64::max)]
     }
 
     /// What the entries of an artifact say, if they say it all.
     pub fn read(entries: &BTreeMap<String, String>) -> Option<Preprocessing> {
         let entry = |key: &str| entries.get(&format!("{ENTRY}{key}")).map(String::as_str);
-        let triple = |key: &str| {
+        let channels = |key: &str| {
             let numbers: Option<Vec<f64>> = entry(key)?.split(',').map(|x| x.parse().ok()).collect();
-            numbers?.try_into().ok().filter(|v: &[f64; 3]| v.iter().all(|x| x.is_finite()))
+            numbers.filter(|v: &Vec<f64>| v.iter().all(|x| x.is_finite()))
         };
+        let mean = channels("mean")?;
         Some(Preprocessing {
-            mean: triple("mean")?,
-            std: triple("std").filter(|s| s.iter().all(|x| *x > 0.0))?,
+            std: channels("std").filter(|s| s.len() == mean.len() && s.iter().all(|x| *x > 0.0))?,
+            mean,
+            layout: Layout {
+                channels_last: match entry("layout") {
+                    None => false,
+                    Some(word) => (word == CHANNELS_LAST).then_some(true)?,
+                },
+                bgr: match entry("order") {
+                    None => false,
+                    Some(word) => (word == BGR).then_some(true)?,
+                },
+            },
             // Files of before this entry were all for a centre crop.
             fit: match entry("fit") {
                 None => Fit::Crop,
@@ -119,10 +145,17 @@ impl Preprocessing {
     /// One sentence for a person: what the input holds.
     pub fn describe(&self) -> String {
         let Preprocessing { fit, crop, interpolation, .. } = self;
+        let colours = match self.mean.len() {
+            1 => "grey".to_string(),
+            3 if self.layout.bgr => "BGR".to_string(),
+            3 => "RGB".to_string(),
+            n => format!("{n} channels"),
+        };
+        let colours = if self.layout.channels_last { format!("{colours}, channels last") } else { colours };
         let frame = match fit {
-            Fit::Crop => format!("RGB, {interpolation} resize, centre crop {crop}"),
-            Fit::Stretch => format!("RGB, stretched to the size, {interpolation}"),
-            Fit::Pad => format!("RGB, {interpolation} resize in proportion, padded to the right and below"),
+            Fit::Crop => format!("{colours}, {interpolation} resize, centre crop {crop}"),
+            Fit::Stretch => format!("{colours}, stretched to the size, {interpolation}"),
+            Fit::Pad => format!("{colours}, {interpolation} resize in proportion, padded to the right and below"),
         };
         if self.normalised_inside {
             format!("{frame}, pixels in 0..255; the model normalises them")
@@ -198,6 +231,12 @@ impl Metadata {
             let mut put = |key: &str, value: String| put(&format!("{ENTRY}{key}"), value);
             put("mean", list(&p.mean));
             put("std", list(&p.std));
+            if p.layout.channels_last {
+                put("layout", CHANNELS_LAST.into());
+            }
+            if p.layout.bgr {
+                put("order", BGR.into());
+            }
             put("fit", p.fit.word().into());
             put("crop", p.crop.to_string());
             put("interpolation", p.interpolation.clone());
@@ -247,8 +286,9 @@ mod tests {
         let weights = WeightSource::Seeded { seed: 7 };
         Metadata {
             preprocessing: Some(Preprocessing {
-                mean: [0.485, 0.456, 0.406],
-                std: [0.229, 0.224, 0.225],
+                mean: vec![0.485, 0.456, 0.406],
+                std: vec![0.229, 0.224, 0.225],
+                layout: Layout { channels_last: true, bgr: true },
                 fit: Fit::Pad,
                 crop: 0.9,
                 interpolation: "bicubic".into(),
@@ -284,6 +324,8 @@ mod tests {
                 ("mean", "1,2"),
                 ("mean", "1,2,NaN"),
                 ("std", "1,0,1"),
+                ("layout", "?"),
+                ("order", "rgb"),
                 ("fit", "?"),
                 ("crop", "2"),
                 ("normalisation", "?"),

@@ -291,8 +291,9 @@ impl<'g> Net<'g> {
             self.generate(format!("{path}_{side}_bins"), Generator::AdaptiveMean, ty)
         };
         let (rows, columns) = (bins(0, "row"), bins(1, "column"));
+        let columns = self.transpose(format!("{path}_column_bins_across"), columns, &[1, 0]);
         let pooled = self.matmul(format!("{path}_rows"), rows, x);
-        self.push(name, Op::MatMul { transpose_a: false, transpose_b: true }, &[pooled, columns])
+        self.matmul(name, pooled, columns)
     }
 
     /// Multi-head attention without talking heads.

@@ -37,6 +37,7 @@ impl Case {
             "tensorrt-onnx" => Target::tensorrt(17),
             "onnx-13" => Target::onnx(13),
             "coreml" => Target::coreml(15),
+            "coreai" => Target::coreai(27),
             _ => Target::onnx(17),
         };
         let context = Context::new(&target, &LowerOptions::new(precision, DType::F32));

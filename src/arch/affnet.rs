@@ -12,7 +12,7 @@
 //! The checkpoint does not say which activation was trained, nor which of two norms with the same keys: the family's choices do.
 
 use super::choice::Choice;
-use super::family::{ArchError, Build, BuildOptions, EvalTransform, Family, Spelling, StageMap, Variant};
+use super::family::{ArchError, Build, BuildOptions, EvalTransform, Family, Spelling, StageMap, StageOutputs, Variant};
 use super::layers::{BN_EPS, conv_bn, mean, stages};
 use crate::checkpoint::NameTable;
 use vitc_ir::op::{ReduceKind, SliceAxis, SpectralNorm};
@@ -67,6 +67,14 @@ static ACTIVATION: Choice = Choice {
     help: "activation of the convolution layers and the filter; every published recipe of the code base uses silu. PReLU is recognised from the keys",
 };
 
+/// Pixels per position of layer_5's map.
+pub(super) static OUTPUT_STRIDE: Choice = Choice {
+    name: "output-stride",
+    values: &["auto", "8", "16", "32"],
+    help: "pixels per position of the last map: recipes of segmentation train with 16 or 8, classifiers and SSDLite with 32. auto: 16 in front of a head \
+           of segmentation, else 32",
+};
+
 static INNER_NORM: Choice = Choice {
     name: "inner-norm",
     values: &["layer_norm_2d", "layer_norm"],
@@ -85,7 +93,7 @@ pub(super) static FAMILY: Family = Family {
         table: NameTable::IDENTITY,
     }],
     heads: &["classifier.fc"],
-    choices: &[&ACTIVATION, &INNER_NORM],
+    choices: &[&ACTIVATION, &INNER_NORM, &OUTPUT_STRIDE],
     position_tables: |_| None,
     leftover: |_| false,
     pool: |net, options, x| {
@@ -93,6 +101,7 @@ pub(super) static FAMILY: Family = Family {
         let x = conv_layer(&mut net.at("conv_1x1_exp"), options, x, ConvSpec::new(width, 1), true);
         mean(net, x)
     },
+    outputs: StageOutputs::ALL,
 };
 
 fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {
@@ -101,19 +110,57 @@ fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<S
     let x = conv_layer(&mut net.at("conv_1"), options, image, ConvSpec::new(STEM, 3).stride(2), true);
     let [first, widths @ ..] = config.widths;
     let m = config.expansion;
-    let x = inverted_residual(&mut net.at("layer_1.0"), options, x, first, 1, m);
+    let x = inverted_residual(&mut net.at("layer_1.0"), options, x, first, Step::PLAIN, m);
     // layer_2 is three inverted residuals, the first of stride 2; each layer behind it begins with one, and then mixes.
+    let steps = steps(output_stride(options));
     let enter = |net: &mut Net, x: Value, i: usize| {
-        inverted_residual(&mut net.at(format!("layer_{}.0", i + 2)), options, x, widths[i], 2, m)
+        inverted_residual(&mut net.at(format!("layer_{}.0", i + 2)), options, x, widths[i], steps[i], m)
     };
     let block = |net: &mut Net, x: Value, i: usize, j: usize| {
         let mut net = net.at(format!("layer_{}.{}", i + 2, j + 1));
         match i.checked_sub(1) {
-            None => inverted_residual(&mut net, options, x, widths[0], 1, m),
+            None => inverted_residual(&mut net, options, x, widths[0], Step::PLAIN, m),
             Some(i) => aff_block(&mut net, options, x, INNER_BLOCKS[i], config.fuses[i]),
         }
     };
-    Ok(stages(net, x, [2, 1, 1, 1], enter, block))
+    let mut maps = stages(net, x, [2, 1, 1, 1], enter, block);
+    maps.iter_mut().for_each(|map| map.stride = map.stride.min(output_stride(options)));
+    Ok(maps)
+}
+
+/// How a layer begins.
+#[derive(Clone, Copy)]
+struct Step {
+    stride: usize,
+    dilation: usize,
+}
+
+impl Step {
+    const PLAIN: Step = Step { stride: 1, dilation: 1 };
+}
+
+/// How layer_2 to layer_5 begin. Where a stride is taken away the layers behind it are dilated instead, but the step itself only by what was taken away
+/// in front of it.
+fn steps(output_stride: usize) -> [Step; 4] {
+    let (mut reached, mut dilation) = (2, 1);
+    [(); 4].map(|()| {
+        if reached < output_stride {
+            reached *= 2;
+            return Step { stride: 2, dilation };
+        }
+        let step = Step { stride: 1, dilation };
+        dilation *= 2;
+        step
+    })
+}
+
+fn output_stride(options: &BuildOptions) -> usize {
+    match options.choice(&OUTPUT_STRIDE) {
+        "8" => 8,
+        "16" => 16,
+        "32" => 32,
+        _ => options.map_head.and_then(|head| head.backbone_stride).unwrap_or(32),
+    }
 }
 
 /// Convolution without bias, BatchNorm, activation.
@@ -142,12 +189,13 @@ fn activation(options: &BuildOptions) -> UnaryKind {
 }
 
 /// Expand, depthwise 3x3, reduce; its input is added where shapes agree.
-fn inverted_residual(net: &mut Net, options: &BuildOptions, x: Value, out: usize, stride: usize, m: usize) -> Value {
+fn inverted_residual(net: &mut Net, options: &BuildOptions, x: Value, out: usize, step: Step, m: usize) -> Value {
+    let Step { stride, dilation } = step;
     let c = net.dim(x, 1);
     let hidden = multiple_of_8(c * m);
     let mut net = net.at("block");
     let y = conv_layer(&mut net.at("exp_1x1"), options, x, ConvSpec::new(hidden, 1), true);
-    let depthwise = ConvSpec::new(hidden, 3).depthwise().stride(stride);
+    let depthwise = ConvSpec::new(hidden, 3).depthwise().stride(stride).dilation(dilation);
     let y = conv_layer(&mut net.at("conv_3x3"), options, y, depthwise, true);
     let y = conv_layer(&mut net.at("red_1x1"), options, y, ConvSpec::new(out, 1), false);
     if stride == 1 && c == out { net.add(x, y) } else { y }
@@ -179,7 +227,7 @@ fn aff_block(net: &mut Net, options: &BuildOptions, x: Value, blocks: usize, fus
 fn inner_block(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
     let c = net.dim(x, 1);
     let y = norm(&mut net.at("norm1"), options, x);
-    let y = inverted_residual(&mut net.at("mlp"), options, y, c, 1, INNER_EXPANSION);
+    let y = inverted_residual(&mut net.at("mlp"), options, y, c, Step::PLAIN, INNER_EXPANSION);
     let z = norm(&mut net.at("norm2"), options, y);
     let filtered = filter(&mut net.at("filter"), options, z);
     let filtered = net.at("filter").add(filtered, z);

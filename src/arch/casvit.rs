@@ -12,7 +12,7 @@
 //! | M | 64 96 192 384 | 3 3 6 3 | 12.42M | 1.89G | 82.8 / 83.0 |
 //! | T | 96 128 256 512 | 3 3 6 3 | 21.76M | 3.60G | 83.9 / 84.1 |
 
-use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, StageOutputs, Variant};
 use super::layers::{BN_EPS, conv_bn, downsample, mlp, norm_and_mean, stages, stem};
 use crate::checkpoint::NameTable;
 use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
@@ -40,6 +40,7 @@ pub(super) static FAMILY: Family = Family {
     position_tables: |_| None,
     leftover: |_| false,
     pool: |net, _, x| norm_and_mean(net, x),
+    outputs: StageOutputs::EVEN,
 };
 
 static VARIANTS: [Variant; 4] = [

@@ -10,7 +10,7 @@
 //! | M | 64 128 320 512 | 3 4 18 3 | 30,412,600 | 5.377G |
 //! | B | 96 192 384 768 | 2 2 18 2 | 44,758,840 | 7.620G |
 
-use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, StageOutputs, Variant};
 use super::layers::{mean, mlp, stages};
 use crate::checkpoint::NameTable;
 use vitc_ir::{BinaryKind, ConvSpec, Dim, Generator, Net, Op, Shape, Type, UnaryKind, Value};
@@ -65,6 +65,7 @@ pub(super) static FAMILY: Family = Family {
         let x = net.at("norm").layer_norm(x, 1, LN_EPS);
         mean(net, x)
     },
+    outputs: StageOutputs::ALL,
 };
 
 fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<StageMap>, ArchError> {

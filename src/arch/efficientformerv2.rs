@@ -10,11 +10,11 @@
 //! | S2 | 32 64 144 288 | 4 4 12 8 | 4 | 12.6M | 1.25G | 81.6 / 82.0 |
 //! | L | 40 80 192 384 | 5 5 15 10 | 6 | 26.1M | 2.56G | 83.3 / 83.5 |
 
-use super::family::{ArchError, BuildOptions, Family, PositionTables, Spelling, StageMap, Variant};
+use super::family::{ArchError, BuildOptions, Family, PositionTables, Spelling, StageMap, StageOutputs, Variant};
 use super::layers::{conv_bn, downsample, layer_scale, norm_and_mean, stages, stem, table_bias};
 use crate::checkpoint::{NameTable, Shapes};
 use vitc_ir::op::{AttentionLayout, OffsetOrder, Sampling};
-use vitc_ir::{BinaryKind, ConvSpec, Net, Op, Real, UnaryKind, Value};
+use vitc_ir::{BinaryKind, ConvSpec, Generator, Net, Op, Real, Type, UnaryKind, Value};
 
 struct Config {
     widths: [usize; 4],
@@ -27,6 +27,8 @@ struct Config {
 const HEADS: usize = 8;
 /// Pixels per position of the last stage's map.
 const STRIDE: usize = 32;
+/// The position tables of dense models.
+const DENSE_BIASES: &str = "attention_biases_seg";
 
 /// Attention inside a stage: key and value channels per head.
 const KEY: usize = 32;
@@ -59,8 +61,14 @@ pub(super) static FAMILY: Family = Family {
     heads: &["head", "dist_head"],
     choices: &[],
     position_tables,
-    leftover: |key| key.ends_with("attention_bias_idxs") || key.ends_with("token_mixer.ab") || key.ends_with("attn.ab"),
+    leftover: |key| {
+        // The detector's and the segmenter's model keeps the classifier's tables beside its own.
+        let leaves =
+            ["attention_biases", "attention_bias_idxs", "attention_bias_idxs_seg", "token_mixer.ab", "attn.ab"];
+        leaves.iter().any(|leaf| key.ends_with(leaf))
+    },
     pool: |net, _, x| norm_and_mean(net, x),
+    outputs: StageOutputs::EVEN,
 };
 
 static VARIANTS: [Variant; 4] = [
@@ -126,6 +134,11 @@ const TIMM: NameTable = NameTable {
 
 /// Tables hold one entry per position of the stage-4 map, which is a thirty-second of the image; the authors' are square, timm's need not be.
 fn position_tables(tensors: &Shapes) -> Option<PositionTables> {
+    // Dense models are built for one square image and resize what they look up to any other.
+    if let Some(shape) = tensors.get(&format!("network.5.attn.{DENSE_BIASES}")) {
+        let side = shape.last().copied()?.isqrt() * STRIDE / 2;
+        return Some(PositionTables { sizes: vec![[side; 2]], step: STRIDE, resized: true });
+    }
     let table =
         |(key, _): &(&String, _)| key.starts_with("network.6.") && key.ends_with("token_mixer.attention_biases");
     let positions = tensors.iter().find(table).and_then(|(_, shape)| shape.last().copied())?;
@@ -134,7 +147,7 @@ fn position_tables(tensors: &Shapes) -> Option<PositionTables> {
     let mut maps: Vec<[usize; 2]> = sides.map(|h| [h, positions / h]).filter(|[h, w]| *h <= 4 * w).collect();
     maps.sort_by_key(|[h, w]| h.abs_diff(*w));
     let sizes: Vec<[usize; 2]> = maps.into_iter().map(|map| map.map(|side| side * STRIDE)).collect();
-    (!sizes.is_empty()).then_some(PositionTables { sizes, step: STRIDE })
+    (!sizes.is_empty()).then_some(PositionTables { sizes, step: STRIDE, resized: false })
 }
 
 /// Side of a map after `n` halvings by a 3x3 convolution of stride 2.
@@ -169,22 +182,22 @@ fn build(net: &mut Net, options: &BuildOptions, config: &Config) -> Result<Vec<S
     let x = stem(&mut net.at("patch_embed"), image, config.widths[0], UnaryKind::Gelu);
     let enter = |net: &mut Net, x: Value, i: usize| match i {
         0 => x,
-        3 => attention_downsample(&mut net.at("network.5"), x, config.widths[i]),
+        3 => attention_downsample(&mut net.at("network.5"), options, x, config.widths[i]),
         _ => downsample(&mut net.at(format!("network.{}", 2 * i - 1)), x, config.widths[i]),
     };
     let block = |net: &mut Net, x: Value, i: usize, j: usize| {
         let ratios = config.ratios[i];
         let attends = i >= 2 && j + config.attention >= ratios.len();
-        block(&mut net.at(format!("network.{}.{j}", 2 * i)), x, ratios[j], attends, i == 2)
+        block(&mut net.at(format!("network.{}.{j}", 2 * i)), options, x, ratios[j], attends.then_some(i == 2))
     };
     Ok(stages(net, x, config.ratios.map(<[usize]>::len), enter, block))
 }
 
-/// One block: attention in the last blocks of stages 3 and 4, then the MLP, each scaled per channel.
-fn block(net: &mut Net, x: Value, ratio: usize, attends: bool, strided: bool) -> Value {
+/// One block: attention in the last blocks of stages 3 and 4, at half resolution if `attention` says so, then the MLP, each scaled per channel.
+fn block(net: &mut Net, options: &BuildOptions, x: Value, ratio: usize, attention: Option<bool>) -> Value {
     let mut x = x;
-    if attends {
-        let y = attention(&mut net.at("token_mixer"), x, strided);
+    if let Some(strided) = attention {
+        let y = self::attention(&mut net.at("token_mixer"), options, x, strided);
         x = residual(net, x, y, "layer_scale_1");
     }
     let y = mlp(&mut net.at("mlp"), x, ratio);
@@ -209,7 +222,7 @@ fn mlp(net: &mut Net, x: Value, ratio: usize) -> Value {
 }
 
 /// Attention with talking heads and a local path over the values; in stage 3 at half resolution.
-fn attention(net: &mut Net, x: Value, strided: bool) -> Value {
+fn attention(net: &mut Net, options: &BuildOptions, x: Value, strided: bool) -> Value {
     let (c, map) = (net.dim(x, 1), [net.dim(x, 2), net.dim(x, 3)]);
     let x = if strided {
         conv_bn(net, x, ["stride_conv.0", "stride_conv.1"], ConvSpec::new(c, 3).depthwise().stride(2))
@@ -222,7 +235,7 @@ fn attention(net: &mut Net, x: Value, strided: bool) -> Value {
     let v = conv_bn(net, x, ["v.0", "v.1"], ConvSpec::new(HEADS * VALUE, 1));
     let local = conv_bn(net, v, ["v_local.0", "v_local.1"], ConvSpec::new(HEADS * VALUE, 3).depthwise());
 
-    let mut inputs = vec![q, k, v, position_bias(net, grid, grid)];
+    let mut inputs = vec![q, k, v, position_bias(net, options, grid, grid)];
     for mix in ["talking_head1", "talking_head2"] {
         let w = net.at(mix).weight("weight", &[HEADS, HEADS, 1, 1]);
         inputs.push(net.reshaped(format!("{mix}.matrix"), w, &[HEADS, HEADS]));
@@ -233,20 +246,20 @@ fn attention(net: &mut Net, x: Value, strided: bool) -> Value {
     let x = net.push("attention", op, &inputs);
     let mut x = net.add(x, local);
     if strided {
-        x = net.push("upsample", Op::Resize { sampling: Sampling::LINEAR, size: map, scale: None }, &[x]);
+        x = net.resize("upsample", x, Sampling::LINEAR, map);
     }
     let x = net.unary("proj.0", UnaryKind::Gelu, x);
     conv_bn(net, x, ["proj.1", "proj.2"], ConvSpec::new(c, 1))
 }
 
 /// Stage 3 to 4: a strided convolution plus an attention whose queries lie at every second position.
-fn attention_downsample(net: &mut Net, x: Value, width: usize) -> Value {
+fn attention_downsample(net: &mut Net, options: &BuildOptions, x: Value, width: usize) -> Value {
     let main = conv_bn(net, x, ["conv", "bn"], ConvSpec::new(width, 3).stride(2));
-    let y = strided_attention(&mut net.at("attn"), x, width);
+    let y = strided_attention(&mut net.at("attn"), options, x, width);
     net.add(main, y)
 }
 
-fn strided_attention(net: &mut Net, x: Value, width: usize) -> Value {
+fn strided_attention(net: &mut Net, options: &BuildOptions, x: Value, width: usize) -> Value {
     let (c, keys) = (net.dim(x, 1), [net.dim(x, 2), net.dim(x, 3)]);
     let local = net.at("q.local.0").conv(x, ConvSpec::new(c, 3).depthwise().stride(2));
     let pooled = net.push("q.pool", Op::AvgPool { kernel: [1; 2], stride: [2; 2], pad: [0; 4] }, &[x]);
@@ -258,7 +271,7 @@ fn strided_attention(net: &mut Net, x: Value, width: usize) -> Value {
     let local = ConvSpec::new(HEADS * DOWN_VALUE, 3).depthwise().stride(2);
     let local = conv_bn(net, v, ["v_local.0", "v_local.1"], local);
 
-    let bias = position_bias(net, queries, keys);
+    let bias = position_bias(net, options, queries, keys);
     let scale = (DOWN_KEY as f64).powf(-0.5);
     let x = net.attention("attention", [q, k, v], Some(bias), HEADS, scale, AttentionLayout::Channels);
     let x = net.add(x, local);
@@ -267,7 +280,34 @@ fn strided_attention(net: &mut Net, x: Value, width: usize) -> Value {
 }
 
 /// `[heads, Nq, Nk]`: the table's entry for the absolute offset between a query and a key.
-fn position_bias(net: &mut Net, query: [usize; 2], key: [usize; 2]) -> Value {
+fn position_bias(net: &mut Net, options: &BuildOptions, query: [usize; 2], key: [usize; 2]) -> Value {
+    if let Some(shape) = options.stored(&net.path(DENSE_BIASES)) {
+        let side = shape.last().map_or(0, |n| n.isqrt());
+        return resized_bias(net, side, [query, key]);
+    }
     let table = net.weight("attention_biases", &[HEADS, key[0] * key[1]]);
     table_bias(net, table, 1, [query, key], OffsetOrder::Absolute, ["bias_index", "bias"])
+}
+
+/// The same of a table for a square map of keys of this side: the matrix of all its pairs is resized as if it were a picture, bicubically, whatever its
+/// rows and columns mean then.
+fn resized_bias(net: &mut Net, side: usize, [query, key]: [[usize; 2]; 2]) -> Value {
+    let strided = query[0] < key[0];
+    let [built_query, built_key] = [[if strided { side.div_ceil(2) } else { side }; 2], [side; 2]];
+    let table = net.weight(DENSE_BIASES, &[HEADS, side * side]);
+    let bias = table_bias(net, table, 1, [built_query, built_key], OffsetOrder::Absolute, ["bias_index", "bias"]);
+    let count = |grid: [usize; 2]| grid[0] * grid[1];
+    let resample = |net: &mut Net, name: &str, built: usize, wanted: usize| {
+        let generator = Generator::Resample { sampling: Sampling::CUBIC, scale: None };
+        (built != wanted).then(|| net.generate(name, generator, Type::f32(&[wanted, built])))
+    };
+    let mut bias = bias;
+    if let Some(rows) = resample(net, "resampled_rows", count(built_query), count(query)) {
+        bias = net.matmul("resized_rows", rows, bias);
+    }
+    if let Some(columns) = resample(net, "resampled_columns", count(built_key), count(key)) {
+        let product = Op::MatMul { transpose_a: false, transpose_b: true };
+        bias = net.push("resized", product, &[bias, columns]);
+    }
+    bias
 }

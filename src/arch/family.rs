@@ -6,6 +6,8 @@
 
 use super::choice::{Choice, FamilyScores, Head};
 use super::heads::own::OwnHead;
+use super::prediction::Prediction;
+use super::results::{Results, StageSet};
 use crate::checkpoint::{NameTable, Shapes};
 use crate::message::{Explain, Message};
 use std::collections::BTreeMap;
@@ -36,6 +38,27 @@ pub struct Family {
     pub leftover: fn(&str) -> bool,
     /// The last stage's map to the vector `[B,C]` that classifiers read.
     pub pool: fn(&mut Net, &BuildOptions, Value) -> Value,
+    /// What leaves the backbone for dense prediction.
+    pub outputs: StageOutputs,
+}
+
+/// Which maps a family's backbone returns for dense prediction, and how the norms on them are named.
+#[derive(Debug)]
+pub struct StageOutputs {
+    /// The key of the norm on each stage's output, where a checkpoint has one.
+    pub norms: [&'static str; 4],
+    /// The stages whose maps leave the backbone.
+    pub stages: fn(&BuildOptions) -> StageSet,
+}
+
+impl StageOutputs {
+    /// Every stage, norms numbered from 0 on.
+    pub(super) const ALL: StageOutputs =
+        StageOutputs { norms: ["norm0", "norm1", "norm2", "norm3"], stages: |_| StageSet::ALL };
+
+    /// Every stage, with the steps between them counted too: stage i is place 2i of the network.
+    pub(super) const EVEN: StageOutputs =
+        StageOutputs { norms: ["norm0", "norm2", "norm4", "norm6"], stages: |_| StageSet::ALL };
 }
 
 /// How one code base spells a family's state dict.
@@ -55,12 +78,14 @@ pub struct PositionTables {
     pub sizes: Vec<[usize; 2]>,
     /// Pixels per position of the map: images that are smaller by less have the same map.
     pub step: usize,
+    /// The model resizes what it looks up to the image at hand: other sizes fit too.
+    pub resized: bool,
 }
 
 impl PositionTables {
-    /// Whether the tables are for images of this size.
+    /// Whether the tables serve images of this size.
     pub fn fit(&self, size: [usize; 2]) -> bool {
-        self.sizes.contains(&size.map(|side| side.next_multiple_of(self.step)))
+        self.resized || self.sizes.contains(&size.map(|side| side.next_multiple_of(self.step)))
     }
 }
 
@@ -156,18 +181,6 @@ impl EvalTransform {
     }
 }
 
-/// What the model returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Results {
-    /// Class scores.
-    #[default]
-    Logits,
-    /// The pooled features in front of the classifier, `[B,C]`.
-    Features,
-    /// The stage maps, for detection and segmentation.
-    Pyramid,
-}
-
 /// An architecture from the image to its stage maps: a size of a family.
 #[derive(Debug, Clone, Copy)]
 pub struct Backbone {
@@ -175,6 +188,41 @@ pub struct Backbone {
     pub family: &'static Family,
     /// The size.
     pub variant: &'static Variant,
+}
+
+/// What makes other maps of a backbone's.
+#[derive(Debug)]
+pub struct Neck {
+    /// Name for people (`FPN`).
+    pub name: &'static str,
+    /// Where its keys stand in the graph.
+    pub scope: &'static str,
+    /// Keys behind its prefix, all of which no other part of a model has; they may begin with its scope.
+    pub anchors: &'static [&'static str],
+    /// What its keys do not reveal.
+    pub choices: &'static [&'static Choice],
+    /// From the backbone's maps to its own, in order of their strides.
+    pub build: BuildOnMaps<Vec<StageMap>>,
+}
+
+/// Builds what reads maps, in order of their strides.
+pub type BuildOnMaps<T> = fn(&mut Net, &BuildOptions, &[StageMap]) -> Result<T, ArchError>;
+
+/// What predicts from maps.
+#[derive(Debug)]
+pub struct MapHead {
+    /// Name for people (`Semantic FPN`).
+    pub name: &'static str,
+    /// Where its keys stand in the graph; empty for the backbone's own place.
+    pub scope: &'static str,
+    /// Keys behind its prefix, all of which no other part of a model has.
+    pub anchors: &'static [&'static str],
+    /// What its keys do not reveal.
+    pub choices: &'static [&'static Choice],
+    /// Pixels per position of the backbone's last map in the head's published recipes, if a backbone leaves a choice.
+    pub backbone_stride: Option<usize>,
+    /// From the maps of the neck, else the backbone, to what it predicts.
+    pub build: BuildOnMaps<Prediction>,
 }
 
 /// Everything that a build may ask.
@@ -186,6 +234,8 @@ pub struct BuildOptions<'a> {
     pub batch: Dim,
     /// Input height, width.
     pub resolution: [usize; 2],
+    /// Channels of the input.
+    pub channels: usize,
     /// Number of classes.
     pub classes: usize,
     /// The checkpoint's keys and shapes in canonical spelling; `None` for seeded weights.
@@ -198,8 +248,12 @@ pub struct BuildOptions<'a> {
     pub scores: FamilyScores,
     /// What is returned.
     pub results: Results,
-    /// Values of the family's choices; absent means the default.
+    /// Values of the parts' choices; absent means the default.
     pub choices: BTreeMap<String, String>,
+    /// What stands behind the stage maps, if something does.
+    pub neck: Option<&'static Neck>,
+    /// What reads the maps of neck or backbone, if something does.
+    pub map_head: Option<&'static MapHead>,
 }
 
 impl BuildOptions<'_> {
@@ -209,6 +263,7 @@ impl BuildOptions<'_> {
             backbone,
             batch: Dim::Fixed(1),
             resolution: backbone.variant.resolution,
+            channels: 3,
             classes: backbone.variant.classes,
             tensors: None,
             head: Head::Average,
@@ -216,6 +271,8 @@ impl BuildOptions<'_> {
             scores: FamilyScores::Dropped,
             results: Results::Logits,
             choices: BTreeMap::new(),
+            neck: None,
+            map_head: None,
         }
     }
 
@@ -224,7 +281,12 @@ impl BuildOptions<'_> {
         self.tensors.map_or(seeded, |t| t.contains_key(key))
     }
 
-    /// The value of one of the family's choices.
+    /// Shape of a tensor of the checkpoint.
+    pub fn stored(&self, key: &str) -> Option<&[usize]> {
+        self.tensors?.get(key).map(Vec::as_slice)
+    }
+
+    /// The value of one of the parts' choices.
     pub fn choice(&self, choice: &'static Choice) -> &str {
         self.choices.get(choice.name).map_or(choice.values[0], String::as_str)
     }
@@ -247,10 +309,10 @@ impl BuildOptions<'_> {
         }
     }
 
-    /// The image input `[B,3,H,W]`.
+    /// The image input `[B,C,H,W]`.
     pub(super) fn image(&self, net: &mut Net) -> Value {
         let [h, w] = self.resolution;
-        net.input("image", Type::new(DType::F32, Shape::batched(self.batch, &[3, h, w])))
+        net.input("image", Type::new(DType::F32, Shape::batched(self.batch, &[self.channels, h, w])))
     }
 }
 
@@ -271,6 +333,22 @@ pub enum ArchError {
         /// Which sizes would.
         advice: String,
     },
+    /// A tensor that says how a part is made is missing or of another kind.
+    #[error("{part} cannot be built: {what}")]
+    Part {
+        /// The part (`Semantic FPN`).
+        part: &'static str,
+        /// Which tensor, what it should be.
+        what: String,
+    },
+    /// What is asked for, the model does not have.
+    #[error("{model}: {what}")]
+    Results {
+        /// The variant.
+        model: &'static str,
+        /// What is missing, and what it has.
+        what: Message,
+    },
     /// An option has a value the family does not know.
     #[error("{model}: {what}")]
     Option {
@@ -284,8 +362,10 @@ pub enum ArchError {
 impl Explain for ArchError {
     fn message(&self) -> Message {
         match self {
-            ArchError::Resolution { .. } => self.to_string().into(),
-            ArchError::Option { model, what } => crate::message!(format!("{model}: "), what.clone()),
+            ArchError::Resolution { .. } | ArchError::Part { .. } => self.to_string().into(),
+            ArchError::Results { model, what } | ArchError::Option { model, what } => {
+                crate::message!(format!("{model}: "), what.clone())
+            }
         }
     }
 }

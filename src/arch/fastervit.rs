@@ -21,10 +21,14 @@
 //!
 //! Every variant has an any-resolution twin, which pads its maps to whole windows. From 3 on attention levels have
 //! LayerScale, and the last block of the hierarchical level adds the carriers to the map.
+//!
+//! The detector's form (DINO on FasterViT) has the same keys and norms on the maps of levels 1 to 3 besides. It pads every level, counts positions
+//! from the middle of all tokens instead of the middle of a row, and reads the carriers' pooled map in the order of memory.
 
 use super::choice::Choice;
-use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
-use super::layers::{BN_EPS, ConvNorm, conv_bn, layer_scale, mlp, padded, stages, table_bias};
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, StageOutputs, Variant};
+use super::layers::{BN_EPS, ConvNorm, MAP_NORM_EPS, conv_bn, layer_scale, mlp, padded, stages, table_bias};
+use super::results::StageSet;
 use crate::checkpoint::{NameTable, Shapes};
 use crate::message;
 use crate::message::Setting;
@@ -50,7 +54,6 @@ const MLP_RATIO: usize = 4;
 const STRIDE: usize = 32;
 const STEM_BN_EPS: f64 = 1e-4;
 const LN_EPS: f64 = 1e-5;
-const MAP_LN_EPS: f64 = 1e-6;
 
 const fn size(dim: usize, stem: usize, depths: [usize; 4], heads: [usize; 4], scaled: bool) -> Config {
     Config { dim, stem, depths, heads, windows: [7; 4], scaled, carriers: true }
@@ -128,6 +131,12 @@ static WINDOWS: Choice = Choice {
     help: "window sides of the four levels (`7,7,7,7`); auto: the checkpoint's tables, else the variant's",
 };
 
+static FORM: Choice = Choice {
+    name: "form",
+    values: &["auto", "classifier", "detector"],
+    help: "how positions are counted and maps padded; auto: as the detector's where the checkpoint has norms on the levels' maps",
+};
+
 static CARRIER_SIDE: Choice = Choice { name: "ct-size", values: &["2"], help: "carrier tokens per window and axis" };
 
 /// The family.
@@ -142,14 +151,36 @@ pub(super) static FAMILY: Family = Family {
         table: NameTable::IDENTITY,
     }],
     heads: &["head"],
-    choices: &[&WINDOWS, &CARRIER_SIDE],
+    choices: &[&WINDOWS, &CARRIER_SIDE, &FORM],
     position_tables: |_| None,
     leftover,
     pool: |net, _, x| {
         let x = net.at("norm").batch_norm(x, BN_EPS);
         net.at("avgpool").mean(x, &[2, 3], false)
     },
+    outputs: StageOutputs { norms: NORMS, stages: outputs },
 };
+
+/// The norms on the maps of the detector's form.
+const NORMS: [&str; 4] = ["norm0", "norm1", "norm2", "norm3"];
+
+/// The levels whose maps leave the backbone: in the detector's form those with a norm.
+fn outputs(options: &BuildOptions) -> StageSet {
+    let normed = (0..4).filter(|&level| holds_norm(options, level));
+    let detector = if is_detector(options) { StageSet::of(normed) } else { None };
+    detector.unwrap_or(StageSet::ALL)
+}
+
+fn holds_norm(options: &BuildOptions, level: usize) -> bool {
+    options.holds(&format!("{}.weight", NORMS[level]), false)
+}
+
+fn is_detector(options: &BuildOptions) -> bool {
+    match options.choice(&FORM) {
+        "auto" => (0..4).any(|level| holds_norm(options, level)),
+        form => form == "detector",
+    }
+}
 
 /// Caches that the forward pass overwrites, buffers that follow from the window, the tokenizer's second name, and what
 /// a map of one window or a rectangular grid of windows does not read.
@@ -163,6 +194,8 @@ fn leftover(key: &str) -> bool {
 struct Plan<'a> {
     config: &'a Config,
     any_res: bool,
+    /// The detector's form.
+    detector: bool,
     windows: [usize; 4],
     carriers: usize,
     options: &'a BuildOptions<'a>,
@@ -193,7 +226,7 @@ fn plan<'a>(options: &'a BuildOptions<'a>, config: &'a Config, any_res: bool) ->
         carriers.parse().ok().filter(|c| (1..=windows[2]).contains(c)).ok_or_else(|| {
             fail("ct-size=", format!(" takes a number from 1 to the window's side, found `{carriers}`"))
         })?;
-    let plan = Plan { config, any_res, windows, carriers, options };
+    let plan = Plan { config, any_res, detector: is_detector(options), windows, carriers, options };
     plan.check_resolution()?;
     Ok(plan)
 }
@@ -210,11 +243,28 @@ impl Plan<'_> {
         self.options.resolution.map(|s| s.div_ceil(4 << level))
     }
 
+    /// Side of the square of carriers that their attention's table was made for.
+    fn carrier_table(&self) -> usize {
+        let table = self.options.stored("levels.2.blocks.0.hat_attn.pos_emb_funct.relative_coords_table");
+        // Models are built for images of 224, where the level has windows in two rows.
+        table.filter(|shape| shape.len() == 4).map_or(2 * self.carriers, |shape| shape[1].div_ceil(2))
+    }
+
     fn check_resolution(&self) -> Result<(), ArchError> {
         self.options.check_smallest(STRIDE)?;
+        if self.detector && self.config.carriers {
+            let windows = self.map(2).map(|side| side.div_ceil(self.windows[2]));
+            let carriers = windows[0] * windows[1] * self.carriers * self.carriers;
+            let least = self.carrier_table();
+            if carriers < least * least {
+                let why =
+                    format!("its {carriers} carrier tokens are fewer than the {} it was built for", least * least);
+                return Err(self.options.misfit(why, "use 224x224 or more"));
+            }
+        }
         for level in 2..4 {
             let (map, window) = (self.map(level), self.windows[level]);
-            if !self.any_res && map.iter().any(|s| s % window != 0) {
+            if !self.any_res && !self.detector && map.iter().any(|s| s % window != 0) {
                 let step = STRIDE * self.windows[3].max(self.windows[2].div_ceil(2));
                 return Err(self.options.misfit(
                     format!("level {level} cuts its {}x{} map into {window}x{window} windows", map[0], map[1]),
@@ -239,10 +289,12 @@ fn build(net: &mut Net, options: &BuildOptions, config: &Config, any_res: bool) 
     };
     let all_blocks = |net: &mut Net, x: Value, level: usize, _: usize| {
         let mut net = net.at(format!("levels.{level}"));
+        let convs = |net: &mut Net, x: Value| {
+            (0..config.depths[level]).fold(x, |x, j| conv_block(&mut net.at(format!("blocks.{j}")), x, options))
+        };
         match level {
-            0 | 1 => {
-                (0..config.depths[level]).fold(x, |x, j| conv_block(&mut net.at(format!("blocks.{j}")), x, options))
-            }
+            0 | 1 if plan.detector => padded(&mut net, x, plan.windows[level], convs),
+            0 | 1 => convs(&mut net, x),
             _ => attention_level(&mut net, x, &plan, level),
         }
     };
@@ -278,7 +330,7 @@ fn conv_block(net: &mut Net, x: Value, options: &BuildOptions) -> Value {
 /// Halve the map, double the width.
 fn downsample(net: &mut Net, x: Value) -> Value {
     let c = net.dim(x, 1);
-    let x = net.at("norm").layer_norm(x, 1, MAP_LN_EPS);
+    let x = net.at("norm").layer_norm(x, 1, MAP_NORM_EPS);
     net.at("reduction.0").conv(x, ConvSpec::new(2 * c, 3).stride(2).no_bias())
 }
 
@@ -292,6 +344,8 @@ struct Level {
     /// Carrier tokens per window and axis; 0 without carriers.
     carriers: usize,
     scaled: bool,
+    /// The detector's form: the side of the square of carriers that their attention's table is for.
+    detector: Option<usize>,
 }
 
 impl Level {
@@ -307,7 +361,7 @@ fn attention_level(net: &mut Net, x: Value, plan: &Plan, level: usize) -> Value 
     padded(net, x, window, |net, x| {
         let map = [net.dim(x, 2), net.dim(x, 3)];
         let grid = map.map(|side| side / window);
-        let hierarchical = plan.config.carriers && level == 2 && grid != [1, 1];
+        let hierarchical = plan.config.carriers && level == 2 && (grid != [1, 1] || plan.detector);
         let depth = plan.config.depths[level];
         let level = Level {
             window,
@@ -315,6 +369,7 @@ fn attention_level(net: &mut Net, x: Value, plan: &Plan, level: usize) -> Value 
             heads: plan.config.heads[level],
             carriers: if hierarchical { plan.carriers } else { 0 },
             scaled: plan.config.scaled,
+            detector: plan.detector.then(|| plan.carrier_table()),
         };
         let mut carriers = hierarchical.then(|| tokenizer(&mut net.at("global_tokenizer"), x, &level));
         let mut x = net.push("partition", Op::WindowPartition { window: [window; 2] }, &[x]);
@@ -336,6 +391,11 @@ fn tokenizer(net: &mut Net, x: Value, level: &Level) -> Value {
     let stride = [side(0) / out[0], side(1) / out[1]];
     let kernel = [side(0) - (out[0] - 1) * stride[0], side(1) - (out[1] - 1) * stride[1]];
     let x = net.push("pool", Op::AvgPool { kernel, stride, pad: [0; 4] }, &[x]);
+    if level.detector.is_some() {
+        // The map's memory is read as tokens of channels, without a transpose.
+        let shape = Shape::batched(net.batch(x), &[out[0] * out[1], c]);
+        return net.reshape("carriers", x, shape);
+    }
     let x = net.push("windows", Op::WindowPartition { window: [level.carriers; 2] }, &[x]);
     all_carriers(net, x, level)
 }
@@ -352,7 +412,10 @@ fn all_carriers(net: &mut Net, x: Value, level: &Level) -> Value {
 fn block(net: &mut Net, x: Value, carriers: &mut Option<Value>, level: &Level, last: bool) -> Value {
     let c = net.dim(x, 2);
     let side = level.window;
-    let position = position_embedding(&mut net.at("pos_embed"), side, c);
+    let position = match level.detector {
+        Some(_) => counted_embedding(&mut net.at("pos_embed"), [side; 2], c),
+        None => position_embedding(&mut net.at("pos_embed"), side, c),
+    };
     let mut x = net.at("pos_embed").add(x, position);
 
     if let Some(ct) = *carriers {
@@ -391,12 +454,16 @@ fn carrier_attention(net: &mut Net, ct: Value, level: &Level) -> Value {
     let ct = net.reshape("hat.windows", ct, windows);
     let ct = net.push("hat.map", Op::WindowMerge { window, map: [rows, columns] }, &[ct]);
     let mut ct = net.push("hat.raster", Op::WindowPartition { window: [rows, columns] }, &[ct]);
-    if rows == columns {
-        let position = position_embedding(&mut net.at("hat_pos_embed"), rows, c);
+    let position = match level.detector {
+        Some(_) => Some(counted_embedding(&mut net.at("hat_pos_embed"), [rows, columns], c)),
+        None if rows == columns => Some(position_embedding(&mut net.at("hat_pos_embed"), rows, c)),
+        None => None,
+    };
+    if let Some(position) = position {
         ct = net.at("hat_pos_embed").add(ct, position);
     }
     // The bias of a grid that is not square is the largest square's, padded: odd, and what the authors' code computes.
-    let side = total.isqrt();
+    let side = level.detector.unwrap_or(total.isqrt());
     let bias = |net: &mut Net| attention_bias(net, level.heads, side, total - side * side);
     let y = net.at("hat_norm1").layer_norm(ct, 2, LN_EPS);
     let y = attention(&mut net.at("hat_attn"), y, level.heads, bias);
@@ -449,6 +516,19 @@ fn residual(net: &mut Net, x: Value, y: Value, gamma: &str, scaled: bool) -> Val
 fn position_embedding(net: &mut Net, side: usize, channels: usize) -> Value {
     let ty = Type::f32(&[side * side, 2]);
     let coords = net.generate("coords", Generator::GridCoords { side }, ty);
+    position_mlp(net, coords, channels)
+}
+
+/// `[h·w, C]`: the same of a grid whose rows and columns are counted from the middle of all its tokens.
+fn counted_embedding(net: &mut Net, [height, width]: [usize; 2], channels: usize) -> Value {
+    let tokens = height * width;
+    let axes = [("rows", 0), ("columns", 1)];
+    let axes = axes.map(|(name, axis)| net.generate(name, Generator::Iota { axis }, Type::f32(&[height, width, 1])));
+    let grid = net.concat("grid", &axes, 2);
+    let grid = net.reshape("tokens", grid, Shape::fixed(&[tokens, 2]));
+    let middle = net.scalar((tokens / 2) as f64);
+    let from_middle = net.binary("from_middle", BinaryKind::Sub, grid, middle);
+    let coords = net.binary("coords", BinaryKind::Div, from_middle, middle);
     position_mlp(net, coords, channels)
 }
 

@@ -14,7 +14,7 @@
 //! A checkpoint after the authors' `fuse` holds one convolution in the place of each branch and BatchNorm; both forms
 //! are built.
 
-use super::family::{ArchError, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::family::{ArchError, BuildOptions, Family, Spelling, StageMap, StageOutputs, Variant};
 use super::layers::{BN_EPS, ConvNorm, branches, layer_scale, mlp, norm_and_mean, stages};
 use crate::checkpoint::NameTable;
 use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
@@ -52,6 +52,7 @@ pub(super) static FAMILY: Family = Family {
     position_tables: |_| None,
     leftover: |_| false,
     pool: |net, _, x| norm_and_mean(net, x),
+    outputs: StageOutputs::ALL,
 };
 
 static VARIANTS: [Variant; 4] = [

@@ -23,7 +23,7 @@
 //! A deploy-form checkpoint holds `reparam.weight` and `reparam.bias` in the place of each group of branches; each
 //! place is built in the form it is stored in.
 
-use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, Variant};
+use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, StageOutputs, Variant};
 use super::layers::{ConvNorm, branches, mean, stages};
 use crate::checkpoint::NameTable;
 use vitc_ir::op::AttentionLayout;
@@ -116,6 +116,7 @@ pub(super) static FAMILY: Family = Family {
         let x = if options.holds("norm.weight", true) { net.at("norm").batch_norm(x, R1.bn_eps) } else { x };
         mean(net, x)
     },
+    outputs: StageOutputs::ALL,
 };
 
 static VARIANTS: [Variant; 5] = [

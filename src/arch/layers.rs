@@ -1,11 +1,15 @@
 //! The vocabulary of the architectures: what several papers build with. A layer takes the place where its keys stand and the value that it reads.
 
 use super::family::{BuildOptions, StageMap};
-use vitc_ir::op::{OffsetOrder, SliceAxis};
+use std::fmt::Display;
+use vitc_ir::op::{DepthOrder, OffsetOrder, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, ConvSpec, DType, Generator, Net, Op, PadMode, Shape, Type, UnaryKind, Value};
 
 /// Epsilon of a BatchNorm where the authors' code does not set it: PyTorch's default.
 pub(super) const BN_EPS: f64 = 1e-5;
+
+/// Epsilon of a LayerNorm over the channels of a map.
+pub(super) const MAP_NORM_EPS: f64 = 1e-6;
 
 /// How a code base names a convolution and its BatchNorm.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +110,18 @@ pub(super) fn padded(net: &mut Net, x: Value, side: usize, inside: impl FnOnce(&
     net.push("crop", Op::Slice { cuts }, &[x])
 }
 
+/// The norm on a map that leaves the backbone, if the checkpoint has one here: a BatchNorm, or without running statistics a LayerNorm over the channels
+/// of each position.
+pub(super) fn output_norm(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
+    if options.holds(&net.path("running_mean"), false) {
+        return net.batch_norm(x, BN_EPS);
+    }
+    if options.holds(&net.path("weight"), false) {
+        return net.layer_norm(x, 1, MAP_NORM_EPS);
+    }
+    x
+}
+
 /// BatchNorm, then the mean over all positions.
 pub(super) fn norm_and_mean(net: &mut Net, x: Value) -> Value {
     let x = net.at("norm").batch_norm(x, BN_EPS);
@@ -161,4 +177,64 @@ pub(super) fn table_bias(
     let pairs = [query, key].map(|grid| grid[0] * grid[1]);
     let index = net.generate(names[0], generator, Type::new(DType::I32, Shape::fixed(&pairs)));
     net.push(names[1], Op::Gather { axis }, &[table, index])
+}
+
+/// A convolution `conv`, and behind it the BatchNorm `bn` and the activation where there are some, as mmcv's `ConvModule` has them: a convolution in front
+/// of a norm has no bias. Of a checkpoint the keys decide, without one the spec.
+pub(super) fn conv_module(
+    net: &mut Net,
+    options: &BuildOptions,
+    x: Value,
+    spec: ConvSpec,
+    activation: Option<UnaryKind>,
+) -> Value {
+    let normed = options.holds(&net.path("bn.running_mean"), !spec.bias);
+    let spec = ConvSpec { bias: options.holds(&net.path("conv.bias"), spec.bias), ..spec };
+    let mut y = net.at("conv").conv(x, spec);
+    if normed {
+        y = net.at("bn").batch_norm(y, BN_EPS);
+    }
+    activation.map_or(y, |kind| net.unary("act", kind, y))
+}
+
+/// A depthwise convolution of any kernel, without bias, that keeps the map.
+pub(super) fn strip_conv(net: &mut Net, x: Value, kernel: [usize; 2]) -> Value {
+    let c = net.dim(x, 1);
+    let w = net.weight("weight", &[c, 1, kernel[0], kernel[1]]);
+    let pad = [kernel[0] / 2, kernel[1] / 2, kernel[0] / 2, kernel[1] / 2];
+    net.push("", Op::Conv { stride: [1; 2], pad, dilation: [1; 2], groups: c }, &[x, w])
+}
+
+/// Sides of a map.
+fn sides(net: &Net, x: Value) -> [usize; 2] {
+    [net.dim(x, 2), net.dim(x, 3)]
+}
+
+/// A map bilinearly at another size, or itself if it has it; `corners` lie on corners.
+pub(super) fn enlarge(net: &mut Net, name: impl Display, x: Value, size: [usize; 2], corners: bool) -> Value {
+    let sampling = if corners { Sampling::LINEAR_CORNERS } else { Sampling::LINEAR };
+    if sides(net, x) == size { x } else { net.resize(name, x, sampling, size) }
+}
+
+/// A map bilinearly at the size of another.
+pub(super) fn like(net: &mut Net, name: impl Display, x: Value, other: Value, corners: bool) -> Value {
+    let size = sides(net, other);
+    enlarge(net, name, x, size, corners)
+}
+
+/// A map at the size of another, each position that of the nearest one before.
+pub(super) fn nearest_like(net: &mut Net, name: impl Display, x: Value, other: Value) -> Value {
+    let size = sides(net, other);
+    if sides(net, x) == size { x } else { net.resize(name, x, Sampling::NEAREST, size) }
+}
+
+/// The one value per channel of `x` at every position of another map.
+pub(super) fn broadcast_like(net: &mut Net, name: impl Display, x: Value, other: Value) -> Value {
+    let shape = Shape::batched(net.batch(x), &[net.dim(x, 1), net.dim(other, 2), net.dim(other, 3)]);
+    net.push(name, Op::Expand { shape }, &[x])
+}
+
+/// `[B,C·r²,H,W]` to `[B,C,H·r,W·r]`: channel c·r² + i·r + j to row i, column j of each block.
+pub(super) fn pixel_shuffle(net: &mut Net, name: impl Display, x: Value, block: usize) -> Value {
+    net.push(name, Op::DepthToSpace { block, order: DepthOrder::Crd }, &[x])
 }

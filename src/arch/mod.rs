@@ -10,20 +10,27 @@ mod efficientformerv2;
 mod family;
 mod fastervit;
 mod ffnet;
+mod ffnet_seg;
+mod ffnet_sr;
+mod finish;
 mod fmvit;
 pub mod heads;
 mod layers;
 mod nearest;
 mod parts;
+mod prediction;
+mod results;
 pub mod seeded;
 
 pub use crate::checkpoint::{NameTable, Shapes};
 pub use choice::{Choice, FamilyScores, Head};
 pub use family::{
-    ArchError, Backbone, Build, BuildOptions, EvalTransform, Family, PositionTables, Results, Spelling, StageMap,
-    Variant,
+    ArchError, Backbone, Build, BuildOnMaps, BuildOptions, EvalTransform, Family, MapHead, Neck, PositionTables,
+    Spelling, StageMap, StageOutputs, Variant,
 };
 pub use parts::{Built, Parts};
+pub use prediction::Anchors;
+pub use results::{Results, StageSet};
 
 use crate::message;
 use crate::message::{Explain, Listing, Message};
@@ -35,7 +42,9 @@ pub static FAMILIES: &[&Family] = &[
     &efficientformerv2::FAMILY,
     &fastervit::FAMILY,
     &casvit::FAMILY,
+    &ffnet_seg::FAMILY,
     &ffnet::FAMILY,
+    &ffnet_sr::FAMILY,
     &dsm::FAMILY,
 ];
 

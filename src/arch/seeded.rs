@@ -95,6 +95,15 @@ impl SeededWeights {
         }
         SeededWeights { seed, rules }
     }
+
+    /// Make every weight that both have the one of `other`, a model of the same seed.
+    pub fn take_over(&mut self, other: &SeededWeights) {
+        for (key, rule) in &mut self.rules {
+            if let Some(known) = other.rules.get(key) {
+                *rule = *known;
+            }
+        }
+    }
 }
 
 /// A value as a multiple of an earlier one and an independent rest: a skip and a BatchNorm of the same map add up in

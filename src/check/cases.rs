@@ -55,6 +55,8 @@ pub(super) fn batches(paper: &Graph, options: &Options) -> Result<Vec<usize>, Ch
 struct Pictures<'a> {
     preprocessing: Option<&'a Preprocessing>,
     inside: bool,
+    /// The artifact takes `[B,H,W,C]`.
+    channels_last: bool,
 }
 
 impl Pictures<'_> {
@@ -76,6 +78,14 @@ impl Pictures<'_> {
     }
 }
 
+/// Values `[B,C,H,W]` as `[B,H,W,C]`.
+fn channels_last(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    let [_, channels, height, width] = *shape else { return values.to_vec() };
+    let (plane, image) = (height * width, channels * height * width);
+    let pixel = |i: usize| (0..channels).map(move |c| values[i / plane * image + c * plane + i % plane]);
+    (0..values.len() / channels.max(1)).flat_map(pixel).collect()
+}
+
 /// An input of the model at one batch.
 struct Port {
     shape: Vec<usize>,
@@ -89,14 +99,23 @@ pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Ve
     let ports: Vec<Port> =
         shapes.zip(roles.chain(repeat(false))).map(|(shape, picture)| Port { shape, picture }).collect();
     let preprocessing = options.preprocessing.as_ref();
-    let pictures = Pictures { preprocessing, inside: preprocessing.is_some_and(|p| p.normalised_inside) };
+    let pictures = Pictures {
+        preprocessing,
+        inside: preprocessing.is_some_and(|p| p.normalised_inside),
+        channels_last: preprocessing.is_some_and(|p| p.layout.channels_last),
+    };
     let case = |name: String, synthetic, given: Vec<Vec<f32>>| {
         let normal = |(port, data): (&Port, &Vec<f32>)| match port.picture && !options.like_artifact {
             true => pictures.normal(data, &port.shape),
             false => data.clone(),
         };
+        let laid = |(port, data): (&Port, &Vec<f32>)| match port.picture && pictures.channels_last {
+            true => channels_last(data, &port.shape),
+            false => data.clone(),
+        };
         let reference = ports.iter().zip(&given).map(normal).collect();
-        Case { name, synthetic, batch, reference, candidate: given }
+        let candidate = ports.iter().zip(&given).map(laid).collect();
+        Case { name, synthetic, batch, reference, candidate }
     };
     let synthetic = |kind: &Synthetic| {
         let array = |(i, port): (usize, &Port)| match port.picture {

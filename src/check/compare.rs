@@ -79,6 +79,43 @@ pub fn compare_pixels(
     all
 }
 
+/// Compare a map of classes `[B,positions]` with the scores `[B,classes,positions]` that it is made of. The largest error is how far the score of a
+/// pixel's class lies below the best.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn compare_classes(
+    scores: &[f32],
+    classes: &[f32],
+    [count, positions]: [usize; 2],
+    precision: DType,
+) -> Comparison {
+    assert_eq!(scores.len(), classes.len() * count);
+    let mut all = compare(scores, scores, 0);
+    let doubt = 2.0 * bounds::allowed(precision, all.max_reference);
+    let image = (count * positions).max(1);
+    for (scores, classes) in scores.chunks_exact(image).zip(classes.chunks_exact(positions.max(1))) {
+        for (p, &found) in classes.iter().enumerate() {
+            let row = || scores.iter().skip(p).step_by(positions);
+            let (best, margin) = lead(row());
+            let known = found >= 0.0 && found.fract() == 0.0 && (found as usize) < count;
+            let score = if known { row().nth(found as usize).copied() } else { None };
+            let below = match (score, row().nth(best)) {
+                (Some(score), Some(best)) => f64::from(*best) - f64::from(score),
+                _ => f64::INFINITY,
+            };
+            let kept = known && best == found as usize;
+            all.rows += 1;
+            all.classes_kept += usize::from(kept);
+            all.classes_moved += usize::from(!kept && (below.is_nan() || below > doubt));
+            all.finite &= known;
+            all.max_error = worse(all.max_error, below);
+            all.margin = all.margin.min(margin);
+        }
+    }
+    all
+}
+
 /// Compare boxes `[…,coordinates]`: each coordinate has its own size. What is returned is that of the worst.
 ///
 /// # Panics
@@ -93,6 +130,13 @@ pub fn compare_boxes(reference: &[f32], candidate: &[f32], coordinates: usize) -
         (all.max_error, all.max_reference) = (worst.max_error, worst.max_reference);
     }
     all
+}
+
+/// The class with the largest score of each position of `[B,classes,positions]`.
+pub fn classes_of(scores: &[f32], [classes, positions]: [usize; 2]) -> Vec<f32> {
+    let image = (classes * positions).max(1);
+    let best = |image: &[f32], p: usize| lead(image.iter().skip(p).step_by(positions)).0 as f32;
+    scores.chunks_exact(image).flat_map(|image| (0..positions).map(move |p| best(image, p))).collect()
 }
 
 /// Place of the largest value and its lead over the second largest.
@@ -184,6 +228,21 @@ mod tests {
         let c = compare_pixels(&reference, &reference, [2, 2], DType::F16);
         assert_eq!((c.rows, c.classes_kept, c.max_error), (4, 4, 0.0));
         assert!(bounds::agrees_by_pixel(DType::F16, &c));
+    }
+
+    #[test]
+    fn a_class_is_judged_by_the_score_it_has() {
+        // Two classes of three pixels; leads 1, 1e-4, 0.5.
+        let scores = [1.0, 0.0001, 0.5, 0.0, 0.0, 0.0];
+        let c = compare_classes(&scores, &[0.0, 1.0, 0.0], [2, 3], DType::F32);
+        assert_eq!((c.rows, c.classes_kept, c.classes_moved), (3, 2, 0));
+        assert!((c.max_error - 1e-4).abs() < 1e-9 && bounds::agrees_in_classes(DType::F32, &c));
+        let c = compare_classes(&scores, &[0.0, 0.0, 1.0], [2, 3], DType::F32);
+        assert!(c.classes_moved == 1 && !bounds::agrees_in_classes(DType::F32, &c));
+        for none in [2.0, -1.0, 0.5, f32::NAN] {
+            let c = compare_classes(&scores, &[none, 0.0, 0.0], [2, 3], DType::F16);
+            assert!(!bounds::agrees_in_classes(DType::F16, &c), "{none}");
+        }
     }
 
     #[test]

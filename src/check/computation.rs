@@ -1,7 +1,7 @@
 //! One of the two computations that a check compares.
 
 use super::CheckError;
-use crate::runner::{Bottleneck, Named, Program, Request, RunError, Session};
+use crate::runner::{Bottleneck, Named, Pick, Program, Request, RunError, Session};
 use std::path::Path;
 use vitc_ir::{Graph, Weights};
 
@@ -18,9 +18,9 @@ impl<'a> Computation<'a> {
         Computation { program: Program::of_graph(graph, weights), side: "reference" }
     }
 
-    /// The artifact at `path`.
-    pub(super) fn artifact(path: &Path) -> Result<Computation<'static>, CheckError> {
-        let program = Program::open(path).map_err(|e| CheckError::Artifact(e.what))?;
+    /// The artifact at `path`, or the function of it that is picked.
+    pub(super) fn artifact(path: &Path, pick: Pick<'_>) -> Result<Computation<'static>, CheckError> {
+        let program = Program::open_function(path, pick).map_err(|e| CheckError::Artifact(e.what))?;
         Ok(Computation { program, side: "artifact" })
     }
 

@@ -3,7 +3,7 @@
 use super::computation::Computation;
 use super::outcome::{as_answered, in_order};
 use super::{CheckError, Options, Reference, agreed};
-use crate::runner::Request;
+use crate::runner::{Pick, Request};
 use crate::signature::{OutputRole, Over};
 use serde::Serialize;
 use std::path::Path;
@@ -49,7 +49,8 @@ pub fn fidelity(
     [least_snr, least_agreement]: [f64; 2],
 ) -> Result<Fidelity, CheckError> {
     let roles: Vec<OutputRole> = model.signature.outputs.iter().map(|port| port.role).collect();
-    let (reference, candidate) = (Computation::reference(model.graph, model.weights), Computation::artifact(artifact)?);
+    let (reference, candidate) =
+        (Computation::reference(model.graph, model.weights), Computation::artifact(artifact, Pick::Main)?);
     let answered = agreed(options, &candidate)?.answered();
     let wanted = reference.load(Request::outputs(1))?;
     let found = candidate.load(Request::outputs(1))?;

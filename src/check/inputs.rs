@@ -4,13 +4,13 @@
 
 use vitc_exporters::metadata::Preprocessing;
 
-/// `(pixel − mean) / std` of pixels in 0..1 laid out `[B,C,…]`; tables repeat where there are other than three channels.
+/// `(pixel − mean) / std` of pixels in 0..1 laid out `[B,C,…]`; tables repeat where there are more channels than they have.
 pub(super) fn normalise(pixels: &[f32], shape: &[usize], preprocessing: Option<&Preprocessing>) -> Vec<f32> {
     let Some(p) = preprocessing else { return pixels.to_vec() };
     let channels = shape.get(1).copied().unwrap_or(1).max(1);
     let plane: usize = shape.iter().skip(2).product::<usize>().max(1);
     let prepared = pixels.iter().enumerate().map(|(i, &pixel)| {
-        let c = i / plane % channels % 3;
+        let c = i / plane % channels % p.mean.len().max(1);
         ((f64::from(pixel) - p.mean[c]) / p.std[c]) as f32
     });
     prepared.collect()
@@ -88,7 +88,7 @@ impl Synthetic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitc_exporters::metadata::Fit;
+    use vitc_exporters::metadata::{Fit, Layout};
 
     #[test]
     fn pixels_fill_the_range_and_repeat() {
@@ -106,8 +106,9 @@ mod tests {
     #[test]
     fn normalising_is_per_channel() {
         let p = Preprocessing {
-            mean: [0.5, 0.0, 0.0],
-            std: [0.25, 2.0, 1.0],
+            mean: vec![0.5, 0.0, 0.0],
+            std: vec![0.25, 2.0, 1.0],
+            layout: Layout::default(),
             fit: Fit::Crop,
             crop: 1.0,
             interpolation: "bicubic".into(),

@@ -42,7 +42,7 @@ pub use options::{Effort, Options};
 pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
-use crate::runner::Bottleneck;
+use crate::runner::{Bottleneck, Pick};
 use crate::signature::{Likelihood, OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
@@ -51,7 +51,7 @@ use memory::Budget;
 use outcome::Findings;
 use std::path::Path;
 use vitc_exporters::coreml::InputForm;
-use vitc_ir::{Graph, Weights};
+use vitc_ir::{Graph, Op, Weights};
 
 /// A model: what the artifact should compute.
 #[derive(Clone, Copy)]
@@ -82,8 +82,10 @@ struct Check<'a> {
 /// # Errors
 /// If one of the two cannot be read or run, or their interfaces differ.
 pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result<CheckReport, CheckError> {
-    let candidate = Computation::artifact(artifact)?;
+    let candidate = Computation::artifact(artifact, options.function.as_deref().map_or(Pick::Main, Pick::Named))?;
     let options = agreed(options, &candidate)?;
+    let judged = judged(model);
+    let model = Reference { graph: &judged, ..model };
     let batches = batches(model.graph, &options)?;
     let reference = Computation::reference(model.graph, model.weights);
     let bottlenecks = reference.bottlenecks()?;
@@ -109,6 +111,22 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
         findings.notes.insert(0, note);
     }
     check.report(findings, batches[0])
+}
+
+/// The reference's graph, which answers with scores where the model answers with the classes that they make: which class is as good as another, only
+/// scores tell.
+fn judged(model: Reference<'_>) -> Graph {
+    let mut graph = model.graph.clone();
+    for (i, port) in model.signature.outputs.iter().enumerate() {
+        let Some(output) = graph.outputs.get(i) else { continue };
+        let producer = graph.producer(output.value);
+        let scores = match (port.role, &producer.op, &producer.inputs[..]) {
+            (OutputRole::Classes { .. }, Op::ArgMax { axis: 1, .. }, [scores]) => *scores,
+            _ => continue,
+        };
+        graph.outputs[i].value = scores;
+    }
+    graph
 }
 
 /// The options, with what a package says of its own interface.

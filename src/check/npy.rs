@@ -1,4 +1,4 @@
-//! NumPy's `.npy` files: f16, f32 and f64, little-endian, row-major; values pass through f32.
+//! NumPy's `.npy` files: bytes, f16, f32 and f64, little-endian, row-major; values pass through f32.
 //!
 //! Invariants: foreign files never make this panic, and allocate at most three times the file's size.
 
@@ -111,10 +111,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Array, String> {
     let shape = dims.split(',').map(str::trim).filter(|d| !d.is_empty()).map(|d| d.parse::<usize>());
     let shape: Vec<usize> = shape.collect::<Result<_, _>>().map_err(|_| format!("has the shape ({dims})"))?;
     let size = match descr {
+        "|u1" => 1,
         "<f2" => 2,
         "<f4" => 4,
         "<f8" => 8,
-        other => return Err(format!("holds elements of type {other:?}, not little-endian floats")),
+        other => return Err(format!("holds elements of type {other:?}, not bytes or little-endian floats")),
     };
     let needed = shape.iter().try_fold(size, |n: usize, &d| n.checked_mul(d));
     if needed != Some(elements.len()) {
@@ -124,6 +125,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Array, String> {
         ));
     }
     let data = elements.chunks_exact(size).map(|e| match *e {
+        [a] => f32::from(a),
         [a, b] => half::f16::from_le_bytes([a, b]).to_f32(),
         [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
         _ => f64::from_le_bytes(e.try_into().expect("chunks of eight")) as f32,

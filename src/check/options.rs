@@ -26,6 +26,8 @@ pub struct Options {
     pub like_artifact: bool,
     /// An input of the user, as the artifact takes it, beside the synthetic ones.
     pub input: Option<Array>,
+    /// Which function of an artifact with several; `None` for the one that is meant where none is named.
+    pub function: Option<String>,
     /// How much is checked.
     pub effort: Effort,
     /// Look at every value inside the model too: its size, and its distance from the reference's.
@@ -49,6 +51,7 @@ impl Options {
             probabilities: None,
             like_artifact: false,
             input: None,
+            function: None,
             effort: Effort::Full,
             layers: false,
             save_io: None,

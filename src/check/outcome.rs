@@ -1,7 +1,7 @@
 //! What the runs of a check found, and how the outputs of one run are compared.
 
 use super::cases::Case;
-use super::compare::{compare, compare_boxes, compare_pixels, sigmoid, softmax_over};
+use super::compare::{compare, compare_boxes, compare_classes, compare_pixels, sigmoid, softmax_over};
 use super::comparison::Comparison;
 use super::report::Run;
 use super::{CheckError, bounds};
@@ -45,15 +45,18 @@ impl Findings {
         let precision = if half { DType::F16 } else { DType::F32 };
         let mut passed = true;
         for (i, (w, g)) in wanted.iter().zip(got).enumerate() {
-            if w.data.len() != g.data.len() {
+            let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
+            let expected =
+                if let OutputRole::Classes { classes } = role { g.data.len() * classes } else { g.data.len() };
+            if w.data.len() != expected {
                 let what = format!("{} has shape {:?}, the model's {} has {:?}", g.name, g.shape, w.name, w.shape);
                 return Err(CheckError::Interface(what));
             }
-            let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
             let (comparison, agrees) = by_role(role, precision, w, g);
             passed &= agrees;
             self.reference_finite &= comparison.reference_finite;
             self.runs.push(Run {
+                function: String::new(),
                 input: case.name.clone(),
                 synthetic: case.synthetic,
                 batch: case.batch,
@@ -76,6 +79,11 @@ pub(super) fn in_order<'a>(wanted: &[Named], got: &'a [Named]) -> Vec<&'a Named>
 /// Compare one output as what it holds; whether it agrees.
 fn by_role(role: OutputRole, precision: DType, wanted: &Named, got: &Named) -> (Comparison, bool) {
     let (w, g) = (&wanted.data, &got.data);
+    if let OutputRole::Classes { classes } = role {
+        let positions = wanted.shape.iter().skip(2).product();
+        let comparison = compare_classes(w, g, [classes, positions], precision);
+        return (comparison, bounds::agrees_in_classes(precision, &comparison));
+    }
     let comparison = match (role, classes(role, wanted)) {
         (_, Some([classes, 1])) => compare(w, g, classes),
         (_, Some(map)) => {
@@ -92,12 +100,17 @@ fn by_role(role: OutputRole, precision: DType, wanted: &Named, got: &Named) -> (
 fn classes(role: OutputRole, value: &Named) -> Option<[usize; 2]> {
     let over = match role {
         OutputRole::Scores { over, .. } | OutputRole::Probabilities { over, .. } => over,
-        OutputRole::Features | OutputRole::Map { .. } | OutputRole::Boxes | OutputRole::Tensor => return None,
+        OutputRole::Features
+        | OutputRole::Map { .. }
+        | OutputRole::Classes { .. }
+        | OutputRole::Boxes
+        | OutputRole::Picture { .. }
+        | OutputRole::Tensor => return None,
     };
     match (over, &value.shape[..]) {
         (Over::Rows, &[_, classes]) => Some([classes, 1]),
         (Over::Pixels, [_, classes, map @ ..]) => Some([*classes, map.iter().product()]),
-        (Over::Rows, _) | (Over::Pixels, _) => None,
+        (Over::Rows | Over::Pixels | Over::Boxes, _) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::expected::{Expected, matched};
 use super::npy::Array;
 use super::{CheckError, bounds};
 use crate::numbers::worse;
-use crate::runner::{Named, Request};
+use crate::runner::{Named, Pick, Request};
 use serde::Serialize;
 use std::path::Path;
 use vitc_ir::DType;
@@ -61,7 +61,7 @@ pub fn against(
     expected: &[Expected],
     tolerance: Tolerance,
 ) -> Result<Outside, CheckError> {
-    let computation = Computation::artifact(artifact)?;
+    let computation = Computation::artifact(artifact, Pick::Taking(&input.shape))?;
     let session = computation.load(Request::outputs(input.shape.first().copied().unwrap_or(1)))?;
     let [port] = session.inputs() else {
         let what = format!("one array was given, the artifact takes {}", session.inputs().len());

@@ -26,6 +26,9 @@ pub struct CheckReport {
 /// One comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
+    /// Name of the function, if the artifact has several.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub function: String,
     /// Name of the input.
     pub input: String,
     /// vitc made the input.
@@ -41,6 +44,13 @@ pub struct Run {
     pub comparison: Comparison,
     /// The values agree.
     pub passed: bool,
+}
+
+impl Run {
+    /// Its input, behind the function if there are several.
+    pub fn of(&self) -> String {
+        if self.function.is_empty() { self.input.clone() } else { format!("{} {}", self.function, self.input) }
+    }
 }
 
 /// The first value at which reference and artifact part.
@@ -94,6 +104,31 @@ pub struct LayerError {
 }
 
 impl CheckReport {
+    /// What the checks of an artifact's functions found, as one report; `None` of none.
+    pub fn of_functions(found: Vec<(String, CheckReport)>) -> Option<CheckReport> {
+        let several = found.len() > 1;
+        found.into_iter().map(|(name, report)| if several { report.named(&name) } else { report }).reduce(
+            |mut all, one| {
+                all.passed &= one.passed;
+                all.runs.extend(one.runs);
+                all.first_difference = all.first_difference.or(one.first_difference);
+                all.layers = all.layers.or(one.layers);
+                all.notes.extend(one.notes);
+                all
+            },
+        )
+    }
+
+    /// The report with the function's name wherever it speaks.
+    fn named(mut self, function: &str) -> CheckReport {
+        self.runs.iter_mut().for_each(|run| run.function = function.to_string());
+        self.notes.iter_mut().for_each(|note| *note = format!("{function}: {note}"));
+        if let Some(difference) = &mut self.first_difference {
+            difference.at = format!("{} of {function}", difference.at);
+        }
+        self
+    }
+
     /// Largest error as a fraction of the largest reference value, over all runs.
     pub fn worst_relative(&self) -> f64 {
         let relative = |c: &Comparison| if c.max_error == 0.0 { 0.0 } else { c.max_error / c.max_reference };
@@ -103,14 +138,15 @@ impl CheckReport {
 
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.runs.iter().map(|r| r.input.len()).max().unwrap_or(0).max("input".len());
+        let inputs: Vec<String> = self.runs.iter().map(Run::of).collect();
+        let width = inputs.iter().map(String::len).max().unwrap_or(0).max("input".len());
         let output = self.runs.iter().map(|r| r.output.len()).max().unwrap_or(0).max("value".len());
         writeln!(
             f,
             "{:width$}  batch  {:output$}  {:>9}  {:>9}  {:>9}  {:>9}  class",
             "input", "value", "max error", "allowed", "max |ref|", "margin"
         )?;
-        for run in &self.runs {
+        for (run, input) in self.runs.iter().zip(&inputs) {
             let c = &run.comparison;
             let margin = if c.rows == 0 { String::new() } else { format!("{:.2e}", c.margin) };
             let class = match (c.finite, run.passed) {
@@ -125,7 +161,7 @@ impl fmt::Display for CheckReport {
             writeln!(
                 f,
                 "{:width$}  {:5}  {:output$}  {:9.2e}  {:9.2e}  {:9.2e}  {margin:>9}  {class}",
-                run.input, run.batch, run.output, c.max_error, run.allowed, c.max_reference
+                input, run.batch, run.output, c.max_error, run.allowed, c.max_reference
             )?;
         }
         if let Some(d) = &self.first_difference {

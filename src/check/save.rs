@@ -2,8 +2,10 @@
 
 use super::CheckError;
 use super::cases::Case;
+use super::compare::classes_of;
 use super::npy::{self, NpyError};
 use crate::runner::{Named, Port};
+use crate::signature::OutputRole;
 use std::path::Path;
 
 /// Write one case's inputs and reference outputs, these under the names that the artifact gives them. A single input is called `input`.
@@ -12,6 +14,7 @@ pub(super) fn save(
     case: &Case,
     ports: &[Port],
     outputs: &[Named],
+    roles: &[OutputRole],
     answers: &[&Named],
 ) -> Result<(), CheckError> {
     let io = |path: &Path, source| NpyError::Io { path: path.display().to_string(), source };
@@ -23,7 +26,18 @@ pub(super) fn save(
         Named { name: name.into(), shape: port.shape.clone(), data: data.clone() }
     };
     let inputs = ports.iter().zip(&case.candidate).map(input);
-    let outputs = outputs.iter().zip(answers).map(|(o, a)| Named { name: a.name.clone(), ..o.clone() });
+    let outputs = outputs.iter().zip(answers).enumerate().map(|(i, (o, a))| {
+        let data = match roles.get(i) {
+            // The reference answers with the scores of these classes.
+            Some(OutputRole::Classes { classes }) => classes_of(&o.data, [*classes, o.shape.iter().skip(2).product()]),
+            _ => o.data.clone(),
+        };
+        Named {
+            name: a.name.clone(),
+            shape: if data.len() == o.data.len() { o.shape.clone() } else { a.shape.clone() },
+            data,
+        }
+    });
     for value in inputs.chain(outputs) {
         let path = folder.join(format!("{stem}.{}.npy", value.name));
         npy::write(&path, &value.shape, &value.data)?;

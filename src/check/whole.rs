@@ -36,7 +36,7 @@ impl Check<'_> {
             let wanted = &as_answered(wanted, &self.roles, self.options.answered());
             let answers = &in_order(wanted, answers);
             if let Some(folder) = &self.options.save_io {
-                save::save(folder, case, &got.inputs, wanted, answers)?;
+                save::save(folder, case, &got.inputs, wanted, &self.roles, answers)?;
             }
             let passed = findings.compare(case, &self.roles, wanted, answers, got.half)?;
             if !passed && findings.failed.is_none() {

@@ -1,6 +1,7 @@
 //! What the readers of files hand on.
 
 use super::config::ModelConfig;
+use super::dense_config::DenseConfig;
 use super::tensor::TensorInfo;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,8 @@ pub(super) struct Contents {
     /// Paths of the dicts that hold tensors themselves.
     pub(super) dicts: BTreeSet<String>,
     pub(super) config: Option<ModelConfig>,
+    /// What is said about dense prediction.
+    pub(super) dense: Option<DenseConfig>,
     /// Whole modules: name in the file and class.
     pub(super) modules: Vec<(String, String)>,
     /// Tensors of kinds that are not read: name and kind.

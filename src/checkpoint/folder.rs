@@ -50,6 +50,7 @@ impl Shard {
         all.skipped.append(&mut found.skipped);
         all.top.append(&mut found.top);
         all.config = all.config.take().or(found.config);
+        all.dense = all.dense.take().or(found.dense);
         Ok(())
     }
 }

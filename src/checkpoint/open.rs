@@ -2,6 +2,7 @@
 
 use super::config::ModelConfig;
 use super::contents::Contents;
+use super::dense_config::DenseConfig;
 use super::error::CheckpointError;
 use super::mapped::Mapped;
 use super::tensor::TensorInfo;
@@ -52,6 +53,11 @@ impl Checkpoint {
     /// What the checkpoint says about its model.
     pub fn config(&self) -> Option<&ModelConfig> {
         self.contents.config.as_ref()
+    }
+
+    /// What the checkpoint says about dense prediction.
+    pub fn dense_config(&self) -> Option<&DenseConfig> {
+        self.contents.dense.as_ref()
     }
 
     /// Last component of the path that was opened.

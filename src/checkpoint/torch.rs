@@ -6,6 +6,7 @@
 
 use super::config::ModelConfig;
 use super::contents::{Contents, MAX_KEY, MAX_TENSORS};
+use super::dense_config::DenseConfig;
 use super::error::{CheckpointError, shortened};
 use super::pickle::{self, Id, Object, Pickle, Value};
 use super::tensor::{ElementType, TensorInfo};
@@ -190,6 +191,7 @@ impl Reader<'_, '_> {
     fn read(mut self) -> Result<Contents, CheckpointError> {
         self.walk(self.pickle.root, &mut String::new(), 0, 0)?;
         self.found.config = ModelConfig::from_pickle(self.pickle);
+        self.found.dense = DenseConfig::from_pickle(self.pickle);
         Ok(self.found)
     }
 

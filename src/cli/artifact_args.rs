@@ -2,20 +2,22 @@
 
 use super::check_args::ExpectArgs;
 use super::model_args::{ModelArgs, pair};
-use super::values::{Float, Fold, Heads, Input, Transform, batch, classes, input, ios};
+use super::text::Colours;
+use super::values::{Element, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
 use crate::decide::quantize::Form;
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, QuantizeOptions, Request,
-    RequestBuilder, TargetKind,
+    About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, QuantizeOptions,
+    Request, RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
 use crate::signature::Likelihood;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::{DType, Dim};
 
 /// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
@@ -57,17 +59,44 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_name = "NAME", help_heading = "Interface")]
     input_name: Option<String>,
 
-    /// Mean of red, green and blue for pixels in 0..1 [default: the checkpoint's, else the published one].
+    /// How an ONNX file takes pictures: channels first, or last as cameras deliver them.
+    #[arg(long, value_enum, default_value_t = Laid::Nchw, help_heading = "Interface")]
+    input_layout: Laid,
+
+    /// Element type of the input of an ONNX file: floats, or bytes for pixels in 0..255 (with --input image).
+    #[arg(long, value_enum, default_value_t = Element::Float, help_heading = "Interface")]
+    input_type: Element,
+
+    /// The model was trained on blue, green and red, as OpenCV reads pictures: the file takes them in this order.
+    #[arg(long, help_heading = "Interface")]
+    bgr: bool,
+
+    /// Mean of red, green and blue (or of each channel that the input has) for pixels in 0..1 [default: the checkpoint's, else the published
+    /// one].
     #[arg(long, value_name = "R,G,B", value_parser = text::mean, allow_hyphen_values = true, help_heading = "Interface")]
-    mean: Option<[f64; 3]>,
+    mean: Option<Colours>,
 
-    /// Standard deviation of red, green and blue for pixels in 0..1 [default: as for --mean].
+    /// Standard deviation of red, green and blue (or of each channel) for pixels in 0..1 [default: as for --mean].
     #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
-    std: Option<[f64; 3]>,
+    std: Option<Colours>,
 
-    /// What the model returns.
-    #[arg(long, value_enum, default_value_t = Results::Logits, help_heading = "Interface")]
-    output: Results,
+    /// What the model returns: `logits`, class scores or what a detector's or segmenter's head predicts (the default); `features`, the pooled
+    /// vector in front of the classifier; `pyramid`, the stage maps with the norms on them; some of these, `stage2,stage4`; `neck`, the maps behind the
+    /// neck.
+    #[arg(long, value_name = "WHAT", value_parser = results, help_heading = "Interface")]
+    output: Option<Results>,
+
+    /// A segmenter's scores at the size of the input, not at the head's own stride.
+    #[arg(long, conflicts_with_all = ["output", "argmax", "decode"], help_heading = "Interface")]
+    upsample: bool,
+
+    /// The class of every pixel of the input, from scores enlarged as its authors evaluate.
+    #[arg(long, conflicts_with_all = ["output", "decode", "softmax"], help_heading = "Interface")]
+    argmax: bool,
+
+    /// A detector's boxes and their probabilities, in pixels of the input, in place of offsets from anchors; overlapping ones stay.
+    #[arg(long, conflicts_with_all = ["output", "softmax"], help_heading = "Interface")]
+    decode: bool,
 
     /// Names of the outputs, with commas between them [default: logits, probabilities, features, or stage1 to stage4 with --output pyramid].
     /// One name for several outputs is numbered.
@@ -135,13 +164,18 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Fold::Auto, help_heading = "Numbers and shapes")]
     fold_tables: Fold,
 
-    /// Images per run, or `dynamic` for a batch that the caller chooses (ONNX targets).
-    #[arg(long, value_name = "N|dynamic", value_parser = batch, default_value = "1", help_heading = "Numbers and shapes")]
-    batch: Dim,
+    /// Images per run, or `dynamic` for a batch that the caller chooses (not on CoreML). Several, as in `1,8`, are a function each of one asset, on
+    /// the same weights (coreai).
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', default_value = "1", help_heading = "Numbers and shapes")]
+    batch: Vec<Dim>,
 
-    /// Input size: a side, or HEIGHTxWIDTH [default: that of the checkpoint's tables, else the published one].
-    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, help_heading = "Numbers and shapes")]
-    resolution: Option<[usize; 2]>,
+    /// Input size: a side, or HEIGHTxWIDTH; several as for --batch [default: that of the checkpoint's tables, else the published one].
+    #[arg(long, value_name = "N|HxW", value_parser = text::resolution, value_delimiter = ',', help_heading = "Numbers and shapes")]
+    resolution: Vec<[usize; 2]>,
+
+    /// Channels of the input, for a model without --weights; a checkpoint's stem says its own [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Numbers and shapes")]
+    channels: Option<u16>,
 
     /// How Fourier and cosine transforms become matrix products.
     #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
@@ -187,14 +221,14 @@ impl ArtifactArgs {
         let Some(target) = self.target else { return Err(no_target()) };
         let (form, values) = self.inputs()?;
         let model = ModelRequest {
-            batch: self.batch,
-            resolution: self.resolution,
+            channels: self.channels.map(usize::from),
             classes: self.num_classes,
-            results: self.output,
+            results: self.results(),
             ..self.model_args.request(self.model.clone())
         };
         Ok(RequestBuilder {
             model,
+            functions: self.functions(),
             target,
             opset: self.opset,
             ios: self.ios,
@@ -214,6 +248,26 @@ impl ArtifactArgs {
                 ..CheckOptions::default()
             },
         })
+    }
+
+    /// A function for each batch at each resolution.
+    fn functions(&self) -> Vec<FunctionSize> {
+        let resolutions = match self.resolution[..] {
+            [] => vec![None],
+            _ => self.resolution.iter().copied().map(Some).collect(),
+        };
+        let at = |resolution| self.batch.iter().map(move |&batch| FunctionSize { batch, resolution });
+        resolutions.into_iter().flat_map(at).collect()
+    }
+
+    /// What is returned, in the form that is asked for.
+    fn results(&self) -> Results {
+        match (self.upsample, self.argmax, self.decode) {
+            (true, ..) => Results::Enlarged,
+            (_, true, _) => Results::ClassMap,
+            (_, _, true) => Results::Boxes,
+            _ => self.output.unwrap_or_default(),
+        }
     }
 
     fn numbers(&self) -> Numbers {
@@ -243,8 +297,10 @@ impl ArtifactArgs {
             input_name: self.input_name.clone(),
             output_names: self.output_name.clone(),
             dtype: self.io.map(Into::into),
-            mean: self.mean,
-            std: self.std,
+            layout: Layout { channels_last: self.input_layout == Laid::Nhwc, bgr: self.bgr },
+            bytes: self.input_type == Element::Uint8,
+            mean: self.mean.clone().map(|c| c.0),
+            std: self.std.clone().map(|c| c.0),
             probabilities: match (self.softmax, self.sigmoid) {
                 (true, _) => Some(Likelihood::OneOf),
                 (_, true) => Some(Likelihood::EachOf),

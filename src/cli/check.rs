@@ -8,6 +8,7 @@ use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
 use crate::checkpoint::SelectOptions;
 use crate::model::{Model, ModelRequest};
+use crate::port::Port;
 use crate::provenance::Provenance;
 use clap::Parser;
 use serde::Serialize;
@@ -76,14 +77,13 @@ impl From<ArtifactError> for Failure {
 pub(super) fn run(args: Args) -> Outcome {
     let artifact = Artifact::open_to_run(&args.artifact)?;
     let progress = Progress::new(false);
-    let uncheckable = |e: check::CheckError| Failure::failed(format!("{}: {e}", args.artifact.display()));
     let precision = match artifact.metadata.get("vitc.precision").map(String::as_str) {
         Some("f16") => DType::F16,
         _ => DType::F32,
     };
     progress.step("checking the artifact");
     let expect = match args.expect.request(args.input.as_ref())? {
-        Some(e) => Some(e.compare(&args.artifact, precision).map_err(uncheckable)?),
+        Some(e) => Some(e.compare(&args.artifact, precision).map_err(|e| uncheckable(&args, &e))?),
         None => None,
     };
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
@@ -97,26 +97,65 @@ pub(super) fn run(args: Args) -> Outcome {
             );
             return Err(Failure::failed(what));
         }
-        let provenance = Provenance::read(&artifact.metadata);
-        let model = Model::load(&request(&args, &artifact, &provenance)?)?;
-        let preprocessing = provenance.preprocessing.or_else(|| model.signature.preprocessing().cloned());
-        let options = check::Options {
-            probabilities: provenance.probabilities,
-            effort: args.check,
-            save_io: args.save_io.clone(),
-            ..check::Options::new(preprocessing)
-        };
-        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-        let reference = check::Reference { graph, signature, weights };
-        found.check = Some(check::check(reference, &args.artifact, &options).map_err(uncheckable)?);
-        found.model = Some(model.name);
+        let (name, report) = functions(&args, &artifact)?;
+        found.check = report;
+        found.model = Some(name);
     }
     drop(progress);
     answer(found)
 }
 
-/// The model that the artifact was made from, as its metadata and interface tell.
-fn request(args: &Args, artifact: &Artifact, provenance: &Provenance) -> Result<ModelRequest, Failure> {
+fn uncheckable(args: &Args, error: &check::CheckError) -> Failure {
+    Failure::failed(format!("{}: {error}", args.artifact.display()))
+}
+
+/// The model's name, and what the check of every function of the artifact found, each against the model at its size.
+fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckReport>), Failure> {
+    let provenance = Provenance::read(&artifact.metadata);
+    let whole = [(None, Ports { inputs: &artifact.inputs, outputs: &artifact.outputs })];
+    let several = artifact.functions.iter();
+    let several = several.map(|f| (Some(f.name.clone()), Ports { inputs: &f.inputs, outputs: &f.outputs }));
+    let functions: Vec<(Option<String>, Ports<'_>)> =
+        if artifact.functions.is_empty() { whole.into() } else { several.collect() };
+    let mut first: Option<Model> = None;
+    let mut found = Vec::new();
+    for (function, ports) in functions {
+        let request = request(args, artifact, ports, &provenance)?;
+        let model = match &first {
+            Some(first) => first.resized(&request)?,
+            None => Model::load(&request)?,
+        };
+        let preprocessing = provenance.preprocessing.clone().or_else(|| model.signature.preprocessing().cloned());
+        let name = function.clone().unwrap_or_default();
+        let options = check::Options {
+            probabilities: provenance.probabilities,
+            effort: args.check,
+            save_io: args.save_io.as_ref().map(|folder| folder.join(&name)),
+            function,
+            ..check::Options::new(preprocessing)
+        };
+        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+        let reference = check::Reference { graph, signature, weights };
+        found.push((name, check::check(reference, &args.artifact, &options).map_err(|e| uncheckable(args, &e))?));
+        first = first.or(Some(model));
+    }
+    Ok((first.map(|m| m.name).unwrap_or_default(), CheckReport::of_functions(found)))
+}
+
+/// What goes into a function and comes out of it.
+#[derive(Clone, Copy)]
+struct Ports<'a> {
+    inputs: &'a [Port],
+    outputs: &'a [Port],
+}
+
+/// The model that a function of the artifact was made from, as metadata and interface tell.
+fn request(
+    args: &Args,
+    artifact: &Artifact,
+    ports: Ports<'_>,
+    provenance: &Provenance,
+) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
@@ -128,10 +167,12 @@ fn request(args: &Args, artifact: &Artifact, provenance: &Provenance) -> Result<
         return Err(Failure::usage(format!("the artifact holds trained weights\n  give them again: --weights {file}")));
     }
     let base = args.model_args.request(name.map(str::to_string));
-    let dims: Vec<&str> = artifact.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
+    let dims: Vec<&str> = ports.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
     let size = |i: usize| dims.get(i).and_then(|d| d.parse::<usize>().ok());
+    let last = provenance.preprocessing.as_ref().is_some_and(|p| p.layout.channels_last);
+    let (height, channels) = if last { (1, 3) } else { (2, 1) };
     // A label stands before the probabilities.
-    let classes = artifact.outputs.last().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
+    let classes = ports.outputs.last().and_then(|o| o.shape.rsplit('x').next()?.parse().ok());
     let mut choices = provenance.choices.clone();
     choices.extend(base.choices.clone());
     Ok(ModelRequest {
@@ -139,7 +180,8 @@ fn request(args: &Args, artifact: &Artifact, provenance: &Provenance) -> Result<
         choices,
         seed: args.model_args.seed.or_else(|| said("vitc.seed")?.parse().ok()).unwrap_or(0),
         batch: size(0).map_or(Dim::Batch(1), Dim::Fixed),
-        resolution: size(2).zip(size(3)).map(|(h, w)| [h, w]),
+        resolution: size(height).zip(size(height + 1)).map(|(h, w)| [h, w]),
+        channels: size(channels),
         classes: classes.filter(|_| provenance.classifies()),
         results: provenance.results,
         select: if base.select == SelectOptions::default() { provenance.select.clone() } else { base.select },

@@ -113,8 +113,17 @@ fn artifact(path: &Path) -> Outcome {
         let there = path.with_file_name(name).is_file();
         ["".into(), format!("weights in {name} beside it{}", if there { "" } else { ", which is missing" })]
     }));
-    rows.extend(found.inputs.iter().map(|p| ["input".into(), port(p)]));
-    rows.extend(found.outputs.iter().map(|p| ["output".into(), port(p)]));
+    let ports = |inputs: &[Port], outputs: &[Port]| -> Vec<[String; 2]> {
+        let inputs = inputs.iter().map(|p| ["input".into(), port(p)]);
+        inputs.chain(outputs.iter().map(|p| ["output".into(), port(p)])).collect()
+    };
+    if found.functions.is_empty() {
+        rows.extend(ports(&found.inputs, &found.outputs));
+    }
+    for function in &found.functions {
+        rows.push(["function".into(), function.name.clone()]);
+        rows.extend(ports(&function.inputs, &function.outputs));
+    }
     let mut text = format!("{}\n\n", path.display());
     text.push_str(&pairs(rows));
     let mut ops: Vec<(String, usize)> = found.ops.clone().into_iter().collect();

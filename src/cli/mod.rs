@@ -28,6 +28,7 @@ mod words;
 
 pub use words::{explained, words};
 
+use crate::nearest::edit_distance;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::Write;
@@ -134,7 +135,7 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             return 0;
         }
         Err(e) => {
-            let message = e.render().to_string();
+            let message = without_far_tip(e).render().to_string();
             let message = message.strip_prefix("error: ").unwrap_or(&message).trim_end().to_string();
             let asked = args.iter().skip(1).find_map(|a| a.to_str().filter(|a| !a.starts_with('-')));
             let known = asked.filter(|a| Cli::command().find_subcommand(a).is_some());
@@ -157,6 +158,27 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         },
     };
     finish(&name, outcome, json, out, err)
+}
+
+/// An error about an unknown flag, without a tip that is another flag altogether.
+fn without_far_tip(error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    let (Some(ContextValue::String(found)), Some(ContextValue::String(tip))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::SuggestedArg))
+    else {
+        return error;
+    };
+    if edit_distance(found, tip) <= 1 + found.len().min(tip.len()) / 4 {
+        return error;
+    }
+    let mut plain = clap::Error::new(error.kind()).with_cmd(&Cli::command());
+    // The usage names the flag of the tip.
+    for (kind, value) in
+        error.context().filter(|(kind, _)| !matches!(kind, ContextKind::SuggestedArg | ContextKind::Usage))
+    {
+        plain.insert(kind, value.clone());
+    }
+    plain
 }
 
 /// Write what a command has to say.
@@ -201,6 +223,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_a_near_flag_is_proposed() {
+        let said = |flag: &str| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let line = ["vitc", "export", "efficientformerv2-s0", flag].map(OsString::from);
+            assert_eq!(run(&line, &mut out, &mut err), 2);
+            String::from_utf8_lossy(&err).into_owned()
+        };
+        assert!(said("--softmaks").contains("'--softmax'") && said("--resolutions").contains("'--resolution'"));
+        let far = said("--format");
+        assert!(far.contains("'--format'") && !far.contains("--softmax"), "{far}");
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl ModelArgs {
             seed: self.seed.unwrap_or(0),
             batch: Dim::Fixed(1),
             resolution: None,
+            channels: None,
             classes: None,
             heads: self.head.clone(),
             results: Results::Logits,

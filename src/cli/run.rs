@@ -1,13 +1,17 @@
 //! `vitc run`: what an artifact says about pictures.
 
+mod dense;
+
 use super::progress::Progress;
 use super::text::table;
 use super::{Answer, Failure, Outcome};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, FunctionPorts};
 use crate::check;
+use crate::picture::returned::Frame;
 use crate::picture::{self, Preparation};
+use crate::port::Port;
 use crate::provenance::Provenance;
-use crate::runner::{Program, Request};
+use crate::runner::{Pick, Program, Request};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -16,10 +20,11 @@ use vitc_exporters::metadata::{Preprocessing, VERSION_KEY};
 /// Classes shown per picture.
 const SHOWN: usize = 5;
 
-/// Run an artifact on pictures and print the most probable classes.
+/// Run an artifact on pictures: print the most probable classes, draw a segmenter's map or a detector's boxes.
 ///
 /// A picture is resized and cropped as the artifact's metadata say, normalised unless the artifact does that itself, and run in tract on this
-/// machine's processor. It shows what the file answers, not how fast a device does.
+/// machine's processor. It shows what the file answers, not how fast a device does. Maps and boxes return to the picture's own size and are written as PNG
+/// files beside each other: CAT-classes.png and CAT-overlay.png, CAT-boxes.png, or CAT-x2.png of a net that enlarges.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -33,6 +38,14 @@ pub(super) struct Args {
     /// PNG or JPEG files.
     #[arg(value_name = "IMAGE", required = true)]
     pictures: Vec<PathBuf>,
+
+    /// Which function of a Core AI asset with several [default: the first that takes one picture].
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+
+    /// Folder for the pictures that are drawn [default: the working folder].
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
 
     /// One JSON object on stdout instead of the tables.
     #[arg(long)]
@@ -53,6 +66,15 @@ struct Seen {
     file: PathBuf,
     /// The most probable classes, best first.
     top: Vec<Class>,
+    /// The classes that cover most of the picture.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<dense::Share>,
+    /// Boxes, the most probable first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    boxes: Vec<dense::Found>,
+    /// Pictures that were drawn.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    written: Vec<PathBuf>,
 }
 
 /// One class.
@@ -69,10 +91,12 @@ pub(super) fn run(args: Args) -> Outcome {
     let path = &args.artifact;
     let artifact = Artifact::open_to_run(path)?;
     let progress = Progress::new(args.json);
-    let (provenance, preprocessing) = usable(path, &artifact)?;
+    let (function, inputs) = picked(&artifact, args.function.as_deref());
+    let (provenance, preprocessing) = usable(path, &artifact, inputs)?;
     progress.step("loading the artifact");
     let failed = |what: &str| Failure::failed(format!("{}: {what}", path.display()));
-    let program = Program::open(path).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
+    let program =
+        Program::open_function(path, function).map_err(|e| failed(&format!("cannot read the artifact: {e}")))?;
     let stopped = |e| failed(&format!("cannot run the artifact: {e}"));
     let session = program.load(Request::outputs(1)).map_err(stopped)?;
     let preparation = match session.inputs() {
@@ -86,9 +110,17 @@ pub(super) fn run(args: Args) -> Outcome {
         let picture = picture::read(file).map_err(Failure::failed)?;
         let input = preparation.input(&picture).map_err(Failure::failed)?;
         let outputs = session.run_in_order(&[&input]).map_err(stopped)?;
+        if provenance.dense {
+            let frame = Frame::of(&picture, preparation.size, preparation.preprocessing.fit);
+            let frame = frame.ok_or_else(|| failed("crops its pictures, so its map has no place on them"))?;
+            let drawing =
+                dense::Drawing { artifact: &artifact, picture: &picture, frame, file, folder: args.out.as_deref() };
+            pictures.push(drawing.draw(&outputs, provenance.results)?);
+            continue;
+        }
         let scores = outputs.first().ok_or_else(|| failed("it has no output"))?;
         let top = top(probabilities(&scores.data, &provenance), artifact.labels.as_deref());
-        pictures.push(Seen { file: file.clone(), top });
+        pictures.push(Seen { file: file.clone(), top, shares: Vec::new(), boxes: Vec::new(), written: Vec::new() });
     }
     drop(progress);
     let model = artifact.metadata.get("vitc.architecture").cloned().unwrap_or_default();
@@ -96,8 +128,24 @@ pub(super) fn run(args: Args) -> Outcome {
     Ok(Answer { text: text(&found), json: serde_json::to_value(&found).map_err(Failure::failed)?, warning: None })
 }
 
+/// The function that runs, and its inputs.
+fn picked<'a>(artifact: &'a Artifact, asked: Option<&'a str>) -> (Pick<'a>, &'a [Port]) {
+    let one = |inputs: &[Port]| images(inputs).is_none_or(|n| n == 1);
+    let wanted = |f: &&FunctionPorts| asked.map_or_else(|| one(&f.inputs), |name| f.name == name);
+    match (artifact.functions.iter().find(wanted), asked) {
+        (Some(function), _) => (Pick::Named(&function.name), &function.inputs),
+        (None, Some(name)) => (Pick::Named(name), &artifact.inputs),
+        (None, None) => (Pick::Main, &artifact.inputs),
+    }
+}
+
+/// How many pictures a function takes at once; `None` for any number.
+fn images(inputs: &[Port]) -> Option<usize> {
+    inputs.first().and_then(|i| i.shape.split('x').next()).unwrap_or_default().parse().ok()
+}
+
 /// How the artifact was made, if pictures can be shown to it one by one.
-fn usable(path: &Path, artifact: &Artifact) -> Result<(Provenance, Preprocessing), Failure> {
+fn usable(path: &Path, artifact: &Artifact, inputs: &[Port]) -> Result<(Provenance, Preprocessing), Failure> {
     let fail = |what: &str| Err(Failure::failed(format!("{}: {what}", path.display())));
     let mut provenance = Provenance::read(&artifact.metadata);
     let ours = artifact.metadata.contains_key(VERSION_KEY);
@@ -106,15 +154,14 @@ fn usable(path: &Path, artifact: &Artifact) -> Result<(Provenance, Preprocessing
             "was not written by vitc, so it does not say how a picture becomes its input\n  vitc run takes what vitc export wrote",
         );
     };
-    if !provenance.classifies() {
+    if !provenance.dense && !provenance.classifies() {
         return fail(
             "returns features, not class scores, so there are no classes to show\n  export it with --output logits",
         );
     }
-    let batch = artifact.inputs.first().and_then(|i| i.shape.split('x').next()).unwrap_or_default();
-    match batch.parse::<usize>() {
-        Ok(1) | Err(_) => Ok((provenance, preprocessing)),
-        Ok(n) => fail(&format!(
+    match images(inputs) {
+        Some(1) | None => Ok((provenance, preprocessing)),
+        Some(n) => fail(&format!(
             "takes {n} pictures at once, and vitc run shows it one at a time\n  export it with --batch 1 or --batch dynamic"
         )),
     }
@@ -149,7 +196,17 @@ fn text(found: &Found) -> String {
             rows.iter_mut().for_each(|r| r.truncate(2));
         }
         let gap = if i > 0 { "\n" } else { "" };
-        out.push_str(&format!("{gap}{}\n{}", seen.file.display(), table(&rows, "  ")));
+        out.push_str(&format!("{gap}{}\n", seen.file.display()));
+        if rows.len() > 1 || seen.written.is_empty() {
+            out.push_str(&table(&rows, "  "));
+        }
+        if !seen.shares.is_empty() {
+            out.push_str(&table(&dense::share_rows(&seen.shares), "  "));
+        }
+        if !seen.boxes.is_empty() {
+            out.push_str(&table(&dense::box_rows(&seen.boxes), "  "));
+        }
+        seen.written.iter().for_each(|path| out.push_str(&format!("  wrote {}\n", path.display())));
     }
     out
 }

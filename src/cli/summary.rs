@@ -3,7 +3,8 @@
 use super::text::{bytes, si, table};
 use super::{Failure, next, words};
 use crate::check::{Answered, Comparison, Outside};
-use crate::export::{Report, WeightsLine};
+use crate::engine_rules::Finding;
+use crate::export::{FunctionLine, Report, WeightsLine};
 use crate::numbers::magnitude;
 use crate::port::Port;
 use std::fmt::Write;
@@ -11,11 +12,15 @@ use std::fmt::Write;
 /// Kinds of operations that the summary names; the rest is counted together.
 const NAMED_OPS: usize = 8;
 
+/// Nodes that the summary names for each rule.
+const NAMED_NODES: usize = 3;
+
 /// The whole summary.
 pub(super) fn text(report: &Report) -> String {
     let mut out = format!("{}\n\n", report.artifact.path.display());
     out.push_str(&facts(report));
     out.push_str(&passes(report));
+    out.push_str(&engine_rules(report));
     out.push_str(&check(report));
     if let Some(page) = &report.page {
         let _ = writeln!(out, "\nreport\n  {}", page.display());
@@ -50,7 +55,11 @@ fn facts(report: &Report) -> String {
     let artifact = &report.artifact;
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut row = |name: &str, text: String| rows.push([name.to_string(), text]);
-    row("model", format!("{}, {h}x{w}, batch {}", report.model, report.batch));
+    let size = match report.functions.len() {
+        0 => format!(", {h}x{w}, batch {}", report.batch),
+        n => format!(", {n} functions on the same weights"),
+    };
+    row("model", format!("{}{size}", report.model));
     match &report.weights {
         WeightsLine::Checkpoint { file, blake3, found } => {
             row("weights", format!("{} (BLAKE3 {})", file.display(), blake3.get(..16).unwrap_or(blake3)));
@@ -65,9 +74,15 @@ fn facts(report: &Report) -> String {
         let one = |p: &Port| format!("{} {} {}", p.name, p.dtype, p.shape);
         ports.iter().map(one).collect::<Vec<_>>().join(", ")
     };
-    row("input", ports(&report.inputs));
-    row("", report.preprocessing.clone());
-    row("output", ports(&report.outputs));
+    if report.functions.is_empty() {
+        row("input", ports(&report.inputs));
+        row("", report.preprocessing.clone());
+        row("output", ports(&report.outputs));
+    } else {
+        let function = |f: &FunctionLine| format!("{}: {} to {}", f.name, ports(&f.inputs), ports(&f.outputs));
+        report.functions.iter().for_each(|f| row("function", function(f)));
+        row("input", report.preprocessing.clone());
+    }
     let p = &report.precision;
     let origin = if p.default { "the default of this target" } else { "as asked" };
     let islands = if p.islands > 0 { format!("; {} nodes in fp32", p.islands) } else { String::new() };
@@ -146,6 +161,24 @@ fn passes(report: &Report) -> String {
         out.push_str("\nwhat the passes could not do, or note\n");
         out.extend(notes);
     }
+    out
+}
+
+/// The rules of the Neural Engine that are broken, each with its first nodes.
+fn engine_rules(report: &Report) -> String {
+    if report.engine_rules.is_empty() {
+        return String::new();
+    }
+    let row = |f: &Finding| {
+        let more = if f.nodes.len() > NAMED_NODES { ", …" } else { "" };
+        let first = f.nodes.iter().take(NAMED_NODES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        vec![f.rule.to_string(), f.nodes.len().to_string(), format!("{first}{more}")]
+    };
+    let mut rows = vec![["rule", "nodes", "first"].map(String::from).to_vec()];
+    rows.extend(report.engine_rules.iter().map(row));
+    let mut out =
+        "\nApple's rules for the Neural Engine that are not kept; what they say is in the report\n".to_string();
+    out.push_str(&table(&rows, "  "));
     out
 }
 

@@ -41,25 +41,28 @@ pub(super) fn resolution(text: &str) -> Result<[usize; 2], String> {
     }
 }
 
-/// Mean of red, green and blue.
-pub(super) fn mean(text: &str) -> Result<[f64; 3], String> {
-    let what = "three numbers from 0 to 1, such as 0.485,0.456,0.406";
+/// A number for each channel.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Colours(pub(super) Vec<f64>);
+
+/// Mean of each channel.
+pub(super) fn mean(text: &str) -> Result<Colours, String> {
+    let what = "a number from 0 to 1 for each channel, such as 0.485,0.456,0.406";
     colours(text, what, |x| (0.0..=1.0).contains(&x))
 }
 
-/// Standard deviation of red, green and blue.
-pub(super) fn std(text: &str) -> Result<[f64; 3], String> {
-    let what = "three numbers above 0 and up to 1, such as 0.229,0.224,0.225";
+/// Standard deviation of each channel.
+pub(super) fn std(text: &str) -> Result<Colours, String> {
+    let what = "a number above 0 and up to 1 for each channel, such as 0.229,0.224,0.225";
     colours(text, what, |x| x > 0.0 && x <= 1.0)
 }
 
-/// Three numbers with commas between them, each fitting pixels in 0..1.
-fn colours(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<[f64; 3], String> {
+/// Numbers with commas between them, each fitting pixels in 0..1.
+fn colours(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<Colours, String> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|x| x.trim().parse().ok()).collect();
-    let three: Option<[f64; 3]> = numbers.and_then(|n| n.try_into().ok());
-    match three {
-        Some(three) if three.iter().all(|x| fits(*x)) => Ok(three),
-        Some(three) if three.iter().all(|x| x.is_finite() && fits(x / 255.0)) => {
+    match numbers {
+        Some(numbers) if numbers.iter().all(|x| fits(*x)) => Ok(Colours(numbers)),
+        Some(numbers) if numbers.iter().all(|x| x.is_finite() && fits(x / 255.0)) => {
             Err(format!("expected {what}\n  these are for pixels in 0..255: divide them by 255"))
         }
         _ => Err(format!("expected {what}")),
@@ -78,9 +81,9 @@ mod tests {
 
     #[test]
     fn means_and_deviations_are_for_pixels_in_0_to_1() {
-        assert_eq!(mean("0.485,0.456,0.406"), Ok([0.485, 0.456, 0.406]));
-        assert_eq!((mean("0,0,0"), std("1,1,1")), (Ok([0.0; 3]), Ok([1.0; 3])));
-        for wrong in ["", "0.5", "0.5,0.5", "0.5,0.5,0.5,0.5", "0.5,NaN,0.5", "0.5,-0.1,0.5", "0.5,inf,0.5", "a,b,c"] {
+        assert_eq!(mean("0.485,0.456,0.406"), Ok(Colours(vec![0.485, 0.456, 0.406])));
+        assert_eq!((mean("0,0,0"), std("1")), (Ok(Colours(vec![0.0; 3])), Ok(Colours(vec![1.0]))));
+        for wrong in ["", "0.5,,0.5", "0.5,NaN,0.5", "0.5,-0.1,0.5", "0.5,inf,0.5", "a,b,c"] {
             assert!(mean(wrong).is_err() && std(wrong).is_err(), "{wrong}");
         }
         assert!(std("0.2,0,0.2").is_err());

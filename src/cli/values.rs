@@ -66,18 +66,15 @@ impl ValueEnum for Effort {
     }
 }
 
-impl ValueEnum for Results {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Results::Logits, Results::Features, Results::Pyramid]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let (name, help) = match self {
-            Results::Logits => ("logits", "Class scores"),
-            Results::Features => ("features", "The pooled features in front of the classifier"),
-            Results::Pyramid => ("pyramid", "The four stage maps, for detection and segmentation"),
-        };
-        Some(PossibleValue::new(name).help(help))
+/// What the model returns, by its word, or some stages.
+pub(super) fn results(text: &str) -> Result<Results, String> {
+    match text {
+        "logits" => Ok(Results::Logits),
+        "features" => Ok(Results::Features),
+        "pyramid" => Ok(Results::Pyramid),
+        "neck" => Ok(Results::Neck),
+        stages if stages.starts_with("stage") => stages.parse().map(Results::Stages),
+        _ => Err("expected logits, features, pyramid, neck, or stages (stage2,stage4)".into()),
     }
 }
 
@@ -152,6 +149,24 @@ impl From<Heads> for TalkingHeads {
             Heads::Keep => TalkingHeads::Keep,
         }
     }
+}
+
+/// How the numbers of a picture lie in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Laid {
+    /// `[B,C,H,W]`: a plane for each channel.
+    Nchw,
+    /// `[B,H,W,C]`: all channels of a pixel beside each other.
+    Nhwc,
+}
+
+/// Element type of a picture's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Element {
+    /// As the file computes, or as `--io` says.
+    Float,
+    /// Bytes.
+    Uint8,
 }
 
 /// What goes in, or an input.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use vitc_exporters::Metadata;
-use vitc_exporters::metadata::{Fit, Preprocessing, WeightSource};
+use vitc_exporters::metadata::{Fit, Layout, Preprocessing, WeightSource};
 use vitc_exporters::onnx;
 use vitc_ir::{DType, Stored, StoredType, Target, WeightError, Weights, parse};
 
@@ -48,8 +48,9 @@ impl Fixture {
         let graph = parse(&graph).unwrap_or_else(|e| panic!("{e}"));
         let mut metadata = Metadata::new("colours", WeightSource::Seeded { seed: 0 }, DType::F32);
         metadata.preprocessing = Some(Preprocessing {
-            mean: [0.0; 3],
-            std: [1.0; 3],
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
+            layout: Layout::default(),
             fit: if maps { Fit::Stretch } else { Fit::Crop },
             crop: 1.0,
             interpolation: "bilinear".into(),

@@ -1,7 +1,7 @@
 //! The second half of the road: the artifact is written beside its place, checked there, and takes its place if it passes.
 
 use super::error::Error;
-use super::format::Content;
+use super::format::{Content, FunctionContent};
 use super::lowered::Lowered;
 use super::metadata::metadata;
 use super::observer::{Event, Observer};
@@ -9,7 +9,7 @@ use super::place::{artifact_place, outdated_data_files};
 use super::report::Report;
 use super::request::Request;
 use crate::artifact::written_by_vitc;
-use crate::check;
+use crate::check::{self, CheckReport, Fidelity};
 use crate::decide::quantize::Form;
 use crate::place::Staging;
 use std::path::{Path, PathBuf};
@@ -64,8 +64,10 @@ pub fn finish(
     let metadata = metadata(request, &lowered);
     let weights = lowered.weights();
     let content = Content {
+        name: &lowered.function,
         graph: &lowered.graph,
         numbers: Numbers { weights: &*weights, computed: Some(&lowered.computed) },
+        others: lowered.others.iter().map(function).collect(),
         target: &lowered.target,
         interface: &lowered.interface,
         metadata: &metadata,
@@ -92,48 +94,81 @@ pub fn finish(
     if report.passed() { Ok(report) } else { Err(Error::Check { report: Box::new(report), kept }) }
 }
 
+fn function(lowered: &Lowered) -> FunctionContent<'_> {
+    FunctionContent { name: &lowered.function, graph: &lowered.graph, numbers: lowered.numbers() }
+}
+
 /// Compare the artifact with the model, and with values from outside, as far as it is asked for.
 fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Observer<'_>) -> Result<(), Error> {
     let lowered = &report.lowered;
     if let Some(effort) = request.check.effort {
         observer(Event::Step("checking the artifact"));
-        let options = check::Options {
-            probabilities: lowered.probabilities,
-            effort,
-            layers: request.check.layers,
-            save_io: request.check.save_io.clone(),
-            ..check::Options::new(lowered.preprocessing.clone())
-        };
-        let model = &lowered.model;
-        let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-        let paper = check::Reference { graph, signature, weights };
-        let Some(quantised) = &lowered.quantised else {
-            report.check = Some(check::check(paper, staged, &options)?);
-            return outside(request, report, staged);
-        };
-        // Activations in few bits turn the last place of a value into a step, so pictures alone judge them.
-        let form = request.numbers.quantize.as_ref().map_or(Form::W8, |q| q.form);
-        let fidelity = match &lowered.calibration {
-            None => None,
-            Some(c) => {
-                observer(Event::Step("comparing the artifact on the calibration pictures"));
-                let pictures = check::Pictures { model: &c.model, artifact: &c.artifact, count: c.count };
-                Some(check::fidelity(paper, staged, pictures, &options, check::bounds::quantised(form))?)
+        if lowered.quantised.is_some() {
+            let (checked, fidelity) = quantised(request, lowered, staged, observer)?;
+            report.check = checked;
+            if let Some(quantisation) = &mut report.quantisation {
+                quantisation.fidelity = fidelity;
             }
-        };
-        if form != Form::W8A8 {
-            let over = lowered.weights();
-            let own = check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over };
-            let options = check::Options { like_artifact: true, ..options };
-            let checked = check::check(own, staged, &options)?;
-            drop(over);
-            report.check = Some(checked);
+            return outside(request, report, staged);
         }
-        if let Some(quantisation) = &mut report.quantisation {
-            quantisation.fidelity = fidelity;
+        let several = !lowered.others.is_empty();
+        let mut found = Vec::new();
+        for function in lowered.functions() {
+            let folder = request.check.save_io.as_ref();
+            let name = several.then(|| function.function.clone());
+            let options = check::Options {
+                probabilities: function.probabilities,
+                effort,
+                layers: request.check.layers && found.is_empty(),
+                save_io: folder.map(|f| name.as_ref().map_or(f.clone(), |name| f.join(name))),
+                function: name,
+                ..check::Options::new(function.preprocessing.clone())
+            };
+            let model = &function.model;
+            let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+            let reference = check::Reference { graph, signature, weights };
+            found.push((function.function.clone(), check::check(reference, staged, &options)?));
         }
+        report.check = CheckReport::of_functions(found);
     }
     outside(request, report, staged)
+}
+
+/// Compare a quantised artifact with the quantised graph, and with the model on the calibration pictures.
+fn quantised(
+    request: &Request,
+    lowered: &Lowered,
+    staged: &Path,
+    observer: &Observer<'_>,
+) -> Result<(Option<CheckReport>, Option<Fidelity>), Error> {
+    let (Some(quantised), Some(effort)) = (&lowered.quantised, request.check.effort) else { return Ok((None, None)) };
+    let options = check::Options {
+        probabilities: lowered.probabilities,
+        effort,
+        layers: request.check.layers,
+        save_io: request.check.save_io.clone(),
+        ..check::Options::new(lowered.preprocessing.clone())
+    };
+    let model = &lowered.model;
+    let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+    let paper = check::Reference { graph, signature, weights };
+    let form = request.numbers.quantize.as_ref().map_or(Form::W8, |q| q.form);
+    let fidelity = match &lowered.calibration {
+        None => None,
+        Some(c) => {
+            observer(Event::Step("comparing the artifact on the calibration pictures"));
+            let pictures = check::Pictures { model: &c.model, artifact: &c.artifact, count: c.count };
+            Some(check::fidelity(paper, staged, pictures, &options, check::bounds::quantised(form))?)
+        }
+    };
+    // Activations in few bits turn the last place of a value into a step, so pictures alone judge them.
+    if form == Form::W8A8 {
+        return Ok((None, fidelity));
+    }
+    let over = lowered.weights();
+    let own = check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over };
+    let checked = check::check(own, staged, &check::Options { like_artifact: true, ..options })?;
+    Ok((Some(checked), fidelity))
 }
 
 /// Compare with values from outside, if there are any.

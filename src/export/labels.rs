@@ -12,11 +12,11 @@ use vitc_ir::Dim;
 
 /// Names of the classes: the user's, else the checkpoint's, if the model classifies.
 pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
-    let scores = model.signature.classes();
+    let scores = model.signature.named_classes().or(model.classes);
     let path = match &request.interface.labels {
         Labels::Omit => return Ok(None),
         Labels::Checkpoint => {
-            let said = model.weights.config().and_then(|c| c.labels.clone());
+            let said = model.weights.config().and_then(|c| c.labels.clone()).or(model.labels.clone());
             return Ok(said.filter(|l| Some(l.len()) == scores));
         }
         Labels::File(path) => path,

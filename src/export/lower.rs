@@ -6,6 +6,7 @@ use super::error::Error;
 use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
+use super::options::PortOptions;
 use super::request::Request;
 use super::wrapping::Wrapping;
 use crate::decide;
@@ -13,7 +14,7 @@ use crate::decide::quantize::{Ask, Form};
 use crate::interface;
 use crate::message;
 use crate::message::{Message, Setting};
-use crate::model::Model;
+use crate::model::{Model, ModelRequest};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{DType, Graph, Target, validate};
@@ -25,7 +26,27 @@ use vitc_passes::{LowerOptions, TalkingHeads};
 /// If the model cannot be had, or the options do not suit it.
 pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Error> {
     observer(Event::Step("reading the model"));
-    let model = Model::load(&request.model)?;
+    let mut lowered = function(request, Model::load(&request.model)?, observer)?;
+    for (i, named) in request.functions.iter().enumerate() {
+        let size = named.size;
+        if i == 0 {
+            lowered.function.clone_from(&named.name);
+            continue;
+        }
+        let asked = ModelRequest { batch: size.batch, resolution: size.resolution, ..request.model.clone() };
+        let other = function(request, lowered.model.resized(&asked)?, observer)?;
+        let fresh: Vec<Message> = other.notices.iter().filter(|n| !lowered.notices.contains(n)).cloned().collect();
+        lowered.notices.extend(fresh);
+        lowered.others.push(Lowered { function: named.name.clone(), ..other });
+    }
+    for notice in &lowered.notices {
+        observer(Event::Notice(notice));
+    }
+    Ok(lowered)
+}
+
+/// One model as the target graph of one function.
+fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<Lowered, Error> {
     let mut notices = model.notices.clone();
     let precision = precision(request);
     let version = version(request, precision)?;
@@ -45,6 +66,8 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), quantisation, &mut look)?;
     notices.extend(lowered.notice().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
+    let PortOptions { layout, bytes, .. } = &request.interface;
+    let graph = interface::laid(graph, *layout, *bytes).map_err(|e| Error::Usage(e.to_string().into()))?;
     validation.look("lowering", &graph, Some(&target));
     validation.result()?;
     passes.extend(lowering);
@@ -59,12 +82,11 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
     notices.extend(single.map(Message::from));
     let int8 = quantised.is_some() && request.target == TargetKind::TensorRt;
     notices.extend(int8.then(|| INT8.into()));
-    for notice in &notices {
-        observer(Event::Notice(notice));
-    }
     let probabilities = wrapping.probabilities();
     let Wrapping { preprocessing, labels, .. } = wrapping;
     Ok(Lowered {
+        function: String::new(),
+        others: Vec::new(),
         model,
         signature,
         kind: request.target,

@@ -8,13 +8,17 @@ use crate::model::Model;
 use crate::signature::{Likelihood, Signature};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::eval::Computed;
+use vitc_ir::eval::{Computed, Numbers};
 use vitc_ir::{DType, Graph, Target, Weights};
 use vitc_passes::PassReport;
 
 /// A model spelled for a target: what the exporter writes.
 #[derive(Debug)]
 pub struct Lowered {
+    /// Name of its function in the artifact.
+    pub function: String,
+    /// The same model at other sizes: the artifact's further functions. They have no further ones themselves.
+    pub others: Vec<Lowered>,
     /// The model: paper graph and weights.
     pub model: Model,
     /// What the artifact takes and returns.
@@ -61,5 +65,15 @@ impl Lowered {
             None => Box::new(own),
             Some(quantised) => Box::new(quantised.decided.tensors.over(own)),
         }
+    }
+
+    /// All functions of the artifact, in order.
+    pub fn functions(&self) -> impl Iterator<Item = &Lowered> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Where the numbers of the target graph's constants come from.
+    pub(super) fn numbers(&self) -> Numbers<'_> {
+        Numbers { weights: self.model.weights.weights(), computed: Some(&self.computed) }
     }
 }

@@ -18,10 +18,11 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     metadata.description = about.description;
     // A checkpoint without a classifier gives features where scores were asked for.
     let results = match request.model.results {
-        Results::Logits if lowered.model.signature.classes().is_none() => Results::Features,
+        Results::Logits if lowered.model.signature.are_features() => Results::Features,
         results => results,
     };
     metadata.extra = provenance::entries(&request.model, results, lowered.probabilities);
+    metadata.extra.extend(lowered.model.facts.iter().cloned());
     if let (None, Some(labels)) = (&lowered.interface.labels, &lowered.labels) {
         metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
     }

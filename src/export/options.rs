@@ -6,6 +6,7 @@ use crate::decide::quantize::Form;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::DType;
 use vitc_ir::target::AttentionForm;
 use vitc_passes::{FoldTables, Spectral, TalkingHeads};
@@ -108,9 +109,13 @@ pub struct PortOptions {
     /// Element type of both; `None` for what the target wants.
     pub dtype: Option<DType>,
     /// Mean per channel of pixels in 0..1; `None` for the checkpoint's, else the published one.
-    pub mean: Option<[f64; 3]>,
+    pub mean: Option<Vec<f64>>,
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
-    pub std: Option<[f64; 3]>,
+    pub std: Option<Vec<f64>>,
+    /// How the numbers of a picture lie in the input.
+    pub layout: Layout,
+    /// The input is bytes: pixels in 0..255.
+    pub bytes: bool,
     /// Return probabilities instead of scores.
     pub probabilities: Option<Likelihood>,
     /// Names of the classes.
@@ -126,6 +131,8 @@ impl Default for PortOptions {
             dtype: None,
             mean: None,
             std: None,
+            layout: Layout::default(),
+            bytes: false,
             probabilities: None,
             labels: Labels::Checkpoint,
         }

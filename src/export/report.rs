@@ -5,6 +5,7 @@ use super::request::Request;
 use super::rounding::Rounding;
 use crate::check::{CheckReport, Fidelity, Outside};
 use crate::decide::quantize::LayerLine;
+use crate::engine_rules::{self, Finding};
 use crate::message::Message;
 use crate::model::WeightSource;
 use crate::port::{Port, dtype};
@@ -37,12 +38,17 @@ pub struct Report {
     pub preprocessing: String,
     /// What comes out.
     pub outputs: Vec<Port>,
+    /// The functions, if there are several: model, size and ports above are those of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<FunctionLine>,
     /// Element types.
     pub precision: Precision,
     /// The files.
     pub artifact: Written,
     /// What rounding did to the constants.
     pub rounding: Rounding,
+    /// Apple's rules for the Neural Engine that the artifact breaks; empty for other targets too.
+    pub engine_rules: Vec<Finding>,
     /// What each pass did, in order.
     pub passes: Vec<PassLine>,
     /// What was quantised; absent if nothing was.
@@ -128,6 +134,49 @@ pub enum WeightsLine {
         /// The seed.
         seed: u64,
     },
+}
+
+/// One of several functions of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FunctionLine {
+    /// Its name.
+    pub name: String,
+    /// Input height and width.
+    pub resolution: [usize; 2],
+    /// Batch size, or `dynamic`.
+    pub batch: String,
+    /// What goes in.
+    pub inputs: Vec<Port>,
+    /// What comes out.
+    pub outputs: Vec<Port>,
+    /// Multiply-accumulates for one image.
+    pub macs: u64,
+}
+
+impl FunctionLine {
+    fn of(lowered: &Lowered) -> FunctionLine {
+        let (inputs, outputs) = Port::behind(&lowered.interface, &lowered.graph);
+        FunctionLine {
+            name: lowered.function.clone(),
+            resolution: lowered.model.resolution,
+            batch: batch(lowered),
+            inputs,
+            outputs,
+            macs: vitc_ir::cost::total_macs(&lowered.graph),
+        }
+    }
+}
+
+/// What breaks the Neural Engine's rules, if the artifact is for it. Types at the ports of a CoreML package are the system's to convert.
+fn engine_rules(lowered: &Lowered) -> Vec<Finding> {
+    let format = lowered.kind.format();
+    let graphs: Vec<_> = lowered.functions().map(|f| &f.graph).collect();
+    if format.neural_engine { engine_rules::findings(&graphs, format.cast_interface.is_none()) } else { Vec::new() }
+}
+
+/// Batch size, or `dynamic`.
+fn batch(lowered: &Lowered) -> String {
+    lowered.model.batch.fixed().map_or("dynamic".into(), |n| n.to_string())
 }
 
 /// Element types of the artifact.
@@ -218,10 +267,14 @@ impl Report {
             target: lowered.target.name().into(),
             format,
             resolution: model.resolution,
-            batch: model.batch.fixed().map_or("dynamic".into(), |n| n.to_string()),
+            batch: batch(&lowered),
             inputs,
             preprocessing: lowered.preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
             outputs,
+            functions: match lowered.others[..] {
+                [] => Vec::new(),
+                _ => lowered.functions().map(FunctionLine::of).collect(),
+            },
             precision: Precision {
                 compute: dtype(lowered.precision),
                 interface: dtype(request.port_type(lowered.precision)),
@@ -238,7 +291,8 @@ impl Report {
                 parameters: summary.parameters,
                 macs: vitc_ir::cost::total_macs(graph),
             },
-            rounding: Rounding::of(graph, summary),
+            rounding: Rounding::of(lowered.functions().map(|f| &f.graph), summary),
+            engine_rules: engine_rules(&lowered),
             passes: lowered.passes.iter().map(PassLine::from).collect(),
             quantisation: QuantisationLine::of(request, &lowered),
             check: None,

@@ -4,8 +4,8 @@
 //! line or a program, is refused alike. Only it makes a [`Request`].
 
 use super::format::TargetKind;
+use super::functions::{self, FunctionSize, NamedFunction};
 use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
-use crate::arch::Results;
 use crate::decide::quantize::Form;
 use crate::message;
 use crate::message::{Message, Setting};
@@ -13,6 +13,7 @@ use crate::model::ModelRequest;
 use crate::signature::Likelihood;
 use std::path::Path;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::{DType, Dim};
 
 /// What a user asks of an export.
@@ -20,6 +21,8 @@ use vitc_ir::{DType, Dim};
 pub struct RequestBuilder {
     /// Which model with which weights.
     pub model: ModelRequest,
+    /// A function for each of these sizes of the input, if the format holds several; empty for the model's own size.
+    pub functions: Vec<FunctionSize>,
     /// What the artifact is for.
     pub target: TargetKind,
     /// Opset of an ONNX file, 17 to 23; `None` for 17.
@@ -41,7 +44,9 @@ pub struct RequestBuilder {
 /// An export that may be asked.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// At the size of the first function.
     pub(super) model: ModelRequest,
+    pub(super) functions: Vec<NamedFunction>,
     pub(super) target: TargetKind,
     /// Version of the target's format, if one is asked for.
     pub(super) version: Option<u32>,
@@ -64,6 +69,7 @@ impl RequestBuilder {
     pub fn new(model: ModelRequest, target: TargetKind) -> RequestBuilder {
         RequestBuilder {
             model,
+            functions: Vec::new(),
             target,
             opset: None,
             ios: None,
@@ -85,14 +91,19 @@ impl RequestBuilder {
     ///
     /// # Errors
     /// If settings exclude each other, or do not suit the target.
-    pub fn build(self) -> Result<Request, Message> {
+    pub fn build(mut self) -> Result<Request, Message> {
+        let functions = functions::named(&self.functions, self.target.format())?;
+        if let Some(first) = self.functions.first() {
+            self.model.batch = first.batch;
+            self.model.resolution = first.resolution;
+        }
         self.suits_target()?;
         self.suits_results()?;
         self.suits_format()?;
         self.suits_quantisation()?;
         let version = self.version();
         let RequestBuilder { model, target, artifact, numbers, interface, about, check, .. } = self;
-        Ok(Request { model, target, version, artifact, numbers, interface, about, check })
+        Ok(Request { model, functions, target, version, artifact, numbers, interface, about, check })
     }
 
     /// The version asked for of the target's format.
@@ -110,6 +121,17 @@ impl RequestBuilder {
         }
         if !tensorrt && talking_heads.is_some() {
             return Err(only_for(Setting::TalkingHeads, targets([TargetKind::TensorRt])));
+        }
+        let onnx = [TargetKind::Onnx, TargetKind::TensorRt];
+        let PortOptions { input, layout, bytes, .. } = &self.interface;
+        for (given, setting) in [(layout.channels_last, Setting::InputLayout), (*bytes, Setting::InputType)] {
+            if given && !onnx.contains(&self.target) {
+                return Err(only_for(setting, targets(onnx)));
+            }
+        }
+        if *bytes && *input != InputForm::Image {
+            let why = ": bytes are pixels in 0..255, which the file has to normalise itself\n  use it with ";
+            return Err(message!(Setting::InputType.to("uint8"), why, Setting::Input.to("image")));
         }
         let format = self.target.format();
         for (version, given) in [(Setting::Opset, self.opset), (Setting::Ios, self.ios)] {
@@ -150,6 +172,11 @@ impl RequestBuilder {
             }
             (TargetKind::Onnx, _) => return refused("ONNX holds w8a8 and w8"),
         }
+        if self.interface.bytes || self.interface.layout != Layout::default() {
+            return refused(
+                "calibration pictures are floats with channels first: leave the input's layout and element type as they are",
+            );
+        }
         if quantize.form == Form::W8A8 && quantize.calibrate.is_none() {
             let why = ": the ranges of activations are seen on pictures only\n  give ";
             return Err(message!(setting, why, Setting::Calibrate.to("FOLDER")));
@@ -178,7 +205,7 @@ impl RequestBuilder {
             (!self.model.heads.is_empty(), Setting::Head.into()),
         ];
         match settings.into_iter().find(|(given, _)| *given) {
-            Some((_, setting)) if self.model.results != Results::Logits => {
+            Some((_, setting)) if !self.model.results.are_final() => {
                 Err(only_for(setting, "models that return class scores"))
             }
             _ => Ok(()),
@@ -204,7 +231,8 @@ impl RequestBuilder {
         for (setting, name) in names.chain(output_names.iter().map(|n| (Setting::OutputName, n))) {
             (format.check_name)(name).map_err(|what| message!(setting, ": ", what))?;
         }
-        if let (Some(why), InputForm::Image, true) = (format.picture, input, self.model.batch != Dim::Fixed(1)) {
+        let several = self.functions.iter().any(|f| f.batch != Dim::Fixed(1)) || self.model.batch != Dim::Fixed(1);
+        if let (Some(why), InputForm::Image, true) = (format.picture, input, several) {
             return Err(message!(
                 Setting::Input.to("image"),
                 ": ",

@@ -36,9 +36,12 @@ pub struct Rounded {
 
 impl Rounding {
     /// Of what an exporter wrote.
-    pub(super) fn of(graph: &Graph, written: &Summary) -> Rounding {
-        let whole = cost::emitted_constants(graph).into_iter().filter(|&v| !graph.ty(v).dtype.is_float());
-        let whole: HashSet<String> = whole.map(|v| graph.value_name(v)).collect();
+    pub(super) fn of<'a>(graphs: impl Iterator<Item = &'a Graph>, written: &Summary) -> Rounding {
+        let mut whole: HashSet<String> = HashSet::new();
+        for graph in graphs {
+            let constants = cost::emitted_constants(graph).into_iter().filter(|&v| !graph.ty(v).dtype.is_float());
+            whole.extend(constants.map(|v| graph.value_name(v)));
+        }
         let mut all = Rounding::default();
         for (name, stats) in written.constants.iter().filter(|(name, _)| !whole.contains(name)) {
             if stats.max_before > all.max_before || all.largest.is_empty() {
@@ -93,7 +96,7 @@ mod tests {
                 ("c".into(), stats(1.0, 2, 3)),
             ],
         };
-        let rounding = Rounding::of(&graph, &written);
+        let rounding = Rounding::of(std::iter::once(&graph), &written);
         assert_eq!((rounding.max_before, rounding.largest.as_str()), (3.0, "b"));
         assert_eq!((rounding.subnormal, rounding.zeroed), (3, 3));
         assert_eq!(rounding.small.iter().map(|r| r.constant.as_str()).collect::<Vec<_>>(), ["c", "a"]);

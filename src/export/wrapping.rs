@@ -4,7 +4,8 @@ use super::error::Error;
 use super::labels;
 use super::request::Request;
 use crate::interface::InterfaceOptions;
-use crate::message::Message;
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::Model;
 use crate::signature::Likelihood;
 use vitc_exporters::coreml::{InputForm, Interface};
@@ -29,14 +30,26 @@ impl<'a> Wrapping<'a> {
     pub(super) fn of(request: &'a Request, model: &Model, notices: &mut Vec<Message>) -> Result<Wrapping<'a>, Error> {
         let (format, asked) = (request.target.format(), &request.interface);
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
-            mean: asked.mean.unwrap_or(own.mean),
-            std: asked.std.unwrap_or(own.std),
+            mean: asked.mean.clone().unwrap_or_else(|| own.mean.clone()),
+            std: asked.std.clone().unwrap_or_else(|| own.std.clone()),
+            layout: asked.layout,
             normalised_inside: asked.input == InputForm::Image,
             ..own.clone()
         });
+        let mut preprocessing = preprocessing;
+        if let Some(preprocessing) = &mut preprocessing {
+            suits(request, preprocessing, model.channels())?;
+            // What is said of red, green and blue, in the order of the channels.
+            if preprocessing.layout.bgr {
+                preprocessing.mean.reverse();
+                preprocessing.std.reverse();
+            }
+        }
         let labels = labels::labels(request, model)?;
         let classifier = match (&labels, format.label_outputs) {
-            (Some(labels), Some(outputs)) => labels::classifier(request, labels, outputs, notices)?,
+            (Some(labels), Some(outputs)) if model.signature.classes().is_some() => {
+                labels::classifier(request, labels, outputs, notices)?
+            }
             _ => false,
         };
         let picture = format.picture.is_some() && asked.input == InputForm::Image;
@@ -62,6 +75,7 @@ impl<'a> Wrapping<'a> {
     pub(super) fn interface(&self) -> Interface {
         Interface {
             input: if self.picture { InputForm::Image } else { InputForm::Tensor },
+            bgr: self.request.interface.layout.bgr,
             input_description: self.preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
             labels: self.labels.clone().filter(|_| self.classifier),
             ..Interface::default()
@@ -71,7 +85,37 @@ impl<'a> Wrapping<'a> {
     /// Element types of input and output of a graph of this precision. Probabilities in front of labels are f32.
     pub(super) fn types(&self, precision: DType) -> [DType; 2] {
         let (format, asked) = (self.request.target.format(), self.request.port_type(precision));
-        let input = if self.picture { (format.picture_type)(precision) } else { asked };
+        let input = match self.request.interface.bytes {
+            // Every byte is a number of the computation's type.
+            true => precision,
+            false if self.picture => (format.picture_type)(precision),
+            false => asked,
+        };
         [input, if self.classifier { DType::F32 } else { asked }]
     }
+}
+
+/// Whether what is said of the input's channels fits as many as the model has.
+fn suits(request: &Request, preprocessing: &Preprocessing, channels: usize) -> Result<(), Error> {
+    for (setting, given) in [(Setting::Mean, &preprocessing.mean), (Setting::Std, &preprocessing.std)] {
+        if given.len() != channels {
+            let what = format!(": {} numbers are given for the {channels} channels of the input", given.len());
+            return Err(Error::Usage(message!(setting, what)));
+        }
+    }
+    let format = request.target.format();
+    if request.interface.input == InputForm::Image && ![1, 3].contains(&channels) {
+        let what = format!(": a picture has 1 or 3 channels, and the model takes {channels}\n  use ");
+        return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
+    }
+    if request.interface.layout.bgr && channels != 3 {
+        let what = format!(": the model takes {channels} channels, which are not blue, green and red\n  leave it out");
+        return Err(Error::Usage(message!(Setting::Bgr.on(), what)));
+    }
+    let other = channels == 1 || request.interface.layout.bgr;
+    if let (InputForm::Image, true, Some(why)) = (request.interface.input, other, format.plain_picture) {
+        let what = format!(": {why}, and this model takes others\n  use ");
+        return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
+    }
+    Ok(())
 }

@@ -15,9 +15,10 @@ const IN_FRONT: &[&str] = &["input", "preproc", "normal", "stem", "color", "colo
 /// Take out what stands behind the trunk's own output; a line that names it.
 pub(super) fn behind(results: Results, prefixed: bool, sources: &Sources, account: &mut Account) -> Vec<String> {
     let output = match results {
-        Results::Logits => return Vec::new(),
+        Results::Logits | Results::Enlarged | Results::ClassMap | Results::Boxes => return Vec::new(),
         Results::Features => "features",
-        Results::Pyramid => "stage maps",
+        Results::Neck => "neck",
+        Results::Pyramid | Results::Stages(_) => "stage maps",
     };
     let taken = account.take_groups(|all| stands_behind(all, prefixed, sources));
     if taken.is_empty() { Vec::new() } else { vec![format!("behind the {output}: {}", outline(&taken))] }

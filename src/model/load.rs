@@ -24,6 +24,21 @@ impl Model {
             None => seeded(request, named),
         }
     }
+
+    /// The same model at the size of a request that differs in nothing else. Generated weights keep the numbers that they have here: they follow the
+    /// statistics of a size, and one model has one set of weights.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn resized(&self, request: &ModelRequest) -> Result<Model, ModelError> {
+        let mut model = Model::load(request)?;
+        if let (WeightSource::Seeded { weights: own, .. }, WeightSource::Seeded { weights, .. }) =
+            (&self.weights, &mut model.weights)
+        {
+            weights.take_over(own);
+        }
+        Ok(model)
+    }
 }
 
 fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, ModelError> {
@@ -35,10 +50,11 @@ fn seeded(request: &ModelRequest, named: Option<Backbone>) -> Result<Model, Mode
     let options = BuildOptions {
         batch: request.batch,
         resolution: request.resolution.unwrap_or(backbone.variant.resolution),
+        channels: request.channels.unwrap_or(3),
         classes: request.classes.unwrap_or(backbone.variant.classes),
         head: family_head(request, backbone.family)?,
         results: request.results,
-        choices: request.choices_of(backbone.family)?,
+        choices: request.choices_of(backbone.family, &[])?,
         ..BuildOptions::new(backbone)
     };
     let built = options.build()?;

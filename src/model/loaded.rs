@@ -2,13 +2,17 @@
 
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{Backbone, BuildOptions, Built, Parts};
-use crate::checkpoint::{BoundWeights, ModelConfig};
-use crate::message::Message;
+use crate::checkpoint::{BoundWeights, DenseConfig, ModelConfig};
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
+use vitc_exporters::metadata::{self, Fit, Layout, Metadata, Preprocessing};
 use vitc_ir::{DType, Dim, Graph, Weights};
+
+/// Key of the colours of classes, `#rrggbb` with commas between them.
+pub const PALETTE_KEY: &str = "vitc.palette";
 
 /// BLAKE3 of a checkpoint's bytes, in hexadecimal: asked for when the artifact is written, computed on a thread of its own meanwhile.
 pub type Digest = LazyLock<String, Box<dyn FnOnce() -> String + Send>>;
@@ -33,6 +37,8 @@ pub enum WeightSource {
         found: Vec<String>,
         /// What it says about its model.
         config: Box<ModelConfig>,
+        /// What it says about dense prediction.
+        dense: Option<Box<DenseConfig>>,
         /// The tensors.
         weights: BoundWeights,
     },
@@ -52,6 +58,14 @@ impl WeightSource {
         match self {
             WeightSource::Seeded { .. } => None,
             WeightSource::Checkpoint { config, .. } => Some(config),
+        }
+    }
+
+    /// What a checkpoint says about dense prediction.
+    pub fn dense_config(&self) -> Option<&DenseConfig> {
+        match self {
+            WeightSource::Seeded { .. } => None,
+            WeightSource::Checkpoint { dense, .. } => dense.as_deref(),
         }
     }
 
@@ -102,14 +116,29 @@ pub struct Model {
     pub weights: WeightSource,
     /// What was decided without being asked.
     pub notices: Vec<Message>,
+    /// What whoever uses the outputs must know of them: keys and values of the metadata.
+    pub facts: Vec<(String, String)>,
+    /// Number of classes, where the outputs' roles do not say it.
+    pub classes: Option<usize>,
+    /// Names of the classes of dense prediction, as the checkpoint's metadata have them.
+    pub labels: Option<Vec<String>>,
 }
 
 impl Model {
     /// What was built of these options, with its weights.
-    pub(super) fn of(built: Built, options: &BuildOptions, weights: WeightSource, notices: Vec<Message>) -> Model {
-        let Built { parts, graph, roles } = built;
+    pub(super) fn of(built: Built, options: &BuildOptions, weights: WeightSource, mut notices: Vec<Message>) -> Model {
+        let Built { parts, graph, roles, mut facts, classes } = built;
         let Backbone { variant, .. } = parts.backbone;
-        let preprocessing = preprocessing(parts.backbone, weights.config());
+        let is_dense = options.neck.is_some() || options.map_head.is_some();
+        let said = weights.dense_config().filter(|_| is_dense);
+        let (mut preprocessing, assumed) = preprocessing(parts.backbone, weights.config(), options.channels);
+        notices.extend(assumed);
+        if is_dense {
+            preprocessing = whole_picture(options, said, preprocessing);
+        }
+        let palette = said.and_then(|said| said.palette.as_ref()).filter(|p| classes == Some(p.len()));
+        facts.extend(palette.map(|palette| (PALETTE_KEY.to_string(), colours(palette))));
+        let labels = said.and_then(|said| said.classes.clone());
         Model {
             name: variant.name.into(),
             signature: Signature::of_picture(&graph, preprocessing, roles),
@@ -119,7 +148,15 @@ impl Model {
             graph,
             weights,
             notices,
+            facts,
+            classes,
+            labels,
         }
+    }
+
+    /// Channels of the input.
+    pub fn channels(&self) -> usize {
+        self.graph.inputs().next().map_or(0, |(_, node)| node.types[0].shape.at(1).get(1).copied().unwrap_or(0))
     }
 
     /// What the artifact says about the model and its weights.
@@ -135,16 +172,54 @@ impl Model {
     }
 }
 
-/// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation.
-fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>) -> Preprocessing {
+/// `#rrggbb` of every class, with commas between them.
+fn colours(palette: &[[u8; 3]]) -> String {
+    palette.iter().map(|[r, g, b]| format!("#{r:02x}{g:02x}{b:02x}")).collect::<Vec<_>>().join(",")
+}
+
+/// How a dense model sees a picture: the whole of it, stretched; of a detector in proportion, padded.
+fn whole_picture(options: &BuildOptions, said: Option<&DenseConfig>, usual: Preprocessing) -> Preprocessing {
+    // Behind a neck whose head is not built stands a detector's.
+    let detects = options.map_head.map_or(options.neck.is_some(), |head| head.scope == "bbox_head");
+    let colours = |of: Option<[f64; 3]>| of.map(Vec::from).filter(|_| options.channels == 3);
+    Preprocessing {
+        mean: colours(said.and_then(|said| said.mean)).unwrap_or(usual.mean),
+        std: colours(said.and_then(|said| said.std)).unwrap_or(usual.std),
+        fit: if detects { Fit::Pad } else { Fit::Stretch },
+        crop: 1.0,
+        interpolation: "bilinear".into(),
+        ..usual
+    }
+}
+
+/// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation. What is assumed for other than three channels is
+/// said.
+fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>, channels: usize) -> (Preprocessing, Option<Message>) {
     let published = &backbone.variant.transform;
     let said = said.cloned().unwrap_or_default();
-    Preprocessing {
-        mean: said.mean.unwrap_or(published.mean),
-        std: said.std.filter(|s| s.iter().all(|x| *x > 0.0)).unwrap_or(published.std),
+    let fits = |numbers: &Vec<f64>| numbers.len() == channels;
+    let mean = said.mean.map(Vec::from).filter(fits);
+    let std = said.std.map(Vec::from).filter(|s| fits(s) && s.iter().all(|x| *x > 0.0));
+    let usual = |of: [f64; 3], other: f64| match channels {
+        3 => of.to_vec(),
+        1 => vec![of.iter().sum::<f64>() / 3.0],
+        _ => vec![other; channels],
+    };
+    let assumed = (channels != 3 && (mean.is_none() || std.is_none())).then(|| {
+        let [mean, std] = [usual(published.mean, 0.0)[0], usual(published.std, 1.0)[0]];
+        let what = format!(
+            "nothing is known of the mean and deviation of {channels} channels: {mean:.3} and {std:.3} are assumed; "
+        );
+        message!(what, Setting::Mean, " and ", Setting::Std, " change them")
+    });
+    let preprocessing = Preprocessing {
+        mean: mean.unwrap_or_else(|| usual(published.mean, 0.0)),
+        std: std.unwrap_or_else(|| usual(published.std, 1.0)),
+        layout: Layout::default(),
         fit: Fit::Crop,
         crop: said.crop_pct.unwrap_or(published.crop),
         interpolation: said.interpolation.unwrap_or_else(|| published.interpolation.into()),
         normalised_inside: false,
-    }
+    };
+    (preprocessing, assumed)
 }

@@ -22,6 +22,8 @@ pub struct ModelRequest {
     pub batch: Dim,
     /// Input height and width; `None` for the checkpoint's, else the variant's own.
     pub resolution: Option<[usize; 2]>,
+    /// Channels of the input: sizes seeded weights, is compared with a checkpoint's.
+    pub channels: Option<usize>,
     /// Number of classes: sizes seeded weights, is compared with a checkpoint's.
     pub classes: Option<usize>,
     /// The heads that are asked for by name; none for all that the file leaves no doubt about.
@@ -43,6 +45,7 @@ impl ModelRequest {
             seed: 0,
             batch: Dim::Fixed(1),
             resolution: None,
+            channels: None,
             classes: None,
             heads: Vec::new(),
             results: Results::default(),
@@ -57,18 +60,24 @@ impl ModelRequest {
     }
 
     /// The choices, if the family has them.
-    pub(super) fn choices_of(&self, family: &Family) -> Result<BTreeMap<String, String>, ModelError> {
+    pub(super) fn choices_of(
+        &self,
+        family: &Family,
+        parts: &[&'static Choice],
+    ) -> Result<BTreeMap<String, String>, ModelError> {
         for (name, value) in &self.choices {
-            let mut all = family.choices.iter().copied().chain([&heads::ACTIVATION]);
+            // A part's own choice stands before one of heads that people write.
+            let mut all = family.choices.iter().copied().chain(parts.iter().copied()).chain([&heads::ACTIVATION]);
             let known = all.find(|c| c.name == name);
             if !known.is_some_and(|c| c.takes(value)) {
                 let choice = |c: &&Choice| {
                     let given = Setting::Choice.to(format!("{}={}", c.name, c.values.join("|")));
                     message!("\n  ", given, format!("  {}", c.help))
                 };
-                let all = match family.choices.is_empty() {
+                let all: Vec<&Choice> = family.choices.iter().chain(parts).copied().collect();
+                let all = match all.is_empty() {
                     true => "\n  it leaves nothing to choose".into(),
-                    false => Message::joined(family.choices.iter().map(choice), ""),
+                    false => Message::joined(all.iter().map(choice), ""),
                 };
                 let given = Setting::Choice.to(format!("{name}={value}"));
                 let what = format!(": {} has no such choice", family.id);

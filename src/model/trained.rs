@@ -2,10 +2,12 @@
 
 use super::account::{Account, Leftover, counted, printable};
 use super::behind::{behind, stops};
+use super::dense::Dense;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Digest, Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
+use super::stem;
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes};
 use crate::checkpoint::{
@@ -24,38 +26,63 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;
     let (family, table) = spelling(&selected, named)?;
-    let shapes = selected.canonical_shapes(table);
+    let mut shapes = selected.canonical_shapes(table);
     let (backbone, whole_variant) = backbone(named, family, &shapes, path)?;
     let config = checkpoint.config().cloned().unwrap_or_default();
     let mut notices = selected.notices.clone();
+    let dense = Dense::find(&selected)?;
+    let said = checkpoint.dense_config();
+    shapes.extend(dense.shapes(&selected));
 
-    let resolution = resolution(request, family, &shapes, config.input_size)?.unwrap_or_else(|| {
-        let [h, w] = backbone.variant.resolution;
-        let assumed = format!("the checkpoint does not say its input size: {h}x{w}, as published; ");
-        notices.push(message!(assumed, Setting::Resolution, " changes it"));
-        backbone.variant.resolution
-    });
+    let mut found = found(&selected, table);
+    let resolution = match resolution(request, family, &shapes, config.input_size)? {
+        Some(size) => {
+            if request.resolution.is_none() && dense.is_any() {
+                found.push(format!("size {}x{} <- shapes of the position tables", size[0], size[1]));
+            }
+            size
+        }
+        None if dense.is_any() => {
+            let (size, source) = dense.size(said)?;
+            found.push(format!("size {}x{} <- {source}", size[0], size[1]));
+            size
+        }
+        None => {
+            let [h, w] = backbone.variant.resolution;
+            let assumed = format!("the checkpoint does not say its input size: {h}x{w}, as published; ");
+            notices.push(message!(assumed, Setting::Resolution, " changes it"));
+            backbone.variant.resolution
+        }
+    };
     let mut options = BuildOptions {
         batch: request.batch,
         resolution,
         classes: classes(request, family, &shapes, Head::Average)?.unwrap_or(backbone.variant.classes),
         tensors: Some(&shapes),
-        choices: request.choices_of(family)?,
+        choices: request.choices_of(family, &dense.choices())?,
         ..BuildOptions::new(backbone)
     };
+    options.channels = stem::channels(&options, request.channels)?;
     let (trunk, offer) = trunk(&options)?;
     let mut account = Account::of(&selected, table, &trunk, family);
-    let mut found = found(&selected, table);
     found.extend(account.known());
+    let parts = dense.take(request.results, &selected, &mut account, &mut found);
+    options.neck = dense.neck();
+    options.map_head = dense.head();
+    options.choices = dense.settings(request, backbone, said, &mut found);
     let heads = match request.results {
-        Results::Logits => heads::heads(&request.heads, family, &offer, &mut account, path)?,
-        Results::Features | Results::Pyramid => Heads::default(),
+        Results::Logits if !dense.is_any() => heads::heads(&request.heads, family, &offer, &mut account, path)?,
+        _ => Heads::default(),
     };
+    let normed = family.outputs.norms.iter().any(|norm| shapes.contains_key(&format!("{norm}.weight")));
+    let classified = !offer.held.is_empty() || !heads.own.is_empty();
+    dense.refuse(request.results, &account, normed && !classified)?;
     found.extend(behind(request.results, !selected.prefix.is_empty(), &offer.sources, &mut account));
     found.extend(heads.lines.iter().cloned());
     let classes = decided_classes(request, family, &shapes, &heads)?;
     let Heads { family: head, scores, own, tensors, .. } = heads;
-    let (own, tensors) = placed(own, tensors, &trunk);
+    let (own, mut tensors) = placed(own, tensors, &trunk);
+    tensors.extend(parts);
     options = BuildOptions {
         classes: classes.unwrap_or(options.classes),
         head,
@@ -76,8 +103,14 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
     let weights = bound(&selected, table, &built.graph, tensors, &account, &hints)?;
-    let weights =
-        WeightSource::Checkpoint { path: path.to_path_buf(), blake3, found, config: Box::new(config), weights };
+    let weights = WeightSource::Checkpoint {
+        path: path.to_path_buf(),
+        blake3,
+        found,
+        config: Box::new(config),
+        dense: said.cloned().map(Box::new),
+        weights,
+    };
     Ok(Model::of(built, &options, weights, notices))
 }
 
@@ -120,7 +153,8 @@ fn placed(
 fn assumed(options: &BuildOptions, choices: &BTreeMap<String, String>) -> Result<Option<Message>, ModelError> {
     let activated: Vec<String> =
         options.own.iter().filter(|head| head.activated()).map(|head| printable(&head.place)).collect();
-    let given = choices.get(ACTIVATION.name);
+    let of_map_head = options.map_head.is_some_and(|head| head.choices.iter().any(|c| c.name == ACTIVATION.name));
+    let given = choices.get(ACTIVATION.name).filter(|_| !of_map_head);
     if let (Some(value), true) = (given, activated.is_empty()) {
         let given = Setting::Choice.to(format!("{}={value}", ACTIVATION.name));
         return Err(ModelError::Request(message!(given, ": no head of this model has an activation\n  leave it out")));
@@ -142,9 +176,10 @@ fn unasked(graph: &Graph, trunk: &BTreeSet<String>, stored: &Shapes, results: Re
         *counts.entry(key.rsplit_once('.').map_or(key.as_str(), |k| k.0)).or_default() += 1;
     }
     let why = match results {
-        Results::Logits => "not asked for",
+        Results::Logits | Results::Enlarged | Results::ClassMap | Results::Boxes => "not asked for",
         Results::Features => "behind the features",
-        Results::Pyramid => "behind the stage maps",
+        Results::Neck => "behind the neck",
+        Results::Pyramid | Results::Stages(_) => "behind the stage maps",
     };
     (!counts.is_empty()).then(|| format!("{why}: {}", counted(counts)))
 }

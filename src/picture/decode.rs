@@ -28,6 +28,15 @@ impl Picture {
         Picture { width, height, pixels }
     }
 
+    /// The same in grey: ITU-R 601-2 luma in sixteenths of a thousand, as PIL rounds it.
+    pub(super) fn grey(&self) -> Picture {
+        let luma = |[r, g, b]: [u8; 3]| {
+            let sum = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000;
+            [(sum >> 16) as u8; 3]
+        };
+        Picture { pixels: self.pixels.iter().map(|p| luma(*p)).collect(), ..*self }
+    }
+
     pub(super) fn at(&self, x: usize, y: usize) -> [u8; 3] {
         self.pixels[y * self.width + x]
     }

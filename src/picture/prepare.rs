@@ -3,7 +3,7 @@
 use super::{Picture, PictureError, fit, input};
 use vitc_exporters::metadata::Preprocessing;
 
-/// How pictures become the input `[B,3,H,W]` of one artifact.
+/// How pictures become the input `[B,3,H,W]` of one artifact, `[B,1,H,W]` of one for grey pictures.
 #[derive(Debug, Clone)]
 pub struct Preparation {
     /// Height and width of the input.
@@ -13,15 +13,18 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// For an input of this shape; `None` if it is no picture of three channels.
+    /// For an input of this shape; `None` if it is no picture, or one of other channels than the mean has.
     pub fn new(shape: &[usize], preprocessing: Preprocessing) -> Option<Preparation> {
-        match *shape {
-            [_, 3, height, width] => Some(Preparation { size: [height, width], preprocessing }),
-            _ => None,
-        }
+        let (channels, size) = match *shape {
+            [_, height, width, c] if preprocessing.layout.channels_last => (c, [height, width]),
+            [_, c, height, width] => (c, [height, width]),
+            _ => return None,
+        };
+        ([1, 3].contains(&channels) && channels == preprocessing.mean.len())
+            .then_some(Preparation { size, preprocessing })
     }
 
-    /// One picture's `[3,H,W]`.
+    /// One picture's `[C,H,W]`.
     ///
     /// # Errors
     /// If the interpolation is not known.

@@ -19,7 +19,7 @@ pub(super) fn section(page: &Page<'_>) -> Element {
             (n, 0) => format!("{}/{n} same", c.classes_kept),
             (n, moved) => format!("{moved}/{n} moved"),
         };
-        let input = if r.synthetic { r.input.clone() } else { format!("{} (given)", r.input) };
+        let input = if r.synthetic { r.of() } else { format!("{} (given)", r.of()) };
         let (class, verdict) = match (r.passed, c.finite) {
             (true, _) => ("good", "agrees"),
             (false, true) => ("bad", "differs"),

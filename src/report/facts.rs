@@ -72,6 +72,13 @@ fn facts(page: &Page<'_>) -> Element {
     let port = |p: &Port| format!("{} {} {}", p.name, p.dtype, p.shape);
     rows.extend(report.inputs.iter().map(|p| ("input", port(p))));
     rows.extend(report.outputs.iter().map(|p| ("output", port(p))));
+    for f in &report.functions {
+        let ports = |ports: &[Port]| ports.iter().map(port).collect::<Vec<_>>().join(", ");
+        rows.push(("function", format!("{}: {} to {}", f.name, ports(&f.inputs), ports(&f.outputs))));
+    }
+    if let Some(first) = report.functions.first() {
+        rows.push(("", format!("this page shows the graph of {}; the check ran all of them", first.name)));
+    }
     rows.extend(page.lowered.preprocessing.as_ref().map(|p| ("pixels", p.describe())));
     if let Some([first, .., last]) = page.lowered.labels.as_deref() {
         let count = page.lowered.labels.as_ref().map_or(0, Vec::len);

@@ -6,6 +6,7 @@
 mod blocks;
 mod chart;
 mod check;
+mod engine;
 mod facts;
 mod file;
 mod graph;
@@ -65,8 +66,10 @@ pub fn page(report: &Report, words: &Words<'_>) -> String {
         ("layers", layers::section(&page)),
         ("ranges", ranges::section(&page)),
         ("precision", precision::section(&page)),
-        ("graph", graph::section(&page)),
     ];
+    let engine = engine::section(&page).map(|section| ("engine", section));
+    let sections = sections.into_iter().chain(engine).chain([("graph", graph::section(&page))]);
+    let sections: Vec<(&str, Element)> = sections.collect();
     let links = sections.iter().map(|(id, _)| text("a", id).attr("href", format!("#{id}")));
     let nav = el("nav").all(links);
     let main = el("main").add(facts::section(&page)).add(nav).all(sections.into_iter().map(|(_, section)| section));

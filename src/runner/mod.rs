@@ -16,7 +16,7 @@ mod session;
 mod write;
 
 pub use cut::{Bottleneck, Piece};
-pub use program::Program;
+pub use program::{Pick, Program};
 pub use session::{Named, Port, Request, RunError, Session, Values};
 pub(crate) use write::PART;
 

@@ -8,6 +8,17 @@ use vitc_exporters::coreai;
 use vitc_exporters::coreml::{self, InputForm, Interface};
 use vitc_ir::{Graph, Weights, expand};
 
+/// Which function of an artifact is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick<'a> {
+    /// `main`, or the first.
+    Main,
+    /// The one of this name.
+    Named(&'a str),
+    /// The first with one input of this shape, else as for `Main`.
+    Taking(&'a [usize]),
+}
+
 /// A model that can be loaded, whole or in part.
 pub struct Program<'a> {
     content: Content<'a>,
@@ -27,26 +38,52 @@ impl<'a> Program<'a> {
         Program { content: Content::Graph(expand(graph), Box::new(weights)), interface: None }
     }
 
-    /// The artifact at `path`: a folder is a Core AI asset or a CoreML package, a file is ONNX.
+    /// The artifact at `path`: a folder is a Core AI asset or a CoreML package, a file is ONNX. Of several functions it is `main`, or the first.
     ///
     /// # Errors
-    /// If a package cannot be read. A file is read when it is loaded.
+    /// If a package or asset cannot be read. A file is read when it is loaded.
     pub fn open(path: &Path) -> Result<Program<'static>, RunError> {
+        Program::open_function(path, Pick::Main)
+    }
+
+    /// A function of the artifact at `path`; only assets have functions to pick from.
+    ///
+    /// # Errors
+    /// As for [`Program::open`], or if there is no such function.
+    pub fn open_function(path: &Path, pick: Pick<'_>) -> Result<Program<'static>, RunError> {
+        if let (Pick::Named(name), false) = (pick, coreai::is_asset(path)) {
+            return Err(RunError { what: format!("has one graph, and no functions such as {name}") });
+        }
         if !path.is_dir() {
             return Ok(Program { content: Content::File(path.to_path_buf()), interface: None });
         }
         if coreai::is_asset(path) {
-            return Program::of_asset(path);
+            return Program::of_asset(path, pick);
         }
         let package = coreml::read(path).map_err(|e| RunError { what: e.to_string() })?;
         let content = Content::Graph(expand(&package.graph), Box::new(package.weights));
         Ok(Program { content, interface: Some(package.interface) })
     }
 
-    fn of_asset(path: &Path) -> Result<Program<'static>, RunError> {
+    fn of_asset(path: &Path, pick: Pick<'_>) -> Result<Program<'static>, RunError> {
         let asset = coreai::read(path).map_err(|e| RunError { what: e.to_string() })?;
-        let Some(graph) = asset.main() else {
-            return Err(RunError { what: "has several functions, and none is named main".into() });
+        let takes = |graph: &Graph, shape: &[usize]| {
+            let mut inputs = graph.inputs();
+            let first =
+                inputs.next().is_some_and(|(_, n)| n.types[0].shape.at(shape.first().copied().unwrap_or(1)) == shape);
+            first && inputs.next().is_none()
+        };
+        let picked = match pick {
+            Pick::Main => asset.main(),
+            Pick::Named(name) => asset.function(name),
+            Pick::Taking(shape) => {
+                let fitting = asset.functions.iter().find(|(_, graph)| takes(graph, shape)).map(|(_, graph)| graph);
+                fitting.or_else(|| asset.main())
+            }
+        };
+        let Some(graph) = picked else {
+            let names: Vec<&str> = asset.functions.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(RunError { what: format!("has no such function; its functions are {}", names.join(", ")) });
         };
         let input = if asset.picture { InputForm::Image } else { InputForm::Tensor };
         let interface = Some(Interface { input, ..Interface::default() });

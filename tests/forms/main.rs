@@ -284,7 +284,8 @@ fn fastervit_loads() {
 fn the_table_covers_every_family_and_form() {
     let forms: Vec<Form<'_>> = forms().map(|(_, form)| form).collect();
     assert!(forms.len() >= 40, "{} forms", forms.len());
-    for family in vitc::arch::FAMILIES {
+    // Families without a classifier are loaded by the tests of dense prediction.
+    for family in vitc::arch::FAMILIES.iter().filter(|f| !f.heads.is_empty()) {
         let of: Vec<&Form<'_>> =
             forms.iter().filter(|f| vitc::arch::find(f.model).unwrap().family.id == family.id).collect();
         let distinct =

@@ -3,8 +3,8 @@
     coreai_run.py ASSET [--input x.npy] [--expect y.npy] [--atol A]
     coreai_run.py FOLDER      every NAME.aimodel in it, with NAME.input.npy and NAME.expect.npy beside it
 
-Fails with exit code 1 and one line per finding. Every asset is read, verified and compiled, and the vendor's summary must name the release. With
---expect the first output must lie within --atol of the array. The default is 1e-5 of its largest magnitude (or of 1, if that is more), 1e-2 for a
+Fails with exit code 1 and one line per finding. Every asset is read, verified and compiled, and the vendor's summary must name the release. Every
+function runs: on the input if it has the function's shape, else on seeded noise. With --expect the first output of the function that takes the input must lie within --atol of the array. The default is 1e-5 of its largest magnitude (or of 1, if that is more), 1e-2 for a
 program that computes in fp16: the runtime accumulates fp16 products in fp16. Without --input seeded noise is fed; a picture cannot be fed off
 the vendor's systems, so such an asset is compiled only. The runtime ends its whole process at a wrong file, so assets run in processes of their
 own, one after the other as long as they last.
@@ -23,7 +23,7 @@ RELEASE = "27.0"
 
 
 def run(path, x):
-    """The outputs of an asset's function `main` by name (none for a picture), and the release that its summary names."""
+    """The outputs by name of each function that takes no picture, whether it took x, and the release that the asset's summary names."""
     import coreai.authoring  # noqa: F401  first: the modules import each other in a circle
     from coreai.authoring import AIModelAsset
     from coreai.runtime import NDArray
@@ -34,33 +34,43 @@ def run(path, x):
     summary = asset.summary(include_statistics=False)
 
     async def values():
+        found = []
         async with asset.executable() as model:
-            function = model.load_function("main")
-            (name,) = function.desc.input_names
-            described = str(function.desc.input_descriptor(name))
-            sizes = re.match(r"\[([\d, ]*)\], (float\d+)", described)
-            if not sizes:
-                return {}
-            shape = [int(n) for n in sizes[1].split(",") if n.strip()]
-            given = np.random.default_rng(0).standard_normal(shape) if x is None else x
-            out = await function({name: NDArray(np.array(given, dtype=sizes[2], order="C"))})
-            return {k: np.array(v.numpy()) for k, v in out.items()}
+            for word in model.function_names:
+                function = model.load_function(word)
+                (name,) = function.desc.input_names
+                described = str(function.desc.input_descriptor(name))
+                sizes = re.match(r"\[([-\d, ]*)\], (float\d+)", described)
+                if not sizes:
+                    continue
+                shape = [int(n) for n in sizes[1].split(",") if n.strip()]
+                # A size that the caller chooses is -1.
+                fits = lambda: len(x.shape) == len(shape) and all(n in (m, -1) for m, n in zip(x.shape, shape))
+                takes = x is not None and fits()
+                given = x if takes else np.random.default_rng(0).standard_normal([2 if n == -1 else n for n in shape])
+                out = await function({name: NDArray(np.array(given, dtype=sizes[2], order="C"))})
+                found.append((takes, {k: np.array(v.numpy()) for k, v in out.items()}))
+        return found
 
     return asyncio.run(values()), summary._compatibility_version if summary else None
 
 
 def findings(asset, x, expect, atol):
     """What is wrong with one asset."""
-    outputs, release = run(asset, x)
+    functions, release = run(asset, x)
     if release != RELEASE:
         yield f"is for release {release}"
-    if not outputs:
+    if not functions:
         return
-    if not all(np.isfinite(v).all() for v in outputs.values()):
+    if not all(np.isfinite(v).all() for _, outputs in functions for v in outputs.values()):
         yield "is not finite"
     if expect is None:
         return
-    (y,) = list(outputs.values())[:1]
+    answers = [outputs for takes, outputs in functions if takes]
+    if not answers:
+        yield "takes no such input"
+        return
+    (y,) = list(answers[0].values())[:1]
     half = y.dtype == np.float16 or json.loads((asset / "metadata.json").read_text())["creatorDefinedMetadata"]["vitc.precision"] == "f16"
     bound = (1e-2 if half else 1e-5) * max(1.0, float(np.abs(expect).max())) if atol is None else atol
     if y.shape != expect.shape:

@@ -33,6 +33,7 @@ ASSETS = [
     ("coreai", ["--fp32", "--attention", "split"], ".aimodel"),
     ("coreai", ["--fp16", "--io", "fp32"], ".aimodel"),
     ("coreai", ["--fp32", "--batch", "dynamic"], ".aimodel"),
+    ("coreai", ["--fp32", "--batch", "1,2"], ".aimodel"),
 ]
 FUSED = ("tensorrt-onnx", ["--fp16", "--talking-heads", "fuse"], ".onnx")
 # Older operator sets, for older toolchains: each that says something in another way.

@@ -22,7 +22,7 @@ pub enum InputForm {
     /// A dense array of the graph's input type: f32, or f16 from iOS 16.
     #[default]
     Tensor,
-    /// An RGB picture of the input's size. The graph's input is f32 `[1,3,H,W]` and holds 0..255; normalising is the
+    /// A picture of the input's size, RGB or grey. The graph's input is f32 `[1,3,H,W]` or `[1,1,H,W]` and holds 0..255; normalising is the
     /// graph's work.
     Image,
 }
@@ -32,6 +32,8 @@ pub enum InputForm {
 pub struct Interface {
     /// How the input arrives.
     pub input: InputForm,
+    /// The channels of a picture are blue, green and red.
+    pub bgr: bool,
     /// The input in prose: how pixels must be prepared.
     pub input_description: String,
     /// The output in prose.

@@ -22,6 +22,7 @@ pub(super) fn scores(dtype: DType, probabilities: bool) -> Graph {
 /// Picture in, label out.
 pub(super) fn classifier() -> Interface {
     Interface {
+        bgr: false,
         input: InputForm::Image,
         input_description: "A picture".into(),
         output_description: "Probability of each animal".into(),

@@ -25,6 +25,7 @@ mod windows;
 use crate::deploy::{COMMON_SUBEXPRESSIONS, fold_attention_scale};
 use crate::pass::Pass;
 
+pub(crate) use cancel_movement::PASS as CANCEL_MOVEMENT;
 pub use precision::island_reason;
 
 /// The pass behind which no value changes but by rounding.

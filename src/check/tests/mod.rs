@@ -9,7 +9,7 @@ use crate::arch::{self, BuildOptions, Built};
 use crate::runner::{Program, Request};
 use std::fs::File;
 use tempfile::TempDir;
-use vitc_exporters::metadata::{Fit, Metadata, Preprocessing, WeightSource};
+use vitc_exporters::metadata::{Fit, Layout, Metadata, Preprocessing, WeightSource};
 use vitc_exporters::onnx;
 use vitc_ir::target::AttentionForm;
 use vitc_ir::testing::Rng;
@@ -66,8 +66,9 @@ impl Fixture {
 /// Of a model that takes a picture, in any preparation: tests give pixels as they are.
 fn signature(graph: &Graph, outputs: Vec<OutputRole>) -> Signature {
     let preprocessing = Preprocessing {
-        mean: [0.0; 3],
-        std: [1.0; 3],
+        mean: vec![0.0; 3],
+        std: vec![1.0; 3],
+        layout: Layout::default(),
         fit: Fit::Crop,
         crop: 1.0,
         interpolation: "bicubic".into(),

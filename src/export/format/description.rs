@@ -43,10 +43,14 @@ pub(in crate::export) struct FileFormat {
     pub check_name: fn(&str) -> Result<(), String>,
     /// Why the batch must be a number, if it must.
     pub fixed_batch: Option<&'static str>,
+    /// Why a file holds one size of a model, if it does.
+    pub one_function: Option<&'static str>,
     /// What to know about a batch that is chosen when the model runs.
     pub dynamic_batch: Option<&'static str>,
     /// Why an input of pixels takes one picture, where it is a picture of the system's own rather than numbers.
     pub picture: Option<&'static str>,
+    /// Why a picture is red, green and blue, if it must be.
+    pub plain_picture: Option<&'static str>,
     /// Element type of a picture's values in a graph of this precision.
     pub picture_type: fn(DType) -> DType,
     /// Element type of inputs and outputs of a graph of this precision, where none is asked for.
@@ -57,16 +61,29 @@ pub(in crate::export) struct FileFormat {
     pub single_precision: Option<&'static str>,
     /// What to know about inputs and outputs of another type than the computation's.
     pub cast_interface: Option<&'static str>,
+    /// Its artifacts run on Apple's Neural Engine, whose rules they are held against.
+    pub neural_engine: bool,
     /// Why the weights need not be asked into a file of their own, if they always are in one.
     pub own_weights: Option<&'static str>,
     /// Write the artifact; the name of the data file beside it, if it has one.
     pub write: Write,
 }
 
-/// What is written.
-pub(in crate::export) struct Content<'a> {
+/// One function of an artifact.
+pub(in crate::export) struct FunctionContent<'a> {
+    pub name: &'a str,
     pub graph: &'a Graph,
     pub numbers: Numbers<'a>,
+}
+
+/// What is written.
+pub(in crate::export) struct Content<'a> {
+    /// Name of the first function, or of the only one.
+    pub name: &'a str,
+    pub graph: &'a Graph,
+    pub numbers: Numbers<'a>,
+    /// Further functions, where the format holds several.
+    pub others: Vec<FunctionContent<'a>>,
     pub target: &'a Target,
     pub interface: &'a Interface,
     pub metadata: &'a Metadata,

@@ -5,7 +5,7 @@ mod coreml;
 mod description;
 mod onnx;
 
-pub(super) use description::{Content, FileFormat};
+pub(super) use description::{Content, FileFormat, FunctionContent};
 
 use vitc_ir::Target;
 

@@ -25,20 +25,23 @@ pub(super) static FORMAT: FileFormat = FileFormat {
     attention_operator: 23,
     check_name: |name| interface::check_name(name, false),
     fixed_batch: None,
+    one_function: Some("an ONNX file holds one graph"),
     dynamic_batch: None,
     picture: None,
+    plain_picture: None,
     picture_type: |_| DType::F32,
     interface_type: |_| DType::F32,
     label_outputs: None,
     single_precision: None,
     cast_interface: None,
+    neural_engine: false,
     own_weights: None,
     write,
 };
 
 /// The data file's name carries a hash of what decides its content, so that a model file never meets another export's data.
 fn write(content: &Content<'_>, place: &Path) -> Result<(Summary, Option<String>), ExportError> {
-    let &Content { graph, numbers, target, metadata, external_data, .. } = content;
+    let Content { graph, numbers, target, metadata, external_data, .. } = *content;
     let mut out = File::create(place)?; // the exporter buffers both
     if !external_data && onnx::size_of(graph, target, metadata)? <= onnx::INLINE_LIMIT {
         return Ok((onnx::write(graph, numbers, target, metadata, &mut out)?, None));

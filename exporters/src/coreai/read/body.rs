@@ -123,6 +123,21 @@ impl<'c, 'a> Function<'c, 'a> {
         Ok(function.graph)
     }
 
+    /// A name for a weight: the constant's own, unless another shape of it or another constant of another function has that.
+    fn free(&self, key: String, source: &Source) -> String {
+        let taken = |name: &str| {
+            let other = self.sources.get(name).is_some_and(|known| known != source);
+            other || self.graph.find(name).is_some() || self.graph.find(&format!("{name}.stored")).is_some()
+        };
+        let mut name = key.clone();
+        let mut number = self.leaves.len();
+        while taken(&name) {
+            name = format!("{key}_{number}");
+            number += 1;
+        }
+        name
+    }
+
     /// Append the operations of a block; its results.
     fn block(&mut self, block: &Block<'a>, arguments: Vec<Bound<'a>>) -> Result<Vec<Value>, String> {
         let mut bound = arguments;
@@ -290,14 +305,9 @@ impl<'a> Call<'_, '_, 'a> {
             }
             _ => {
                 let source = source(ty.element, elements, function.file)?;
-                let weight = Op::Weight { key: key.clone() };
                 let stored = Type::new(DType::F32, graph_type.shape.clone());
-                // Two shapes of one constant are two weights.
-                let key = match function.sources.contains_key(&key) {
-                    true => format!("{key}_{}", function.leaves.len()),
-                    false => key,
-                };
-                let weight = if key == weight_key(&weight) { weight } else { Op::Weight { key: key.clone() } };
+                let key = function.free(key, &source);
+                let weight = Op::Weight { key: key.clone() };
                 function.sources.insert(key.clone(), source);
                 let path = if graph_type.dtype == DType::F32 { key.clone() } else { format!("{key}.stored") };
                 let leaf = push(&mut function.graph, weight, stored, &path)?;
@@ -309,13 +319,6 @@ impl<'a> Call<'_, '_, 'a> {
         };
         function.leaves.insert(known, value);
         Ok(value)
-    }
-}
-
-fn weight_key(op: &Op) -> &str {
-    match op {
-        Op::Weight { key } => key,
-        _ => "",
     }
 }
 
@@ -400,12 +403,17 @@ impl<'a> Call<'_, '_, 'a> {
             "primitive.abs_v1" => self.unary(UnaryKind::Abs),
             "primitive.exp_v1" => self.unary(UnaryKind::Exp),
             "primitive.sqrt_v1" => self.unary(UnaryKind::Sqrt),
+            "primitive.log_v1" => self.unary(UnaryKind::Log),
+            "primitive.sin_v1" => self.unary(UnaryKind::Sin),
+            "primitive.cos_v1" => self.unary(UnaryKind::Cos),
+            "primitive.round_v1" => self.unary(UnaryKind::Round),
             "primitive.erf_v1" => self.unary(UnaryKind::Erf),
             "primitive.tanh_v1" => self.unary(UnaryKind::Tanh),
             "relu_v1" => self.unary(UnaryKind::Relu),
             "sigmoid_v1" => self.unary(UnaryKind::Sigmoid),
             "primitive.gelu_v1" => match self.choice(19)? {
                 0 => self.unary(UnaryKind::Gelu),
+                1 => self.unary(UnaryKind::GeluTanh),
                 other => Err(format!("the approximation {other} is not read")),
             },
             "primitive.rsqrt_v1" => self.rsqrt(),
@@ -415,6 +423,8 @@ impl<'a> Call<'_, '_, 'a> {
             "primitive.divide_v1" => self.binary(BinaryKind::Div, false),
             "primitive.maximum_v1" => self.binary(BinaryKind::Max, false),
             "primitive.minimum_v1" => self.binary(BinaryKind::Min, false),
+            "primitive.pow_v1" => self.binary(BinaryKind::Pow, false),
+            "broadcasting_pow_v1" => self.binary(BinaryKind::Pow, true),
             "broadcasting_add_v1" => self.binary(BinaryKind::Add, true),
             "broadcasting_sub_v1" => self.binary(BinaryKind::Sub, true),
             "broadcasting_mul_v1" => self.binary(BinaryKind::Mul, true),
@@ -439,6 +449,9 @@ impl<'a> Call<'_, '_, 'a> {
             }
             "reduce_sum_v1" => self.reduce(ReduceKind::Sum),
             "reduce_mean_v1" => self.reduce(ReduceKind::Mean),
+            "reduce_min_v1" => self.reduce(ReduceKind::Min),
+            "reduce_product_v1" => self.reduce(ReduceKind::Prod),
+            "primitive.max_pool_2d_v1" => self.max_pool(),
             "reduce_max_v1" => self.reduce(ReduceKind::Max),
             "primitive.pad_v1" => self.pad(),
             "primitive.reshape_v2" => self.reshape(),
@@ -520,13 +533,19 @@ impl<'a> Call<'_, '_, 'a> {
     fn conv2d(&mut self) -> Result<Vec<Bound<'a>>, String> {
         let [x, w] = [self.value(0)?, self.value(1)?];
         let (stride, dilation, groups) = (self.pair(2)?, self.pair(3)?, self.number(4)?);
-        if dilation != [1, 1] {
-            return Err(format!("a dilation of {dilation:?} is not read"));
+        if groups < 1.0 || stride.contains(&0) || dilation.contains(&0) {
+            return Err("has no groups, no stride or no dilation".into());
         }
-        if groups < 1.0 || stride.contains(&0) {
-            return Err("has no groups or no stride".into());
+        self.push(Op::Conv { stride, pad: [0; 4], dilation, groups: groups as usize }, &[x, w])
+    }
+
+    fn max_pool(&mut self) -> Result<Vec<Bound<'a>>, String> {
+        let x = self.value(0)?;
+        let [kernel, stride, dilation] = [self.pair(1)?, self.pair(2)?, self.pair(3)?];
+        if [kernel, stride, dilation].iter().any(|list| list.contains(&0)) || self.number(4)? != 0.0 {
+            return Err("has no kernel, no stride or no dilation, or reads beyond the map".into());
         }
-        self.push(Op::Conv { stride, pad: [0; 4], dilation: [1; 2], groups: groups as usize }, &[x, w])
+        self.push(Op::MaxPool { kernel, stride, pad: [0; 4], dilation }, &[x])
     }
 
     /// An average of windows, times their size.
@@ -543,15 +562,18 @@ impl<'a> Call<'_, '_, 'a> {
 
     fn pad(&mut self) -> Result<Vec<Bound<'a>>, String> {
         let (x, around) = (self.value(0)?, self.sizes(1)?);
-        if self.choice(17)? != 1 || self.number(2)? != 0.0 {
-            return Err("pads with something else than zeros".into());
-        }
+        let mode = match self.choice(17)? {
+            1 => PadMode::Constant(Real(self.number(2)?)),
+            2 => PadMode::Reflect,
+            3 => PadMode::Edge,
+            other => return Err(format!("the padding {other} is not read")),
+        };
         let (pairs, rest) = around.as_chunks::<2>();
         if !rest.is_empty() || pairs.len() != self.shape(x).rank() {
             return Err("has not two amounts per axis".into());
         }
         let (before, after) = pairs.iter().map(|&[b, a]| (b, a)).unzip();
-        self.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x])
+        self.push(Op::Pad { before, after, mode }, &[x])
     }
 
     /// A size of −1 is what remains: a multiple of the batch.

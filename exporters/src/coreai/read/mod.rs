@@ -70,10 +70,14 @@ pub struct Asset {
 }
 
 impl Asset {
-    /// The function that is meant where none is named: `main`, or the only one.
+    /// The function that is meant where none is named: `main`, or the first.
     pub fn main(&self) -> Option<&Graph> {
-        let named = self.functions.iter().find(|(name, _)| name == "main");
-        named.or(if self.functions.len() == 1 { self.functions.first() } else { None }).map(|(_, graph)| graph)
+        self.function("main").or_else(|| self.functions.first().map(|(_, graph)| graph))
+    }
+
+    /// The function of this name.
+    pub fn function(&self, name: &str) -> Option<&Graph> {
+        self.functions.iter().find(|(known, _)| known == name).map(|(_, graph)| graph)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use vitc_ir::{Stored, StoredType, WeightError, Weights};
 
 /// Where the elements of a constant are.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// In the program's file.
     Mapped { start: usize, len: usize, dtype: StoredType },

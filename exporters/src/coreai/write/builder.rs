@@ -4,7 +4,7 @@
 //! run time included.
 
 use super::dialect::OperationName;
-use super::program::{Attribute, DYNAMIC, Element, Elements, Id, Interpolation, Operation, Region, Tensor};
+use super::program::{Attribute, DYNAMIC, Element, Elements, Id, Interpolation, Operation, Padding, Region, Tensor};
 use half::f16;
 use std::collections::HashMap;
 
@@ -17,6 +17,7 @@ pub(super) enum Arithmetic {
     Divide,
     Maximum,
     Minimum,
+    Pow,
 }
 
 impl Arithmetic {
@@ -29,6 +30,7 @@ impl Arithmetic {
             Arithmetic::Divide => OperationName::Divide,
             Arithmetic::Maximum => OperationName::Maximum,
             Arithmetic::Minimum => OperationName::Minimum,
+            Arithmetic::Pow => OperationName::Pow,
         }
     }
 
@@ -41,6 +43,7 @@ impl Arithmetic {
             Arithmetic::Divide => OperationName::BroadcastingDivide,
             Arithmetic::Maximum => OperationName::BroadcastingMaximum,
             Arithmetic::Minimum => OperationName::BroadcastingMinimum,
+            Arithmetic::Pow => OperationName::BroadcastingPow,
         }
     }
 }
@@ -51,6 +54,8 @@ pub(super) enum Reduction {
     Sum,
     Mean,
     Max,
+    Min,
+    Product,
 }
 
 /// A region that grows.
@@ -66,7 +71,7 @@ pub(super) struct Builder {
 /// Bytes of a number.
 fn number(element: Element, x: f64) -> Vec<u8> {
     match element {
-        Element::Picture | Element::U8 => vec![x as u8],
+        Element::Picture | Element::Bool | Element::U8 => vec![x as u8],
         Element::F32 => (x as f32).to_le_bytes().to_vec(),
         Element::F16 => f16::from_f64(x).to_le_bytes().to_vec(),
         Element::I32 => (x as i32).to_le_bytes().to_vec(),
@@ -214,9 +219,10 @@ impl Builder {
         self.one(name, &[x], ty)
     }
 
-    pub(super) fn gelu(&mut self, x: Id) -> Id {
+    /// By the error function, or by tanh.
+    pub(super) fn gelu(&mut self, x: Id, tanh: bool) -> Id {
         let ty = self.ty(x).clone();
-        self.one_with(OperationName::Gelu, &[x], ty, Attribute::ExactGelu)
+        self.one_with(OperationName::Gelu, &[x], ty, Attribute::Gelu { tanh })
     }
 
     pub(super) fn relu(&mut self, x: Id) -> Id {
@@ -326,21 +332,33 @@ impl Builder {
 impl Builder {
     /// Zeros around a value: before and after each axis.
     pub(super) fn pad(&mut self, x: Id, around: &[[i64; 2]]) -> Id {
+        self.pad_with(x, around, Padding::Constant, 0.0)
+    }
+
+    /// The same with anything around it; the number is what a constant padding holds.
+    pub(super) fn pad_with(&mut self, x: Id, around: &[[i64; 2]], padding: Padding, number: f64) -> Id {
         if around.iter().all(|a| *a == [0; 2]) {
             return x;
         }
         let element = self.ty(x).element;
         let dims: Vec<i64> = self.dims(x).iter().zip(around).map(|(&d, [a, b])| grown(d, a + b)).collect();
         let amounts = self.unsigned(around.as_flattened());
-        let zero = self.scalar(element, 0.0);
+        let number = self.scalar(element, number);
         let ty = Tensor::new(element, &dims);
-        self.one_with(OperationName::Pad, &[x, amounts, zero], ty, Attribute::ConstantPadding)
+        self.one_with(OperationName::Pad, &[x, amounts, number], ty, Attribute::Padding(padding))
     }
 
     /// A convolution `[B,C,H,W]` without padding and bias; `size` is the result's height and width.
-    pub(super) fn conv2d(&mut self, x: Id, w: Id, stride: [i64; 2], groups: i64, size: [i64; 2]) -> Id {
+    pub(super) fn conv2d(
+        &mut self,
+        x: Id,
+        w: Id,
+        [stride, dilation]: [[i64; 2]; 2],
+        groups: i64,
+        size: [i64; 2],
+    ) -> Id {
         let (element, batch, out) = (self.ty(x).element, self.dims(x)[0], self.dims(w)[0]);
-        let (stride, dilation) = (self.unsigned(&stride), self.unsigned(&[1, 1]));
+        let (stride, dilation) = (self.unsigned(&stride), self.unsigned(&dilation));
         let groups = self.scalar(Element::U32, groups as f64);
         let ty = Tensor::new(element, &[batch, out, size[0], size[1]]);
         self.one(OperationName::Conv2d, &[x, w, stride, dilation, groups], ty)
@@ -352,6 +370,21 @@ impl Builder {
         let operands = [self.unsigned(&kernel), self.unsigned(&stride), self.unsigned(&[1, 1])];
         let ty = Tensor::new(element, &[dims[0], dims[1], size[0], size[1]]);
         self.one(OperationName::SumPool2d, &[&[x], &operands[..]].concat(), ty)
+    }
+
+    /// Largest elements of windows of `[B,C,H,W]`; `size` is the result's height and width.
+    pub(super) fn max_pool(
+        &mut self,
+        x: Id,
+        kernel: [i64; 2],
+        [stride, dilation]: [[i64; 2]; 2],
+        size: [i64; 2],
+    ) -> Id {
+        let (element, dims) = (self.ty(x).element, self.dims(x));
+        let lists = [kernel, stride, dilation].map(|list| self.unsigned(&list));
+        let whole = self.scalar(Element::Bool, 0.0);
+        let ty = Tensor::new(element, &[dims[0], dims[1], size[0], size[1]]);
+        self.one(OperationName::MaxPool2d, &[&[x], &lists[..], &[whole]].concat(), ty)
     }
 
     /// The product of the last two axes; those in front broadcast.
@@ -378,6 +411,8 @@ impl Builder {
             Reduction::Sum => (OperationName::ReduceSum, Arithmetic::Add),
             Reduction::Mean => (OperationName::ReduceMean, Arithmetic::Add),
             Reduction::Max => (OperationName::ReduceMax, Arithmetic::Maximum),
+            Reduction::Min => (OperationName::ReduceMin, Arithmetic::Minimum),
+            Reduction::Product => (OperationName::ReduceProduct, Arithmetic::Mul),
         };
         let (element, from) = (self.ty(x).element, self.dims(x));
         let dims = (0..from.len()).map(|i| if axes.contains(&i) { 1 } else { from[i] }).collect::<Vec<_>>();
@@ -400,7 +435,13 @@ impl Builder {
         let (element, from) = (self.ty(x).element, self.dims(x));
         let dims = (0..from.len()).map(|i| if axes.contains(&i) { 1 } else { from[i] }).collect::<Vec<_>>();
         let list = self.signed(&axes.iter().map(|&i| i as i64).collect::<Vec<_>>());
-        let first = self.scalar(element, if of == Arithmetic::Maximum { f64::NEG_INFINITY } else { 0.0 });
+        let neutral = match of {
+            Arithmetic::Maximum => f64::NEG_INFINITY,
+            Arithmetic::Minimum => f64::INFINITY,
+            Arithmetic::Mul | Arithmetic::Divide | Arithmetic::Pow => 1.0,
+            Arithmetic::Add | Arithmetic::Sub => 0.0,
+        };
+        let first = self.scalar(element, neutral);
         let scalar = Tensor::new(element, &[]);
         let mut step = Builder::new(vec![scalar.clone(); 2]);
         let pair = step.parameters();

@@ -6,7 +6,7 @@ use super::program::{Blob, Elements};
 use crate::ExportError;
 use std::collections::{HashMap, HashSet};
 use vitc_ir::eval::{self, ConstantStats, StreamError};
-use vitc_ir::{Graph, Op, Type, Value, cost};
+use vitc_ir::{Node, Op, Stored, Type, Value, cost};
 
 /// Constants of fewer bytes stand in the attribute table, as the vendor's own tools have it.
 const INLINE_BELOW: usize = 1024;
@@ -31,14 +31,14 @@ impl Constants {
     pub(super) fn new(functions: &[Function<'_>]) -> Result<Constants, ExportError> {
         let mut constants =
             Constants { elements: Vec::new(), blobs: Vec::new(), sources: Vec::new(), stats: Vec::new() };
-        let mut expressions = Expressions::default();
+        let mut expressions = Expressions { functions, numbers: HashMap::new(), contents: HashMap::new() };
         let (mut placed, mut keys) = (HashMap::new(), HashSet::new());
         for (number, function) in functions.iter().enumerate() {
             let graph = function.graph;
             let mut own = HashMap::new();
             let mut small = Vec::new();
             for value in cost::emitted_constants(graph) {
-                let expression = expressions.number(graph, value);
+                let expression = expressions.number(number, value)?;
                 if let Some(elements) = placed.get(&expression) {
                     own.insert(value, Elements::clone(elements));
                 } else if graph.ty(value).bytes() < INLINE_BELOW {
@@ -101,17 +101,20 @@ fn inline(bytes: Vec<u8>, ty: &Type) -> Elements {
     Elements::Inline { bytes: if splat { bytes[..size].to_vec() } else { bytes }, splat }
 }
 
-/// An operator with the numbers of its operands and which of their outputs they are, and its types.
+/// An operator with the numbers of its operands and which of their outputs they are (a weight's is that of its content), and its types.
 type Expression = (Op, Vec<(u32, u32)>, Vec<Type>);
 
-/// Numbers the constant expressions of several graphs: equal ones alike.
-#[derive(Default)]
-struct Expressions {
+/// Numbers the constant expressions of several functions: equal ones alike.
+struct Expressions<'f, 'a> {
+    functions: &'f [Function<'a>],
     numbers: HashMap<Expression, u32>,
+    /// By weight: the functions in which it has a content of its own.
+    contents: HashMap<String, Vec<usize>>,
 }
 
-impl Expressions {
-    fn number(&mut self, graph: &Graph, value: Value) -> (u32, u32) {
+impl Expressions<'_, '_> {
+    fn number(&mut self, function: usize, value: Value) -> Result<(u32, u32), ExportError> {
+        let graph = self.functions[function].graph;
         // Operands first, without recursion: expressions can be deep.
         let mut known: HashMap<vitc_ir::NodeId, u32> = HashMap::new();
         let mut open = vec![value.node];
@@ -123,11 +126,34 @@ impl Expressions {
                 continue;
             }
             open.pop();
-            let operands = node.inputs.iter().map(|v| (known[&v.node], v.index)).collect();
+            let operands = match &node.op {
+                Op::Weight { key } => vec![(self.content(function, node, key)?, 0)],
+                _ => node.inputs.iter().map(|v| (known[&v.node], v.index)).collect(),
+            };
             let next = self.numbers.len() as u32;
             let number = *self.numbers.entry((node.op.clone(), operands, node.types.clone())).or_insert(next);
             known.insert(id, number);
         }
-        (known[&value.node], value.index)
+        Ok((known[&value.node], value.index))
+    }
+
+    /// Which of the contents that a weight has in the functions so far this function's is. Models of two sizes may hold other numbers under one name.
+    fn content(&mut self, function: usize, node: &Node, key: &str) -> Result<u32, ExportError> {
+        let elements = node.types[0].shape.elements();
+        let stored = |f: usize| self.functions[f].numbers.weights.weight(key, elements);
+        let known = self.contents.get(key).map(Vec::as_slice).unwrap_or_default();
+        let mut found = known.iter().position(|&f| f == function);
+        if found.is_none() && !known.is_empty() {
+            let fail = |source| ExportError::Constant(eval::EvalError::Weight { path: node.path.clone(), source });
+            let own = stored(function).map_err(fail)?;
+            // A weight of another size under this name is another content.
+            let same = |s: &Stored<'_>| s.dtype == own.dtype && s.bytes == own.bytes;
+            found = known.iter().position(|&f| stored(f).is_ok_and(|s| same(&s)));
+        }
+        let number = found.unwrap_or(known.len());
+        if found.is_none() {
+            self.contents.entry(key.to_string()).or_default().push(function);
+        }
+        Ok(number as u32)
     }
 }

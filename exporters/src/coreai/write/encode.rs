@@ -82,6 +82,7 @@ fn newest(region: &Region) -> u32 {
 /// Number of an element type.
 fn element(element: Element) -> u64 {
     match element {
+        Element::Bool => 4,
         Element::U8 | Element::Picture => 26,
         Element::F32 => 6,
         Element::F16 => 7,
@@ -237,8 +238,8 @@ impl Encoder {
             Attribute::Constant(Elements::Resource(number)) => {
                 vec![self.attribute(kind::DENSE_RESOURCE, |_, b| b.varint(*number as u64))]
             }
-            Attribute::ConstantPadding => vec![self.attribute(kind::PADDING_MODE, |_, b| b.varint(1))],
-            Attribute::ExactGelu => vec![self.attribute(kind::APPROXIMATION, |_, b| b.varint(0))],
+            Attribute::Padding(mode) => vec![self.attribute(kind::PADDING_MODE, |_, b| b.varint(*mode as u64))],
+            Attribute::Gelu { tanh } => vec![self.attribute(kind::APPROXIMATION, |_, b| b.varint(u64::from(*tanh)))],
             Attribute::Interpolation(mode) => {
                 vec![self.attribute(kind::INTERPOLATION, |_, b| b.varint(*mode as u64))]
             }

@@ -12,6 +12,7 @@ pub(super) const DYNAMIC: i64 = i64::MIN;
 pub(super) enum Element {
     /// A picture of 8-bit red, green and blue, as an argument and nowhere else; its sizes are height and width.
     Picture,
+    Bool,
     U8,
     F32,
     F16,
@@ -24,7 +25,7 @@ impl Element {
     pub(super) fn bytes(self) -> usize {
         match self {
             Element::Picture => 3,
-            Element::U8 => 1,
+            Element::Bool | Element::U8 => 1,
             Element::F16 => 2,
             Element::F32 | Element::I32 | Element::U32 => 4,
         }
@@ -66,14 +67,24 @@ pub(super) enum Elements {
 pub(super) enum Attribute {
     Nothing,
     Constant(Elements),
-    /// Zeros around a tensor are a constant padding.
-    ConstantPadding,
-    /// GELU by the error function.
-    ExactGelu,
+    /// What a padding holds.
+    Padding(Padding),
+    /// GELU by the error function, or by tanh.
+    Gelu {
+        tanh: bool,
+    },
     /// How `interpolate` reads between samples.
     Interpolation(Interpolation),
     /// The name of the private graph that is called.
     Callee(String),
+}
+
+/// What stands around a padded tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Padding {
+    Constant = 1,
+    Reflect = 2,
+    Replicate = 3,
 }
 
 /// How `interpolate` reads between samples.

@@ -6,10 +6,10 @@
 use super::builder::{Arithmetic, Builder, Reduction};
 use super::composites::Composites;
 use super::dialect::OperationName;
-use super::program::{DYNAMIC, Element, Elements, Id, Interpolation, Tensor};
+use super::program::{DYNAMIC, Element, Elements, Id, Interpolation, Padding, Tensor};
 use half::f16;
 use std::collections::HashMap;
-use vitc_ir::op::{AttentionLayout, PadMode, ReduceKind, Sampling, SliceAxis};
+use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Node, Op, Real, Shape, UnaryKind, Value, resample};
 
 /// An element type of the graph.
@@ -110,7 +110,7 @@ impl Body<'_> {
             Op::Unary(kind) => self.unary(*kind, x)?,
             Op::Binary(kind) => {
                 let y = self.operand(node.inputs[1])?;
-                self.builder.arithmetic(arithmetic(*kind)?, x, y)
+                self.builder.arithmetic(arithmetic(*kind), x, y)
             }
             Op::Sum => {
                 let mut sum = x;
@@ -123,7 +123,7 @@ impl Body<'_> {
             Op::Clip { lo, hi } => self.clip(x, *lo, *hi),
             Op::Prelu => self.prelu(x, node)?,
             Op::Cast { .. } => self.builder.cast(x, dtype),
-            Op::Conv { stride, pad, dilation: [1, 1], groups } => self.conv(x, node, *stride, *pad, *groups)?,
+            Op::Conv { stride, pad, dilation, groups } => self.conv(x, node, [*stride, *dilation], *pad, *groups)?,
             Op::MatMul { transpose_a, transpose_b } => {
                 let y = self.operand(node.inputs[1])?;
                 let [a, b] = [(x, *transpose_a), (y, *transpose_b)].map(|(v, flag)| self.transposed(v, flag));
@@ -134,7 +134,7 @@ impl Body<'_> {
             Op::Softmax { axis } => self.builder.softmax(x, *axis),
             Op::Reduce { axes, .. } if axes.is_empty() => x,
             Op::Reduce { kind, axes, .. } => {
-                let reduced = self.builder.reduce(reduction(*kind)?, x, axes);
+                let reduced = self.builder.reduce(reduction(*kind), x, axes);
                 self.builder.reshape(reduced, &out)
             }
             Op::AvgPool { kernel, stride, pad } => self.average(x, *kernel, *stride, *pad, &out),
@@ -149,21 +149,25 @@ impl Body<'_> {
                 return Ok(self.builder.split(x, *axis, &sizes));
             }
             Op::Slice { cuts } => self.slice(x, cuts, &out),
-            Op::Pad { before, after, mode } if *mode == PadMode::ZERO => {
+            Op::Pad { before, after, mode } => {
                 let around: Vec<[i64; 2]> = before.iter().zip(after).map(|(&b, &a)| [b as i64, a as i64]).collect();
-                self.builder.pad(x, &around)
+                let (padding, number) = match mode {
+                    PadMode::Constant(number) => (Padding::Constant, number.0),
+                    PadMode::Reflect => (Padding::Reflect, 0.0),
+                    PadMode::Edge => (Padding::Replicate, 0.0),
+                };
+                self.builder.pad_with(x, &around, padding, number)
             }
+            Op::MaxPool { kernel, stride, pad, dilation } => {
+                self.max_pool(x, *kernel, [*stride, *dilation], *pad, &out)
+            }
+            Op::DepthToSpace { block, order } => self.depth_to_space(x, *block as i64, *order),
+            Op::SpaceToDepth { block } => self.space_to_depth(x, *block as i64),
             Op::Gather { axis, .. } => self.gather(x, node.inputs[1], *axis)?,
             Op::Expand { .. } => self.expand(x, &out),
             Op::Keep => return Err("it is read through, not an operation".into()),
             Op::Resize { sampling, size, scale: None } => self.resize(x, sampling, *size)?,
-            Op::Conv { .. }
-            | Op::Pad { .. }
-            | Op::Resize { .. }
-            | Op::MaxPool { .. }
-            | Op::ArgMax { .. }
-            | Op::DepthToSpace { .. }
-            | Op::SpaceToDepth { .. } => return Err(UNKNOWN.into()),
+            Op::Resize { .. } | Op::ArgMax { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
             }
@@ -189,25 +193,26 @@ impl Body<'_> {
 /// Why an operator is not written.
 const UNKNOWN: &str = "no spelling in Core AI's operations is known for it";
 
-fn arithmetic(kind: BinaryKind) -> Result<Arithmetic, String> {
-    Ok(match kind {
+fn arithmetic(kind: BinaryKind) -> Arithmetic {
+    match kind {
         BinaryKind::Add => Arithmetic::Add,
         BinaryKind::Sub => Arithmetic::Sub,
         BinaryKind::Mul => Arithmetic::Mul,
         BinaryKind::Div => Arithmetic::Divide,
         BinaryKind::Max => Arithmetic::Maximum,
         BinaryKind::Min => Arithmetic::Minimum,
-        BinaryKind::Pow => return Err(UNKNOWN.into()),
-    })
+        BinaryKind::Pow => Arithmetic::Pow,
+    }
 }
 
-fn reduction(kind: ReduceKind) -> Result<Reduction, String> {
-    Ok(match kind {
+fn reduction(kind: ReduceKind) -> Reduction {
+    match kind {
         ReduceKind::Sum => Reduction::Sum,
         ReduceKind::Mean => Reduction::Mean,
         ReduceKind::Max => Reduction::Max,
-        ReduceKind::Min | ReduceKind::Prod => return Err(UNKNOWN.into()),
-    })
+        ReduceKind::Min => Reduction::Min,
+        ReduceKind::Prod => Reduction::Product,
+    }
 }
 
 /// Elementwise operators.
@@ -221,7 +226,8 @@ impl Body<'_> {
     fn unary(&mut self, kind: UnaryKind, x: Id) -> Result<Id, String> {
         let name = match kind {
             UnaryKind::Relu => return Ok(self.builder.relu(x)),
-            UnaryKind::Gelu => return Ok(self.builder.gelu(x)),
+            UnaryKind::Gelu => return Ok(self.builder.gelu(x, false)),
+            UnaryKind::GeluTanh => return Ok(self.builder.gelu(x, true)),
             UnaryKind::Sigmoid => return Ok(self.builder.sigmoid(x)),
             // The dialect's own silu leaves the Neural Engine for casts.
             UnaryKind::Silu => {
@@ -237,18 +243,23 @@ impl Body<'_> {
             UnaryKind::Sqrt => OperationName::Sqrt,
             UnaryKind::Exp => OperationName::Exp,
             UnaryKind::Abs => OperationName::Abs,
-            UnaryKind::Log
-            | UnaryKind::Sin
-            | UnaryKind::Cos
-            | UnaryKind::Floor
-            | UnaryKind::Ceil
-            | UnaryKind::Round
-            | UnaryKind::Sign
-            | UnaryKind::Softplus
-            | UnaryKind::GeluTanh
-            | UnaryKind::Elu { .. }
-            | UnaryKind::LeakyRelu { .. }
-            | UnaryKind::HardSigmoid { .. } => return Err(UNKNOWN.into()),
+            UnaryKind::Log => OperationName::Log,
+            UnaryKind::Sin => OperationName::Sin,
+            UnaryKind::Cos => OperationName::Cos,
+            UnaryKind::Round => OperationName::Round,
+            UnaryKind::Softplus => return Ok(self.softplus(x)),
+            UnaryKind::Elu { alpha } => return Ok(self.elu(x, alpha)),
+            UnaryKind::LeakyRelu { slope } => {
+                let slope = self.scalar(x, slope.0);
+                return Ok(self.leaky(x, slope));
+            }
+            UnaryKind::HardSigmoid { alpha, beta } => {
+                let [alpha, beta] = [alpha, beta].map(|v| self.scalar(x, v.0));
+                let scaled = self.builder.arithmetic(Arithmetic::Mul, x, alpha);
+                let shifted = self.builder.arithmetic(Arithmetic::Add, scaled, beta);
+                return Ok(self.clip(shifted, Real(0.0), Real(1.0)));
+            }
+            UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign => return Err(UNKNOWN.into()),
         };
         Ok(self.builder.unary(name, x))
     }
@@ -270,11 +281,44 @@ impl Body<'_> {
         let mut dims = vec![1; rank - 1];
         dims[0] = count;
         let slope = self.shaped(node.inputs[1], &dims)?;
-        let zero = self.scalar(x, 0.0);
+        Ok(self.leaky(x, slope))
+    }
+
+    /// `max(x, 0) + slope·min(x, 0)`.
+    fn leaky(&mut self, x: Id, slope: Id) -> Id {
         let above = self.builder.relu(x);
-        let below = self.builder.arithmetic(Arithmetic::Minimum, x, zero);
+        let below = self.below(x);
         let below = self.builder.arithmetic(Arithmetic::Mul, below, slope);
-        Ok(self.builder.arithmetic(Arithmetic::Add, above, below))
+        self.builder.arithmetic(Arithmetic::Add, above, below)
+    }
+
+    /// `min(x, 0)`.
+    fn below(&mut self, x: Id) -> Id {
+        let zero = self.scalar(x, 0.0);
+        self.builder.arithmetic(Arithmetic::Minimum, x, zero)
+    }
+
+    /// `max(x, 0) + α·(e^min(x, 0) − 1)`.
+    fn elu(&mut self, x: Id, alpha: Real) -> Id {
+        let [one, alpha] = [1.0, alpha.0].map(|v| self.scalar(x, v));
+        let above = self.builder.relu(x);
+        let below = self.below(x);
+        let exp = self.builder.unary(OperationName::Exp, below);
+        let below = self.builder.arithmetic(Arithmetic::Sub, exp, one);
+        let below = self.builder.arithmetic(Arithmetic::Mul, below, alpha);
+        self.builder.arithmetic(Arithmetic::Add, above, below)
+    }
+
+    /// `max(x, 0) + ln(1 + e^−|x|)`, which does not overflow.
+    fn softplus(&mut self, x: Id) -> Id {
+        let [minus, one] = [-1.0, 1.0].map(|v| self.scalar(x, v));
+        let above = self.builder.relu(x);
+        let size = self.builder.unary(OperationName::Abs, x);
+        let size = self.builder.arithmetic(Arithmetic::Mul, size, minus);
+        let exp = self.builder.unary(OperationName::Exp, size);
+        let sum = self.builder.arithmetic(Arithmetic::Add, exp, one);
+        let rest = self.builder.unary(OperationName::Log, sum);
+        self.builder.arithmetic(Arithmetic::Add, above, rest)
     }
 
     /// A product with ones, which broadcasts and keeps every number.
@@ -309,13 +353,21 @@ impl Body<'_> {
         Ok(self.builder.arithmetic(Arithmetic::Add, x, bias))
     }
 
-    fn conv(&mut self, x: Id, node: &Node, stride: [usize; 2], pad: [usize; 4], groups: usize) -> Result<Id, String> {
+    /// `steps` are stride and dilation.
+    fn conv(
+        &mut self,
+        x: Id,
+        node: &Node,
+        steps: [[usize; 2]; 2],
+        pad: [usize; 4],
+        groups: usize,
+    ) -> Result<Id, String> {
         let [top, left, bottom, right] = pad.map(|p| p as i64);
         let padded = self.builder.pad(x, &[[0, 0], [0, 0], [top, bottom], [left, right]]);
         let w = self.operand(node.inputs[1])?;
         let out = &node.types[0].shape;
         let size = [2, 3].map(|i| out.dim(i) as i64);
-        let y = self.builder.conv2d(padded, w, stride.map(|s| s as i64), groups as i64, size);
+        let y = self.builder.conv2d(padded, w, steps.map(|s| s.map(|s| s as i64)), groups as i64, size);
         self.with_bias(y, node.inputs.get(2), 1)
     }
 
@@ -368,6 +420,19 @@ impl Body<'_> {
         self.builder.arithmetic(Arithmetic::Divide, sums, counts)
     }
 
+    /// What pads is below every number of a map: each window has an element of it.
+    fn max_pool(&mut self, x: Id, kernel: [usize; 2], steps: [[usize; 2]; 2], pad: [usize; 4], out: &[i64]) -> Id {
+        let [top, left, bottom, right] = pad.map(|p| p as i64);
+        let lowest = match self.builder.ty(x).element {
+            Element::F16 => f64::from(f16::MIN),
+            _ => f64::from(f32::MIN),
+        };
+        let around = [[0, 0], [0, 0], [top, bottom], [left, right]];
+        let padded = self.builder.pad_with(x, &around, Padding::Constant, lowest);
+        let steps = steps.map(|s| s.map(|s| s as i64));
+        self.builder.max_pool(padded, kernel.map(|k| k as i64), steps, [out[2], out[3]])
+    }
+
     /// The composite of systems that fuse attention.
     fn attention(&mut self, node: &Node, scale: Real, bias: bool) -> Result<Id, String> {
         let mut operands: Vec<Id> = node.inputs[..3].iter().map(|&v| self.operand(v)).collect::<Result<_, _>>()?;
@@ -385,6 +450,38 @@ impl Body<'_> {
 
 /// Movement.
 impl Body<'_> {
+    /// Channel `(c·r + i)·r + j` to row i, column j of a block: first the columns, then the rows, on four axes.
+    fn depth_to_space(&mut self, x: Id, r: i64, order: DepthOrder) -> Id {
+        let dims = self.builder.ty(x).dims.clone();
+        let [b, c, h, w] = [dims[0], dims[1] / (r * r), dims[2], dims[3]];
+        let several = |n: i64| if b == DYNAMIC { DYNAMIC } else { b * n };
+        let mut x = x;
+        if order == DepthOrder::Dcr {
+            // Blocks stand in front of channels there.
+            x = self.builder.reshape(x, &[b, r * r, c, h * w]);
+            x = self.builder.transpose(x, &[0, 2, 1, 3]);
+        }
+        let columns = self.builder.reshape(x, &[several(c * r), r, h, w]);
+        let columns = self.builder.transpose(columns, &[0, 2, 3, 1]);
+        let rows = self.builder.reshape(columns, &[several(c), r, h, w * r]);
+        let rows = self.builder.transpose(rows, &[0, 2, 1, 3]);
+        self.builder.reshape(rows, &[b, c, h * r, w * r])
+    }
+
+    /// Row i, column j of a block to channel `(i·r + j)·C + c`: the way of `depth_to_space` back.
+    fn space_to_depth(&mut self, x: Id, r: i64) -> Id {
+        let dims = self.builder.ty(x).dims.clone();
+        let [b, c, h, w] = [dims[0], dims[1], dims[2] / r, dims[3] / r];
+        let several = |n: i64| if b == DYNAMIC { DYNAMIC } else { b * n };
+        let rows = self.builder.reshape(x, &[several(c), h, r, w * r]);
+        let rows = self.builder.transpose(rows, &[0, 2, 1, 3]);
+        let columns = self.builder.reshape(rows, &[several(c * r), h, w, r]);
+        let columns = self.builder.transpose(columns, &[0, 3, 1, 2]);
+        let blocks = self.builder.reshape(columns, &[b, c, r * r, h * w]);
+        let blocks = self.builder.transpose(blocks, &[0, 2, 1, 3]);
+        self.builder.reshape(blocks, &[b, c * r * r, h, w])
+    }
+
     fn slice(&mut self, x: Id, cuts: &[SliceAxis], out: &[i64]) -> Id {
         const OPEN: i64 = i32::MAX as i64;
         let mut ranges = vec![(0, OPEN, 1); out.len()];

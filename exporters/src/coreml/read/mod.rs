@@ -129,7 +129,13 @@ fn interface(
             Some(feature_type::Kind::MultiArray(a)) => a.shape == dims && Some(a.data_type) == array_type(ty.dtype),
             Some(feature_type::Kind::Image(i)) => {
                 interface.input = InputForm::Image;
-                i.color_space() == ColorSpace::Rgb && ty.dtype == DType::F32 && dims == [1, 3, i.height, i.width]
+                interface.bgr = i.color_space() == ColorSpace::Bgr;
+                let channels = match i.color_space() {
+                    ColorSpace::Grayscale => 1,
+                    ColorSpace::Rgb | ColorSpace::Bgr => 3,
+                    ColorSpace::Invalid => 0,
+                };
+                ty.dtype == DType::F32 && dims == [1, channels, i.height, i.width]
             }
             _ => false,
         };

@@ -194,14 +194,22 @@ fn describe(graph: &Graph, interface: &Interface, metadata: &Metadata) -> Result
             InputForm::Tensor => array(ty)?,
             InputForm::Image => {
                 let dims = ty.shape.at(1);
-                if inputs.len() != 1 || ty.dtype != DType::F32 || dims.len() != 4 || dims[..2] != [1, 3] {
+                if inputs.len() != 1 || ty.dtype != DType::F32 || dims.len() != 4 || dims[0] != 1 {
                     return Err(interface_error(format!(
-                        "an image input is f32[1,3,H,W], found {ty} at {}",
+                        "an image input is f32[1,3,H,W] or f32[1,1,H,W], found {ty} at {}",
                         node.path
                     )));
                 }
                 let (height, width) = (dims[2] as i64, dims[3] as i64);
-                let color_space = ColorSpace::Rgb.into();
+                let color_space = match dims[1] {
+                    1 => ColorSpace::Grayscale.into(),
+                    3 if interface.bgr => ColorSpace::Bgr.into(),
+                    3 => ColorSpace::Rgb.into(),
+                    _ => {
+                        let what = format!("an image input has 1 or 3 channels, found {ty} at {}", node.path);
+                        return Err(interface_error(what));
+                    }
+                };
                 feature_type::Kind::Image(ImageFeatureType { width, height, color_space })
             }
         };

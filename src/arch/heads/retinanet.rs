@@ -1,0 +1,94 @@
+//! RetinaNet: "Focal Loss for Dense Object Detection", Lin et al., ICCV 2017 (arXiv 1708.02002), as mmdetection builds it.
+//!
+//! Two towers of 3x3 convolutions, the same for every level of the pyramid: one ends in a score per anchor and class, the other in four offsets per
+//! anchor.
+
+use super::numbers::{axis, count, part_error, rows};
+use crate::arch::choice::Choice;
+use crate::arch::family::{ArchError, BuildOptions, MapHead, StageMap};
+use crate::arch::layers::conv_module;
+use crate::arch::prediction::{AnchoredBoxes, Anchors, BoxLevel, Prediction};
+use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
+
+const NAME: &str = "RetinaNet";
+
+/// The head.
+pub(super) static RETINANET: MapHead = MapHead {
+    name: NAME,
+    scope: "bbox_head",
+    anchors: &["retina_cls.weight", "retina_reg.weight"],
+    choices: &[&ANCHOR_SCALE, &ANCHOR_OCTAVES, &ANCHOR_RATIOS],
+    backbone_stride: None,
+    build,
+};
+
+/// Sides of the smallest anchor.
+pub(super) static ANCHOR_SCALE: Choice =
+    Choice { name: "anchor-scale", values: &["4"], help: "side of the smallest anchor of a level, in strides" };
+
+/// Anchors per octave.
+pub(super) static ANCHOR_OCTAVES: Choice =
+    Choice { name: "anchor-octaves", values: &["3"], help: "anchors between one size and its double" };
+
+/// Shapes of anchors.
+pub(super) static ANCHOR_RATIOS: Choice =
+    Choice { name: "anchor-ratios", values: &["0.5,1,2"], help: "heights of anchors over their widths" };
+
+fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Prediction, ArchError> {
+    let anchors = anchors(options)?;
+    let each = anchors.sides(1).len();
+    let (scores, offsets) =
+        (rows(net, options, NAME, "retina_cls.weight")?, rows(net, options, NAME, "retina_reg.weight")?);
+    if offsets != 4 * each || !scores.is_multiple_of(each) {
+        let what = format!(
+            "it has {offsets} offsets and {scores} scores per position, and {each} anchors make {}: the anchors are others",
+            4 * each
+        );
+        return Err(part_error(NAME, what));
+    }
+    let scored = tower(net, options, maps, ["cls_convs", "retina_cls"], scores)?;
+    let moved = tower(net, options, maps, ["reg_convs", "retina_reg"], offsets)?;
+    let level =
+        |((scores, offsets), map): ((Value, Value), &StageMap)| BoxLevel { scores, offsets, stride: map.stride };
+    let levels = scored.into_iter().zip(moved).zip(maps).map(level).collect();
+    Ok(Prediction::Anchored(AnchoredBoxes { levels, anchors, classes: scores / each }))
+}
+
+/// One tower and its last convolution on every level.
+fn tower(
+    net: &mut Net,
+    options: &BuildOptions,
+    maps: &[StageMap],
+    [tower, last]: [&str; 2],
+    out: usize,
+) -> Result<Vec<Value>, ArchError> {
+    let depth = count(net, options, |i| format!("{tower}.{i}.conv.weight"));
+    let width = axis(net, options, NAME, &format!("{last}.weight"), 1)?;
+    let mut found = Vec::new();
+    for map in maps {
+        let mut x = map.value;
+        for i in 0..depth {
+            let spec = ConvSpec::new(width, 3);
+            x = conv_module(&mut net.at(format!("{tower}.{i}")), options, x, spec, Some(UnaryKind::Relu));
+        }
+        found.push(net.at(last).conv(x, ConvSpec::new(out, 3)));
+    }
+    Ok(found)
+}
+
+/// The anchors of one position, as the choices have them.
+fn anchors(options: &BuildOptions) -> Result<Anchors, ArchError> {
+    let wrong = |choice: &'static Choice| {
+        part_error(NAME, format!("{} takes positive numbers, found {}", choice.name, options.choice(choice)))
+    };
+    let positive = |text: &str| text.trim().parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
+    let scale = positive(options.choice(&ANCHOR_SCALE)).ok_or_else(|| wrong(&ANCHOR_SCALE))?;
+    let octaves: u32 = options.choice(&ANCHOR_OCTAVES).trim().parse().unwrap_or(0);
+    if !(1..=16).contains(&octaves) {
+        return Err(wrong(&ANCHOR_OCTAVES));
+    }
+    let ratios: Option<Vec<f64>> = options.choice(&ANCHOR_RATIOS).split(',').map(positive).collect();
+    let ratios = ratios.ok_or_else(|| wrong(&ANCHOR_RATIOS))?;
+    let sizes = (0..octaves).map(|i| scale * (f64::from(i) / f64::from(octaves)).exp2()).collect();
+    Ok(Anchors { ratios, sizes })
+}

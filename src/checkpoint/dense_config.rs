@@ -1,0 +1,117 @@
+//! What a checkpoint of dense prediction says besides the tensors: mmcv's and mmengine's `meta` with names and colours of the classes and the
+//! configuration as text, of which a handful of literals is read.
+
+use super::literals::{Literal, literal};
+use super::pickle::{Id, Pickle};
+
+/// More classes than any palette has.
+const MAX_CLASSES: usize = 1 << 16;
+/// Longest side of an image that is believed.
+const MAX_SIDE: f64 = 16384.0;
+
+/// What is said. Everything is optional; a value of an unexpected kind counts as absent.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DenseConfig {
+    /// Names of the classes, in order.
+    pub classes: Option<Vec<String>>,
+    /// Colour of each class: red, green, blue.
+    pub palette: Option<Vec<[u8; 3]>>,
+    /// Height and width of the crops that were trained on.
+    pub crop_size: Option<[usize; 2]>,
+    /// Height and width that pictures are resized to within.
+    pub image_scale: Option<[usize; 2]>,
+    /// Mean per channel of pixels in 0..1.
+    pub mean: Option<[f64; 3]>,
+    /// Standard deviation per channel of pixels in 0..1.
+    pub std: Option<[f64; 3]>,
+    /// Values of choices, by the choice's name, and the name that the text has for it.
+    pub choices: Vec<(&'static str, String, &'static str)>,
+}
+
+impl DenseConfig {
+    /// From the `meta` of a pickled checkpoint, if it has one that says anything.
+    pub(super) fn from_pickle(pickle: &Pickle<'_>) -> Option<DenseConfig> {
+        let entry =
+            |of: Id, name: &str| pickle.entries(of).iter().find(|(k, _)| pickle.str(*k) == Some(name)).map(|e| e.1);
+        let meta = entry(pickle.root, "meta")?;
+        let dataset = entry(meta, "dataset_meta").unwrap_or(meta);
+        let any = |names: [&str; 2]| names.into_iter().find_map(|name| entry(dataset, name));
+        let classes = any(["CLASSES", "classes"]).and_then(|id| texts(pickle, id));
+        let palette = any(["PALETTE", "palette"]).and_then(|id| colours(pickle, id));
+        let text = ["config", "cfg"].into_iter().find_map(|name| pickle.str(entry(meta, name)?));
+        let config = DenseConfig { classes, palette, ..text.map(DenseConfig::from_text).unwrap_or_default() };
+        (config != DenseConfig::default()).then_some(config)
+    }
+
+    /// From the configuration's text.
+    fn from_text(text: &str) -> DenseConfig {
+        let numbers = |name: &str| literal(text, name)?.numbers();
+        let size = |name: &str| match numbers(name)?[..] {
+            [side] => sides([side, side]),
+            [height, width] => sides([height, width]),
+            _ => None,
+        };
+        // The mean of pixels in 0..255.
+        let scaled = |name: &str| {
+            let three = <[f64; 3]>::try_from(numbers(name)?).ok()?;
+            three.iter().all(|x| (0.0..=255.0).contains(x)).then(|| three.map(|x| x / 255.0))
+        };
+        let choices = CHOICES.iter().filter_map(|&(choice, name)| Some((choice, value(&literal(text, name)?)?, name)));
+        DenseConfig {
+            crop_size: size("crop_size"),
+            // Written as width, height; the longer side goes with the longer of the picture, which is taken to be its width.
+            image_scale: ["img_scale", "scale"].into_iter().find_map(|name| Some(wide(size(name)?))),
+            mean: scaled("mean"),
+            std: scaled("std").filter(|std| std.iter().all(|x| *x > 0.0)),
+            choices: choices.collect(),
+            ..DenseConfig::default()
+        }
+    }
+}
+
+/// The names of choices, and of the literals that decide them.
+const CHOICES: &[(&str, &str)] = &[
+    ("align-corners", "align_corners"),
+    ("pool-scales", "pool_scales"),
+    ("extra-convs", "add_extra_convs"),
+    ("levels", "num_outs"),
+    ("anchor-scale", "octave_base_scale"),
+    ("anchor-octaves", "scales_per_octave"),
+    ("anchor-ratios", "ratios"),
+];
+
+/// A literal as a choice's value is written.
+fn value(literal: &Literal) -> Option<String> {
+    match literal {
+        Literal::Bool(value) => Some(value.to_string()),
+        Literal::Text(text) => Some(text.clone()).filter(|t| t.len() < 32),
+        Literal::Number(_) | Literal::List(_) => {
+            let numbers: Vec<String> = literal.numbers()?.iter().map(f64::to_string).collect();
+            (numbers.len() <= 16).then(|| numbers.join(","))
+        }
+    }
+}
+
+fn sides(numbers: [f64; 2]) -> Option<[usize; 2]> {
+    numbers.iter().all(|n| n.fract() == 0.0 && (1.0..=MAX_SIDE).contains(n)).then(|| numbers.map(|n| n as usize))
+}
+
+/// Height and width of a lying picture of these sides.
+fn wide([a, b]: [usize; 2]) -> [usize; 2] {
+    [a.min(b), a.max(b)]
+}
+
+fn texts(pickle: &Pickle<'_>, id: Id) -> Option<Vec<String>> {
+    let items = pickle.sequence(id).filter(|items| (1..=MAX_CLASSES).contains(&items.len()))?;
+    items.iter().map(|&item| pickle.str(item).map(str::to_string)).collect()
+}
+
+fn colours(pickle: &Pickle<'_>, id: Id) -> Option<Vec<[u8; 3]>> {
+    let items = pickle.sequence(id).filter(|items| (1..=MAX_CLASSES).contains(&items.len()))?;
+    let colour = |&item: &Id| {
+        let levels: Option<Vec<u8>> =
+            pickle.sequence(item)?.iter().map(|&l| pickle.size(l).and_then(|l| u8::try_from(l).ok())).collect();
+        <[u8; 3]>::try_from(levels?).ok()
+    };
+    items.iter().map(colour).collect()
+}

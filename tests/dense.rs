@@ -1,0 +1,267 @@
+//! Dense prediction against the authors' code: checkpoints in the authors' layouts, prefixes, wrappings and left-over heads included, with weights that a
+//! rule makes (`golden/dense`), through the whole road to files, whose answers are compared with what the authors' PyTorch code answers in f64.
+
+mod common;
+mod torch_file;
+
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use torch_file::{Item, Tensor, archive};
+use vitc::arch::{Results, StageSet, seeded};
+use vitc::export::{self, RequestBuilder, TargetKind};
+use vitc::model::ModelRequest;
+use vitc::runner::{Named, Program, Request};
+use vitc_ir::DType;
+
+/// f32: largest error as a fraction of max(1, largest value); AFFNet, whose transforms sum over whole maps.
+const F32: f64 = 1e-5;
+const F32_AFFNET: f64 = 3e-5;
+/// f16: as a fraction of the largest value.
+const F16: f64 = 1e-2;
+
+/// A case of `golden/dense`, and its checkpoint as a file.
+struct Case {
+    name: &'static str,
+    manifest: Json,
+    folder: tempfile::TempDir,
+}
+
+impl Case {
+    fn load(name: &'static str) -> Case {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/dense").join(format!("{name}.json"));
+        let manifest = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let case = Case { name, manifest, folder: tempfile::tempdir().unwrap() };
+        case.write(&|_| true);
+        case
+    }
+
+    fn weights(&self) -> PathBuf {
+        self.folder.path().join("model.pth")
+    }
+
+    /// Write the tensors of these names, wrapped as the authors save them.
+    fn write(&self, wanted: &dyn Fn(&str) -> bool) {
+        let tensors = self.manifest["tensors"].as_object().unwrap().iter();
+        let items: Vec<(String, Item)> =
+            tensors.filter(|(key, _)| wanted(key)).map(|(key, entry)| (key.clone(), tensor(key, entry))).collect();
+        let item = match self.manifest["wrap"].as_str().unwrap() {
+            "none" => Item::dict(items),
+            wrap => Item::dict([(wrap.to_string(), Item::dict(items))]),
+        };
+        std::fs::write(self.weights(), archive(&item)).unwrap();
+    }
+
+    fn input(&self) -> Vec<usize> {
+        sizes(&self.manifest["input"])
+    }
+
+    /// The request for an artifact of the case, unchecked: the golden numbers check it.
+    fn request(&self, results: Results, target: TargetKind, half: bool, name: &str) -> RequestBuilder {
+        let shape = self.input();
+        let model = ModelRequest {
+            results,
+            resolution: Some([shape[2], shape[3]]),
+            ..ModelRequest::checkpoint(&self.weights())
+        };
+        let mut builder = RequestBuilder::new(model, target).output(&self.folder.path().join(name));
+        builder.check.effort = None;
+        builder.numbers.precision = Some(if half { DType::F16 } else { DType::F32 });
+        builder.interface.dtype = (target == TargetKind::CoreAi).then_some(DType::F32);
+        builder
+    }
+
+    /// What an artifact answers to the golden input.
+    fn answers(&self, results: Results, target: TargetKind, half: bool) -> Vec<Named> {
+        let name = match target {
+            TargetKind::CoreMl => "out.mlpackage",
+            TargetKind::CoreAi => "out.aimodel",
+            TargetKind::Onnx | TargetKind::TensorRt => "out.onnx",
+        };
+        let said = |e: &dyn std::fmt::Display| format!("{}, {results:?}: {e}", self.name);
+        let request = self.request(results, target, half, name).build().unwrap_or_else(|e| panic!("{}", said(&e)));
+        export::export(&request, &|_| {}).unwrap_or_else(|e| panic!("{}", said(&e)));
+        let program = Program::open(&self.folder.path().join(name)).unwrap_or_else(|e| panic!("{}", said(&e)));
+        let session = program.load(Request::outputs(1)).unwrap_or_else(|e| panic!("{}", said(&e)));
+        let image = seeded::noise("input", 0, self.input().iter().product());
+        session.run_in_order(&[&image]).unwrap_or_else(|e| panic!("{}", said(&e)))
+    }
+
+    /// Panic unless these answers are the golden outputs of these names.
+    fn hold(&self, answers: &[Named], names: &[String], half: bool) {
+        assert_eq!(answers.len(), names.len(), "{}: {names:?}", self.name);
+        for (answer, name) in answers.iter().zip(names) {
+            let golden = &self.manifest["outputs"][name];
+            if name == "classes" { self.classes(answer, golden, half) } else { self.values(answer, name, golden, half) }
+        }
+    }
+
+    fn values(&self, answer: &Named, name: &str, golden: &Json, half: bool) {
+        assert_eq!(answer.shape, sizes(&golden["shape"]), "{} {name}", self.name);
+        let largest = golden["absmax"].as_f64().unwrap();
+        let share = if self.name.starts_with("affnet") { F32_AFFNET } else { F32 };
+        let bound = if half { F16 * largest } else { share * largest.max(1.0) };
+        let places = golden["at"].as_array().unwrap().iter().map(|p| p.as_u64().unwrap() as usize);
+        let values = golden["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
+        let mut error = places.zip(values).map(|(p, v)| (f64::from(answer.data[p]) - v).abs()).fold(0.0, f64::max);
+        let means = golden["channel_mean"].as_array().unwrap();
+        let last = answer.shape.len() == 3;
+        let channels = if last { answer.shape[2] } else { answer.shape[1] };
+        let each = answer.data.len() / channels;
+        for (c, mean) in means.iter().enumerate() {
+            let sum: f64 = match last {
+                true => answer.data.iter().skip(c).step_by(channels).map(|&x| f64::from(x)).sum(),
+                false => answer.data[c * each..(c + 1) * each].iter().map(|&x| f64::from(x)).sum(),
+            };
+            error = error.max((sum / each as f64 - mean.as_f64().unwrap()).abs());
+        }
+        assert!(error <= bound, "{} {name}: {error:e}, allowed {bound:e}", self.name);
+    }
+
+    fn classes(&self, answer: &Named, golden: &Json, half: bool) {
+        let (step, shape) = (golden["step"].as_u64().unwrap() as usize, sizes(&golden["shape"]));
+        let text = golden["classes"].as_str().unwrap();
+        let wanted: Vec<usize> =
+            (0..text.len() / 2).map(|i| usize::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect();
+        let width = shape[1];
+        let places = (0..shape[0]).step_by(step).flat_map(|y| (0..width).step_by(step).map(move |x| y * width + x));
+        let wrong = places.zip(&wanted).filter(|&(p, &w)| answer.data[p] as usize != w).count();
+        let near = golden["near_ties"].as_u64().unwrap() as usize + if half { wanted.len() / 50 } else { 0 };
+        assert!(wrong <= near, "{}: {wrong} of {} classes differ", self.name, wanted.len());
+    }
+
+    /// Names of the golden outputs that begin so, in their order.
+    fn named(&self, prefix: &str) -> Vec<String> {
+        let outputs = self.manifest["outputs"].as_object().unwrap();
+        (0..).map(|i| format!("{prefix}.{i}")).take_while(|name| outputs.contains_key(name)).collect()
+    }
+}
+
+fn sizes(list: &Json) -> Vec<usize> {
+    list.as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect()
+}
+
+/// A tensor of the manifest: its shape, or shape, type and a power of two.
+fn tensor(key: &str, entry: &Json) -> Item {
+    let list = entry.as_array().unwrap();
+    let (shape, class, exponent) = match list.first() {
+        Some(Json::Array(_)) => {
+            (sizes(&list[0]), list[1].as_str().unwrap(), list.get(2).map_or(0, |e| e.as_i64().unwrap() as i32))
+        }
+        _ => (sizes(entry), "float32", 0),
+    };
+    let elements = shape.iter().product();
+    if class != "float32" {
+        return Item::Tensor(Tensor { class: "LongStorage", shape, elements, data: vec![0; 8 * elements] });
+    }
+    let power = 2f64.powi(exponent);
+    let leaf = key.rsplit('.').next().unwrap_or(key);
+    let (offset, factor) = match leaf {
+        "running_mean" => (0.0, 0.1 * power),
+        "running_var" => (power * power, 0.5 * power * power),
+        leaf if leaf.starts_with("gamma") || leaf.starts_with("layer_scale") => (0.3 * power, 0.1 * power),
+        "weight" if shape.len() <= 1 => (power, 0.25 * power),
+        "weight" => (0.0, (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt() * power),
+        "bias" => (0.0, 0.1 * power),
+        _ => (0.0, 0.2 * power),
+    };
+    let stream = key.replace("global_tokenizer.to_global_feature.pos.", "global_tokenizer.pos_embed.");
+    Item::f32(&shape, seeded::noise(&stream, 0, elements).into_iter().map(|u| (offset + factor * f64::from(u)) as f32))
+}
+
+fn one(name: &str) -> Vec<String> {
+    vec![name.to_string()]
+}
+
+/// Everything that a segmenter of this case answers, for each target.
+fn segmenter(name: &'static str, neck: bool) {
+    let case = Case::load(name);
+    let onnx = TargetKind::Onnx;
+    case.hold(&case.answers(Results::Pyramid, onnx, false), &case.named("features"), false);
+    if neck {
+        case.hold(&case.answers(Results::Neck, onnx, false), &case.named("neck"), false);
+    }
+    case.hold(&case.answers(Results::Enlarged, onnx, false), &one("logits_full"), false);
+    case.hold(&case.answers(Results::ClassMap, onnx, false), &one("classes"), false);
+    everywhere(&case, Results::Logits, &one("logits"));
+}
+
+/// One form of output for every target, in f32 and f16.
+fn everywhere(case: &Case, results: Results, names: &[String]) {
+    for target in [TargetKind::Onnx, TargetKind::TensorRt, TargetKind::CoreMl] {
+        for half in [false, true] {
+            case.hold(&case.answers(results, target, half), names, half);
+        }
+    }
+}
+
+#[test]
+fn semantic_fpn_on_cas_vit() {
+    segmenter("casvit_xs_semfpn_128x160", true);
+}
+
+#[test]
+fn semantic_fpn_on_efficientformer() {
+    segmenter("efficientformerv2_s0_semfpn_256x320", true);
+}
+
+#[test]
+fn upernet_on_ffnet() {
+    segmenter("ffnet_2_upernet_128x160", false);
+}
+
+#[test]
+fn ffnets_own_head() {
+    segmenter("ffnet_seg_ade20k_128x160", false);
+}
+
+#[test]
+fn deeplab_on_affnet() {
+    segmenter("affnet_et_deeplabv3_os16_128x160", false);
+}
+
+#[test]
+fn pspnet_on_affnet() {
+    segmenter("affnet_et_pspnet_os16_160x128", false);
+}
+
+#[test]
+fn retinanet_on_cas_vit() {
+    let case = Case::load("casvit_xs_retinanet_128x160");
+    everywhere(&case, Results::Neck, &case.named("neck"));
+    let raw: Vec<String> = case.named("cls").into_iter().chain(case.named("box")).collect();
+    case.hold(&case.answers(Results::Logits, TargetKind::Onnx, false), &raw, false);
+    everywhere(&case, Results::Boxes, &["boxes", "scores"].map(String::from));
+}
+
+#[test]
+fn the_neck_of_a_two_stage_detector() {
+    let case = Case::load("casvit_xs_maskrcnn_128x160");
+    everywhere(&case, Results::Neck, &case.named("neck"));
+    let asked = StageSet::of([1, 3]).unwrap();
+    let all = case.named("features");
+    let some = [all[1].clone(), all[3].clone()];
+    case.hold(&case.answers(Results::Stages(asked), TargetKind::Onnx, false), &some, false);
+}
+
+#[test]
+fn the_neck_of_dino_on_fastervit() {
+    let case = Case::load("fastervit_0_dino_256x320");
+    case.hold(&case.answers(Results::Pyramid, TargetKind::Onnx, false), &case.named("features"), false);
+    everywhere(&case, Results::Neck, &case.named("neck"));
+}
+
+#[test]
+fn super_resolution() {
+    let case = Case::load("ffnet_sr_light_x2_24x40");
+    everywhere(&case, Results::Logits, &one("picture"));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn larger_cases() {
+    let case = Case::load("casvit_s_semfpn_512");
+    case.hold(&case.answers(Results::Logits, TargetKind::Onnx, false), &one("logits"), false);
+    case.hold(&case.answers(Results::ClassMap, TargetKind::Onnx, false), &one("classes"), false);
+    let case = Case::load("fastervit_4_21k_dino_224");
+    case.hold(&case.answers(Results::Neck, TargetKind::Onnx, false), &case.named("neck"), false);
+}
