@@ -40,13 +40,19 @@ pub(super) fn volume(dims: &[usize]) -> Result<usize, String> {
     product.filter(|&n| n <= ELEMENT_LIMIT).ok_or_else(|| format!("a value of shape {dims:?} is too large"))
 }
 
+/// Values have at most so many dimensions.
+const RANK: i64 = 5;
+
+/// Tables of weights have two more, for entries and their elements.
+const TABLE_RANK: i64 = RANK + 2;
+
 /// Element type and sizes of a tensor type.
-fn tensor(ty: Option<&messages::ValueType>) -> Result<(DataType, Vec<usize>), String> {
+fn tensor(ty: Option<&messages::ValueType>, most: i64) -> Result<(DataType, Vec<usize>), String> {
     let Some(value_type::Kind::Tensor(t)) = ty.and_then(|t| t.kind.as_ref()) else {
         return Err("has no tensor type".into());
     };
-    if t.rank != t.dimensions.len() as i64 || t.rank > 5 {
-        return Err(format!("rank {} with {} dimensions; at most 5 are allowed", t.rank, t.dimensions.len()));
+    if t.rank != t.dimensions.len() as i64 || t.rank > most {
+        return Err(format!("rank {} with {} dimensions; at most {most} are allowed", t.rank, t.dimensions.len()));
     }
     let size = |d: &messages::Dimension| match d.kind {
         Some(dimension::Kind::Constant(c)) if (1..=i32::MAX as u64).contains(&c.size) => Ok(c.size as usize),
@@ -81,7 +87,7 @@ fn dtype(data_type: DataType) -> Option<DType> {
 
 /// The type of a value that the graph can hold.
 pub(super) fn graph_type(ty: Option<&messages::ValueType>) -> Result<Type, String> {
-    let (data_type, dims) = tensor(ty)?;
+    let (data_type, dims) = tensor(ty, RANK)?;
     let value = dtype(data_type).filter(|_| !matches!(data_type, DataType::Int4 | DataType::Uint1 | DataType::Uint2));
     let value = value.filter(|_| !matches!(data_type, DataType::Uint3 | DataType::Uint4 | DataType::Uint6));
     let dtype = value.ok_or_else(|| format!("a value of type {data_type:?}"))?;
@@ -90,7 +96,7 @@ pub(super) fn graph_type(ty: Option<&messages::ValueType>) -> Result<Type, Strin
 
 /// True for a rank-0 string, the type of a label.
 pub(super) fn is_text(ty: Option<&messages::ValueType>) -> bool {
-    tensor(ty).is_ok_and(|(data_type, dims)| data_type == DataType::String && dims.is_empty())
+    tensor(ty, RANK).is_ok_and(|(data_type, dims)| data_type == DataType::String && dims.is_empty())
 }
 
 /// A scalar string.
@@ -110,7 +116,7 @@ pub(super) fn texts(value: &messages::Value) -> Result<Vec<String>, String> {
 
 /// A constant: its declared type, with elements of exactly that type and number.
 pub(super) fn constant(value: &messages::Value, weight_file: &[u8]) -> Result<Constant, String> {
-    let (data_type, dims) = tensor(value.r#type.as_ref())?;
+    let (data_type, dims) = tensor(value.r#type.as_ref(), TABLE_RANK)?;
     let count = volume(&dims)?;
     let elements = match &value.kind {
         Some(value::Kind::BlobFile(file)) => {
