@@ -38,7 +38,7 @@ pub(super) fn lookup(codes: &Tensor, table: &Tensor, bits: usize, elements: usiz
         let (byte, shift) = (i * bits / 8, i * bits % 8);
         let low = codes.data[byte] as usize;
         let high = codes.data.get(byte + 1).map_or(0, |&b| b as usize);
-        (low | high << 8) >> shift & ((1 << bits) - 1)
+        ((low | (high << 8)) >> shift) & ((1 << bits) - 1)
     };
-    (0..elements).map(|i| table.data[(i / part << bits) + code(i)]).collect()
+    (0..elements).map(|i| table.data[(i / part) * (1 << bits) + code(i)]).collect()
 }

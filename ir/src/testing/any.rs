@@ -120,7 +120,8 @@ impl Maker {
         }
         // Quotients of integers are constants.
         let counts = first.is_some_and(|dtype| !dtype.is_float()) && !op.facts().integers;
-        if counts && !matches!(op, Op::Cast { .. }) && inputs.iter().any(|&v| !self.graph.is_constant(v)) {
+        let decodes = matches!(op, Op::Cast { .. } | Op::Dequantize | Op::Lookup { .. });
+        if counts && !decodes && inputs.iter().any(|&v| !self.graph.is_constant(v)) {
             return None;
         }
         let path = format!("b{}.{}", self.graph.len() / 8, op.word());

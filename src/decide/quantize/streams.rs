@@ -12,6 +12,12 @@ use vitc_ir::{Graph, NodeId, Op, Value, Weights};
 /// A value in every pass.
 pub(super) type Units = Arc<Vec<Arc<Vec<f32>>>>;
 
+/// Constants that a node reads, by operand.
+pub(super) type Constants = HashMap<usize, Arc<Vec<f64>>>;
+
+/// What a node of the quantised stream reads instead: other constants, and another value at an operand.
+pub(super) type Changed<'c> = (&'c Constants, Option<(usize, &'c Units)>);
+
 /// The streams.
 pub(super) struct Streams<'a> {
     graph: &'a Graph,
@@ -47,7 +53,7 @@ impl<'a> Streams<'a> {
     }
 
     /// The constants that a node reads, by operand.
-    pub(super) fn constants(&self, id: NodeId) -> Result<HashMap<usize, Arc<Vec<f64>>>, EvalError> {
+    pub(super) fn constants(&self, id: NodeId) -> Result<Constants, EvalError> {
         let node = self.graph.node(id);
         let stored = |&v: &Value| self.graph.stored(v);
         let slots: Vec<(usize, Value)> =
@@ -62,7 +68,7 @@ impl<'a> Streams<'a> {
         &self,
         id: NodeId,
         from: &HashMap<Value, Units>,
-        constants: &HashMap<usize, Arc<Vec<f64>>>,
+        constants: &Constants,
         changed: Option<(usize, &Units)>,
     ) -> Result<Vec<Units>, EvalError> {
         let node = self.graph.node(id);
@@ -97,11 +103,7 @@ impl<'a> Streams<'a> {
     }
 
     /// What the exact stream has at a node.
-    pub(super) fn exact_results(
-        &self,
-        id: NodeId,
-        constants: &HashMap<usize, Arc<Vec<f64>>>,
-    ) -> Result<Vec<Units>, EvalError> {
+    pub(super) fn exact_results(&self, id: NodeId, constants: &Constants) -> Result<Vec<Units>, EvalError> {
         self.apply(id, &self.exact, constants, None)
     }
 
@@ -110,7 +112,7 @@ impl<'a> Streams<'a> {
         &mut self,
         id: NodeId,
         exact: Vec<Units>,
-        quantised: Option<(&HashMap<usize, Arc<Vec<f64>>>, Option<(usize, &Units)>)>,
+        quantised: Option<Changed<'_>>,
     ) -> Result<(), EvalError> {
         let node = self.graph.node(id);
         let same = |v: &Value| match (self.exact.get(v), self.quantised.get(v)) {
