@@ -137,11 +137,14 @@ impl<'a> Subject<'a> {
         Subject { graph, half: graph.precision() == DType::F16, ports }
     }
 
-    /// An fp32 value in a program of half precision; a program that is fp32 throughout is told of in one sentence elsewhere.
+    /// An fp32 value in a program of half precision, computed or read at an input; a program that is fp32 throughout is told of in one sentence elsewhere.
     fn is_wide(&self, id: NodeId, node: &Node) -> bool {
         let result = self.graph.outputs.iter().any(|o| o.value == Value::from(id));
         let port = self.ports && matches!(node.op, Op::Cast { .. }) && result;
-        self.half && any(node, |t| t.dtype == DType::F32) && !port
+        let wide = |v: &Value| self.graph.ty(*v).dtype == DType::F32;
+        let at_input = |v: &Value| self.graph.producer(*v).op == Op::Input && wide(v);
+        let computed = any(node, |t| t.dtype == DType::F32) && !port;
+        self.half && (computed || !self.ports && node.inputs.iter().any(at_input))
     }
 
     /// Height and width of a convolution's kernel.
@@ -238,8 +241,8 @@ mod tests {
             (&format!("%y: f16[1,1,1,1] = conv(%v, {}){{stride=5, pad=0}}", kernel("1,1,1,1")), "strides: y"),
             (&format!("%y: f16[1,1,1,1] = conv(%v, {}){{stride=[2,3], pad=0}}", kernel("1,1,1,1")), "strides: y"),
             (&format!("%y: f16[1,1,1,1] = conv(%v, {}){{stride=4, pad=0}}", kernel("1,1,1,1")), ""),
-            ("%y: f16[1,1,3,3] = resize(%v){mode=bilinear, size=[3,3]}", "resize: y"),
-            ("%y: f16[1,1,4,4] = resize(%v){mode=bilinear, size=[4,4]}", ""),
+            ("%y: f16[1,1,3,3] = resize(%v){kernel=linear, coordinates=half_pixel, size=[3,3]}", "resize: y"),
+            ("%y: f16[1,1,4,4] = resize(%v){kernel=linear, coordinates=half_pixel, size=[4,4]}", ""),
             (&format!("%y: f16[1,5] = matmul(%x, {})", kernel("4,5")), "linear: y"),
             ("%y: f16[1,4] = matmul(%x, cast(dct_basis{n=4}:f32[4,4]){to=f16})", ""),
             ("%y: f16[4,1] = transpose(%x){perm=[1,0]}", "transposes: y"),

@@ -152,6 +152,47 @@ fn rename_outputs(graph: &mut Graph, names: &[String]) -> Result<(), Message> {
     Ok(())
 }
 
+/// Names of a file's ports that a format does not take, spelled so that it does; what was renamed.
+pub fn fit_names(
+    graph: &mut Graph,
+    signature: &mut Signature,
+    package: bool,
+    check: fn(&str) -> Result<(), String>,
+) -> Vec<Message> {
+    let mut notices = Vec::new();
+    if !package {
+        return notices;
+    }
+    let mut taken: Vec<String> = Vec::new();
+    let mut fitting = |name: &str| {
+        let letter = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
+        let mut new: String = name.chars().map(letter).collect();
+        if new.starts_with(|c: char| c.is_ascii_digit()) || new.is_empty() {
+            new.insert(0, '_');
+        }
+        while check(&new).is_err() || taken.contains(&new) {
+            new.push_str("_0");
+        }
+        taken.push(new.clone());
+        if new != name {
+            notices.push(format!("{name} is called {new} there: the format takes no such name").into());
+        }
+        new
+    };
+    let inputs: Vec<_> = graph.inputs().map(|(id, node)| (id, node.path.clone())).collect();
+    for (id, name) in inputs {
+        let new = fitting(&name);
+        if new != name {
+            graph.rename(id, &new);
+        }
+    }
+    for output in &mut graph.outputs {
+        output.name = fitting(&output.name);
+    }
+    signature.rename(graph);
+    notices
+}
+
 /// Whether an ONNX file (or a CoreML package, which knows fewer) can have an input or output of this name.
 ///
 /// # Errors

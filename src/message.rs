@@ -74,6 +74,8 @@ pub enum Setting {
     Output,
     /// Names of the outputs.
     OutputName,
+    /// Values of a file that become its outputs.
+    Outputs,
     /// Where the artifact goes.
     Place,
     /// Element type of the computation.
@@ -82,6 +84,8 @@ pub enum Setting {
     Rename,
     /// Height and width of the input.
     Resolution,
+    /// Sizes of a file's inputs.
+    Shape,
     /// Probabilities for scores.
     Softmax,
     /// A probability of its own for each score.
@@ -104,7 +108,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 45] = [
+    pub const ALL: [Setting; 47] = [
         Setting::PaletteGroup,
         Setting::Calibrate,
         Setting::Samples,
@@ -137,11 +141,13 @@ impl Setting {
         Setting::Opset,
         Setting::Output,
         Setting::OutputName,
+        Setting::Outputs,
         Setting::Place,
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
         Setting::Sigmoid,
+        Setting::Shape,
         Setting::Softmax,
         Setting::Spectral,
         Setting::Std,
@@ -187,11 +193,13 @@ impl Setting {
             Setting::Opset => "opset",
             Setting::Output => "output",
             Setting::OutputName => "output_name",
+            Setting::Outputs => "outputs",
             Setting::Place => "out",
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
             Setting::Sigmoid => "sigmoid",
+            Setting::Shape => "shape",
             Setting::Softmax => "softmax",
             Setting::Spectral => "spectral",
             Setting::Std => "std",

@@ -5,16 +5,24 @@
 
 mod account;
 mod behind;
+mod classes;
 mod dense;
+mod derived;
+mod digest;
+mod file;
 mod heads;
 mod load;
 mod loaded;
 mod nature;
 mod recognise;
 mod request;
+mod settings;
+mod size;
 mod stem;
 mod trained;
 
-pub use loaded::{Digest, Model, Origin, PALETTE_KEY, WeightSource};
+pub use file::is_onnx;
+pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
-pub use request::{ModelError, ModelRequest};
+pub use request::{FileRequest, ModelError, ModelRequest};
+pub use settings::Source;

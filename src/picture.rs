@@ -96,7 +96,7 @@ pub fn fit(picture: &Picture, size: [usize; 2], preprocessing: &Preprocessing) -
 }
 
 /// The largest size in proportion that does not exceed `size`: at least one pixel, rounded as mmdetection rounds.
-pub(crate) fn within(picture: [usize; 2], size: [usize; 2]) -> [usize; 2] {
+fn within(picture: [usize; 2], size: [usize; 2]) -> [usize; 2] {
     let scale = (0..2).map(|axis| size[axis] as f64 / picture[axis] as f64).fold(f64::INFINITY, f64::min);
     let side = |axis: usize| ((picture[axis] as f64 * scale + 0.5) as usize).clamp(1, size[axis]);
     [side(0), side(1)]

@@ -4,10 +4,12 @@
 use crate::arch::Results;
 use crate::arch::heads::HeadName;
 use crate::checkpoint::SelectOptions;
-use crate::model::ModelRequest;
+use crate::model::{FileRequest, ModelRequest};
 use crate::signature::Likelihood;
 use std::collections::BTreeMap;
-use vitc_exporters::metadata::Preprocessing;
+use std::path::Path;
+use vitc_exporters::metadata::{Preprocessing, VERSION_KEY};
+use vitc_ir::Dim;
 
 /// Key of what the artifact returns.
 const OUTPUT_KEY: &str = "vitc.output";
@@ -23,6 +25,9 @@ const CHOICE_KEY: &str = "vitc.choice.";
 
 /// Key of the say in which tensors of the checkpoint are taken, as JSON, if there was one.
 const SELECT_KEY: &str = "vitc.select";
+
+/// Key of the model file that the artifact was made from, and what was asked of it, as JSON.
+const IMPORT_KEY: &str = "vitc.import";
 
 /// What an artifact returns, with probabilities for scores or not, and its word.
 const OUTPUTS: [(&str, Results, Option<Likelihood>); 10] = [
@@ -55,6 +60,8 @@ pub struct Provenance {
     pub dense: bool,
     /// How a picture becomes the input; `None` if the artifact does not say.
     pub preprocessing: Option<Preprocessing>,
+    /// The model file that the artifact was made from, by its name, and what was asked of it.
+    pub import: Option<FileRequest>,
 }
 
 /// The entries of an export that returns `results`, [`Preprocessing`]'s apart.
@@ -68,15 +75,57 @@ pub fn entries(model: &ModelRequest, results: Results, probabilities: Option<Lik
     let heads =
         (!model.heads.is_empty()).then(|| model.heads.iter().map(HeadName::written).collect::<Vec<_>>().join(","));
     let select = (model.select != SelectOptions::default()).then(|| serde_json::json!(model.select).to_string());
-    let fixed = [(OUTPUT_KEY, output), (HEAD_KEY, heads), (SELECT_KEY, select)];
+    let import = model.file.as_ref().map(write_file);
+    let fixed = [(IMPORT_KEY, import), (OUTPUT_KEY, output), (HEAD_KEY, heads), (SELECT_KEY, select)];
     let fixed = fixed.into_iter().filter_map(|(key, said)| Some((key.to_string(), said?)));
     fixed.chain(model.choices.iter().map(|(name, value)| (format!("{CHOICE_KEY}{name}"), value.clone()))).collect()
 }
 
+/// A request as JSON: the batch 0 is the symbolic one.
+fn write_file(file: &FileRequest) -> String {
+    let name = file.path.file_name().map(|n| n.to_string_lossy().into_owned());
+    let batch = file.batch.map(|b| b.fixed().unwrap_or(0));
+    serde_json::json!({ "file": name, "batch": batch, "shapes": file.shapes, "outputs": file.outputs }).to_string()
+}
+
+fn read_file(text: &str) -> Option<FileRequest> {
+    let said: serde_json::Value = serde_json::from_str(text).ok()?;
+    let batch = said["batch"].as_u64().and_then(|n| usize::try_from(n).ok());
+    Some(FileRequest {
+        path: said["file"].as_str()?.into(),
+        batch: batch.map(|n| if n == 0 { Dim::Batch(1) } else { Dim::Fixed(n) }),
+        shapes: serde_json::from_value(said["shapes"].clone()).ok()?,
+        outputs: serde_json::from_value(said["outputs"].clone()).ok()?,
+    })
+}
+
 impl Provenance {
+    /// The request of the import that made the artifact, on this file.
+    pub fn file(&self, path: Option<&Path>) -> Option<FileRequest> {
+        let path = path?.to_path_buf();
+        let asked = self.import.clone();
+        Some(asked.map_or(
+            FileRequest { path: path.clone(), batch: None, shapes: Vec::new(), outputs: Vec::new() },
+            |asked| FileRequest { path, ..asked },
+        ))
+    }
+
     /// Whether the artifact returns what its heads predict: scores or classes of pictures, pixels or boxes.
     pub fn classifies(&self) -> bool {
         self.results.are_final()
+    }
+
+    /// What these metadata say, for a caller that has pictures.
+    ///
+    /// # Errors
+    /// If they do not say how a picture becomes the input.
+    pub fn of_pictures(metadata: &BTreeMap<String, String>) -> Result<(Provenance, Preprocessing), Unprepared> {
+        let mut provenance = Provenance::read(metadata);
+        match provenance.preprocessing.take() {
+            _ if !metadata.contains_key(VERSION_KEY) => Err(Unprepared::Foreign),
+            Some(preprocessing) => Ok((provenance, preprocessing)),
+            None => Err(Unprepared::Unsaid),
+        }
     }
 
     /// What these metadata say; scores of all heads where they say nothing.
@@ -95,8 +144,20 @@ impl Provenance {
             choices: choices.collect(),
             select: said(SELECT_KEY).and_then(|s| serde_json::from_str(s).ok()).unwrap_or_default(),
             preprocessing: Preprocessing::read(metadata),
+            import: said(IMPORT_KEY).and_then(read_file),
         }
     }
+}
+
+/// Why nobody knows how a picture becomes an artifact's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unprepared {
+    /// Somebody else wrote the file.
+    #[error("was not written by vitc, so it does not say how a picture becomes its input")]
+    Foreign,
+    /// Nobody said it at the export: of an imported file it is never guessed.
+    #[error("takes values, and does not say how a picture becomes them")]
+    Unsaid,
 }
 
 #[cfg(test)]
@@ -115,8 +176,16 @@ mod tests {
                 let metadata = entries(&model, results, probabilities).into_iter().collect();
                 let ModelRequest { choices, select, .. } = model;
                 let dense = false;
-                let expected =
-                    Provenance { results, probabilities, heads, choices, select, dense, preprocessing: None };
+                let expected = Provenance {
+                    results,
+                    probabilities,
+                    heads,
+                    choices,
+                    select,
+                    dense,
+                    preprocessing: None,
+                    import: None,
+                };
                 assert_eq!(Provenance::read(&metadata), expected);
             }
         }

@@ -28,7 +28,7 @@ impl Signature {
     pub fn preprocessing(&self) -> Option<&Preprocessing> {
         self.inputs.iter().find_map(|input| match &input.role {
             InputRole::Image(preprocessing) => Some(&**preprocessing),
-            InputRole::Tensor => None,
+            InputRole::Whole { .. } | InputRole::Tensor => None,
         })
     }
 
@@ -96,6 +96,11 @@ pub struct OutputPort {
 pub enum InputRole {
     /// A picture `[B,C,H,W]`, prepared so.
     Image(Box<Preprocessing>),
+    /// Whole numbers from 0 on, below this.
+    Whole {
+        /// The first number that is too large.
+        below: u32,
+    },
     /// Numbers of which nothing else is known.
     Tensor,
 }

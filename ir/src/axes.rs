@@ -7,6 +7,7 @@ use crate::graph::Graph;
 use crate::id::NodeId;
 use crate::infer::broadcast;
 use crate::op::{AttentionLayout, Op, PadMode};
+use crate::real::Real;
 use crate::ty::{Dim, Shape};
 
 /// Where an axis of an operand is found in the result.
@@ -90,25 +91,20 @@ impl Op {
                 let parts = in_blocks(&Shape(operands[1].0[..1].to_vec()), &Shape(shape.0[..1].to_vec()));
                 vec![vec![Axis::Spread((0..shape.rank()).collect())], [parts, vec![Axis::Contracted]].concat()]
             }
-            Op::Binary(_) | Op::Sum => {
-                let result =
-                    operands.iter().skip(1).fold(operands[0].clone(), |all, s| broadcast(&all, s).unwrap_or(all));
-                operands.iter().map(|s| aligned(s, &result)).collect()
-            }
+            Op::Binary(_) | Op::Sum => elementwise(operands),
             Op::Expand { shape } => vec![aligned(operands[0], shape)],
             Op::Prelu => vec![alike(0), vec![along(operands[1].0[0], operands[0], 1)]],
 
-            Op::Conv { stride, pad, dilation, groups } => {
-                let windows = Windows { stride, pad, dilation };
-                conv(operands, &windows, *groups)
+            Op::Conv { stride, pad, dilation, groups } => conv(operands, &Windows { stride, pad, dilation }, *groups),
+            Op::ConvTranspose { stride, pad, output_pad, dilation, groups } => {
+                conv_transpose(operands, &Windows { stride, pad, dilation }, output_pad, *groups)
             }
             Op::MatMul { transpose_a, transpose_b } => matmul(operands, *transpose_a, *transpose_b),
             Op::Linear => {
                 let last = rank(0) - 1;
-                let mut x = alike(0);
-                x[last] = Axis::Contracted;
                 let weight = vec![Axis::Kept(last), Axis::Contracted];
-                [x, weight].into_iter().chain(operands[2..].iter().map(|_| vec![Axis::Kept(last)])).collect()
+                let bias = operands[2..].iter().map(|_| vec![Axis::Kept(last)]);
+                [contracted(alike(0), [last]), weight].into_iter().chain(bias).collect()
             }
 
             Op::BatchNorm { .. } => std::iter::once(alike(0)).chain((1..5).map(|_| vec![Axis::Kept(1)])).collect(),
@@ -118,23 +114,13 @@ impl Op {
             }
             Op::Softmax { axis } => vec![mixed(alike(0), &[*axis])],
 
-            Op::Reduce { axes, keep, .. } => {
-                let gone = |a: usize| if *keep { 0 } else { axes.iter().filter(|&&r| r < a).count() };
-                let axis = |a| if axes.contains(&a) { Axis::Contracted } else { Axis::Kept(a - gone(a)) };
-                vec![(0..rank(0)).map(axis).collect()]
-            }
+            Op::Reduce { axes, keep, .. } => vec![reduced(rank(0), axes, *keep)],
+            Op::ArgMax { axis, keep } => vec![reduced(rank(0), &[*axis], *keep)],
             Op::AvgPool { kernel, stride, pad } => {
-                let windows = Windows { stride, pad, dilation: &[1; 2] };
-                vec![vec![Axis::Kept(0), Axis::Kept(1), windows.axis(0, kernel[0]), windows.axis(1, kernel[1])]]
+                vec![Windows { stride, pad, dilation: &[1; 2] }.map(*kernel)]
             }
             Op::MaxPool { kernel, stride, pad, dilation } => {
-                let windows = Windows { stride, pad, dilation };
-                vec![vec![Axis::Kept(0), Axis::Kept(1), windows.axis(0, kernel[0]), windows.axis(1, kernel[1])]]
-            }
-            Op::ArgMax { axis, keep } => {
-                let gone = |a: usize| usize::from(!*keep && a > *axis);
-                let place = |a| if a == *axis { Axis::Contracted } else { Axis::Kept(a - gone(a)) };
-                vec![(0..rank(0)).map(place).collect()]
+                vec![Windows { stride, pad, dilation }.map(*kernel)]
             }
 
             Op::Reshape { shape } => vec![regrouped(operands[0], shape)],
@@ -149,45 +135,19 @@ impl Op {
                 let padded = (0..rank(0)).filter(|&a| before[a] + after[a] > 0);
                 vec![match mode {
                     PadMode::Constant(_) => placed(alike(0), padded),
-                    PadMode::Reflect | PadMode::Edge => {
-                        let mut map = alike(0);
-                        padded.for_each(|a| map[a] = Axis::Contracted);
-                        map
-                    }
+                    PadMode::Reflect | PadMode::Edge => contracted(alike(0), padded),
                 }]
             }
-            Op::DepthToSpace { .. } => {
-                vec![[vec![0], vec![1, 2, 3], vec![2], vec![3]].map(Axis::Spread).to_vec()]
-            }
-            Op::SpaceToDepth { .. } => {
-                vec![[vec![0], vec![1], vec![1, 2], vec![1, 3]].map(Axis::Spread).to_vec()]
-            }
-            Op::Gather { axis, .. } => {
-                let x = |a: usize| match a.cmp(axis) {
-                    std::cmp::Ordering::Less => Axis::Kept(a),
-                    std::cmp::Ordering::Equal => Axis::Contracted,
-                    std::cmp::Ordering::Greater => Axis::Kept(a - 1 + rank(1)),
-                };
-                vec![(0..rank(0)).map(x).collect(), (0..rank(1)).map(|a| Axis::Kept(axis + a)).collect()]
-            }
-            Op::Resize { size, scale, .. } => {
-                let side = |i: usize| {
-                    let plain = scale.is_none_or(|s| s[i].0 == 1.0);
-                    let same = plain && operands[0].0[2 + i] == Dim::Fixed(size[i]);
-                    if same { Axis::Kept(2 + i) } else { Axis::Windowed(2 + i) }
-                };
-                vec![vec![Axis::Kept(0), Axis::Kept(1), side(0), side(1)]]
-            }
+            Op::DepthToSpace { .. } => vec![[vec![0], vec![1, 2, 3], vec![2], vec![3]].map(Axis::Spread).to_vec()],
+            Op::SpaceToDepth { .. } => vec![[vec![0], vec![1], vec![1, 2], vec![1, 3]].map(Axis::Spread).to_vec()],
+            Op::Gather { axis, .. } => gathered([rank(0), rank(1)], *axis),
+            Op::Resize { size, scale, .. } => vec![resized(operands[0], size, scale.as_ref())],
 
             Op::Attention { heads, layout, bias, talking, .. } => {
                 Heads { heads: *heads, layout: *layout, bias: *bias, talking: *talking }.axes(operands)
             }
             Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2 => {
-                let axes = |s: &&Shape| {
-                    let lead = (0..s.rank() - 2).map(Axis::Kept);
-                    lead.chain([Axis::Contracted, Axis::Contracted]).collect()
-                };
-                operands.iter().map(axes).collect()
+                (0..operands.len()).map(|slot| contracted(alike(slot), rank(slot) - 2..rank(slot))).collect()
             }
             Op::WindowPartition { .. } => {
                 let [batch, side] = [vec![0], vec![0, 1]].map(Axis::Spread);
@@ -221,6 +181,12 @@ fn aligned(shape: &Shape, result: &Shape) -> Vec<Axis> {
     shape.0.iter().enumerate().map(|(a, &size)| along(size, result, a + missing)).collect()
 }
 
+/// Operands that broadcast to one result.
+fn elementwise(operands: &[&Shape]) -> Vec<Vec<Axis>> {
+    let result = operands.iter().skip(1).fold(operands[0].clone(), |all, s| broadcast(&all, s).unwrap_or(all));
+    operands.iter().map(|s| aligned(s, &result)).collect()
+}
+
 fn mixed(mut map: Vec<Axis>, axes: &[usize]) -> Vec<Axis> {
     axes.iter().for_each(|&a| map[a] = Axis::Mixed(a));
     map
@@ -229,6 +195,36 @@ fn mixed(mut map: Vec<Axis>, axes: &[usize]) -> Vec<Axis> {
 fn placed(mut map: Vec<Axis>, axes: impl IntoIterator<Item = usize>) -> Vec<Axis> {
     axes.into_iter().for_each(|a| map[a] = Axis::Placed(a));
     map
+}
+
+fn contracted(mut map: Vec<Axis>, axes: impl IntoIterator<Item = usize>) -> Vec<Axis> {
+    axes.into_iter().for_each(|a| map[a] = Axis::Contracted);
+    map
+}
+
+/// Axes of which some are reduced, and stay with size 1 if they are kept.
+fn reduced(rank: usize, axes: &[usize], keep: bool) -> Vec<Axis> {
+    let gone = |a: usize| if keep { 0 } else { axes.iter().filter(|&&r| r < a).count() };
+    (0..rank).map(|a| if axes.contains(&a) { Axis::Contracted } else { Axis::Kept(a - gone(a)) }).collect()
+}
+
+/// An axis gives way to those of the indices.
+fn gathered([rank, indices]: [usize; 2], axis: usize) -> Vec<Vec<Axis>> {
+    let x = |a: usize| match a.cmp(&axis) {
+        std::cmp::Ordering::Less => Axis::Kept(a),
+        std::cmp::Ordering::Equal => Axis::Contracted,
+        std::cmp::Ordering::Greater => Axis::Kept(a - 1 + indices),
+    };
+    vec![(0..rank).map(x).collect(), (0..indices).map(|a| Axis::Kept(axis + a)).collect()]
+}
+
+/// Rows and columns that are sampled anew, unless their number and scale stay.
+fn resized(x: &Shape, size: &[usize; 2], scale: Option<&[Real; 2]>) -> Vec<Axis> {
+    let side = |i: usize| {
+        let same = scale.is_none_or(|s| s[i].0 == 1.0) && x.0[2 + i] == Dim::Fixed(size[i]);
+        if same { Axis::Kept(2 + i) } else { Axis::Windowed(2 + i) }
+    };
+    vec![Axis::Kept(0), Axis::Kept(1), side(0), side(1)]
 }
 
 /// Windows that slide along a map.
@@ -247,6 +243,30 @@ impl Windows<'_> {
             _ => Axis::Windowed(2 + i),
         }
     }
+
+    /// A map under windows of this size, channel by channel.
+    fn map(&self, kernel: [usize; 2]) -> Vec<Axis> {
+        vec![Axis::Kept(0), Axis::Kept(1), self.axis(0, kernel[0]), self.axis(1, kernel[1])]
+    }
+}
+
+fn conv_transpose(
+    operands: &[&Shape],
+    windows: &Windows<'_>,
+    output_pad: &[usize; 2],
+    groups: usize,
+) -> Vec<Vec<Axis>> {
+    let side = |i: usize| match windows.axis(i, operands[1].0[2 + i].at(1)) {
+        Axis::Kept(to) if output_pad[i] > 0 => Axis::Windowed(to),
+        axis => axis,
+    };
+    let (channels, outputs) = match groups {
+        1 => (Axis::Contracted, Axis::Kept(1)),
+        groups => (Axis::Grouped { axis: 1, groups }, Axis::Contracted),
+    };
+    let x = vec![Axis::Kept(0), channels.clone(), side(0), side(1)];
+    let w = vec![channels, outputs, Axis::Contracted, Axis::Contracted];
+    [x, w].into_iter().chain(operands[2..].iter().map(|_| vec![Axis::Kept(1)])).collect()
 }
 
 fn conv(operands: &[&Shape], windows: &Windows<'_>, groups: usize) -> Vec<Vec<Axis>> {

@@ -118,6 +118,11 @@ fn batch_macs(graph: &Graph, node: &Node) -> u64 {
     let operands: Vec<&Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
     let results = node.types[0].shape.elements() as u64;
     match node.op.facts().class {
+        // Each element of the map meets each weight of its group.
+        Class::Contraction if matches!(node.op, Op::ConvTranspose { .. }) => {
+            let each = operands[1].0[1..].iter().map(|d| d.at(1) as u64).product();
+            (operands[0].elements() as u64).saturating_mul(each)
+        }
         // Each result is a sum over what of the second operand is contracted.
         Class::Contraction => {
             let sizes =

@@ -43,6 +43,7 @@ pub fn expand(graph: &Graph) -> Graph {
             | Op::Prelu
             | Op::Cast { .. }
             | Op::Conv { .. }
+            | Op::ConvTranspose { .. }
             | Op::MatMul { .. }
             | Op::Linear
             | Op::BatchNorm { .. }

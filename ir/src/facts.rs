@@ -185,6 +185,8 @@ impl Op {
             }
 
             Op::Conv { .. } | Op::Linear => Facts::contraction(2..=3),
+            // Where there are groups, no axis of the weights has scales that come out of the sums.
+            Op::ConvTranspose { .. } => Facts { quantised: Slots::NONE, ..Facts::contraction(2..=3) },
             Op::MatMul { .. } => Facts::contraction(2..=2),
 
             // Anything but the variance.

@@ -154,6 +154,9 @@ fn rule(op: &Op, inputs: &[&Type]) -> Rule {
         Op::Prelu => prelu(x),
         Op::Cast { to } => Ok(vec![Type::new(*to, inputs[0].shape.clone())]),
         Op::Conv { stride, pad, dilation, groups } => conv(x, stride, pad, dilation, *groups),
+        Op::ConvTranspose { stride, pad, output_pad, dilation, groups } => {
+            conv_transpose(x, stride, pad, output_pad, dilation, *groups)
+        }
         Op::MatMul { transpose_a, transpose_b } => matmul(x, *transpose_a, *transpose_b),
         Op::Linear => linear(x),
         Op::BatchNorm { .. } => batch_norm(x),
@@ -298,6 +301,38 @@ fn conv(x: Operands, stride: &[usize; 2], pad: &[usize; 4], dilation: &[usize; 2
     match windows(x, sides.into(), stride, pad)? {
         Some([h, wd]) => x.like(Shape::batched(x.dims(0)[0], &[w[0], h, wd])),
         None => Err(x.misfit("needs a map at least as large as the kernel")),
+    }
+}
+
+fn conv_transpose(
+    x: Operands,
+    stride: &[usize; 2],
+    pad: &[usize; 4],
+    output_pad: &[usize; 2],
+    dilation: &[usize; 2],
+    groups: usize,
+) -> Rule {
+    x.need(x.rank(0) == 4 && x.rank(1) == 4, "takes x [B,C,H,W] and w [C,O/g,kh,kw]")?;
+    let w = x.0[1].shape.as_fixed().ok_or("kernels do not depend on the batch")?;
+    let channels = x.dims(0)[1].fixed().ok_or("channels do not depend on the batch")?;
+    let grouped = groups > 0 && w[0] == channels && channels.is_multiple_of(groups);
+    x.need(grouped, format_args!("with {groups} groups takes w [C·g,O/g,kh,kw]"))?;
+    let outputs = w[1].saturating_mul(groups);
+    x.need(
+        x.0.get(2).is_none_or(|b| b.shape == Shape::fixed(&[outputs])),
+        "takes one bias element per output channel",
+    )?;
+    let map = [x.plain(2)?, x.plain(3)?];
+    let side = |i: usize| {
+        (stride[i] > 0 && output_pad[i] < stride[i].max(dilation[i])).then_some(())?;
+        let whole = (map[i] - 1).checked_mul(stride[i])?.checked_add(span(w[2 + i], dilation[i])?)?;
+        let size = whole.checked_add(output_pad[i])?.checked_sub(pad[i])?.checked_sub(pad[2 + i])?;
+        // Where the whole map is left out there is nothing to cut the rest from.
+        (size > 0 && pad[i] < whole && pad[2 + i] < whole).then_some(size)
+    };
+    match side(0).zip(side(1)) {
+        Some((h, w)) => x.like(Shape::batched(x.dims(0)[0], &[outputs, h, w])),
+        None => Err(x.misfit("needs strides of at least 1, less at the ends than they are, and a result")),
     }
 }
 

@@ -375,6 +375,21 @@ pub enum Op {
         /// Channel groups.
         groups: usize,
     },
+    /// Inputs x `[B,Cin,H,W]`, w `[Cin,Cout/groups,kh,kw]`, bias? `[Cout]`. Every element of the map adds the kernel to the result:
+    /// `y[o,i,j] = b[o] + Σ_{c,p,q,u,v} x[c,p,q]·w[c,o,u,v]` over all `p·sh + u·dh − top = i` and `q·sw + v·dw − left = j`.
+    /// The result has `sh·(H − 1) + (kh − 1)·dh + 1 − top − bottom + output_pad` rows, and columns likewise.
+    ConvTranspose {
+        /// Rows, columns per element of the map.
+        stride: [usize; 2],
+        /// Rows, columns of the whole result left out at top, left, bottom, right.
+        pad: [usize; 4],
+        /// Rows, columns more at bottom, right; fewer than the stride or the dilation.
+        output_pad: [usize; 2],
+        /// Rows, columns per element of the kernel.
+        dilation: [usize; 2],
+        /// Channel groups.
+        groups: usize,
+    },
     /// Matrix product of the last two axes, leading axes broadcast. Operands are transposed first where flagged.
     MatMul {
         /// Transpose the last two axes of a.

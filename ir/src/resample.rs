@@ -116,6 +116,8 @@ impl Axis {
     fn coordinate(&self, coordinates: Coordinates, i: usize) -> Place {
         match self.scale {
             None => self.exact(coordinates, i),
+            // They do not ask for the factor.
+            Some(_) if coordinates == Coordinates::AlignCorners => self.exact(coordinates, i),
             Some(scale) => {
                 let x = f64::from(self.single(coordinates, i as f32, scale as f32));
                 Place { floor: x.floor() as i128, rest: x - x.floor() }
@@ -215,23 +217,64 @@ mod tests {
         }
     }
 
-    /// Numbers from ONNX Runtime 1.31.
+    /// Numbers from a reference in another language that agrees with ONNX Runtime 1.31 in all modes.
     #[test]
     fn known_rows() {
-        let cubic = matrix(Sampling::CUBIC, 4, 8, None);
-        let expected = [0.0, -0.06103515625, 0.87890625, 0.26171875];
-        let row: Vec<f64> = cubic[4].clone();
-        let want = [-0.03515625, 0.26171875, 0.87890625, -0.10546875];
-        assert_eq!(row, want, "{expected:?}");
-        // A factor of 1.7 makes 8 of 5 and counts with 1/1.7.
-        let linear = matrix(Sampling::of(Kernel::Linear, Coordinates::Asymmetric), 5, 8, Some(1.7));
-        assert!((linear[1][0] - (1.0 - 1.0 / 1.7)).abs() < 1e-7, "{:?}", linear[1]);
-        // Ties.
-        let nearest = |rounding| {
-            let sampling = Sampling::of(Kernel::Nearest(rounding), Coordinates::HalfPixel);
-            taps(&sampling, 4, 2, None).iter().map(|t| t[0].0).collect::<Vec<_>>()
-        };
-        assert_eq!(nearest(Rounding::PreferFloor), [0, 2]);
-        assert_eq!(nearest(Rounding::PreferCeil), [1, 3]);
+        let plain = |kernel, coordinates| Sampling::of(kernel, coordinates);
+        let (linear, cubic) = (Kernel::Linear, Kernel::Cubic(Real(-0.75)));
+        let excluding = Sampling { exclude_outside: true, ..Sampling::CUBIC };
+        let stretched = Sampling { antialias: true, ..excluding };
+        let smooth = Sampling { antialias: true, ..Sampling::LINEAR };
+        let soft = plain(Kernel::Cubic(Real(-0.5)), Coordinates::HalfPixel);
+        let symmetric = plain(linear, Coordinates::HalfPixelSymmetric);
+        type Case<'a> = (Sampling, [usize; 3], Option<f64>, &'a [f64]);
+        let cases: [Case<'_>; 7] = [
+            (
+                plain(cubic, Coordinates::HalfPixel),
+                [4, 8, 4],
+                None,
+                &[-0.03515625, 0.26171875, 0.87890625, -0.10546875],
+            ),
+            (excluding, [4, 8, 1], None, &[0.795053004, 0.236749117, -0.0318021201, 0.0]),
+            (
+                stretched,
+                [7, 3, 0],
+                None,
+                &[0.387182847, 0.438584711, 0.228304333, 1.09182323e-7, -0.0480640241, -0.00600797571, 0.0],
+            ),
+            (smooth, [7, 3, 1], None, &[0.0, 0.058823528, 0.235294112, 0.41176472, 0.235294112, 0.058823528, 0.0]),
+            // A factor of 1.7 makes 8 of 5 and counts with 1/1.7.
+            (Sampling::LINEAR_ASYMMETRIC, [5, 8, 1], Some(1.7), &[0.411764741, 0.588235259, 0.0, 0.0, 0.0]),
+            (symmetric, [5, 8, 6], Some(1.7), &[0.0, 0.0, 0.0, 0.529412031, 0.470587969]),
+            (soft, [5, 8, 3], Some(1.7), &[-0.0543837694, 0.48105783, 0.642212063, -0.0688861235, 0.0]),
+        ];
+        for (sampling, [n, m, at], scale, wanted) in cases {
+            let row = &matrix(sampling, n, m, scale)[at];
+            assert!(row.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 3e-7), "{sampling:?}: {row:?}");
+        }
+    }
+
+    #[test]
+    fn nearest_samples_by_every_rounding() {
+        use {Coordinates as C, Rounding as R};
+        let cases: [(C, R, [usize; 8], [usize; 4]); 8] = [
+            (C::HalfPixel, R::Floor, [0, 0, 1, 1, 2, 2, 3, 4], [0, 1, 3, 4]),
+            (C::HalfPixel, R::Ceil, [0, 1, 2, 2, 3, 3, 4, 4], [1, 2, 4, 5]),
+            (C::HalfPixel, R::PreferFloor, [0, 0, 1, 2, 2, 3, 4, 4], [0, 2, 3, 5]),
+            (C::Asymmetric, R::PreferFloor, [0, 1, 1, 2, 2, 3, 4, 4], [0, 1, 3, 4]),
+            (C::Asymmetric, R::PreferCeil, [0, 1, 1, 2, 3, 3, 4, 4], [0, 2, 3, 5]),
+            (C::AlignCorners, R::Ceil, [0, 1, 2, 2, 3, 3, 4, 4], [0, 2, 4, 5]),
+            (C::AlignCorners, R::PreferFloor, [0, 1, 1, 2, 2, 3, 3, 4], [0, 2, 3, 5]),
+            (C::TfHalfPixel, R::Floor, [0, 0, 1, 2, 2, 3, 4, 4], [0, 2, 3, 5]),
+        ];
+        for (coordinates, rounding, grown, shrunk) in cases {
+            let sampling = Sampling::of(Kernel::Nearest(rounding), coordinates);
+            let places = |n, m| taps(&sampling, n, m, None).iter().map(|t| t[0].0).collect::<Vec<_>>();
+            assert_eq!(
+                (&places(5, 8)[..], &places(6, 4)[..]),
+                (&grown[..], &shrunk[..]),
+                "{coordinates:?} {rounding:?}"
+            );
+        }
     }
 }

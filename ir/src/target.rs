@@ -140,6 +140,13 @@ pub struct Target {
     pub dilated_pool: bool,
     /// Pads that mirror or repeat the border do so on the last two axes alone.
     pub mirrors_maps_only: bool,
+    /// A transposed convolution may cut its result's borders, or add to them; else it gives its whole map.
+    pub transposed_pad: bool,
+    /// A transposed convolution may have both a stride and a dilation.
+    pub transposed_dilation: bool,
+    /// Zeros in front of a `MaxPool` are computed as they stand. ONNX Runtime 1.31 merges such a `Pad` into the pool, which pads with the smallest
+    /// number; with other numbers, other modes and other pools it does right.
+    pub pad_before_pool: bool,
     /// Forms of sampling that a resize has, the preferred ones first.
     pub sampling: &'static [Sampling],
     /// `Linear` is one node on values of at most this rank (0: never).
@@ -184,8 +191,8 @@ pub struct Target {
     pub cost: Cost,
 }
 
-/// Difference of two weights of a sum of samples that no artifact shows.
-const SAME_WEIGHT: f64 = 1e-6;
+/// Difference of two weights that is rounding and nothing else.
+const SAME_WEIGHT: f64 = 1e-9;
 
 impl Target {
     /// Plain ONNX, for ONNX Runtime and the like.
@@ -196,6 +203,9 @@ impl Target {
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
             dilated_pool: true,
+            transposed_pad: true,
+            transposed_dilation: true,
+            pad_before_pool: false,
             mirrors_maps_only: false,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::LINEAR_ASYMMETRIC],
             silu: false, // ONNX Runtime fuses x·Sigmoid(x); Swish exists from opset 24
@@ -230,7 +240,9 @@ impl Target {
     pub fn tensorrt(opset: u32) -> Target {
         Target {
             format: Format::TensorRt { opset },
-            dilated_pool: false, // refused by TensorRT-RTX 1.7.1
+            dilated_pool: false,        // refused by TensorRT-RTX 1.7.1
+            transposed_dilation: false, // likewise
+            pad_before_pool: true,
             channels_last: true,
             row_moves: false, // moves ride on the kernels of norms
             sum: false,       // sums ride on the kernels in front of them
@@ -260,6 +272,9 @@ impl Target {
             gelu: true,
             gelu_tanh: true,
             dilated_pool: false,
+            transposed_pad: false, // the format cannot add rows, and says the result's shape where it cuts
+            transposed_dilation: true,
+            pad_before_pool: true,
             mirrors_maps_only: true,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::LINEAR_ASYMMETRIC],
             silu: true,
@@ -324,6 +339,15 @@ impl Target {
             Op::Unary(UnaryKind::Silu) => has(self.silu, "silu"),
             Op::Unary(UnaryKind::GeluTanh) => has(self.gelu_tanh, "gelu_tanh"),
             _ if self.is_core_ai() && !written_in_core_ai(&node.op) => has(false, node.op.word()),
+            Op::ConvTranspose { stride, pad, output_pad, dilation, .. } => {
+                let plain = *pad == [0; 4] && *output_pad == [0; 2];
+                has(self.transposed_pad || plain, "transposed convolution with a padding")?;
+                let dense = *stride == [1; 2] || *dilation == [1; 2];
+                has(self.transposed_dilation || dense, "transposed convolution with a stride and a dilation")
+            }
+            Op::MaxPool { .. } if !self.pad_before_pool && is_padded(graph, node) => {
+                has(false, "pad in front of a max_pool")
+            }
             Op::MaxPool { dilation, .. } => has(self.dilated_pool || *dilation == [1; 2], "max_pool with a dilation"),
             Op::Pad { before, after, mode: PadMode::Reflect | PadMode::Edge } if self.mirrors_maps_only => {
                 let inner = (0..rank.saturating_sub(2)).all(|a| before[a] + after[a] == 0);
@@ -480,7 +504,14 @@ impl Target {
     }
 }
 
+/// Whether a node reads a pad with zeros.
+fn is_padded(graph: &Graph, node: &Node) -> bool {
+    let x = node.inputs.first().map(|&x| graph.op(graph.stored(x)));
+    matches!(x, Some(Op::Pad { mode: PadMode::Constant(Real(0.0)), .. }))
+}
+
 /// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
 fn written_in_core_ai(op: &Op) -> bool {
-    !matches!(op, Op::ArgMax { .. } | Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign))
+    let steps = matches!(op, Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign));
+    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. })
 }

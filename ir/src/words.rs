@@ -91,6 +91,9 @@ operators! {
     "prelu": Op::Prelu => Op::Prelu,
     "cast": Op::Cast { .. } => Op::Cast { to: DType::F32 },
     "conv": Op::Conv { .. } => Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 },
+    "conv_transpose": Op::ConvTranspose { .. } => Op::ConvTranspose {
+        stride: [1; 2], pad: [0; 4], output_pad: [0; 2], dilation: [1; 2], groups: 1,
+    },
     "matmul": Op::MatMul { .. } => Op::MatMul { transpose_a: false, transpose_b: false },
     "linear": Op::Linear => Op::Linear,
     "batch_norm": Op::BatchNorm { .. } => Op::BatchNorm { eps: ZERO },
@@ -226,6 +229,13 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
         Op::Conv { stride, pad, dilation, groups } => {
             v.sides("stride", stride)?;
             v.sides("pad", pad)?;
+            v.sides_or_one("dilation", dilation)?;
+            v.number_or("groups", 1, groups)?;
+        }
+        Op::ConvTranspose { stride, pad, output_pad, dilation, groups } => {
+            v.sides("stride", stride)?;
+            v.sides("pad", pad)?;
+            v.sides("output_pad", output_pad)?;
             v.sides_or_one("dilation", dilation)?;
             v.number_or("groups", 1, groups)?;
         }
@@ -407,7 +417,7 @@ impl Op {
 /// What operand `at` of an operator is to it: constants without a name of their own are called after their reader and this.
 pub(crate) fn role(op: &Op, at: usize) -> String {
     let roles: &[&str] = match op {
-        Op::Conv { .. } | Op::Linear => &["x", "w", "bias"],
+        Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Linear => &["x", "w", "bias"],
         Op::Prelu => &["x", "slope"],
         Op::BatchNorm { .. } => &["x", "scale", "shift", "mean", "var"],
         Op::LayerNorm { .. } => &["x", "scale", "bias"],

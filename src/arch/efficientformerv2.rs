@@ -135,19 +135,21 @@ const TIMM: NameTable = NameTable {
 /// Tables hold one entry per position of the stage-4 map, which is a thirty-second of the image; the authors' are square, timm's need not be.
 fn position_tables(tensors: &Shapes) -> Option<PositionTables> {
     // Dense models are built for one square image and resize what they look up to any other.
-    if let Some(shape) = tensors.get(&format!("network.5.attn.{DENSE_BIASES}")) {
+    if let Some((key, shape)) = tensors.get_key_value(&format!("network.5.attn.{DENSE_BIASES}")) {
         let side = shape.last().copied()?.isqrt() * STRIDE / 2;
-        return Some(PositionTables { sizes: vec![[side; 2]], step: STRIDE, resized: true });
+        let (sizes, key) = (vec![[side; 2]], key.clone());
+        return Some(PositionTables { sizes, key, trained: true, step: STRIDE, resized: true });
     }
     let table =
         |(key, _): &(&String, _)| key.starts_with("network.6.") && key.ends_with("token_mixer.attention_biases");
-    let positions = tensors.iter().find(table).and_then(|(_, shape)| shape.last().copied())?;
+    let (key, shape) = tensors.iter().find(table)?;
+    let positions = *shape.last()?;
     // Sides up to a ratio of 4.
     let sides = (1..=2 * positions.isqrt()).filter(|h| positions.is_multiple_of(*h) && positions / h <= 4 * h);
     let mut maps: Vec<[usize; 2]> = sides.map(|h| [h, positions / h]).filter(|[h, w]| *h <= 4 * w).collect();
     maps.sort_by_key(|[h, w]| h.abs_diff(*w));
     let sizes: Vec<[usize; 2]> = maps.into_iter().map(|map| map.map(|side| side * STRIDE)).collect();
-    (!sizes.is_empty()).then_some(PositionTables { sizes, step: STRIDE, resized: false })
+    (!sizes.is_empty()).then(|| PositionTables { sizes, key: key.clone(), trained: true, step: STRIDE, resized: false })
 }
 
 /// Side of a map after `n` halvings by a 3x3 convolution of stride 2.

@@ -76,6 +76,10 @@ pub struct Spelling {
 pub struct PositionTables {
     /// Heights and widths of images, the likeliest first.
     pub sizes: Vec<[usize; 2]>,
+    /// A table whose shape tells them.
+    pub key: String,
+    /// Whether the tables are trained: no other size fits then. Else they only show what the model was trained on.
+    pub trained: bool,
     /// Pixels per position of the map: images that are smaller by less have the same map.
     pub step: usize,
     /// The model resizes what it looks up to the image at hand: other sizes fit too.

@@ -26,7 +26,9 @@
 //! from the middle of all tokens instead of the middle of a row, and reads the carriers' pooled map in the order of memory.
 
 use super::choice::Choice;
-use super::family::{ArchError, Build, BuildOptions, Family, Spelling, StageMap, StageOutputs, Variant};
+use super::family::{
+    ArchError, Build, BuildOptions, Family, PositionTables, Spelling, StageMap, StageOutputs, Variant,
+};
 use super::layers::{BN_EPS, ConvNorm, MAP_NORM_EPS, conv_bn, layer_scale, mlp, padded, stages, table_bias};
 use super::results::StageSet;
 use crate::checkpoint::{NameTable, Shapes};
@@ -152,7 +154,7 @@ pub(super) static FAMILY: Family = Family {
     }],
     heads: &["head"],
     choices: &[&WINDOWS, &CARRIER_SIDE, &FORM],
-    position_tables: |_| None,
+    position_tables,
     leftover,
     pool: |net, _, x| {
         let x = net.at("norm").batch_norm(x, BN_EPS);
@@ -188,6 +190,33 @@ fn leftover(key: &str) -> bool {
     ["relative_bias", "relative_position_index", "relative_coords_table"].iter().any(|b| key.ends_with(b))
         || key.contains("global_tokenizer.")
         || key.contains("hat_pos_embed.")
+}
+
+/// Sizes on which the model ran when it was saved: a cache of the carrier tokens' positions keeps their number, and the carriers of a window span
+/// `STEP` pixels. Any size computes, so none is refused; of those with this number the usual ones come first.
+fn position_tables(tensors: &Shapes) -> Option<PositionTables> {
+    const USUAL: [[usize; 2]; 8] = [[224; 2], [576, 960], [384; 2], [512; 2], [768; 2], [256; 2], [640; 2], [1024; 2]];
+    let key = "levels.2.blocks.0.hat_attn.pos_emb_funct.relative_bias";
+    let carriers = *tensors.get(key)?.last()?;
+    let window = stored_window(tensors, 2)?;
+    let windows = carriers / 4;
+    let step = 16 * window;
+    let grids = (1..=windows).filter(|rows| windows.is_multiple_of(*rows)).map(|rows| [rows, windows / rows]);
+    // A table of its own exists for square grids only.
+    let square = tensors.keys().any(|key| key.starts_with("levels.2.blocks.0.hat_pos_embed."));
+    let grids: Vec<[usize; 2]> = grids.filter(|[rows, columns]| (rows == columns) == square).collect();
+    let largest = grids.into_iter().map(|grid| grid.map(|side| side * step));
+    let largest: Vec<[usize; 2]> = largest.filter(|[h, w]| *h <= 4 * w && *w <= 4 * h).collect();
+    let fits = |size: &[usize; 2]| largest.contains(&size.map(|side| side.next_multiple_of(step)));
+    let mut sizes: Vec<[usize; 2]> = USUAL.into_iter().filter(fits).collect();
+    sizes.extend(largest.iter().copied().filter(|size| !USUAL.contains(size)));
+    (carriers.is_multiple_of(4) && !sizes.is_empty()).then(|| PositionTables {
+        sizes,
+        key: key.to_string(),
+        trained: false,
+        step,
+        resized: false,
+    })
 }
 
 /// What a build was asked for, resolved.

@@ -113,7 +113,7 @@ pub(super) fn padded(net: &mut Net, x: Value, side: usize, inside: impl FnOnce(&
 /// The norm on a map that leaves the backbone, if the checkpoint has one here: a BatchNorm, or without running statistics a LayerNorm over the channels
 /// of each position.
 pub(super) fn output_norm(net: &mut Net, options: &BuildOptions, x: Value) -> Value {
-    if options.holds(&net.path("running_mean"), false) {
+    if ["running_mean", "running_var"].iter().any(|leaf| options.holds(&net.path(leaf), false)) {
         return net.batch_norm(x, BN_EPS);
     }
     if options.holds(&net.path("weight"), false) {
@@ -189,7 +189,8 @@ pub(super) fn conv_module(
     activation: Option<UnaryKind>,
 ) -> Value {
     let normed = options.holds(&net.path("bn.running_mean"), !spec.bias);
-    let spec = ConvSpec { bias: options.holds(&net.path("conv.bias"), spec.bias), ..spec };
+    // One that is stored beside a norm is asked for too, and where both are missing the bias is what is missed.
+    let spec = ConvSpec { bias: !normed || options.holds(&net.path("conv.bias"), false), ..spec };
     let mut y = net.at("conv").conv(x, spec);
     if normed {
         y = net.at("bn").batch_norm(y, BN_EPS);

@@ -14,6 +14,7 @@ mod ffnet_seg;
 mod ffnet_sr;
 mod finish;
 mod fmvit;
+mod fused;
 pub mod heads;
 mod layers;
 mod nearest;
@@ -28,6 +29,7 @@ pub use family::{
     ArchError, Backbone, Build, BuildOnMaps, BuildOptions, EvalTransform, Family, MapHead, Neck, PositionTables,
     Spelling, StageMap, StageOutputs, Variant,
 };
+pub use fused::folded;
 pub use parts::{Built, Parts};
 pub use prediction::Anchors;
 pub use results::{Results, StageSet};

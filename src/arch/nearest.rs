@@ -1,37 +1,52 @@
 //! Which variant of a family a checkpoint is of, or nearest to.
 
 use super::family::{Backbone, BuildOptions, Family, Variant};
+use super::fused::folded;
 use crate::checkpoint::Shapes;
 use vitc_ir::Graph;
 
 impl Family {
     /// The variant nearest to the checkpoint, and whether the checkpoint holds every key and shape of it. See [`Likeness`].
     pub fn closest_variant(&'static self, tensors: &Shapes) -> (&'static Variant, bool) {
-        let scored = self.variants.iter().map(|variant| {
-            let graph = self.published(variant, tensors);
-            (variant, graph.map_or(Likeness::NONE, |graph| Likeness::of(&graph, tensors)))
+        self.closest_variant_at(tensors, None).unwrap_or((&self.variants[0], false))
+    }
+
+    /// The same among the variants that take images of this size; `None` if none does.
+    pub fn closest_variant_at(
+        &'static self,
+        tensors: &Shapes,
+        size: Option<[usize; 2]>,
+    ) -> Option<(&'static Variant, bool)> {
+        let scored = self.variants.iter().filter_map(|variant| {
+            let graph = self.published(variant, tensors, size)?;
+            Some((variant, Likeness::of(&graph, tensors)))
         });
         let best = scored.reduce(|best, next| if next.1 > best.1 { next } else { best });
-        best.map_or((&self.variants[0], false), |(variant, likeness)| (variant, likeness.whole))
+        best.map(|(variant, likeness)| (variant, likeness.whole))
     }
 
     /// Whether a checkpoint of the variant `held` is one of `asked` too: it holds every key and shape, and what only the former reads the family
     /// can leave unused. Variants that do different things with the same tensors share their checkpoints.
     pub fn serves(&'static self, held: &'static Variant, asked: &'static Variant, tensors: &Shapes) -> bool {
-        let wanted = |variant| Some(shapes(&self.published(variant, tensors)?));
+        let wanted = |variant| Some(shapes(&self.published(variant, tensors, None)?));
         let (Some(held), Some(asked)) = (wanted(held), wanted(asked)) else { return false };
         asked.iter().all(|(key, shape)| tensors.get(key).is_some_and(|stored| units(stored) == units(shape)))
             && held.keys().all(|key| asked.contains_key(key) || (self.leftover)(key))
     }
 
     /// The graph of a variant as it is published, at the likeliest resolution of the checkpoint's tables; `None` if it cannot be built there.
-    fn published(&'static self, variant: &'static Variant, tensors: &Shapes) -> Option<Graph> {
+    fn published(
+        &'static self,
+        variant: &'static Variant,
+        tensors: &Shapes,
+        size: Option<[usize; 2]>,
+    ) -> Option<Graph> {
         let mut options =
             BuildOptions { tensors: Some(tensors), ..BuildOptions::new(Backbone { family: self, variant }) };
-        if let Some(tables) = (self.position_tables)(tensors) {
-            options.resolution = tables.sizes[0];
-        }
-        options.build().ok().map(|built| built.graph)
+        let tables = (self.position_tables)(tensors).map(|tables| tables.sizes[0]);
+        options.resolution = size.or(tables).unwrap_or(options.resolution);
+        let graph = options.build().ok()?.graph;
+        Some(folded(&graph, tensors).unwrap_or(graph))
     }
 }
 
@@ -56,8 +71,6 @@ struct Likeness {
 }
 
 impl Likeness {
-    const NONE: Likeness = Likeness { whole: false, share: 0.0 };
-
     fn of(graph: &Graph, tensors: &Shapes) -> Likeness {
         let (mut asked, mut common, mut same, mut share) = (0usize, 0usize, 0usize, 0.0);
         for (key, ty) in graph.weights() {

@@ -90,14 +90,22 @@ fn channels_last(values: &[f32], shape: &[usize]) -> Vec<f32> {
 struct Port {
     shape: Vec<usize>,
     picture: bool,
+    /// Whole numbers below this.
+    below: Option<u32>,
 }
 
 /// The cases of one batch. The reference always gets normalised values: normalising is part of what is checked.
 pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Vec<Case> {
-    let roles = model.signature.inputs.iter().map(|port| matches!(port.role, InputRole::Image(_)));
+    let roles = model.signature.inputs.iter().map(|port| match port.role {
+        InputRole::Image(_) => (true, None),
+        InputRole::Whole { below } => (false, Some(below)),
+        InputRole::Tensor => (false, None),
+    });
     let shapes = model.graph.inputs().map(|(_, node)| node.types[0].shape.at(batch));
-    let ports: Vec<Port> =
-        shapes.zip(roles.chain(repeat(false))).map(|(shape, picture)| Port { shape, picture }).collect();
+    let ports: Vec<Port> = shapes
+        .zip(roles.chain(repeat((false, None))))
+        .map(|(shape, (picture, below))| Port { shape, picture, below })
+        .collect();
     let preprocessing = options.preprocessing.as_ref();
     let pictures = Pictures {
         preprocessing,
@@ -120,7 +128,10 @@ pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Ve
     let synthetic = |kind: &Synthetic| {
         let array = |(i, port): (usize, &Port)| match port.picture {
             true => pictures.synthetic(*kind, &port.shape),
-            false => kind.numbers(i as u64, &port.shape),
+            false => match port.below {
+                Some(below) => kind.pixels(&port.shape).iter().map(|p| (p * (below - 1) as f32).round()).collect(),
+                None => kind.numbers(i as u64, &port.shape),
+            },
         };
         case(kind.name(), true, ports.iter().enumerate().map(array).collect())
     };

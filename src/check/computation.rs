@@ -1,6 +1,7 @@
 //! One of the two computations that a check compares.
 
 use super::CheckError;
+use crate::model::FileOrigin;
 use crate::runner::{Bottleneck, Named, Pick, Program, Request, RunError, Session};
 use std::path::Path;
 use vitc_ir::{Graph, Weights};
@@ -16,6 +17,11 @@ impl<'a> Computation<'a> {
     /// The model by its definition.
     pub(super) fn reference(graph: &Graph, weights: &'a dyn Weights) -> Computation<'a> {
         Computation { program: Program::of_graph(graph, weights), side: "reference" }
+    }
+
+    /// A file by itself.
+    pub(super) fn file(file: &'a FileOrigin) -> Computation<'a> {
+        Computation { program: Program::of_flat(&file.flat, &file.inputs), side: "reference" }
     }
 
     /// The artifact at `path`, or the function of it that is picked.

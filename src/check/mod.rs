@@ -42,7 +42,8 @@ pub use options::{Effort, Options};
 pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
 
-use crate::runner::{Bottleneck, Pick};
+use crate::model::FileOrigin;
+use crate::runner::{Bottleneck, Pick, Request};
 use crate::signature::{Likelihood, OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
@@ -62,6 +63,8 @@ pub struct Reference<'a> {
     pub signature: &'a Signature,
     /// Its weights.
     pub weights: &'a dyn Weights,
+    /// The file that it was read from, if it was: the reference then, as far as it can be run.
+    pub file: Option<&'a FileOrigin>,
 }
 
 /// What is compared with what, and how.
@@ -70,6 +73,8 @@ struct Check<'a> {
     /// What each output holds.
     roles: Vec<OutputRole>,
     reference: Computation<'a>,
+    /// The file that the model was read from, where it can be run: what the artifact is compared with, whole.
+    file: Option<Computation<'a>>,
     candidate: Computation<'static>,
     /// Where the reference can be cut, in order.
     bottlenecks: Vec<Bottleneck>,
@@ -92,10 +97,12 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
     let largest = batches.iter().copied().max().unwrap_or(1);
     let budget = Budget::new(model.graph, &bottlenecks, largest, options.memory);
     let roles = model.signature.outputs.iter().map(|port| port.role).collect();
-    let check = Check { model, roles, reference, candidate, bottlenecks, options, budget };
+    let mut findings = Findings::new();
+    let whole = options.effort == Effort::Full && budget.fits();
+    let file = file(model, &options, batches[0], whole, &mut findings);
+    let check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget };
 
     let (full, fits) = (check.options.effort == Effort::Full, check.budget.fits());
-    let mut findings = Findings::new();
     for &batch in &batches {
         let cases = cases(model, &check.options, batch);
         if full && fits {
@@ -111,6 +118,40 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
         findings.notes.insert(0, note);
     }
     check.report(findings, batches[0])
+}
+
+/// The file that a model was read from, if it can be run; what it says of itself goes into the notes.
+fn file<'a>(
+    model: Reference<'a>,
+    options: &Options,
+    batch: usize,
+    whole: bool,
+    findings: &mut Findings,
+) -> Option<Computation<'a>> {
+    let origin = model.file?;
+    let unproven = "the import itself is not proven for this file: compare with values of your own";
+    if !whole {
+        findings.notes.push(format!("reference: the imported graph, in pieces; {unproven}"));
+        return None;
+    }
+    let computation = Computation::file(origin);
+    let cases = cases(model, options, batch);
+    let tried =
+        computation.load(Request::outputs(batch)).and_then(|session| computation.run(&session, &cases[0].reference));
+    match tried {
+        Ok(_) => {
+            findings.notes.push("reference: the file itself, run by tract".into());
+            Some(computation)
+        }
+        Err(error) => {
+            let why = error.to_string();
+            let why = why.lines().next().unwrap_or_default();
+            findings
+                .notes
+                .push(format!("reference: the imported graph, because tract cannot run the file ({why}); {unproven}"));
+            None
+        }
+    }
 }
 
 /// The reference's graph, which answers with scores where the model answers with the classes that they make: which class is as good as another, only

@@ -18,7 +18,8 @@ struct Ran {
 impl Check<'_> {
     /// Run and compare one batch's cases.
     pub(super) fn whole(&self, batch: usize, cases: &[Case], findings: &mut Findings) -> Result<(), CheckError> {
-        let reference = || run(&self.reference, batch, cases, |c| &c.reference);
+        let known = self.file.as_ref().unwrap_or(&self.reference);
+        let reference = || run(known, batch, cases, |c| &c.reference);
         let candidate = || run(&self.candidate, batch, cases, |c| &c.candidate);
         let (wanted, got) = if self.budget.together() {
             std::thread::scope(|scope| {
@@ -30,6 +31,8 @@ impl Check<'_> {
             (reference(), candidate())
         };
         let (wanted, got) = (wanted?, got?);
+        // A file of half precision is its own reference, and rounds too.
+        let wanted_half = wanted.half;
         findings.half |= got.half;
         findings.defined = got.defined;
         for (case, (wanted, answers)) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)) {
@@ -38,7 +41,7 @@ impl Check<'_> {
             if let Some(folder) = &self.options.save_io {
                 save::save(folder, case, &got.inputs, wanted, &self.roles, answers)?;
             }
-            let passed = findings.compare(case, &self.roles, wanted, answers, got.half)?;
+            let passed = findings.compare(case, &self.roles, wanted, answers, got.half || wanted_half)?;
             if !passed && findings.failed.is_none() {
                 findings.failed = Some((batch, [case.reference.clone(), case.candidate.clone()]));
             }

@@ -1,133 +1,169 @@
-//! What a checkpoint says about its model besides the tensors: `config.json`, or the training script's arguments.
+//! Settings out of a document: `config.json`, `preprocessor_config.json`, or what a training script pickled beside the weights.
 //!
-//! Everything is optional, and a value of an unexpected type or range counts as absent: a strange configuration never keeps weights from
-//! loading.
+//! Scripts keep them on the top level, under `args`, `hyper_parameters`, `pretrained_cfg` and the like, nested and under many names; the first
+//! name of each list that is found in the outermost place wins.
 
-use super::pickle::{Id, Pickle, Value};
-use serde_json::Value as Json;
+use super::settings::{ModelConfig, Said};
+use serde_json::{Map, Value as Json};
 
-/// Keys under which training scripts keep their arguments.
-const ARGUMENTS: &[&str] = &["args", "hyper_parameters", "cfg", "config", "opt", "opts"];
-/// More classes than any label list has.
-const MAX_LABELS: usize = 1 << 20;
+/// Names of dicts in which settings are looked for, nested in each other as they may be.
+const PLACES: &[&str] = &[
+    "model_args",
+    "pretrained_cfg",
+    "default_cfg",
+    "args",
+    "hyper_parameters",
+    "hparams",
+    "cfg",
+    "config",
+    "opt",
+    "opts",
+    "model_config",
+    "model_cfg",
+    "data_config",
+    "data_cfg",
+    "train_args",
+    "meta",
+    "dataset_meta",
+    "img_norm_cfg",
+    "data_preprocessor",
+    "preprocess",
+    "preprocessing",
+    "preprocessor",
+    "preprocessor_config",
+    "image_processor",
+    "transform",
+    "transforms",
+    "normalize",
+    "normalization",
+    "data",
+    "dataset",
+    "model_info",
+    "info",
+    "metadata",
+];
+/// Deepest nesting of these.
+const DEPTH: usize = 4;
+const ARCHITECTURE: &[&str] = &["architecture", "arch", "model_name", "model", "model_type", "backbone"];
+const CLASSES: &[&str] = &["num_classes", "nb_classes", "n_classes", "num_labels"];
+const SIZE: &[&str] = &[
+    "img_size",
+    "image_size",
+    "input_size",
+    "imgsz",
+    "input_resolution",
+    "resolution",
+    "crop_size",
+    "size",
+    "test_input_size",
+];
+const MEAN: &[&str] = &["mean", "image_mean", "img_mean", "pixel_mean", "norm_mean", "normalize_mean"];
+const STD: &[&str] = &["std", "image_std", "img_std", "pixel_std", "norm_std", "normalize_std"];
+const CROP: &[&str] = &["crop_pct", "crop_ratio", "center_crop_ratio"];
+const CROP_MODE: &[&str] = &["crop_mode"];
+const INTERPOLATION: &[&str] = &["interpolation", "test_interpolation", "resample"];
+const LABELS: &[&str] = &[
+    "label_names",
+    "class_names",
+    "classes",
+    "CLASSES",
+    "labels",
+    "names",
+    "categories",
+    "id2label",
+    "idx_to_class",
+    "idx2label",
+    "class_to_idx",
+    "label2id",
+    "label_map",
+];
+/// More classes than any list has.
+pub(super) const MAX_LABELS: usize = 1 << 20;
+/// More channels than any camera has.
+const MAX_CHANNELS: usize = 64;
 
-/// What is said about the model.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ModelConfig {
-    /// Where it was found, for messages: `config.json` or `training arguments in the checkpoint`.
-    pub source: String,
-    /// Name of the architecture in upstream's spelling (`efficientformerv2_s0`).
-    pub architecture: Option<String>,
-    /// Number of classes.
-    pub num_classes: Option<usize>,
-    /// Input height and width.
-    pub input_size: Option<[usize; 2]>,
-    /// Mean per channel of pixels in 0..1.
-    pub mean: Option<[f64; 3]>,
-    /// Standard deviation per channel of pixels in 0..1.
-    pub std: Option<[f64; 3]>,
-    /// Side of the crop over side of the resized image.
-    pub crop_pct: Option<f64>,
-    /// `center`, `squash` or `border`.
-    pub crop_mode: Option<String>,
-    /// `bicubic` or `bilinear`.
-    pub interpolation: Option<String>,
-    /// Names of the classes, in order.
-    pub labels: Option<Vec<String>>,
+/// What a document says; `file` is its name.
+pub(super) fn read(document: &Json, file: &str) -> ModelConfig {
+    let mut places = Vec::new();
+    collect(document, String::new(), 0, &mut places);
+    let search = Search { places, file };
+    let mean = search.first(MEAN, channels);
+    let std = search.first(STD, channels);
+    let (mean, std) = in_unit_range(mean, std);
+    let architectures = |value: &Json| value.get(0).and_then(text);
+    ModelConfig {
+        architecture: search.first(ARCHITECTURE, text).or_else(|| search.first(&["architectures"], architectures)),
+        num_classes: search.first(CLASSES, |v| whole(v).filter(|n| *n > 0)),
+        input_size: search.first(SIZE, image_size),
+        mean,
+        std,
+        crop_pct: search
+            .first(CROP, |v| v.as_f64().filter(|c| *c > 0.0 && *c <= 1.0))
+            .or_else(|| search.crop_of_sizes()),
+        crop_mode: search.first(CROP_MODE, text),
+        interpolation: search.first(INTERPOLATION, interpolation),
+        labels: search.first(LABELS, labels),
+        conflicts: Vec::new(),
+    }
 }
 
-impl ModelConfig {
-    /// From the `config.json` of timm or transformers; `preprocessor` is transformers' `preprocessor_config.json`.
-    pub(super) fn from_json(config: &Json, preprocessor: Option<&Json>) -> ModelConfig {
-        let nothing = Json::Null;
-        let pre = config.get("pretrained_cfg").unwrap_or(config);
-        let args = config.get("model_args").unwrap_or(&nothing);
-        let image = preprocessor.unwrap_or(&nothing);
-        let first = |key: &str| [args, config, pre].into_iter().find_map(|c| c.get(key).filter(|v| !v.is_null()));
-        let text = |v: Option<&Json>| v.and_then(Json::as_str).map(str::to_string);
-        let architectures = config.get("architectures").and_then(|a| a.get(0));
-        ModelConfig {
-            source: "config.json".into(),
-            architecture: text(first("architecture").or(config.get("model_type")).or(architectures)),
-            num_classes: first("num_classes").and_then(json_size),
-            input_size: ["img_size", "input_size", "image_size"]
-                .into_iter()
-                .find_map(|k| first(k).and_then(json_image_size)),
-            mean: pre.get("mean").or(image.get("image_mean")).and_then(json_triple),
-            std: pre.get("std").or(image.get("image_std")).and_then(json_triple),
-            crop_pct: pre
-                .get("crop_pct")
-                .or(image.get("crop_pct"))
-                .and_then(Json::as_f64)
-                .filter(|c| *c > 0.0 && *c <= 1.0),
-            crop_mode: text(pre.get("crop_mode")),
-            interpolation: text(pre.get("interpolation")).or(match image.get("resample").and_then(Json::as_u64) {
-                Some(2) => Some("bilinear".into()),
-                Some(3) => Some("bicubic".into()),
-                _ => None,
-            }),
-            labels: json_labels(config),
+/// The dicts in which settings are looked for, the outermost first, with their paths.
+fn collect<'d>(document: &'d Json, path: String, depth: usize, places: &mut Vec<(String, &'d Map<String, Json>)>) {
+    let Some(map) = document.as_object() else { return };
+    places.push((path.clone(), map));
+    if depth == DEPTH {
+        return;
+    }
+    for name in PLACES {
+        if let Some(inner) = map.get(*name).filter(|v| v.is_object()) {
+            let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+            collect(inner, path, depth + 1, places);
         }
     }
+}
 
-    /// From the arguments that a training script left beside the weights, if there are any.
-    pub(super) fn from_pickle(pickle: &Pickle<'_>) -> Option<ModelConfig> {
-        let top = pickle.entries(pickle.root);
-        let named = |name: &str| top.iter().find(|(k, _)| pickle.str(*k) == Some(name)).map(|e| e.1);
-        let arguments: Vec<Id> = ARGUMENTS.iter().filter_map(|name| named(name)).collect();
-        let find = |names: &[&str]| {
-            let entries = arguments.iter().flat_map(|&id| pickle.entries(id));
+struct Search<'d> {
+    places: Vec<(String, &'d Map<String, Json>)>,
+    file: &'d str,
+}
+
+impl Search<'_> {
+    /// The first of these names whose value can be read.
+    fn first<T>(&self, names: &[&str], read: impl Fn(&Json) -> Option<T>) -> Option<Said<T>> {
+        let in_place = |(path, map): &(String, &Map<String, Json>)| {
             names.iter().find_map(|&name| {
-                entries
-                    .clone()
-                    .find(|(k, v)| pickle.str(*k) == Some(name) && *pickle.get(*v) != Value::None)
-                    .map(|e| e.1)
+                let value = read(map.get(name)?)?;
+                let at = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+                Some(Said { value, from: format!("{}: {at}", self.file) })
             })
         };
-        let text = |id: Option<Id>| {
-            id.and_then(|id| pickle.str(id)).filter(|t| !t.is_empty() && t.len() < 256).map(str::to_string)
-        };
-        let number = |id: Id| match pickle.get(id) {
-            Value::Float(x) => Some(*x),
-            Value::Int(n) => Some(*n as f64),
-            _ => None,
-        };
-        let triple = |id: Option<Id>| {
-            let values: Option<Vec<f64>> = pickle.sequence(id?)?.iter().map(|&v| number(v)).collect();
-            finite_triple(values?)
-        };
-        let config = ModelConfig {
-            source: "training arguments in the checkpoint".into(),
-            architecture: text(find(&["model", "arch", "model_name"])).or(text(named("arch"))),
-            num_classes: find(&["num_classes", "nb_classes"]).and_then(|id| pickle.size(id)).filter(|n| *n > 0),
-            input_size: find(&["img_size", "input_size", "resolution"]).and_then(|id| match pickle.sequence(id) {
-                Some(items) => image_size(&items.iter().map(|&d| pickle.size(d)).collect::<Option<Vec<_>>>()?),
-                None => image_size(&[pickle.size(id)?]),
-            }),
-            mean: triple(find(&["mean"])),
-            std: triple(find(&["std"])),
-            crop_pct: find(&["crop_pct"]).and_then(number).filter(|c| *c > 0.0 && *c <= 1.0),
-            crop_mode: text(find(&["crop_mode"])),
-            interpolation: text(find(&["interpolation"])).filter(|t| t != "random"),
-            labels: None,
-        };
-        (config != ModelConfig { source: config.source.clone(), ..ModelConfig::default() }).then_some(config)
+        self.places.iter().find_map(in_place)
+    }
+
+    /// transformers' image processors: the crop's side over the shorter side of the resized picture.
+    fn crop_of_sizes(&self) -> Option<Said<f64>> {
+        let short = self.first(&["size"], |v| v.get("shortest_edge").and_then(whole))?;
+        let crop = self.first(&["crop_size"], image_size)?;
+        let share = crop.value[0].min(crop.value[1]) as f64 / short.value as f64;
+        (share > 0.0 && share <= 1.0).then(|| Said { value: share, from: format!("{}: size, crop_size", self.file) })
     }
 }
 
-fn json_size(value: &Json) -> Option<usize> {
+fn text(value: &Json) -> Option<String> {
+    value.as_str().filter(|t| !t.is_empty() && t.len() < 256).map(str::to_string)
+}
+
+fn whole(value: &Json) -> Option<usize> {
     value.as_u64().and_then(|n| usize::try_from(n).ok())
 }
 
-fn json_image_size(value: &Json) -> Option<[usize; 2]> {
-    match value.as_array() {
-        Some(items) => image_size(&items.iter().map(json_size).collect::<Option<Vec<_>>>()?),
-        None => image_size(&[json_size(value)?]),
-    }
-}
-
-/// A side, (height, width) or (channels, height, width).
-fn image_size(numbers: &[usize]) -> Option<[usize; 2]> {
+/// A side, (height, width), (channels, height, width), or `{height, width}`.
+fn image_size(value: &Json) -> Option<[usize; 2]> {
+    let numbers: Vec<usize> = match value {
+        Json::Array(items) if items.len() <= 3 => items.iter().map(whole).collect::<Option<_>>()?,
+        Json::Object(map) => vec![whole(map.get("height")?)?, whole(map.get("width")?)?],
+        value => vec![whole(value)?],
+    };
     let size = match *numbers {
         [side] => [side, side],
         [height, width] | [_, height, width] => [height, width],
@@ -136,18 +172,117 @@ fn image_size(numbers: &[usize]) -> Option<[usize; 2]> {
     size.iter().all(|d| (1..=1 << 16).contains(d)).then_some(size)
 }
 
-fn json_triple(value: &Json) -> Option<[f64; 3]> {
-    finite_triple(value.as_array()?.iter().map(Json::as_f64).collect::<Option<Vec<_>>>()?)
+/// A number per channel; a single one is a grey picture's.
+fn channels(value: &Json) -> Option<Vec<f64>> {
+    let items = value.as_array().filter(|items| (1..=MAX_CHANNELS).contains(&items.len()))?;
+    let values: Vec<f64> = items.iter().map(Json::as_f64).collect::<Option<_>>()?;
+    values.iter().all(|x| x.is_finite()).then_some(values)
 }
 
-fn finite_triple(values: Vec<f64>) -> Option<[f64; 3]> {
-    <[f64; 3]>::try_from(values).ok().filter(|v| v.iter().all(|x| x.is_finite()))
+/// A number per channel, if it is said.
+pub type Channels = Option<Said<Vec<f64>>>;
+
+/// Mean and deviation for pixels in 0..1, from those for pixels in 0..255 if they are that large. A deviation that is not positive counts as absent.
+pub fn in_unit_range(mean: Channels, std: Channels) -> (Channels, Channels) {
+    let large = |said: &Channels| said.as_ref().is_some_and(|s| s.value.iter().any(|x| *x > 1.0));
+    let bytes = large(&mean) || large(&std);
+    // Of numbers that were written with a few digits, the quotient has as few.
+    let quotient = |x: &f64| (x / 255.0 * 1e9).round() / 1e9;
+    let scaled = |said: Said<Vec<f64>>| Said { value: said.value.iter().map(quotient).collect(), ..said };
+    let unit = |said: Channels| if bytes { said.map(scaled) } else { said };
+    let mean = unit(mean).filter(|m| m.value.iter().all(|x| (0.0..=1.0).contains(x)));
+    let std = unit(std).filter(|s| s.value.iter().all(|x| *x > 0.0 && *x <= 1.0));
+    (mean, std)
 }
 
-fn json_labels(config: &Json) -> Option<Vec<String>> {
-    if let Some(names) = config.get("label_names").and_then(Json::as_array) {
-        return names.iter().map(|n| n.as_str().map(str::to_string)).collect();
+/// A kernel by name, or by PIL's number.
+fn interpolation(value: &Json) -> Option<String> {
+    let name = match value.as_u64() {
+        Some(1) => "lanczos".to_string(),
+        Some(2) => "bilinear".into(),
+        Some(3) => "bicubic".into(),
+        _ => value.as_str()?.to_ascii_lowercase(),
+    };
+    ["bilinear", "bicubic", "lanczos"].contains(&name.as_str()).then_some(name)
+}
+
+/// Names of classes: a list; a dict of numbers to names, to names behind WordNet's, or of names to numbers.
+pub fn labels(value: &Json) -> Option<Vec<String>> {
+    let name = |v: &Json| match v {
+        Json::String(name) => Some(name.clone()),
+        // ImageNet's index: ["n01440764", "tench"].
+        Json::Array(pair) if pair.len() == 2 => pair[1].as_str().map(str::to_string),
+        _ => None,
+    };
+    match value {
+        Json::Array(names) if !names.is_empty() && names.len() <= MAX_LABELS => names.iter().map(name).collect(),
+        Json::Object(map) if !map.is_empty() && map.len() <= MAX_LABELS => {
+            let by_number = |i: usize| map.get(&i.to_string()).and_then(name);
+            (0..map.len()).map(by_number).collect::<Option<Vec<_>>>().or_else(|| {
+                let mut names = vec![None; map.len()];
+                for (name, number) in map {
+                    *names.get_mut(whole(number)?)? = Some(name.clone());
+                }
+                names.into_iter().collect()
+            })
+        }
+        _ => None,
     }
-    let names = config.get("id2label")?.as_object().filter(|names| names.len() <= MAX_LABELS)?;
-    (0..names.len()).map(|i| names.get(&i.to_string())?.as_str().map(str::to_string)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn settings_are_found_wherever_people_keep_them() {
+        let zoo = json!({"model_name": "m", "class_names": ["a", "b"], "imgsz": 224, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]});
+        let timm = json!({"args": {"model": "m", "img_size": 224, "input_size": null, "num_classes": 2, "mean": [0.5, 0.5, 0.5]}});
+        let hub = json!({"architecture": "m", "num_classes": 2, "label_names": ["a", "b"],
+            "pretrained_cfg": {"input_size": [3, 224, 224], "mean": [0.5, 0.5, 0.5], "interpolation": "bilinear", "crop_pct": 0.9}});
+        let lightning =
+            json!({"hyper_parameters": {"data": {"image_size": [224, 224], "norm_mean": [127.5, 127.5, 127.5]}}});
+        let processor = json!({"image_mean": [0.5, 0.5, 0.5], "size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3});
+        for document in [&zoo, &timm, &hub, &lightning, &processor] {
+            let found = read(document, "f");
+            assert_eq!(found.mean.unwrap().value, [0.5; 3], "{document}");
+            assert_eq!(found.input_size.unwrap().value, [224; 2], "{document}");
+        }
+        let found = read(&hub, "config.json");
+        assert_eq!(found.mean.unwrap().from, "config.json: pretrained_cfg.mean");
+        assert_eq!((found.interpolation.unwrap().value.as_str(), found.crop_pct.unwrap().value), ("bilinear", 0.9));
+        let found = read(&processor, "p");
+        assert_eq!((found.crop_pct.unwrap().value, found.interpolation.unwrap().value.as_str()), (0.875, "bicubic"));
+    }
+
+    #[test]
+    fn numbers_for_bytes_are_scaled_and_absurd_ones_absent() {
+        let found =
+            read(&json!({"img_norm_cfg": {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}}), "f");
+        let (mean, std) = (found.mean.unwrap().value, found.std.unwrap().value);
+        assert!((mean[0] - 0.485).abs() < 1e-9 && (std[2] - 0.225).abs() < 1e-9);
+        for strange in [
+            json!({"mean": "x", "std": [0.0, 1.0, 1.0], "crop_pct": 2, "imgsz": 0, "class_names": [1, 2], "interpolation": "random"}),
+            json!({"mean": [-4.0, 1.0, 1.0], "std": [], "imgsz": [1, 2, 3, 4], "class_names": {}, "args": {"args": []}}),
+            json!([1, 2]),
+        ] {
+            assert!(read(&strange, "f").is_empty(), "{strange}");
+        }
+    }
+
+    #[test]
+    fn labels_in_every_form() {
+        for form in [
+            json!(["a", "b"]),
+            json!({"0": "a", "1": "b"}),
+            json!({"0": ["n1", "a"], "1": ["n2", "b"]}),
+            json!({"b": 1, "a": 0}),
+        ] {
+            assert_eq!(labels(&form).unwrap(), ["a", "b"], "{form}");
+        }
+        for form in [json!([]), json!({"1": "a", "2": "b"}), json!({"a": 0, "b": 0}), json!({"a": 9}), json!("a")] {
+            assert_eq!(labels(&form), None, "{form}");
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! What the readers of files hand on.
 
-use super::config::ModelConfig;
 use super::dense_config::DenseConfig;
 use super::tensor::TensorInfo;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +18,8 @@ pub(super) struct Contents {
     pub(super) tensors: BTreeMap<String, TensorInfo>,
     /// Paths of the dicts that hold tensors themselves.
     pub(super) dicts: BTreeSet<String>,
-    pub(super) config: Option<ModelConfig>,
+    /// What lies beside the tensors, as settings are read from it.
+    pub(super) document: Option<serde_json::Value>,
     /// What is said about dense prediction.
     pub(super) dense: Option<DenseConfig>,
     /// Whole modules: name in the file and class.

@@ -44,6 +44,17 @@ impl CheckpointError {
 
     /// The operating system refused.
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+        if let Some(repository) = hub_name(&path.to_string_lossy()) {
+            return CheckpointError::new(
+                "this names a repository of the Hugging Face hub, not a file",
+                path.display().to_string(),
+                "vitc reads files of this machine and downloads nothing",
+                message!(
+                    format!("download it with `hf download {repository}`, which prints a folder, then "),
+                    Setting::Weights.to("that-folder")
+                ),
+            );
+        }
         let todo = match error.kind() {
             std::io::ErrorKind::NotFound => message!("check the spelling of the path given to ", Setting::Weights),
             std::io::ErrorKind::PermissionDenied => "give yourself permission to read it".into(),
@@ -57,6 +68,13 @@ impl CheckpointError {
         self.place = if self.place.is_empty() { outer.to_string() } else { format!("{outer}, {}", self.place) };
         self
     }
+}
+
+/// The repository of a name such as `hf_hub:timm/efficientformerv2_s0.snap_dist_in1k`.
+pub fn hub_name(name: &str) -> Option<String> {
+    let repository =
+        ["hf_hub:", "hf-hub:", "hf://", "https://huggingface.co/"].iter().find_map(|p| name.strip_prefix(p))?;
+    Some(shortened(repository.split('@').next().unwrap_or(repository)))
 }
 
 /// `1 key`, `2 keys`.

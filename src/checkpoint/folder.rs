@@ -2,10 +2,11 @@
 //!
 //! File names in an index are untrusted: only plain names beside the index are opened.
 
-use super::config::ModelConfig;
+use super::config;
 use super::contents::Contents;
 use super::error::{CheckpointError, count, shortened, some_of};
 use super::recognise_foreign;
+use super::settings::ModelConfig;
 use crate::message;
 use crate::message::Setting;
 use serde_json::Value as Json;
@@ -18,10 +19,14 @@ const MAX_JSON: u64 = 64 << 20;
 const WEIGHTS: &[&str] =
     &["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
+/// Files that hold settings, the first to be asked first.
+const SETTINGS: &[&str] = &["config.json", "preprocessor_config.json"];
+
 /// The files of a checkpoint.
 pub(super) struct Files {
     pub(super) shards: Vec<Shard>,
-    pub(super) config: Option<ModelConfig>,
+    /// What the files beside them say.
+    pub(super) config: ModelConfig,
 }
 
 /// One file, and the names it is there for; all if `None`.
@@ -49,9 +54,24 @@ impl Shard {
         all.modules.append(&mut found.modules);
         all.skipped.append(&mut found.skipped);
         all.top.append(&mut found.top);
-        all.config = all.config.take().or(found.config);
+        all.document = all.document.take().or(found.document);
         all.dense = all.dense.take().or(found.dense);
         Ok(())
+    }
+}
+
+/// The snapshot inside a repository of Hugging Face's cache (`models--OWNER--NAME`): the main branch's, or the only one.
+pub(super) fn snapshot(repository: &Path) -> Option<PathBuf> {
+    let snapshots = repository.join("snapshots");
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(&snapshots).ok()?.filter_map(|e| Some(e.ok()?.path())).take(64).collect();
+    all.retain(|folder| folder.is_dir());
+    let main = std::fs::read_to_string(repository.join("refs/main")).unwrap_or_default();
+    let main = all.iter().position(|folder| folder.file_name().is_some_and(|name| name.to_str() == Some(main.trim())));
+    match (main, all.len()) {
+        (Some(main), _) => Some(all.swap_remove(main)),
+        (None, 1) => all.pop(),
+        (None, _) => None,
     }
 }
 
@@ -62,12 +82,13 @@ pub(super) fn files(path: &Path) -> Result<Files, CheckpointError> {
         recognise_foreign::by_name(path)?;
         let index = path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(".index.json"));
         let shards = if index { shards(path)? } else { vec![Shard::whole(path.to_path_buf())] };
-        return Ok(Files { shards, config: None });
+        return Ok(Files { shards, config: beside(path) });
     }
     recognise_foreign::by_folder(path)?;
-    let config = optional_json(&path.join("config.json"))?;
-    let preprocessor = optional_json(&path.join("preprocessor_config.json"))?;
-    let config = config.map(|c| ModelConfig::from_json(&c, preprocessor.as_ref()));
+    let mut config = ModelConfig::default();
+    for name in SETTINGS {
+        config = config.or(optional_json(&path.join(name))?.map(|d| config::read(&d, name)).unwrap_or_default());
+    }
     let known = WEIGHTS.iter().map(|name| path.join(name)).find(|file| file.is_file());
     let file = match known {
         Some(file) => file,
@@ -77,8 +98,22 @@ pub(super) fn files(path: &Path) -> Result<Files, CheckpointError> {
     Ok(Files { shards, config })
 }
 
-/// The one file of the folder that may hold weights.
-fn only_weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
+/// What the files beside a weights file say, if they are that file's: it has the name that they belong to, or is the folder's only one. Files that
+/// cannot be read say nothing: nobody named them.
+fn beside(file: &Path) -> ModelConfig {
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let theirs = WEIGHTS.contains(&name.as_str()) || weights_files(folder).is_ok_and(|files| files.len() == 1);
+    let read = |name: &&str| {
+        let document = optional_json(&folder.join(name)).ok()??;
+        Some(config::read(&document, &format!("{name} beside the file")))
+    };
+    let said = SETTINGS.iter().filter(|_| theirs).filter_map(read);
+    said.fold(ModelConfig::default(), ModelConfig::or)
+}
+
+/// The files of the folder that may hold weights.
+fn weights_files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let entries = std::fs::read_dir(folder).map_err(|e| CheckpointError::io(folder, &e))?;
     let weights = |path: &PathBuf| {
         let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
@@ -86,6 +121,12 @@ fn only_weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
     };
     let mut files: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(weights).collect();
     files.sort();
+    Ok(files)
+}
+
+/// The one file of the folder that may hold weights.
+fn only_weights_file(folder: &Path) -> Result<PathBuf, CheckpointError> {
+    let mut files = weights_files(folder)?;
     let place = folder.display().to_string();
     match files.len() {
         1 => Ok(files.remove(0)),

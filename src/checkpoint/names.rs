@@ -24,13 +24,31 @@ impl NameTable {
 
     /// The architecture's key for an upstream key, which tools may have spelled.
     pub fn canonical(&self, key: &str) -> String {
-        let unwrap = WRAPPERS.iter().map(|wrapper| (wrapper, &""));
-        let rules = self.rules.iter().map(|(from, to)| (from, to));
-        unwrap.chain(rules).fold(key.to_string(), |key, (from, to)| match replaced(&key, from, to) {
+        self.rules.iter().fold(unwrapped(key).into_owned(), |key, (from, to)| match replaced(&key, from, to) {
             Cow::Owned(new) => new,
             Cow::Borrowed(_) => key,
         })
     }
+}
+
+/// `key` without what tools put into it.
+pub(super) fn unwrapped(key: &str) -> Cow<'_, str> {
+    if !WRAPPERS.iter().any(|wrapper| key.contains(wrapper)) {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(key.split('.').filter(|segment| !WRAPPERS.contains(segment)).collect::<Vec<_>>().join("."))
+}
+
+/// Names that timm's `features_only` makes flat at a model's root (`stages_0`, `stem_conv1`), with the dot again.
+const FLAT: &[&str] = &["stages_", "stem_", "levels_", "network_"];
+
+/// `key` with a dot where a flat name has `_`.
+pub(super) fn unflattened(key: &str) -> String {
+    let deep = |segment: &str| match FLAT.iter().any(|stem| segment.starts_with(stem)) {
+        true => segment.replacen('_', ".", 1),
+        false => segment.to_string(),
+    };
+    key.split('.').map(deep).collect::<Vec<_>>().join(".")
 }
 
 /// `key` with every run of segments that matches `from` replaced by `to`; borrowed if there is none.

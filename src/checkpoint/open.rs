@@ -1,12 +1,13 @@
 //! Opening a checkpoint: one file or several, each by the reader that its first bytes call for.
 
-use super::config::ModelConfig;
+use super::config;
 use super::contents::Contents;
 use super::dense_config::DenseConfig;
 use super::error::CheckpointError;
 use super::mapped::Mapped;
+use super::settings::ModelConfig;
 use super::tensor::TensorInfo;
-use super::{folder, recognise_foreign, safetensors, torch, zip};
+use super::{folder, recognise_foreign, safetensors, torch, unpacked, zip};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub struct Checkpoint {
     name: String,
     pub(super) place: String,
+    config: ModelConfig,
     pub(super) files: Arc<[Mapped]>,
     pub(super) contents: Arc<Contents>,
 }
@@ -26,7 +28,11 @@ impl Checkpoint {
     /// # Errors
     /// If it is something else (the error says what), is damaged, or holds no tensors.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let place = path.display().to_string();
+        if let Some(root) = unpacked::root(path) {
+            let (files, contents) = unpacked::read(&root)?;
+            return Checkpoint::of(path, "data.pkl", files, contents, ModelConfig::default());
+        }
+        let path = &folder::snapshot(path).unwrap_or_else(|| path.to_path_buf());
         let found = folder::files(path)?;
         let mut files = Vec::new();
         let mut all = Contents::default();
@@ -37,12 +43,27 @@ impl Checkpoint {
             shard.merge(&mut all, contents).map_err(|e| e.within(&place))?;
             files.push(file);
         }
-        all.config = found.config.or(all.config);
-        if all.tensors.is_empty() {
-            return Err(recognise_foreign::without_tensors(&all).within(&place));
+        let file = found.shards.first().and_then(|s| s.path.file_name()).map(|n| n.to_string_lossy().into_owned());
+        Checkpoint::of(path, &file.unwrap_or_default(), files, all, found.config)
+    }
+
+    /// What these files hold; `file` is the name of the one whose document says settings, before `beside`.
+    fn of(
+        path: &Path,
+        file: &str,
+        files: Vec<Mapped>,
+        mut contents: Contents,
+        beside: ModelConfig,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let place = path.display().to_string();
+        // What lies in the file is nearest to the tensors.
+        let inside = contents.document.take().map(|d| config::read(&d, file));
+        let config = inside.unwrap_or_default().or(beside);
+        if contents.tensors.is_empty() {
+            return Err(recognise_foreign::without_tensors(&contents).within(&place));
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Checkpoint { name, place, files: files.into(), contents: Arc::new(all) })
+        Ok(Checkpoint { name, place, config, files: files.into(), contents: Arc::new(contents) })
     }
 
     /// Every tensor, integer ones included, by its dotted name with the names of the dicts around it.
@@ -52,7 +73,7 @@ impl Checkpoint {
 
     /// What the checkpoint says about its model.
     pub fn config(&self) -> Option<&ModelConfig> {
-        self.contents.config.as_ref()
+        Some(&self.config).filter(|c| !c.is_empty())
     }
 
     /// What the checkpoint says about dense prediction.
@@ -98,6 +119,10 @@ fn read(file: &Mapped, number: usize) -> Result<Contents, CheckpointError> {
     }
     if safetensors::looks_like(bytes) {
         return safetensors::read(bytes, number);
+    }
+    if torch::is_plain(bytes) {
+        let contents = torch::read_plain(bytes, number)?;
+        return if contents.tensors.is_empty() { Err(recognise_foreign::unknown(bytes)) } else { Ok(contents) };
     }
     Err(recognise_foreign::unknown(bytes))
 }

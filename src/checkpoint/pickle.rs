@@ -10,6 +10,7 @@
 
 use super::error::CheckpointError;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Most instructions that are read. A state dict takes about 30 per tensor.
 const MAX_INSTRUCTIONS: usize = 8_000_000;
@@ -26,7 +27,9 @@ pub(super) enum Value<'a> {
     Float(f64),
     /// UTF-8 text.
     Str(&'a str),
-    /// Something that no reader here needs: bytes, an integer above 64 bits, text that is not UTF-8, a set.
+    /// Bytes, or text that is not UTF-8: where they lie in the stream.
+    Bytes(Range<usize>),
+    /// Something that no reader here needs: an integer above 64 bits, a set.
     Other,
     Tuple(Vec<Id>),
     List(Vec<Id>),
@@ -68,6 +71,14 @@ impl<'a> Pickle<'a> {
     pub(super) fn str(&self, id: Id) -> Option<&'a str> {
         match self.get(id) {
             Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Where raw bytes lie in the stream.
+    pub(super) fn bytes(&self, id: Id) -> Option<Range<usize>> {
+        match self.get(id) {
+            Value::Bytes(range) => Some(range.clone()),
             _ => None,
         }
     }
@@ -273,14 +284,16 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, width: usize) -> Step<()> {
         let n = self.length(width)?;
-        let value = std::str::from_utf8(self.take(n)?).map_or(Value::Other, Value::Str);
+        let start = self.at;
+        let value = std::str::from_utf8(self.take(n)?).map_or(Value::Bytes(start..start + n), Value::Str);
         self.push(value)
     }
 
     fn blob(&mut self, width: usize) -> Step<()> {
         let n = self.length(width)?;
+        let start = self.at;
         self.take(n)?;
-        self.push(Value::Other)
+        self.push(Value::Bytes(start..start + n))
     }
 
     /// Height of the stack at the innermost mark: what lies below belongs to somebody else.

@@ -5,13 +5,16 @@
 
 use super::contents::Contents;
 use super::error::{CheckpointError, count, shortened, some_of};
-use super::safetensors;
 use super::tensor::TensorInfo;
 use super::zip::Members;
+use super::{relatives, safetensors};
 use crate::message;
 use crate::message::{Listing, Message, Setting};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// What to do with a network that is not built here.
+const FROM_ITS_CODE: &str = "export it to ONNX from its own code (torch.onnx.export) and give vitc that file";
 
 /// The checkpoint behind an artifact.
 const ORIGINAL: &str = "the PyTorch or .safetensors checkpoint that this file was made from";
@@ -254,8 +257,20 @@ pub(super) fn without_tensors(contents: &Contents) -> CheckpointError {
 }
 
 /// A checkpoint whose tensors no family recognises.
-pub(super) fn without_model(contents: &Contents, tensors: &BTreeMap<String, &TensorInfo>) -> CheckpointError {
+pub(super) fn without_model(
+    contents: &Contents,
+    tensors: &BTreeMap<String, &TensorInfo>,
+    named: Option<&str>,
+) -> CheckpointError {
     special(contents, tensors).unwrap_or_else(|| {
+        let known = relatives::network(tensors.keys().map(String::as_str));
+        let named = named.map(|name| format!("the checkpoint calls its model {}", shortened(name)));
+        if known.is_some() || named.is_some() {
+            let names = known.map(|network| format!("its tensors have the names of {network}"));
+            let why = names.into_iter().chain(named).collect::<Vec<_>>().join("; ");
+            let families = message!(FROM_ITS_CODE, "; ", Listing::Models, " shows the networks that vitc builds");
+            return foreign("the checkpoint is of a network that vitc does not build", why, families);
+        }
         let shown: Vec<String> = tensors.iter().take(6).map(|(key, t)| format!("{} {t}", shortened(key))).collect();
         let names = some_of(shown.iter().map(String::as_str), 6);
         foreign(

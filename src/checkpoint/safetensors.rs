@@ -31,7 +31,7 @@ pub(super) fn read(bytes: &[u8], file: usize) -> Result<Contents, CheckpointErro
         ),
         e => CheckpointError::damaged("safetensors header", shortened(&e.to_string())),
     })?;
-    let mut contents = Contents::default();
+    let mut contents = Contents { document: metadata.metadata().as_ref().map(document), ..Contents::default() };
     for (key, info) in metadata.tensors() {
         if key.len() > MAX_KEY || contents.tensors.len() >= MAX_TENSORS {
             return Err(CheckpointError::damaged("safetensors header", "it holds absurdly long or many names"));
@@ -46,6 +46,12 @@ pub(super) fn read(bytes: &[u8], file: usize) -> Result<Contents, CheckpointErro
         contents.tensors.insert(key, tensor);
     }
     Ok(contents)
+}
+
+/// The header's free texts, those that are JSON read as such.
+fn document(texts: &std::collections::HashMap<String, String>) -> serde_json::Value {
+    let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text.as_str()));
+    serde_json::Value::Object(texts.iter().map(|(name, text)| (name.clone(), value(text))).collect())
 }
 
 fn element_type(dtype: Dtype) -> Option<ElementType> {

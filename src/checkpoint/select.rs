@@ -9,17 +9,18 @@ use super::contents::{Contents, MAX_KEY, Shapes};
 use super::error::{CheckpointError, count, shortened, some_of};
 use super::forms::{self, Forms};
 use super::mapped::Mapped;
-use super::names::{NameTable, joined, replaced};
+use super::names::{NameTable, WRAPPERS, joined, replaced, unflattened, unwrapped};
 use super::open::Checkpoint;
 use super::pattern;
 use super::recognise_foreign;
-use super::tensor::TensorInfo;
+use super::tensor::{ElementType, TensorInfo};
 use crate::message;
 use crate::message::{Given, Listing, Message, Setting};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use vitc_ir::StoredType;
 
 /// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning).
 const EMA: &[&str] = &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema"];
@@ -80,6 +81,25 @@ impl Selected {
         forms::canonical(upstream, &self.tensors, table)
     }
 
+    /// The numbers of a stored floating-point tensor; `None` for other types.
+    pub fn numbers(&self, tensor: &TensorInfo) -> Option<Vec<f64>> {
+        let ElementType::Float(float) = tensor.dtype else { return None };
+        let bytes = tensor.read(self.files[tensor.file()].bytes());
+        bytes.chunks_exact(float.bytes()).map(|b| number(float, b)).collect()
+    }
+
+    /// The same for whole numbers too.
+    pub fn any_numbers(&self, tensor: &TensorInfo) -> Option<Vec<f64>> {
+        let ElementType::Int(size) = tensor.dtype else { return self.numbers(tensor) };
+        let bytes = tensor.read(self.files[tensor.file()].bytes());
+        let whole = |b: &[u8]| match size {
+            8 => Some(i64::from_le_bytes(b.try_into().ok()?) as f64),
+            4 => Some(f64::from(i32::from_le_bytes(b.try_into().ok()?))),
+            _ => None,
+        };
+        bytes.chunks_exact(usize::from(size)).map(whole).collect()
+    }
+
     /// The innermost dict of the file that holds the tensor of this name.
     pub fn dict_of<'k>(&self, file: &'k str) -> &'k str {
         self.contents.dict_of(file)
@@ -132,10 +152,18 @@ impl Checkpoint {
         options: &SelectOptions,
     ) -> Result<Selected, CheckpointError> {
         let mut notices = Vec::new();
-        let renamed = self.renamed(options, &mut notices)?;
-        let prefixes = models(&forms::merged_shapes(&renamed));
+        let mut renamed = self.renamed(options, &mut notices)?;
+        let mut prefixes = models(&forms::merged_shapes(&renamed));
+        if prefixes.is_empty() {
+            let deep: BTreeMap<String, &TensorInfo> = renamed.iter().map(|(key, t)| (unflattened(key), *t)).collect();
+            let found = if deep.len() == renamed.len() { models(&forms::merged_shapes(&deep)) } else { Vec::new() };
+            if !found.is_empty() {
+                notices.push("the names are those of timm's features_only: read with a dot for their first `_`".into());
+                (renamed, prefixes) = (deep, found);
+            }
+        }
         let mut chosen = match &options.strip_prefix {
-            Some(prefix) => self.under(&renamed, prefix.trim_end_matches('.'))?,
+            Some(prefix) => self.under(&renamed, &unwrapped(prefix.trim_end_matches('.')))?,
             None => {
                 let candidates = candidates(&renamed, prefixes.clone());
                 if candidates.is_empty() {
@@ -194,8 +222,16 @@ impl Checkpoint {
     ) -> Result<BTreeMap<String, &TensorInfo>, CheckpointError> {
         let mut used = vec![false; options.rename.len()];
         let mut renamed = BTreeMap::new();
+        let mut wrapped = 0;
         for (old, tensor) in self.tensors() {
             let mut key = old.clone();
+            let plain = unwrapped(old);
+            if let Cow::Owned(plain) = plain
+                && !self.tensors().contains_key(&plain)
+            {
+                wrapped += 1;
+                key = plain;
+            }
             for ((from, to), used) in options.rename.iter().zip(&mut used) {
                 if let Cow::Owned(new) = replaced(&key, from, to) {
                     *used = true;
@@ -209,6 +245,10 @@ impl Checkpoint {
                 let todo = message!("leave one of them out with ", Setting::Ignore, ", or rename it too");
                 return Err(CheckpointError::new(what, self.place.clone(), why, todo));
             }
+        }
+        if wrapped > 0 {
+            let names = WRAPPERS.join(", ");
+            notices.push(format!("tools wrapped modules of {}: read without {names}", count(wrapped, "tensor")).into());
         }
         for ((from, to), used) in options.rename.iter().zip(used) {
             if !used {
@@ -293,7 +333,8 @@ impl Checkpoint {
     }
 
     fn unrecognised(&self, tensors: &BTreeMap<String, &TensorInfo>) -> CheckpointError {
-        recognise_foreign::without_model(&self.contents, tensors).within(&self.place)
+        let named = self.config().and_then(|c| c.architecture.as_ref()).map(|a| a.value.as_str());
+        recognise_foreign::without_model(&self.contents, tensors, named).within(&self.place)
     }
 }
 
@@ -322,6 +363,18 @@ fn subset<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, prefix: &str) -> BTree
     range.map(|(key, tensor)| (key[start.len()..].to_string(), *tensor)).collect()
 }
 
+/// One stored number.
+fn number(float: StoredType, bytes: &[u8]) -> Option<f64> {
+    Some(match float {
+        StoredType::F16 => half::f16::from_le_bytes(bytes.try_into().ok()?).to_f64(),
+        StoredType::BF16 => half::bf16::from_le_bytes(bytes.try_into().ok()?).to_f64(),
+        StoredType::F32 => f64::from(f32::from_le_bytes(bytes.try_into().ok()?)),
+        StoredType::F64 => f64::from_le_bytes(bytes.try_into().ok()?),
+        StoredType::I8 => f64::from(i8::from_le_bytes(bytes.try_into().ok()?)),
+        StoredType::U8 => f64::from(u8::from_le_bytes(bytes.try_into().ok()?)),
+    })
+}
+
 /// Leave out what the user names; per name, how many tensors that was.
 fn leave_out(
     options: &SelectOptions,
@@ -334,12 +387,15 @@ fn leave_out(
         dict => Some(key.strip_prefix(dict)?.strip_prefix('.')?.to_string()),
     };
     let one = |name: &String| {
+        let plain = unwrapped(name);
+        let given = name;
+        let name: &str = &plain;
         let named = |key: &str| pattern::names(name, key) || inside_dict(key).is_some_and(|k| pattern::names(name, &k));
         let before = chosen.tensors.len() + beside.len();
         let prefix = &chosen.prefix;
         chosen.tensors.retain(|key, _| !pattern::names(name, key) && !named(&joined(prefix, key)));
         beside.retain(|key, _| !named(key));
-        (name.clone(), before - chosen.tensors.len() - beside.len())
+        (given.clone(), before - chosen.tensors.len() - beside.len())
     };
     options.ignore.iter().map(one).collect()
 }

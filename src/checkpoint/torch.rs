@@ -4,9 +4,9 @@
 //! dicts and the tensors in them; everything else (optimizer settings, Namespaces, schedulers) is passed over, and whole modules are noted
 //! but not opened. A container that is reachable twice is visited once, and depth, names and their number are capped.
 
-use super::config::ModelConfig;
 use super::contents::{Contents, MAX_KEY, MAX_TENSORS};
 use super::dense_config::DenseConfig;
+use super::document::document;
 use super::error::{CheckpointError, shortened};
 use super::pickle::{self, Id, Object, Pickle, Value};
 use super::tensor::{ElementType, TensorInfo};
@@ -55,8 +55,27 @@ pub(super) fn read_zip(
         ));
     }
     let pickle = pickle::decode(&bytes[object.range.clone()]).map_err(|e| e.within(&format!("{root}data.pkl")))?;
-    let storage = |key: &str| member(&format!("data/{key}")).map(|m| m.range.clone());
-    Reader { pickle: &pickle, file, storage: &storage, found: Contents::default(), seen: HashSet::new() }.read()
+    let storage = |key: &str| member(&format!("data/{key}")).map(|m| (file, m.range.clone()));
+    Reader::of(&pickle, &storage).read()
+}
+
+/// The tensors of an unpacked archive: its pickle, its byte order, and where each storage lies.
+pub(super) fn read_unpacked(bytes: &[u8], order: &[u8], storage: &Storage<'_>) -> Result<Contents, CheckpointError> {
+    if *order != *b"little" {
+        return Err(big_endian());
+    }
+    Reader::of(&pickle::decode(bytes)?, storage).read()
+}
+
+/// True if the bytes begin as a pickle does that torch did not write.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x80, 2..=5, ..])
+}
+
+/// The NumPy arrays of a plain pickle, as detectron2's model zoo keeps weights; the file has the number `file`.
+pub(super) fn read_plain(bytes: &[u8], file: usize) -> Result<Contents, CheckpointError> {
+    let pickle = pickle::decode(bytes)?;
+    Reader { arrays: Some(file), ..Reader::of(&pickle, &|_| None) }.read()
 }
 
 /// The tensors of a legacy stream; the file has the number `file`.
@@ -105,8 +124,8 @@ pub(super) fn read_legacy(bytes: &[u8], file: usize) -> Result<Contents, Checkpo
         })?;
         storages.insert(key, range);
     }
-    let storage = |key: &str| storages.get(key).cloned();
-    Reader { pickle: &object, file, storage: &storage, found: Contents::default(), seen: HashSet::new() }.read()
+    let storage = |key: &str| Some((file, storages.get(key)?.clone()));
+    Reader::of(&object, &storage).read()
 }
 
 fn big_endian() -> CheckpointError {
@@ -172,10 +191,14 @@ fn torch_dtype(name: &str) -> Option<ElementType> {
     })
 }
 
+/// The file and the bytes of a storage.
+type Storage<'s> = dyn Fn(&str) -> Option<(usize, Range<usize>)> + 's;
+
 struct Reader<'p, 'a> {
     pickle: &'p Pickle<'a>,
-    file: usize,
-    storage: &'p dyn Fn(&str) -> Option<Range<usize>>,
+    storage: &'p Storage<'p>,
+    /// The file of NumPy arrays, where those are the tensors.
+    arrays: Option<usize>,
     found: Contents,
     seen: HashSet<Id>,
 }
@@ -187,10 +210,16 @@ enum Rebuilt {
     NoTensor,
 }
 
+impl<'p, 'a> Reader<'p, 'a> {
+    fn of(pickle: &'p Pickle<'a>, storage: &'p Storage<'p>) -> Self {
+        Reader { pickle, storage, arrays: None, found: Contents::default(), seen: HashSet::new() }
+    }
+}
+
 impl Reader<'_, '_> {
     fn read(mut self) -> Result<Contents, CheckpointError> {
         self.walk(self.pickle.root, &mut String::new(), 0, 0)?;
-        self.found.config = ModelConfig::from_pickle(self.pickle);
+        self.found.document = Some(document(self.pickle));
         self.found.dense = DenseConfig::from_pickle(self.pickle);
         Ok(self.found)
     }
@@ -271,7 +300,50 @@ impl Reader<'_, '_> {
 
     /// The tensor that a call of one of torch's rebuilding functions would make.
     fn tensor(&self, object: &Object, path: &str, depth: usize) -> Result<Rebuilt, CheckpointError> {
+        if let (Some(file), Some(state)) = (self.arrays, object.state)
+            && matches!(self.pickle.global(object.callable), Some((_, "_reconstruct")))
+        {
+            return Ok(match self.array(state, file, path)? {
+                Some(tensor) => Rebuilt::Tensor(tensor),
+                None => Rebuilt::Skipped("NumPy array".into()),
+            });
+        }
         self.rebuilt(object.callable, object.arguments, path, depth)
+    }
+
+    /// The array of a state `(version, shape, type, column by column, bytes)`; `None` for types and orders that are not read.
+    fn array(&self, state: Id, file: usize, path: &str) -> Result<Option<TensorInfo>, CheckpointError> {
+        let pickle = self.pickle;
+        let Some(&[_, shape, dtype, columns, data]) = pickle.sequence(state) else { return Ok(None) };
+        let shape = pickle.sequence(shape).filter(|s| s.len() <= MAX_RANK);
+        let shape: Option<Vec<usize>> = shape.and_then(|s| s.iter().map(|&d| pickle.size(d)).collect());
+        let (Some(shape), Some(dtype), Some(range)) = (shape, self.array_type(dtype), pickle.bytes(data)) else {
+            return Ok(None);
+        };
+        if *pickle.get(columns) != Value::Bool(false) && shape.len() > 1 {
+            return Ok(None);
+        }
+        TensorInfo::new(path, dtype, shape, file, &range, 0, None).map(Some)
+    }
+
+    /// A little-endian element type: a call of `numpy.dtype` on `f4` and the like, whose state names the byte order.
+    fn array_type(&self, id: Id) -> Option<ElementType> {
+        let pickle = self.pickle;
+        let Value::Object(object) = pickle.get(id) else { return None };
+        let name = pickle.str(*pickle.sequence(object.arguments)?.first()?)?;
+        let order = object.state.and_then(|s| pickle.sequence(s)).and_then(|s| pickle.str(*s.get(1)?));
+        if order == Some(">") {
+            return None;
+        }
+        Some(match name.trim_start_matches(['<', '|', '=']) {
+            "f4" => ElementType::F32,
+            "f8" => ElementType::Float(StoredType::F64),
+            "f2" => ElementType::Float(StoredType::F16),
+            "i8" => ElementType::Int(8),
+            "i4" => ElementType::Int(4),
+            "u1" => ElementType::Uint(1),
+            _ => return None,
+        })
     }
 
     fn rebuilt(&self, callable: Id, arguments: Id, path: &str, depth: usize) -> Result<Rebuilt, CheckpointError> {
@@ -345,7 +417,7 @@ impl Reader<'_, '_> {
         let Some(dtype) = named.or(reference.dtype) else {
             return Ok(Rebuilt::Skipped("tensor of an unknown element type".into()));
         };
-        let mut storage = (self.storage)(reference.key)
+        let (file, mut storage) = (self.storage)(reference.key)
             .ok_or_else(|| damaged(&format!("its storage {} is missing", shortened(reference.key))))?;
         if let Some((offset, elements)) = reference.view {
             let part = offset.checked_mul(dtype.bytes()).zip(elements.checked_mul(dtype.bytes()));
@@ -353,7 +425,7 @@ impl Reader<'_, '_> {
             let (start, stop) = part.ok_or_else(|| damaged("its storage is a view outside the storage it views"))?;
             storage = storage.start + start..storage.start + stop;
         }
-        TensorInfo::new(path, dtype, shape, self.file, &storage, offset, Some(strides)).map(Rebuilt::Tensor)
+        TensorInfo::new(path, dtype, shape, file, &storage, offset, Some(strides)).map(Rebuilt::Tensor)
     }
 }
 

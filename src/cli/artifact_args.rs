@@ -1,9 +1,10 @@
 //! The options that decide an artifact: the same for every command that makes one.
 
 use super::check_args::ExpectArgs;
+use super::file_args::FileArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
-use super::values::{Element, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
+use super::values::{Element, Fit, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
@@ -23,7 +24,8 @@ use vitc_ir::{DType, Dim};
 /// What decides an artifact: the model, what the file is for, its numbers and how it is checked. The same for every command that makes one.
 #[derive(Debug, clap::Args)]
 pub(super) struct ArtifactArgs {
-    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out.
+    /// Which model, as `vitc list` names it; the authors' and timm's spellings work too. Recognised from the checkpoint if left out. Or an ONNX file
+    /// of any origin.
     #[arg(value_name = "MODEL")]
     model: Option<String>,
 
@@ -45,6 +47,9 @@ pub(super) struct ArtifactArgs {
 
     #[command(flatten)]
     model_args: ModelArgs,
+
+    #[command(flatten)]
+    file_args: FileArgs,
 
     /// Number of classes. With --weights it is compared with the checkpoint's; without, it sizes the classifier.
     #[arg(long, value_name = "N", value_parser = classes, help_heading = "Weights")]
@@ -79,6 +84,19 @@ pub(super) struct ArtifactArgs {
     /// Standard deviation of red, green and blue (or of each channel) for pixels in 0..1 [default: as for --mean].
     #[arg(long, value_name = "R,G,B", value_parser = text::std, allow_hyphen_values = true, help_heading = "Interface")]
     std: Option<Colours>,
+
+    /// How a picture becomes the model's size where the file runs on pictures (vitc run and the like; written into the metadata): its centre, its whole
+    /// stretched, or its whole padded [default: the checkpoint's, else crop].
+    #[arg(long, value_enum, value_name = "crop|stretch|pad", hide_possible_values = true, help_heading = "Interface")]
+    fit: Option<Fit>,
+
+    /// Share of the resized picture that the centre crop keeps [default: as for --mean].
+    #[arg(long, value_name = "SHARE", value_parser = text::share, help_heading = "Interface")]
+    crop: Option<f64>,
+
+    /// Interpolation of the resize [default: as for --mean].
+    #[arg(long, value_parser = ["bilinear", "bicubic", "lanczos"], help_heading = "Interface")]
+    interpolation: Option<String>,
 
     /// What the model returns: `logits`, class scores or what a detector's or segmenter's head predicts (the default); `features`, the pooled
     /// vector in front of the classifier; `pyramid`, the stage maps with the norms on them; some of these, `stage2,stage4`; `neck`, the maps behind the
@@ -165,8 +183,8 @@ pub(super) struct ArtifactArgs {
     fold_tables: Fold,
 
     /// Images per run, or `dynamic` for a batch that the caller chooses (not on CoreML). Several, as in `1,8`, are a function each of one asset, on
-    /// the same weights (coreai).
-    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', default_value = "1", help_heading = "Numbers and shapes")]
+    /// the same weights (coreai) [default: 1].
+    #[arg(long, value_name = "N|dynamic", value_parser = batch, value_delimiter = ',', help_heading = "Numbers and shapes")]
     batch: Vec<Dim>,
 
     /// Input size: a side, or HEIGHTxWIDTH; several as for --batch [default: that of the checkpoint's tables, else the published one].
@@ -220,7 +238,21 @@ impl ArtifactArgs {
     pub(super) fn builder(&self) -> Result<RequestBuilder, Failure> {
         let Some(target) = self.target else { return Err(no_target()) };
         let (form, values) = self.inputs()?;
+        let batch = match self.batch[..] {
+            [] => None,
+            [one] => Some(one),
+            _ => self.batch.first().copied(),
+        };
+        let file = self.file_args.request(self.model.as_deref(), batch, self.named())?;
+        if file.is_some() && self.batch.len() > 1 {
+            return Err(Failure::usage(
+                "--batch takes one number for a model file: export one artifact per batch size",
+            ));
+        }
+        // Whether the batch of a file stays open may be said by its shape too.
+        let open = file.iter().flat_map(|f| &f.shapes).any(|(_, sizes)| sizes.contains(&None));
         let model = ModelRequest {
+            file,
             channels: self.channels.map(usize::from),
             classes: self.num_classes,
             results: self.results(),
@@ -228,7 +260,7 @@ impl ArtifactArgs {
         };
         Ok(RequestBuilder {
             model,
-            functions: self.functions(),
+            functions: self.functions(open),
             target,
             opset: self.opset,
             ios: self.ios,
@@ -250,13 +282,28 @@ impl ArtifactArgs {
         })
     }
 
+    /// A flag that was given and belongs to models by name.
+    fn named(&self) -> Option<&'static str> {
+        let own = [
+            (!self.resolution.is_empty(), "--resolution"),
+            (self.num_classes.is_some(), "--num-classes"),
+            (self.results() != Results::Logits, "--output"),
+        ];
+        self.model_args.named().or(own.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag))
+    }
+
     /// A function for each batch at each resolution.
-    fn functions(&self) -> Vec<FunctionSize> {
+    fn functions(&self, open: bool) -> Vec<FunctionSize> {
+        let batches = match (open, self.batch.as_slice()) {
+            (true, _) => vec![Dim::Batch(1)],
+            (false, []) => vec![Dim::Fixed(1)],
+            (false, given) => given.to_vec(),
+        };
         let resolutions = match self.resolution[..] {
             [] => vec![None],
             _ => self.resolution.iter().copied().map(Some).collect(),
         };
-        let at = |resolution| self.batch.iter().map(move |&batch| FunctionSize { batch, resolution });
+        let at = |resolution| batches.iter().map(move |&batch| FunctionSize { batch, resolution });
         resolutions.into_iter().flat_map(at).collect()
     }
 
@@ -301,6 +348,9 @@ impl ArtifactArgs {
             bytes: self.input_type == Element::Uint8,
             mean: self.mean.clone().map(|c| c.0),
             std: self.std.clone().map(|c| c.0),
+            fit: self.fit.map(|f| f.0),
+            crop: self.crop,
+            interpolation: self.interpolation.clone(),
             probabilities: match (self.softmax, self.sigmoid) {
                 (true, _) => Some(Likelihood::OneOf),
                 (_, true) => Some(Likelihood::EachOf),

@@ -7,12 +7,12 @@ use super::{Answer, Exit, Failure, Outcome, summary};
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
 use crate::checkpoint::SelectOptions;
-use crate::model::{Model, ModelRequest};
+use crate::model::{Model, ModelRequest, is_onnx};
 use crate::port::Port;
 use crate::provenance::Provenance;
 use clap::Parser;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vitc_ir::{DType, Dim};
 
 /// Check an artifact: against the model it was made from, or against values from outside.
@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(value_name = "ARTIFACT")]
     artifact: PathBuf,
 
-    /// The model, if the artifact does not say.
+    /// The model, if the artifact does not say; for an artifact that was made from an ONNX file, that file.
     #[arg(value_name = "MODEL")]
     model: Option<String>,
 
@@ -135,7 +135,8 @@ fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckRe
             ..check::Options::new(preprocessing)
         };
         let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-        let reference = check::Reference { graph, signature, weights };
+        let file = model.file();
+        let reference = check::Reference { graph, signature, weights, file };
         found.push((name, check::check(reference, &args.artifact, &options).map_err(|e| uncheckable(args, &e))?));
         first = first.or(Some(model));
     }
@@ -157,6 +158,20 @@ fn request(
     provenance: &Provenance,
 ) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
+    let given = args.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
+    if let Some(file) = provenance.file(given) {
+        if let Some(flag) = args.model_args.named() {
+            let what = format!("{flag} belongs to a model by name; {} brings its own weights", file.path.display());
+            return Err(Failure::usage(what));
+        }
+        return Ok(ModelRequest { file: Some(file), ..args.model_args.request(None) });
+    }
+    if let Some(import) = &provenance.import {
+        return Err(Failure::usage(format!(
+            "the artifact was made from a model file\n  name it: {}",
+            import.path.display()
+        )));
+    }
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
         let todo = "name the MODEL and give its --weights, or compare with --input and --expect";

@@ -130,6 +130,7 @@ fn todo(error: &EvaluateError) -> String {
         EvaluateError::NoClassFolders(_) => {
             "give --list FILE with path and class of each picture, or --masks FOLDER for a segmentation".to_string()
         }
+        EvaluateError::Unprepared { why, .. } => super::run::prepared(*why).to_string(),
         EvaluateError::Outputs { outputs, .. } => {
             format!("name one: --output {}", outputs.first().map_or("NAME", |o| o))
         }

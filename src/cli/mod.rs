@@ -10,6 +10,7 @@ mod check_args;
 #[cfg(feature = "run")]
 mod evaluate;
 mod export;
+mod file_args;
 mod inspect;
 mod ir;
 mod list;

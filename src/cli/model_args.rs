@@ -67,9 +67,21 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl ModelArgs {
+    /// A flag that was given and belongs to models by name.
+    pub(super) fn named(&self) -> Option<&'static str> {
+        let given = [
+            (self.weights.is_some(), "--weights"),
+            (self.seed.is_some(), "--seed"),
+            (!self.choice.is_empty(), "--choice"),
+            (!self.head.is_empty(), "--head"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+
     /// The library's request, at batch 1 and whatever resolution the model has.
     pub(super) fn request(&self, name: Option<String>) -> ModelRequest {
         ModelRequest {
+            file: None,
             name,
             weights: self.weights.clone(),
             seed: self.seed.unwrap_or(0),

@@ -1,6 +1,7 @@
 //! What to run next on an artifact, with its real names: commands as a person would paste them.
 
 use crate::export::{Report, TargetKind};
+use crate::port::Port;
 use std::path::Path;
 
 /// Batch sizes that the printed engine is optimised for when the batch is dynamic: least, usual, most.
@@ -29,7 +30,13 @@ fn trtexec(path: &Path, report: &Report) -> Vec<String> {
     let [h, w] = report.resolution;
     let dynamic = report.batch == "dynamic";
     let input = report.inputs.first().map_or("image", |p| &p.name);
-    let shape = |n: usize| format!("{input}:{n}x3x{h}x{w}");
+    let shape = |n: usize| match report.lowered.model.file() {
+        None => format!("{input}:{n}x3x{h}x{w}"),
+        Some(_) => {
+            let one = |p: &Port| format!("{}:{}", p.name, p.shape.replace("batch", &n.to_string()));
+            report.inputs.iter().map(one).collect::<Vec<_>>().join(",")
+        }
+    };
     let [least, usual, most] = BATCHES.map(shape);
     let profile =
         if dynamic { format!(" --minShapes={least} --optShapes={usual} --maxShapes={most}") } else { String::new() };

@@ -10,12 +10,12 @@ use crate::check;
 use crate::picture::returned::Frame;
 use crate::picture::{self, Preparation};
 use crate::port::Port;
-use crate::provenance::Provenance;
+use crate::provenance::{Provenance, Unprepared};
 use crate::runner::{Pick, Program, Request};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use vitc_exporters::metadata::{Preprocessing, VERSION_KEY};
+use vitc_exporters::metadata::Preprocessing;
 
 /// Classes shown per picture.
 const SHOWN: usize = 5;
@@ -119,6 +119,13 @@ pub(super) fn run(args: Args) -> Outcome {
             continue;
         }
         let scores = outputs.first().ok_or_else(|| failed("it has no output"))?;
+        if scores.shape.get(1).is_none_or(|&classes| classes != scores.data.len()) {
+            let shape = scores.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
+            return Err(failed(&format!(
+                "returns {} {shape}, not class scores of a picture, so there are no classes to show",
+                scores.name
+            )));
+        }
         let top = top(probabilities(&scores.data, &provenance), artifact.labels.as_deref());
         pictures.push(Seen { file: file.clone(), top, shares: Vec::new(), boxes: Vec::new(), written: Vec::new() });
     }
@@ -144,15 +151,20 @@ fn images(inputs: &[Port]) -> Option<usize> {
     inputs.first().and_then(|i| i.shape.split('x').next()).unwrap_or_default().parse().ok()
 }
 
+/// What to do about an artifact that cannot be shown pictures.
+pub(super) fn prepared(why: Unprepared) -> &'static str {
+    match why {
+        Unprepared::Foreign => "export it with vitc: pictures are shown to what vitc export wrote",
+        Unprepared::Unsaid => "export it again with --mean and --std, as the model was trained",
+    }
+}
+
 /// How the artifact was made, if pictures can be shown to it one by one.
 fn usable(path: &Path, artifact: &Artifact, inputs: &[Port]) -> Result<(Provenance, Preprocessing), Failure> {
     let fail = |what: &str| Err(Failure::failed(format!("{}: {what}", path.display())));
-    let mut provenance = Provenance::read(&artifact.metadata);
-    let ours = artifact.metadata.contains_key(VERSION_KEY);
-    let Some(preprocessing) = provenance.preprocessing.take().filter(|_| ours) else {
-        return fail(
-            "was not written by vitc, so it does not say how a picture becomes its input\n  vitc run takes what vitc export wrote",
-        );
+    let (provenance, preprocessing) = match Provenance::of_pictures(&artifact.metadata) {
+        Ok(found) => found,
+        Err(why) => return fail(&format!("{why}\n  {}", prepared(why))),
     };
     if !provenance.dense && !provenance.classifies() {
         return fail(

@@ -51,13 +51,13 @@ pub(super) fn untrained(report: &Report) -> Option<String> {
 }
 
 fn facts(report: &Report) -> String {
-    let [h, w] = report.resolution;
     let artifact = &report.artifact;
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut row = |name: &str, text: String| rows.push([name.to_string(), text]);
-    let size = match report.functions.len() {
-        0 => format!(", {h}x{w}, batch {}", report.batch),
-        n => format!(", {n} functions on the same weights"),
+    let size = match (report.functions.len(), report.resolution) {
+        (0, [0, 0]) => format!(", batch {}", report.batch),
+        (0, [h, w]) => format!(", {h}x{w}, batch {}", report.batch),
+        (n, _) => format!(", {n} functions on the same weights"),
     };
     row("model", format!("{}{size}", report.model));
     match &report.weights {
@@ -77,11 +77,13 @@ fn facts(report: &Report) -> String {
     if report.functions.is_empty() {
         row("input", ports(&report.inputs));
         row("", report.preprocessing.clone());
+        report.settings.iter().for_each(|line| row("", line.clone()));
         row("output", ports(&report.outputs));
     } else {
         let function = |f: &FunctionLine| format!("{}: {} to {}", f.name, ports(&f.inputs), ports(&f.outputs));
         report.functions.iter().for_each(|f| row("function", function(f)));
         row("input", report.preprocessing.clone());
+        report.settings.iter().for_each(|line| row("", line.clone()));
     }
     let p = &report.precision;
     let origin = if p.default { "the default of this target" } else { "as asked" };
@@ -133,6 +135,9 @@ fn rounding(report: &Report) -> String {
         "fp16" => format!("; rounded to subnormal {}, to zero {}", r.subnormal, r.zeroed),
         _ => String::new(),
     };
+    if r.largest.is_empty() {
+        return "no weights".into();
+    }
     format!("largest |w| {before} before rounding, {after} after, in {}{small}", r.largest)
 }
 
@@ -187,8 +192,12 @@ fn check(report: &Report) -> String {
     let mut out = String::new();
     match &report.check {
         Some(check) => {
-            let graph = if report.quantisation.is_some() { "the quantised graph" } else { "the paper's graph" };
-            let _ = writeln!(out, "\ncheck: the file, run in tract, against {graph}, on synthetic inputs");
+            let reference = match (&report.quantisation, report.lowered.model.file()) {
+                (Some(_), _) => "the quantised graph",
+                (None, Some(_)) => "what it was made from",
+                (None, None) => "the paper's graph",
+            };
+            let _ = writeln!(out, "\ncheck: the file, run in tract, against {reference}, on synthetic inputs");
             check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
         }
         None if report.quantisation.as_ref().is_some_and(|q| q.fidelity.is_some()) => {

@@ -57,6 +57,12 @@ pub(super) fn std(text: &str) -> Result<Colours, String> {
     colours(text, what, |x| x > 0.0 && x <= 1.0)
 }
 
+/// A share above 0 and up to 1.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "expected a number above 0 and up to 1, such as 0.875".into())
+}
+
 /// Numbers with commas between them, each fitting pixels in 0..1.
 fn colours(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<Colours, String> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|x| x.trim().parse().ok()).collect();

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata;
 use vitc_ir::{DType, Dim};
 use vitc_passes::{FoldTables, Spectral, TalkingHeads};
 
@@ -148,6 +149,21 @@ impl From<Heads> for TalkingHeads {
             Heads::Fuse => TalkingHeads::Fuse,
             Heads::Keep => TalkingHeads::Keep,
         }
+    }
+}
+
+/// What happens to a picture's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fit(pub(super) metadata::Fit);
+
+impl ValueEnum for Fit {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Fit; 3] = [Fit(metadata::Fit::ALL[0]), Fit(metadata::Fit::ALL[1]), Fit(metadata::Fit::ALL[2])];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.word()))
     }
 }
 

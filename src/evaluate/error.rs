@@ -2,6 +2,7 @@
 
 use crate::artifact::ArtifactError;
 use crate::picture::PictureError;
+use crate::provenance::Unprepared;
 use std::path::PathBuf;
 
 /// Why an evaluation did not happen.
@@ -28,6 +29,14 @@ pub enum EvaluateError {
         path: PathBuf,
         /// Why not.
         what: String,
+    },
+    /// Nobody knows how a picture becomes its input.
+    #[error("{}: {why}", path.display())]
+    Unprepared {
+        /// The artifact.
+        path: PathBuf,
+        /// Why not.
+        why: Unprepared,
     },
     /// Several outputs could be meant.
     #[error("{}: several outputs could be judged: {}", path.display(), outputs.join(", "))]

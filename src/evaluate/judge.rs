@@ -5,7 +5,8 @@ use super::error::EvaluateError;
 use super::tally::{Marks, Tally};
 use super::truth::{Case, Shown, Source, Truth};
 use super::viewer::{Sight, Viewer};
-use crate::picture::{self, Picture};
+use crate::picture::returned::Frame;
+use crate::picture::{self, Picture, Preparation};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -199,11 +200,12 @@ impl Judge<'_> {
             let found = [shown.height, shown.width];
             return Err(EvaluateError::MaskSize { mask: mask.into(), found, wanted: size });
         }
-        let said =
-            self.viewers.iter().zip(answers).map(|(viewer, answer)| {
-                answer.pixels(size, viewer.preparation.size, viewer.preparation.preprocessing.fit)
-            });
-        let said: Vec<Vec<u16>> = said.collect();
+        let said = self.viewers.iter().zip(answers).map(|(viewer, answer)| {
+            let Preparation { size, preprocessing } = &viewer.preparation;
+            let frame = Frame::of(picture, *size, preprocessing.fit);
+            frame.map(|frame| answer.pixels(frame)).ok_or_else(|| EvaluateError::Cropped(viewer.path.clone()))
+        });
+        let said: Vec<Vec<usize>> = said.collect::<Result<_, _>>()?;
         for (at, &value) in shown.values.iter().enumerate() {
             if value == NO_CLASS || self.zero_ignored && value == 0 {
                 continue;
@@ -214,7 +216,7 @@ impl Judge<'_> {
                 return Err(EvaluateError::BeyondClasses { mask: mask.into(), class, last, zero_ignored });
             }
             for (tally, said) in counts.tallies.iter_mut().zip(&said) {
-                tally.pixel(class, usize::from(said[at]));
+                tally.pixel(class, said[at]);
             }
             if let [first, other] = &said[..] {
                 counts.of += 1;

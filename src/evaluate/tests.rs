@@ -56,6 +56,7 @@ impl Fixture {
             interpolation: "bilinear".into(),
             normalised_inside: false,
         });
+        metadata.extra.extend(maps.then(|| ("vitc.task".to_string(), "segmentation".to_string())));
         metadata.extra.extend(labels.map(|l| (crate::artifact::LABELS_KEY.to_string(), l.to_string())));
         let path = self.path(name);
         let target = Target::onnx(17);

@@ -2,12 +2,13 @@
 
 use super::answer::{Answer, Form};
 use super::error::EvaluateError;
+use crate::arch::Results;
 use crate::artifact::Artifact;
 use crate::picture::{Picture, PictureError, Preparation};
 use crate::provenance::Provenance;
 use crate::runner::{Named, Program, Request, RunError, Session};
 use std::path::{Path, PathBuf};
-use vitc_exporters::metadata::{Fit, VERSION_KEY};
+use vitc_exporters::metadata::Fit;
 
 /// How pictures are shown, where it shall differ from what the artifact says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,13 +46,16 @@ impl Viewer {
         let artifact = Artifact::open_to_run(path)?;
         let unsuited = |what: &str| EvaluateError::Unsuited { path: path.into(), what: what.into() };
         let failed = |e: RunError| EvaluateError::Run { path: path.into(), what: e.what };
-        let provenance = Provenance::read(&artifact.metadata);
-        let ours = artifact.metadata.contains_key(VERSION_KEY);
-        let preprocessing = provenance.preprocessing.clone().filter(|_| ours);
-        let mut preprocessing = preprocessing
-            .ok_or_else(|| unsuited("was not written by vitc, so it does not say how a picture becomes its input"))?;
-        if !provenance.classifies() {
-            return Err(unsuited("returns features, not class scores, so there are no classes to judge"));
+        let (provenance, mut preprocessing) = Provenance::of_pictures(&artifact.metadata)
+            .map_err(|why| EvaluateError::Unprepared { path: path.into(), why })?;
+        let said = |key: &str| artifact.metadata.get(key).map_or("", String::as_str);
+        if !provenance.classifies() || provenance.results == Results::Boxes {
+            return Err(unsuited(
+                "returns features, maps or boxes, not class scores, so there are no classes to judge",
+            ));
+        }
+        if maps && said("vitc.task") != "segmentation" {
+            return Err(unsuited("is no segmentation, so masks do not judge it"));
         }
         preprocessing.crop = sight.crop.unwrap_or(preprocessing.crop);
         preprocessing.fit = sight.fit.unwrap_or(preprocessing.fit);
@@ -67,7 +71,9 @@ impl Viewer {
         // Shapes of the outputs are known when it has run.
         let zeros = vec![0.0; session.inputs()[0].shape.iter().product()];
         let outputs = session.run_in_order(&[&zeros]).map_err(failed)?;
-        let (output, form) = judged(path, &outputs, batch, maps, output)?;
+        let manner = [provenance.results == Results::ClassMap, said("vitc.align_corners") == "true"];
+        let forms = outputs.iter().map(|o| Form::of(&o.shape, batch, preparation.size, manner)).collect::<Vec<_>>();
+        let (output, form) = judged(path, &outputs, &forms, maps, output)?;
         let (path, labels) = (path.to_path_buf(), artifact.labels);
         let probabilities = provenance.probabilities.is_some();
         Ok(Viewer { path, session, preparation, batch, output, form, probabilities, labels })
@@ -110,11 +116,11 @@ impl Viewer {
 fn judged(
     path: &Path,
     outputs: &[Named],
-    batch: usize,
+    forms: &[Option<Form>],
     maps: bool,
     wanted: Option<&str>,
 ) -> Result<(usize, Form), EvaluateError> {
-    let forms = outputs.iter().enumerate().filter_map(|(i, o)| Some((i, Form::of(&o.shape, batch)?)));
+    let forms = forms.iter().enumerate().filter_map(|(i, form)| Some((i, (*form)?)));
     let (suiting, others): (Vec<_>, Vec<_>) = forms.partition(|(_, form)| form.is_map() == maps);
     let named = |wanted: &str| suiting.iter().find(|(i, _)| outputs[*i].name == wanted).copied();
     let names = || suiting.iter().map(|(i, _)| outputs[*i].name.clone()).collect::<Vec<_>>();

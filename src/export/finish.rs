@@ -126,7 +126,8 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
             };
             let model = &function.model;
             let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-            let reference = check::Reference { graph, signature, weights };
+            let file = model.file();
+            let reference = check::Reference { graph, signature, weights, file };
             found.push((function.function.clone(), check::check(reference, staged, &options)?));
         }
         report.check = CheckReport::of_functions(found);
@@ -151,7 +152,7 @@ fn quantised(
     };
     let model = &lowered.model;
     let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-    let paper = check::Reference { graph, signature, weights };
+    let paper = check::Reference { graph, signature, weights, file: model.file() };
     let form = request.numbers.quantize.as_ref().map_or(Form::W8, |q| q.form);
     let fidelity = match &lowered.calibration {
         None => None,
@@ -166,7 +167,7 @@ fn quantised(
         return Ok((None, fidelity));
     }
     let over = lowered.weights();
-    let own = check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over };
+    let own = check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over, file: None };
     let checked = check::check(own, staged, &check::Options { like_artifact: true, ..options })?;
     Ok((Some(checked), fidelity))
 }

@@ -1,6 +1,7 @@
 //! Names of the classes, and whether an artifact can answer with one.
 
 use super::error::Error;
+use super::label_file;
 use super::options::Labels;
 use super::request::Request;
 use crate::message;
@@ -11,24 +12,39 @@ use std::collections::HashMap;
 use vitc_ir::Dim;
 
 /// Names of the classes: the user's, else the checkpoint's, if the model classifies.
-pub(super) fn labels(request: &Request, model: &Model) -> Result<Option<Vec<String>>, Error> {
+pub(super) fn labels(
+    request: &Request,
+    model: &Model,
+    notices: &mut Vec<Message>,
+) -> Result<Option<Vec<String>>, Error> {
     let scores = model.signature.named_classes().or(model.classes);
     let path = match &request.interface.labels {
         Labels::Omit => return Ok(None),
         Labels::Checkpoint => {
-            let said = model.weights.config().and_then(|c| c.labels.clone()).or(model.labels.clone());
-            return Ok(said.filter(|l| Some(l.len()) == scores));
+            let said = model.weights.config().and_then(|c| c.labels.as_ref());
+            let dense = model.labels.as_ref().filter(|l| Some(l.len()) == scores);
+            let Some(said) = said.filter(|_| dense.is_none()) else { return Ok(dense.cloned()) };
+            let fits = Some(said.value.len()) == scores;
+            if let (false, Some(n)) = (fits, scores) {
+                let what = format!(
+                    "{}: {} names, and the model has {n} classes: they are left out",
+                    said.from,
+                    said.value.len()
+                );
+                notices.push(what.into());
+            }
+            return Ok(fits.then(|| said.value.clone()));
         }
         Labels::File(path) => path,
     };
     let wrong = |what: String| Error::Labels { path: path.clone(), what };
     let text = std::fs::read_to_string(path)
         .map_err(|e| wrong(format!("cannot be read: {e}\n  give a text file in UTF-8, one name a line")))?;
-    let labels: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
+    let labels = label_file::read(&text, path).map_err(wrong)?;
     match scores {
         Some(n) if n == labels.len() => Ok(Some(labels)),
         Some(n) => Err(wrong(format!(
-            "has {} names, and the model has {n} classes\n  give one name a line, in the order of the scores",
+            "has {} names, and the model has {n} classes\n  give one name for each, in the order of the scores",
             labels.len()
         ))),
         None => Err(Error::Usage(message!(Setting::Labels, ": the model returns no class scores\n  leave it out"))),

@@ -8,7 +8,7 @@ use super::lowered::Lowered;
 use super::observer::{Event, Observer};
 use super::options::PortOptions;
 use super::request::Request;
-use super::wrapping::Wrapping;
+use super::wrapping::{self, Wrapping};
 use crate::decide;
 use crate::decide::quantize::{Ask, Form};
 use crate::interface;
@@ -18,7 +18,7 @@ use crate::model::{Model, ModelRequest};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{DType, Graph, Target, validate};
-use vitc_passes::{LowerOptions, TalkingHeads};
+use vitc_passes::{Context, LowerOptions, TalkingHeads};
 
 /// From the request to the target graph.
 ///
@@ -26,7 +26,9 @@ use vitc_passes::{LowerOptions, TalkingHeads};
 /// If the model cannot be had, or the options do not suit it.
 pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Error> {
     observer(Event::Step("reading the model"));
-    let mut lowered = function(request, Model::load(&request.model)?, observer)?;
+    let mut model = Model::load(&request.model)?;
+    wrapping::say_picture(request, &mut model)?;
+    let mut lowered = function(request, model, observer)?;
     for (i, named) in request.functions.iter().enumerate() {
         let size = named.size;
         if i == 0 {
@@ -48,17 +50,27 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
 /// One model as the target graph of one function.
 fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<Lowered, Error> {
     let mut notices = model.notices.clone();
-    let precision = precision(request);
+    let precision = precision(request, &model);
     let version = version(request, precision)?;
     let mut target = request.target.target(version);
     let wrapping = Wrapping::of(request, &model, &mut notices)?;
 
     observer(Event::Step("running the passes"));
-    let (paper, signature) =
+    let (mut paper, mut signature) =
         interface::wrap(&model.graph, &model.signature, wrapping.in_graph()).map_err(Error::Usage)?;
+    if model.file().is_some() {
+        let check = request.target.format().check_name;
+        notices.extend(interface::fit_names(&mut paper, &mut signature, request.target == TargetKind::CoreMl, check));
+    }
     let mut validation = Validation { wanted: request.check.passes, broken: None };
     let mut look = |pass: &'static str, graph: &Graph| validation.look(pass, graph, None);
-    let (deploy, mut passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
+    let mut recovered = Vec::new();
+    if model.file().is_some() {
+        let context = Context::independent();
+        (paper, recovered) = vitc_passes::run_to_rest(&paper, vitc_passes::CANONICAL, &context, &mut look)?;
+    }
+    let (deploy, passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
+    let mut passes: Vec<_> = recovered.into_iter().chain(passes).collect();
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, wrapping.types(precision));
     let calibration = calibration(request, &model, wrapping.preprocessing.as_ref(), observer)?;
@@ -115,11 +127,12 @@ const INT8: &str = "TensorRT-RTX computes an int8 convolution and what follows i
 /// First opset whose pairs have scales in half precision.
 const HALF_SCALES: u32 = 19;
 
-/// Element type of the computation: what is not in 8 bits is in half precision for TensorRT.
-fn precision(request: &Request) -> DType {
+/// Element type of the computation. What is not in 8 bits is in half precision for TensorRT; a file of halves stays one.
+fn precision(request: &Request, model: &Model) -> DType {
     let int8 = request.target == TargetKind::TensorRt && request.numbers.quantize.is_some();
-    let default = if int8 { DType::F16 } else { request.target.target(request.version).default_precision() };
-    request.numbers.precision.unwrap_or(default)
+    let half = int8 || model.file().is_some_and(|file| file.half);
+    let default = || request.target.target(request.version).default_precision();
+    request.numbers.precision.unwrap_or_else(|| if half { DType::F16 } else { default() })
 }
 
 /// The version of the format that is asked for, or that pairs in half precision need.

@@ -27,6 +27,7 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
         metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
     }
     metadata.extra.extend(quantisation(request, lowered));
+    metadata.extra.extend(carried(lowered));
     metadata.extra.extend(about.extra);
     metadata
 }
@@ -43,4 +44,15 @@ fn quantisation(request: &Request, lowered: &Lowered) -> Vec<(String, String)> {
         entries.push(("vitc.calibration.blake3".into(), c.blake3.clone()));
     }
     entries
+}
+
+/// What a model file says of itself goes along, but for what another run of vitc said.
+fn carried(lowered: &Lowered) -> Vec<(String, String)> {
+    let all = lowered.model.file().map(|f| f.metadata.as_slice()).unwrap_or_default();
+    let mut room = 1 << 16;
+    let fits = |(key, value): &&(String, String)| {
+        room -= ((key.len() + value.len()) as i64).min(1 << 17);
+        room >= 0 && !key.is_empty() && !key.starts_with("vitc.") && !key.starts_with("com.apple.")
+    };
+    all.iter().filter(fits).cloned().collect()
 }

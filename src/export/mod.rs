@@ -13,6 +13,7 @@ mod expect;
 mod finish;
 mod format;
 mod functions;
+mod label_file;
 mod labels;
 mod lower;
 mod lowered;

@@ -6,7 +6,7 @@ use crate::decide::quantize::Form;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
-use vitc_exporters::metadata::Layout;
+use vitc_exporters::metadata::{Fit, Layout};
 use vitc_ir::DType;
 use vitc_ir::target::AttentionForm;
 use vitc_passes::{FoldTables, Spectral, TalkingHeads};
@@ -112,6 +112,12 @@ pub struct PortOptions {
     pub mean: Option<Vec<f64>>,
     /// Standard deviation per channel of pixels in 0..1; `None` as for the mean.
     pub std: Option<Vec<f64>>,
+    /// What happens to a picture's shape; `None` for what the checkpoint says, else a centre crop.
+    pub fit: Option<Fit>,
+    /// Share of the resized picture that the centre crop keeps; `None` as for the mean.
+    pub crop: Option<f64>,
+    /// Interpolation of the resize; `None` as for the mean.
+    pub interpolation: Option<String>,
     /// How the numbers of a picture lie in the input.
     pub layout: Layout,
     /// The input is bytes: pixels in 0..255.
@@ -131,6 +137,9 @@ impl Default for PortOptions {
             dtype: None,
             mean: None,
             std: None,
+            fit: None,
+            crop: None,
+            interpolation: None,
             layout: Layout::default(),
             bytes: false,
             probabilities: None,

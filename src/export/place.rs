@@ -1,6 +1,7 @@
 //! Where files go, and which files of an earlier export leave.
 
 use super::error::Error;
+use super::format::TargetKind;
 use super::request::Request;
 use crate::artifact::Artifact;
 use crate::message::Message;
@@ -17,7 +18,25 @@ pub(super) fn artifact_place(request: &Request, model: &str) -> Result<PathBuf, 
         None => "",
     };
     let what = format!("an artifact of target {}", target.name());
-    named_place(request.artifact.output.as_deref(), &format!("{model}{precision}{suffix}"), suffix, &what)
+    let Some(file) = &request.model.file else {
+        return named_place(request.artifact.output.as_deref(), &format!("{model}{precision}{suffix}"), suffix, &what);
+    };
+    // Never the file's own name.
+    let mark = match request.target {
+        TargetKind::Onnx => "-vitc",
+        TargetKind::TensorRt => "-trt",
+        TargetKind::CoreMl | TargetKind::CoreAi => "",
+    };
+    let name = format!("{model}{mark}{precision}{suffix}");
+    let place = named_place(request.artifact.output.as_deref(), &name, suffix, &what)?;
+    let same = |path: &Path| path.canonicalize().is_ok_and(|p| place.canonicalize().is_ok_and(|q| p == q));
+    match same(&file.path) {
+        true => Err(Error::Usage(Message::from(format!(
+            "{} is the file that is read\n  give the artifact another name",
+            place.display()
+        )))),
+        false => Ok(place),
+    }
 }
 
 /// Where a file goes: the place asked for, or its default name, there or in a folder that is asked for. `what` the file is ends in `suffix`.

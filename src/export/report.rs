@@ -1,6 +1,7 @@
 //! The report of an export: what came out of the road, for a summary, a page or a program.
 
 use super::lowered::Lowered;
+use super::options::Labels;
 use super::request::Request;
 use super::rounding::Rounding;
 use crate::check::{CheckReport, Fidelity, Outside};
@@ -36,6 +37,8 @@ pub struct Report {
     pub inputs: Vec<Port>,
     /// How a picture becomes the input.
     pub preprocessing: String,
+    /// Where each setting of the input and the labels come from: `mean <- best.pt: mean`.
+    pub settings: Vec<String>,
     /// What comes out.
     pub outputs: Vec<Port>,
     /// The functions, if there are several: model, size and ports above are those of the first.
@@ -251,7 +254,7 @@ impl Report {
         let format = format!("{} {}", lowered.kind.format().title, lowered.version);
         let weights = match &model.weights {
             WeightSource::Seeded { seed, .. } => WeightsLine::Seeded { seed: *seed },
-            WeightSource::Checkpoint { path, blake3, found, .. } => {
+            WeightSource::Checkpoint { path, blake3, found, .. } | WeightSource::File { path, blake3, found, .. } => {
                 WeightsLine::Checkpoint { file: path.clone(), blake3: blake3.to_string(), found: found.clone() }
             }
         };
@@ -270,6 +273,7 @@ impl Report {
             batch: batch(&lowered),
             inputs,
             preprocessing: lowered.preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
+            settings: settings(request, &lowered),
             outputs,
             functions: match lowered.others[..] {
                 [] => Vec::new(),
@@ -309,4 +313,31 @@ impl Report {
             && self.quantisation.iter().flat_map(|q| &q.fidelity).all(|f| f.passed)
             && self.expect.as_ref().is_none_or(|e| e.passed)
     }
+}
+
+/// Where the settings of the input and the labels come from, as far as the checkpoint or the published evaluation decided them.
+fn settings(request: &Request, lowered: &Lowered) -> Vec<String> {
+    let asked = &request.interface;
+    let by_request = |setting: &str| match setting {
+        "mean" => asked.mean.is_some(),
+        "std" => asked.std.is_some(),
+        "crop" => asked.crop.is_some(),
+        "interpolation" => asked.interpolation.is_some(),
+        "fit" => asked.fit.is_some(),
+        _ => request.model.resolution.is_some(),
+    };
+    if lowered.preprocessing.is_none() {
+        return Vec::new();
+    }
+    let sources = || lowered.model.sources.iter().filter(|source| !by_request(source.setting));
+    let mut lines: Vec<String> =
+        sources().filter_map(|s| Some(format!("{} <- {}", s.setting, s.from.as_ref()?))).collect();
+    let config = lowered.model.weights.config();
+    let labels = config.and_then(|c| c.labels.as_ref()).filter(|said| lowered.labels.as_ref() == Some(&said.value));
+    lines.extend(labels.filter(|_| asked.labels == Labels::Checkpoint).map(|said| format!("labels <- {}", said.from)));
+    let assumed: Vec<&str> = sources().filter(|s| s.from.is_none()).map(|s| s.setting).collect();
+    if config.is_some() && !assumed.is_empty() {
+        lines.push(format!("assumed, as published: {}", assumed.join(", ")));
+    }
+    lines
 }

@@ -7,10 +7,67 @@ use crate::interface::InterfaceOptions;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::Model;
+use crate::signature::InputRole;
 use crate::signature::Likelihood;
 use vitc_exporters::coreml::{InputForm, Interface};
-use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::DType;
+use vitc_exporters::metadata::{Fit, Layout, Preprocessing};
+use vitc_ir::{DType, Dim};
+
+/// A model out of a file does not say how a picture becomes its input: whoever exports it does.
+///
+/// # Errors
+/// If its input cannot be a picture, or the mean is not said.
+pub(super) fn say_picture(request: &Request, model: &mut Model) -> Result<(), Error> {
+    let asked = &request.interface;
+    let inside = asked.input == InputForm::Image;
+    if model.file().is_none() || !inside && asked.mean.is_none() && asked.std.is_none() {
+        return Ok(());
+    }
+    let mut inputs = model.graph.inputs();
+    let channels = match (inputs.next(), inputs.next()) {
+        (Some((_, node)), None) => match node.types[0].shape.0[..] {
+            [_, Dim::Fixed(channels @ (1 | 3)), _, _] => Some(channels),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(channels) = channels else {
+        let setting: Message = if inside { Setting::Input.to("image").into() } else { Setting::Mean.into() };
+        let what = format!(": {} does not take one picture [B,1 or 3,H,W]\n  leave it out", model.name);
+        return Err(Error::Usage(message!(setting, what)));
+    };
+    let (Some(mean), Some(std)) = (asked.mean.clone(), asked.std.clone()) else {
+        let todo = message!(
+            "give both ",
+            Setting::Mean,
+            " and ",
+            Setting::Std,
+            ", as the model was trained: nothing is guessed"
+        );
+        return Err(Error::Usage(message!(
+            format!("how does a picture become the input of {}?\n  ", model.name),
+            todo
+        )));
+    };
+    if mean.len() != channels || std.len() != channels {
+        let what =
+            format!(" have {} and {} numbers, and {} takes {channels} channels", mean.len(), std.len(), model.name);
+        return Err(Error::Usage(message!(Setting::Mean, " and ", Setting::Std, what)));
+    }
+    let preprocessing = Preprocessing {
+        mean,
+        std,
+        layout: Layout::default(),
+        fit: Fit::Crop,
+        crop: 1.0,
+        interpolation: "bilinear".into(),
+        normalised_inside: false,
+    };
+    for port in &mut model.signature.inputs {
+        port.role = InputRole::Image(Box::new(preprocessing.clone()));
+    }
+    Ok(())
+}
 
 /// What is put around a model.
 pub(super) struct Wrapping<'a> {
@@ -32,9 +89,11 @@ impl<'a> Wrapping<'a> {
         let preprocessing = model.signature.preprocessing().map(|own| Preprocessing {
             mean: asked.mean.clone().unwrap_or_else(|| own.mean.clone()),
             std: asked.std.clone().unwrap_or_else(|| own.std.clone()),
+            fit: asked.fit.unwrap_or(own.fit),
+            crop: asked.crop.unwrap_or(own.crop),
+            interpolation: asked.interpolation.clone().unwrap_or_else(|| own.interpolation.clone()),
             layout: asked.layout,
             normalised_inside: asked.input == InputForm::Image,
-            ..own.clone()
         });
         let mut preprocessing = preprocessing;
         if let Some(preprocessing) = &mut preprocessing {
@@ -45,7 +104,7 @@ impl<'a> Wrapping<'a> {
                 preprocessing.std.reverse();
             }
         }
-        let labels = labels::labels(request, model)?;
+        let labels = labels::labels(request, model, notices)?;
         let classifier = match (&labels, format.label_outputs) {
             (Some(labels), Some(outputs)) if model.signature.classes().is_some() => {
                 labels::classifier(request, labels, outputs, notices)?

@@ -52,7 +52,8 @@ impl Account {
             }
             let name = names.shown(&selected.file_name(upstream)).to_string();
             let group = names.group(&name);
-            let nature = match nature(upstream) {
+            let copied = name.strip_prefix("ema_").is_some_and(|rest| names.flat.contains(rest));
+            let nature = match if copied { Nature::Copy } else { nature(upstream) } {
                 // Inside a module of the trunk a name says less: what is not a counter may compute.
                 found if within && found.leftover().is_some() && found != Nature::Counter => Nature::Unknown,
                 found => found,

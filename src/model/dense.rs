@@ -136,6 +136,20 @@ impl Dense {
         read
     }
 
+    /// Stops if a stage's output has no norm and one in front of it has: then it is missing. Which stages have one, in order.
+    pub(super) fn check_norms(held: &[(&str, bool)]) -> Result<(), ModelError> {
+        let mut before = held.iter().skip_while(|(_, held)| !held);
+        match before.find(|(_, held)| !held) {
+            None => Ok(()),
+            Some((norm, _)) => Err(ModelError::Other(
+                format!(
+                    "the checkpoint has norms on stages' outputs, and {norm} is missing\n  give the whole checkpoint"
+                )
+                .into(),
+            )),
+        }
+    }
+
     /// Stops where the whole model is asked for and is more than the parts that are known.
     pub(super) fn refuse(&self, results: Results, account: &Account, normed: bool) -> Result<(), ModelError> {
         if !results.are_final() || self.head.is_some() {
@@ -173,7 +187,7 @@ impl Dense {
         let head = self.head().filter(|_| final_too);
         let mut choices = neck.map_or(Vec::new(), |neck| neck.choices.to_vec());
         choices.extend(head.map_or(&[][..], |head| head.choices));
-        if self.is_any() {
+        if self.is_any() || matches!(request.results, Results::Pyramid | Results::Stages(_)) {
             choices.extend(backbone.family.choices.iter().filter(|c| c.name == "output-stride"));
         }
         for choice in choices {

@@ -8,7 +8,7 @@ use crate::arch::heads::{HeadName, Kind, OwnHead, Reads};
 use crate::arch::{Family, FamilyScores, Head};
 use crate::message;
 use crate::message::{Message, Setting};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 /// The heads of a model.
@@ -33,6 +33,8 @@ pub(super) struct Offer {
     pub(super) sources: Sources,
     /// The family's classifiers that are stored.
     pub(super) held: Vec<&'static str>,
+    /// Keys that the stage maps alone ask for.
+    pub(super) maps: BTreeSet<String>,
 }
 
 /// The heads among what the trunk does not ask for, which are taken out of it.

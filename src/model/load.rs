@@ -1,10 +1,12 @@
 //! From a request to a model.
 
+use super::file;
 use super::loaded::{Model, WeightSource};
 use super::request::{ModelError, ModelRequest};
 use super::trained;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, Backbone, BuildOptions, Family, Head};
+use crate::checkpoint::hub_name;
 use crate::message;
 use crate::message::Setting;
 use std::path::Path;
@@ -18,6 +20,9 @@ impl Model {
     /// # Errors
     /// See [`ModelError`].
     pub fn load(request: &ModelRequest) -> Result<Model, ModelError> {
+        if let Some(file) = &request.file {
+            return file::load(file);
+        }
         let named = request.name.as_deref().map(find).transpose()?;
         match &request.weights {
             Some(path) => trained::load(request, named, path),
@@ -81,6 +86,11 @@ fn family_head(request: &ModelRequest, family: &Family) -> Result<Head, ModelErr
 
 /// The named model. A name that is an existing file was meant as the checkpoint.
 fn find(name: &str) -> Result<Backbone, ModelError> {
+    if let Some(repository) = hub_name(name) {
+        let download =
+            format!(": vitc downloads nothing\n  use `hf download {repository}`, which prints a folder, then ");
+        return Err(ModelError::Request(message!(name, download, Setting::Weights.to("that-folder"))));
+    }
     arch::find(name).map_err(|unknown| match Path::new(name).exists() {
         true => ModelError::Request(message!(
             format!("{name} is a file, and "),
@@ -88,6 +98,16 @@ fn find(name: &str) -> Result<Backbone, ModelError> {
             " names an architecture\n  use ",
             Setting::Weights.to(name)
         )),
+        false if names_a_file(name) => {
+            ModelError::Other(message!(format!("{name}: there is no such file\n  check the spelling of the path")))
+        }
         false => unknown.into(),
     })
+}
+
+/// Whether a word is meant as a file: models have no such endings.
+fn names_a_file(name: &str) -> bool {
+    let ending = Path::new(name).extension().and_then(|e| e.to_str());
+    ending
+        .is_some_and(|e| ["onnx", "pth", "pt", "bin", "tar", "pkl", "safetensors", "mlpackage", "aimodel"].contains(&e))
 }

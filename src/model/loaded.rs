@@ -1,14 +1,15 @@
 //! A model: its graph, where that comes from, what it takes and returns, and its weights.
 
+use super::settings::{Source, preprocessing};
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{Backbone, BuildOptions, Built, Parts};
 use crate::checkpoint::{BoundWeights, DenseConfig, ModelConfig};
-use crate::message;
-use crate::message::{Message, Setting};
+use crate::message::Message;
 use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use vitc_exporters::metadata::{self, Fit, Layout, Metadata, Preprocessing};
+use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
+use vitc_exporters::onnx::{FileWeights, Flat, PortInfo};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// Key of the colours of classes, `#rrggbb` with commas between them.
@@ -42,6 +43,17 @@ pub enum WeightSource {
         /// The tensors.
         weights: BoundWeights,
     },
+    /// A model file's own.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// BLAKE3 of its bytes, in hexadecimal.
+        blake3: Digest,
+        /// What was found in it.
+        found: Vec<String>,
+        /// Its constants.
+        weights: FileWeights,
+    },
 }
 
 impl WeightSource {
@@ -50,13 +62,14 @@ impl WeightSource {
         match self {
             WeightSource::Seeded { weights, .. } => weights,
             WeightSource::Checkpoint { weights, .. } => weights,
+            WeightSource::File { weights, .. } => weights,
         }
     }
 
     /// What a checkpoint says about its model.
     pub fn config(&self) -> Option<&ModelConfig> {
         match self {
-            WeightSource::Seeded { .. } => None,
+            WeightSource::Seeded { .. } | WeightSource::File { .. } => None,
             WeightSource::Checkpoint { config, .. } => Some(config),
         }
     }
@@ -64,7 +77,7 @@ impl WeightSource {
     /// What a checkpoint says about dense prediction.
     pub fn dense_config(&self) -> Option<&DenseConfig> {
         match self {
-            WeightSource::Seeded { .. } => None,
+            WeightSource::Seeded { .. } | WeightSource::File { .. } => None,
             WeightSource::Checkpoint { dense, .. } => dense.as_deref(),
         }
     }
@@ -73,7 +86,7 @@ impl WeightSource {
     pub fn found(&self) -> &[String] {
         match self {
             WeightSource::Seeded { .. } => &[],
-            WeightSource::Checkpoint { found, .. } => found,
+            WeightSource::Checkpoint { found, .. } | WeightSource::File { found, .. } => found,
         }
     }
 }
@@ -86,6 +99,23 @@ pub enum Origin {
         /// What it is made of.
         parts: Parts,
     },
+    /// Read from a file.
+    File(Box<FileOrigin>),
+}
+
+/// A file that holds a model.
+#[derive(Debug, Clone)]
+pub struct FileOrigin {
+    /// The file.
+    pub path: PathBuf,
+    /// Its own graph, flat, for whoever runs it.
+    pub flat: Flat,
+    /// Its inputs with their sizes.
+    pub inputs: Vec<PortInfo>,
+    /// Keys and values that it carries.
+    pub metadata: Vec<(String, String)>,
+    /// It computes in half precision.
+    pub half: bool,
 }
 
 impl Origin {
@@ -93,6 +123,7 @@ impl Origin {
     pub fn citation(&self) -> &'static str {
         match self {
             Origin::Paper { parts } => parts.backbone.family.paper,
+            Origin::File(_) => "",
         }
     }
 }
@@ -114,6 +145,8 @@ pub struct Model {
     pub graph: Graph,
     /// Its weights.
     pub weights: WeightSource,
+    /// Where the settings of its input come from.
+    pub sources: Vec<Source>,
     /// What was decided without being asked.
     pub notices: Vec<Message>,
     /// What whoever uses the outputs must know of them: keys and values of the metadata.
@@ -131,10 +164,22 @@ impl Model {
         let Backbone { variant, .. } = parts.backbone;
         let is_dense = options.neck.is_some() || options.map_head.is_some();
         let said = weights.dense_config().filter(|_| is_dense);
-        let (mut preprocessing, assumed) = preprocessing(parts.backbone, weights.config(), options.channels);
+        let nothing = ModelConfig::default();
+        let config = weights.config().unwrap_or(&nothing);
+        let (mut preprocessing, mut sources, assumed) = preprocessing(parts.backbone, config, options.channels);
         notices.extend(assumed);
         if is_dense {
             preprocessing = whole_picture(options, said, preprocessing);
+            // A dense model's configuration goes before; what it shows of a picture is the whole.
+            sources.retain(|source| !["crop", "interpolation", "fit"].contains(&source.setting));
+            let config = |setting| {
+                said.is_some_and(|said| match setting {
+                    "mean" => said.mean.is_some(),
+                    _ => said.std.is_some(),
+                })
+            };
+            let from = "the checkpoint's config".to_string();
+            sources.iter_mut().filter(|s| config(s.setting)).for_each(|s| s.from = Some(from.clone()));
         }
         let palette = said.and_then(|said| said.palette.as_ref()).filter(|p| classes == Some(p.len()));
         facts.extend(palette.map(|palette| (PALETTE_KEY.to_string(), colours(palette))));
@@ -147,10 +192,19 @@ impl Model {
             resolution: options.resolution,
             graph,
             weights,
+            sources,
             notices,
             facts,
             classes,
             labels,
+        }
+    }
+
+    /// The file that the model was read from, if it was.
+    pub fn file(&self) -> Option<&FileOrigin> {
+        match &self.origin {
+            Origin::Paper { .. } => None,
+            Origin::File(file) => Some(file),
         }
     }
 
@@ -163,7 +217,7 @@ impl Model {
     pub fn metadata(&self, precision: DType) -> Metadata {
         let source = match &self.weights {
             WeightSource::Seeded { seed, .. } => metadata::WeightSource::Seeded { seed: *seed },
-            WeightSource::Checkpoint { path, blake3, .. } => {
+            WeightSource::Checkpoint { path, blake3, .. } | WeightSource::File { path, blake3, .. } => {
                 let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
                 metadata::WeightSource::Checkpoint { file, blake3: blake3.to_string() }
             }
@@ -190,36 +244,4 @@ fn whole_picture(options: &BuildOptions, said: Option<&DenseConfig>, usual: Prep
         interpolation: "bilinear".into(),
         ..usual
     }
-}
-
-/// How pictures are prepared: as the checkpoint says, else as the variant's published evaluation. What is assumed for other than three channels is
-/// said.
-fn preprocessing(backbone: Backbone, said: Option<&ModelConfig>, channels: usize) -> (Preprocessing, Option<Message>) {
-    let published = &backbone.variant.transform;
-    let said = said.cloned().unwrap_or_default();
-    let fits = |numbers: &Vec<f64>| numbers.len() == channels;
-    let mean = said.mean.map(Vec::from).filter(fits);
-    let std = said.std.map(Vec::from).filter(|s| fits(s) && s.iter().all(|x| *x > 0.0));
-    let usual = |of: [f64; 3], other: f64| match channels {
-        3 => of.to_vec(),
-        1 => vec![of.iter().sum::<f64>() / 3.0],
-        _ => vec![other; channels],
-    };
-    let assumed = (channels != 3 && (mean.is_none() || std.is_none())).then(|| {
-        let [mean, std] = [usual(published.mean, 0.0)[0], usual(published.std, 1.0)[0]];
-        let what = format!(
-            "nothing is known of the mean and deviation of {channels} channels: {mean:.3} and {std:.3} are assumed; "
-        );
-        message!(what, Setting::Mean, " and ", Setting::Std, " change them")
-    });
-    let preprocessing = Preprocessing {
-        mean: mean.unwrap_or_else(|| usual(published.mean, 0.0)),
-        std: std.unwrap_or_else(|| usual(published.std, 1.0)),
-        layout: Layout::default(),
-        fit: Fit::Crop,
-        crop: said.crop_pct.unwrap_or(published.crop),
-        interpolation: said.interpolation.unwrap_or_else(|| published.interpolation.into()),
-        normalised_inside: false,
-    };
-    (preprocessing, assumed)
 }

@@ -143,7 +143,25 @@ const CALIBRATION: &[&str] = &[
     "input_scale",
     "zero_point",
 ];
-const HEAD: &[&str] = &["head", "fc", "classif", "cls", "linear", "logit", "out", "pred", "dense", "mlp"];
+/// Words of names, without numbers behind them.
+const HEAD: &[&str] = &[
+    "head",
+    "heads",
+    "fc",
+    "classifier",
+    "classifiers",
+    "classification",
+    "cls",
+    "linear",
+    "logit",
+    "logits",
+    "pred",
+    "predictor",
+    "prediction",
+    "predictions",
+];
+/// Whole segments.
+const HEAD_SEGMENT: &[&str] = &["out", "output", "mlp", "dense", "final", "last_layer", "lin"];
 /// Words of layers that look like a classifier without bias and are none, or whose output is no score.
 const EMBEDDING: &[&str] =
     &["embed", "query", "queue", "prompt", "token", "pos_", "proto", "memory", "codebook", "anchor", "proj", "enc"];
@@ -151,7 +169,11 @@ const EMBEDDING: &[&str] =
 /// Whether a name says that a linear layer is a classifier.
 pub(super) fn says_head(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    HEAD.iter().any(|word| name.contains(word)) && !says_embedding(&name)
+    let plain = |word: &str| word.trim_end_matches(|c: char| c.is_ascii_digit()).to_string();
+    let says = |segment: &str| {
+        HEAD_SEGMENT.contains(&segment) || segment.split('_').any(|word| HEAD.contains(&plain(word).as_str()))
+    };
+    name.split('.').any(says) && !says_embedding(&name)
 }
 
 /// Whether a name says that a matrix is no classifier.
@@ -232,6 +254,11 @@ mod tests {
         ] {
             assert_eq!(nature(name), nature_, "{name}");
         }
-        assert!(says_head("classifier.1") && !says_head("query_embed") && !says_head("head.proj"));
+        for head in ["classifier.1", "fc2", "age_head", "head_gender", "out"] {
+            assert!(says_head(head), "{head}");
+        }
+        for other in ["query_embed", "head.proj", "headway", "attn_out", "router"] {
+            assert!(!says_head(other), "{other}");
+        }
     }
 }

@@ -9,9 +9,24 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitc_ir::Dim;
 
+/// A model that a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRequest {
+    /// The file.
+    pub path: PathBuf,
+    /// The batch, where the file leaves it open; `None` for 1.
+    pub batch: Option<Dim>,
+    /// Sizes of an input, of the only input, or of a symbol; `None` among them is the symbolic batch.
+    pub shapes: Vec<(Option<String>, Vec<Option<usize>>)>,
+    /// Names of the values that become the outputs; empty for the file's.
+    pub outputs: Vec<String>,
+}
+
 /// Which model is wanted.
 #[derive(Debug, Clone)]
 pub struct ModelRequest {
+    /// A file that holds the whole model; what follows is about models by name then, but for the batch.
+    pub file: Option<FileRequest>,
     /// Name in any spelling that [`crate::arch::find`] knows; `None` to recognise the checkpoint.
     pub name: Option<String>,
     /// The checkpoint; `None` for seeded weights.
@@ -40,6 +55,7 @@ impl ModelRequest {
     /// The named model with seeded weights, batch 1, native resolution.
     pub fn named(name: &str) -> ModelRequest {
         ModelRequest {
+            file: None,
             name: Some(name.into()),
             weights: None,
             seed: 0,

@@ -2,24 +2,32 @@
 
 use super::account::{Account, Leftover, counted, printable};
 use super::behind::{behind, stops};
+use super::classes::{classes, decided_classes};
 use super::dense::Dense;
+use super::derived;
+use super::digest::digest;
 use super::heads::{self, Heads, Offer};
-use super::loaded::{Digest, Model, WeightSource};
+use super::loaded::{Model, WeightSource};
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest};
+use super::settings::{Source, stored};
+use super::size;
 use super::stem;
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
-use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes};
+use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
-    self, BoundPart, BoundWeights, Checkpoint, ModelHints, NameTable, Selected, StrictError, TensorInfo,
+    self, BoundPart, BoundWeights, Checkpoint, Forms, ModelHints, NameTable, Selected, StrictError, TensorInfo,
 };
 use crate::message;
 use crate::message::{Message, Setting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::LazyLock;
 use vitc_ir::Graph;
 
+/// The model that the checkpoint at `path` holds, or the named one with its weights.
+///
+/// # Errors
+/// If it cannot be read, fits no model, or leaves open what the model would compute.
 pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path) -> Result<Model, ModelError> {
     let checkpoint = Checkpoint::open(path)?;
     let blake3 = digest(checkpoint.clone());
@@ -27,36 +35,20 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     let selected = checkpoint.select(&prefixes, &request.select)?;
     let (family, table) = spelling(&selected, named)?;
     let mut shapes = selected.canonical_shapes(table);
-    let (backbone, whole_variant) = backbone(named, family, &shapes, path)?;
-    let config = checkpoint.config().cloned().unwrap_or_default();
-    let mut notices = selected.notices.clone();
+    let mut config = checkpoint.config().cloned().unwrap_or_default();
     let dense = Dense::find(&selected)?;
+    let wanted = request.resolution.or(config.input_size.as_ref().map(|size| size.value)).filter(|_| !dense.is_any());
+    let (backbone, whole_variant) = backbone(named, family, &shapes, path, wanted)?;
+    let mut notices = selected.notices.clone();
     let said = checkpoint.dense_config();
     shapes.extend(dense.shapes(&selected));
 
     let mut found = found(&selected, table);
-    let resolution = match resolution(request, family, &shapes, config.input_size)? {
-        Some(size) => {
-            if request.resolution.is_none() && dense.is_any() {
-                found.push(format!("size {}x{} <- shapes of the position tables", size[0], size[1]));
-            }
-            size
-        }
-        None if dense.is_any() => {
-            let (size, source) = dense.size(said)?;
-            found.push(format!("size {}x{} <- {source}", size[0], size[1]));
-            size
-        }
-        None => {
-            let [h, w] = backbone.variant.resolution;
-            let assumed = format!("the checkpoint does not say its input size: {h}x{w}, as published; ");
-            notices.push(message!(assumed, Setting::Resolution, " changes it"));
-            backbone.variant.resolution
-        }
-    };
+    let size = size::decide(request, backbone, &shapes, &config, (&dense, said))?;
+    notices.extend(size.notices);
     let mut options = BuildOptions {
         batch: request.batch,
-        resolution,
+        resolution: size.value,
         classes: classes(request, family, &shapes, Head::Average)?.unwrap_or(backbone.variant.classes),
         tensors: Some(&shapes),
         choices: request.choices_of(family, &dense.choices())?,
@@ -65,6 +57,8 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
     options.channels = stem::channels(&options, request.channels)?;
     let (trunk, offer) = trunk(&options)?;
     let mut account = Account::of(&selected, table, &trunk, family);
+    config = stored(&mut account, &selected, checkpoint.file_name()).or(config);
+    notices.extend(config.conflicts.iter().map(|c| Message::from(c.clone())));
     found.extend(account.known());
     let parts = dense.take(request.results, &selected, &mut account, &mut found);
     options.neck = dense.neck();
@@ -74,7 +68,9 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         Results::Logits if !dense.is_any() => heads::heads(&request.heads, family, &offer, &mut account, path)?,
         _ => Heads::default(),
     };
-    let normed = family.outputs.norms.iter().any(|norm| shapes.contains_key(&format!("{norm}.weight")));
+    let norms = family.outputs.norms.map(|norm| (norm, shapes.contains_key(&format!("{norm}.weight"))));
+    Dense::check_norms(&norms)?;
+    let normed = norms.iter().any(|(_, held)| *held);
     let classified = !offer.held.is_empty() || !heads.own.is_empty();
     dense.refuse(request.results, &account, normed && !classified)?;
     found.extend(behind(request.results, !selected.prefix.is_empty(), &offer.sources, &mut account));
@@ -92,17 +88,16 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         ..options
     };
     let mut built = options.build()?;
-    let activation = options.choice(&ACTIVATION);
-    found.extend(options.own.iter().map(|head| format!("head {}", head.describe(activation))));
+    found.extend(options.own.iter().map(|head| format!("head {}", head.describe(options.choice(&ACTIVATION)))));
     notices.extend(assumed(&options, &request.choices)?);
-    let forms = selected.forms(table);
-    if !forms.is_empty() {
-        built.graph = forms.multiplied_out(&built.graph);
-        notices.push(format!("{} weights were stored as factors and are multiplied out", forms.len()).into());
-    }
+    notices.extend(as_stored(&mut built.graph, &shapes, &selected.forms(table)));
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
-    let weights = bound(&selected, table, &built.graph, tensors, &account, &hints)?;
+    let weights = bound(&selected, table, &built.graph, tensors, (&account, &offer.maps), &hints)?;
+    // Dense forms compute some of these buffers anew, for the size that they run at.
+    if !dense.is_any() && matches!(request.results, Results::Logits | Results::Features) {
+        derived::compare(&selected, table, family, &built.graph, &weights)?;
+    }
     let weights = WeightSource::Checkpoint {
         path: path.to_path_buf(),
         blake3,
@@ -111,12 +106,32 @@ pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path)
         dense: said.cloned().map(Box::new),
         weights,
     };
-    Ok(Model::of(built, &options, weights, notices))
+    let mut model = Model::of(built, &options, weights, notices);
+    model.sources.extend(size.from.map(|from| Source { setting: "size", from: Some(from) }));
+    Ok(model)
+}
+
+/// Make the graph ask for what the file stores: norms that are folded already, weights that are factors. Says which.
+fn as_stored(graph: &mut Graph, shapes: &Shapes, forms: &Forms) -> Vec<Message> {
+    let mut notices = Vec::new();
+    if let Some(plain) = folded(graph, shapes) {
+        *graph = plain;
+        notices.push("the norms behind convolutions are folded into these".into());
+    }
+    if !forms.is_empty() {
+        *graph = forms.multiplied_out(graph);
+        notices.push(format!("{} weights were stored as factors and are multiplied out", forms.len()).into());
+    }
+    notices
 }
 
 /// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
 fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError> {
-    let keys = |graph: &Graph| graph.weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>();
+    let stored = options.tensors;
+    let keys = |graph: &Graph| {
+        let whole = stored.and_then(|stored| folded(graph, stored));
+        whole.as_ref().unwrap_or(graph).weights().map(|(key, _)| key.to_string()).collect::<Vec<_>>()
+    };
     let whole = options.build()?;
     let features = BuildOptions { results: Results::Features, ..options.clone() }.build()?;
     let pooled = features.graph.outputs[0].value;
@@ -129,8 +144,9 @@ fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError
     }
     sources.push((Reads::Map, elements(map)));
     let pyramid = BuildOptions { results: Results::Pyramid, ..options.clone() }.build()?;
-    let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(keys(&pyramid.graph));
-    Ok((all.collect(), Offer { sources, held }))
+    let maps: BTreeSet<String> = keys(&pyramid.graph).into_iter().collect();
+    let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(maps.iter().cloned());
+    Ok((all.collect(), Offer { sources, held, maps }))
 }
 
 /// Heads and their tensors under the names that the graph has for them: those of the file, which may be the trunk's too.
@@ -190,7 +206,7 @@ fn bound(
     table: &NameTable,
     graph: &Graph,
     heads: BTreeMap<String, TensorInfo>,
-    account: &Account,
+    (account, maps): (&Account, &BTreeSet<String>),
     hints: &ModelHints<'_>,
 ) -> Result<BoundWeights, ModelError> {
     let required: Vec<(&str, Vec<usize>)> = graph.weights().map(|(key, ty)| (key, ty.shape.at(1))).collect();
@@ -204,7 +220,18 @@ fn bound(
     ];
     let bound = checkpoint::bind(&parts, required, hints);
     match (bound, stops(account)) {
-        (bound, None) => Ok(bound?),
+        (Err(mut error), None) => {
+            let behind = error.missing.iter().all(|missing| !maps.contains(&missing.key));
+            if behind && error.misshaped.is_empty() && error.unexpected.is_empty() {
+                error.todo = message!(
+                    "what is stored ends at the stage maps: ",
+                    Setting::Output.to("pyramid"),
+                    " exports these"
+                );
+            }
+            Err(error.into())
+        }
+        (Ok(bound), None) => Ok(bound),
         (bound, Some((lines, todo))) => {
             Err(StrictError::with_unexpected(hints, selected, lines, todo, bound.err()).into())
         }
@@ -223,20 +250,16 @@ fn spelling(selected: &Selected, named: Option<Backbone>) -> Result<(&'static Fa
     Ok((family, &spelling.table))
 }
 
-/// Starts hashing. Who asks before it is done waits.
-fn digest(checkpoint: Checkpoint) -> Digest {
-    let hashing = std::thread::spawn(move || checkpoint.blake3());
-    LazyLock::new(Box::new(|| hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
-}
-
 /// The backbone asked for, or the nearest to the tensors, and whether all of the nearest is there. Then its tensors must be those of both.
 fn backbone(
     named: Option<Backbone>,
     family: &'static Family,
     shapes: &Shapes,
     path: &Path,
+    size: Option<[usize; 2]>,
 ) -> Result<(Backbone, bool), ModelError> {
-    let (closest, whole) = family.closest_variant(shapes);
+    // A size that no variant takes says nothing about the variant.
+    let (closest, whole) = family.closest_variant_at(shapes, size).unwrap_or_else(|| family.closest_variant(shapes));
     let Some(asked) = named else { return Ok((Backbone { family, variant: closest }, whole)) };
     let other_family = asked.family.id != family.id;
     let other_variant = asked.variant.name != closest.name;
@@ -248,113 +271,6 @@ fn backbone(
         )));
     }
     Ok((asked, whole))
-}
-
-/// The resolution that the request, the position tables and the configuration decide, in this order; nothing may contradict the tables.
-fn resolution(
-    request: &ModelRequest,
-    family: &Family,
-    shapes: &Shapes,
-    config: Option<[usize; 2]>,
-) -> Result<Option<[usize; 2]>, ModelError> {
-    let tables = (family.position_tables)(shapes);
-    let fits = |size: &[usize; 2]| tables.as_ref().is_none_or(|tables| tables.fit(*size));
-    let config = config.filter(fits);
-    let Some(asked) = request.resolution else {
-        let Some(tables) = &tables else { return Ok(config) };
-        return match tables.sizes[0] {
-            [h, w] if h != w && config.is_none() => Err(ModelError::Other(message!(
-                "the checkpoint does not say its input size, and its position tables are for none that is square\n  name the one that was trained: ",
-                settings(&tables.sizes)
-            ))),
-            likeliest => Ok(config.or(Some(likeliest))),
-        };
-    };
-    match &tables {
-        Some(tables) if !tables.fit(asked) => {
-            let ([h, w], [th, tw]) = (asked, tables.sizes[0]);
-            Err(ModelError::Other(message!(
-                Setting::Resolution.to(format!("{h}x{w}")),
-                format!(": the position tables in the checkpoint are for {th}x{tw}\n  use "),
-                settings(&tables.sizes),
-                format!(", or fine-tune at {h}x{w} first")
-            )))
-        }
-        _ => Ok(Some(asked)),
-    }
-}
-
-/// These sizes as a user would ask for them.
-fn settings(sizes: &[[usize; 2]]) -> Message {
-    Message::joined(sizes.iter().map(|[h, w]| Setting::Resolution.to(format!("{h}x{w}"))), " or ")
-}
-
-/// The number of classes of the family's heads that the checkpoint holds and `head` wants.
-fn classes(request: &ModelRequest, family: &Family, shapes: &Shapes, head: Head) -> Result<Option<usize>, ModelError> {
-    let held = held(family, shapes);
-    let used = match head {
-        Head::Average => held.first(),
-        Head::Class => held.iter().find(|(h, _)| *h == family.heads[0]),
-        Head::Distillation => held.iter().find(|(h, _)| *h != family.heads[0]),
-    };
-    let named = request.heads.iter().any(|name| name.of_family(family.heads).is_some_and(|h| h != Head::Average));
-    if let (Head::Average, Results::Logits, Some((first, n)), false) = (head, request.results, held.first(), named)
-        && let Some((other, m)) = held.iter().find(|(_, m)| m != n)
-    {
-        let why =
-            format!("{first} has {n} classes and {other} has {m}: one of them was retrained and the other was not");
-        let todo = message!(
-            "\n  use ",
-            Setting::Head.to("head"),
-            " or ",
-            Setting::Head.to("dist_head"),
-            " for the retrained one"
-        );
-        return Err(ModelError::Other(message!(why, todo)));
-    }
-    Ok(used.map(|(_, n)| *n))
-}
-
-/// The family's heads that the checkpoint holds, with their classes.
-fn held(family: &Family, shapes: &Shapes) -> Vec<(&'static str, usize)> {
-    let rows =
-        |head: &str| shapes.get(&format!("{head}.weight")).filter(|s| s.len() == 2).and_then(|s| s.first().copied());
-    family.heads.iter().filter_map(|&h| Some((h, rows(h)?))).collect()
-}
-
-/// The number of classes of the family's heads in what is asked for; what the request says of heads must agree with the file.
-fn decided_classes(
-    request: &ModelRequest,
-    family: &Family,
-    shapes: &Shapes,
-    heads: &Heads,
-) -> Result<Option<usize>, ModelError> {
-    let used = classes(request, family, shapes, heads.family)?;
-    let mut counts: Vec<(String, usize)> = heads.own.iter().map(|h| (printable(&h.place), h.width())).collect();
-    if counts.is_empty() {
-        let name = match heads.family {
-            Head::Distillation => family.heads.last(),
-            Head::Average | Head::Class => family.heads.first(),
-        };
-        counts.extend(used.map(|n| (name.copied().unwrap_or_default().to_string(), n)));
-    }
-    if let (Some(asked), [(head, n)]) = (request.classes, &counts[..])
-        && asked != *n
-    {
-        return Err(ModelError::Other(message!(
-            Setting::Classes.to(asked),
-            format!(": {head} in the checkpoint has {n} classes\n  leave "),
-            Setting::Classes,
-            format!(" out, or give the checkpoint that was trained for {asked}")
-        )));
-    }
-    if heads.family != Head::Average && used.is_none() {
-        let names: Vec<&str> = held(family, shapes).iter().map(|(h, _)| *h).collect();
-        let there = if names.is_empty() { "no classifier at all".to_string() } else { names.join(" and ") };
-        let why = format!(": the checkpoint holds {there}\n  leave ");
-        return Err(ModelError::Other(message!(Setting::Head, why, Setting::Head, " out")));
-    }
-    Ok(used)
 }
 
 /// What was recognised, for the summary.

@@ -47,6 +47,10 @@ fn constants(page: &Page<'_>) -> Vec<Element> {
     let r = &page.report.rounding;
     let (before, after) = (magnitude(r.max_before), magnitude(r.max_after));
     let mut facts = vec![text("h3", "Constants")];
+    if r.largest.is_empty() {
+        facts.push(text("p", "No weights."));
+        return facts;
+    }
     facts.push(text("p", format!("Largest |w| {before} before rounding and {after} after, in {}.", r.largest)));
     if page.report.precision.compute != "fp16" {
         return facts;

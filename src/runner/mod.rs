@@ -12,6 +12,7 @@ mod cut;
 mod define;
 mod half;
 mod program;
+mod reference;
 mod session;
 mod write;
 

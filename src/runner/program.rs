@@ -1,11 +1,13 @@
 //! What can be run: an ONNX file, a CoreML package or a Core AI asset read back to a graph, or a graph.
 
 use super::cut::{self, Bottleneck};
+use super::reference;
 use super::session::{self, Request, RunError, Session};
 use super::write::write;
 use std::path::{Path, PathBuf};
 use vitc_exporters::coreai;
 use vitc_exporters::coreml::{self, InputForm, Interface};
+use vitc_exporters::onnx::{Flat, PortInfo};
 use vitc_ir::{Graph, Weights, expand};
 
 /// Which function of an artifact is meant.
@@ -28,6 +30,8 @@ pub struct Program<'a> {
 enum Content<'a> {
     /// An ONNX file, run as it is.
     File(PathBuf),
+    /// An ONNX file's own graph, flat, and its inputs.
+    Flat(&'a Flat, &'a [PortInfo]),
     /// A graph without high-level operators, and its weights.
     Graph(Graph, Box<dyn Weights + 'a>),
 }
@@ -36,6 +40,11 @@ impl<'a> Program<'a> {
     /// A graph, its high-level operators by their definitions.
     pub fn of_graph(graph: &Graph, weights: &'a dyn Weights) -> Program<'a> {
         Program { content: Content::Graph(expand(graph), Box::new(weights)), interface: None }
+    }
+
+    /// A file's own graph, flat, with these inputs.
+    pub fn of_flat(flat: &'a Flat, inputs: &'a [PortInfo]) -> Program<'a> {
+        Program { content: Content::Flat(flat, inputs), interface: None }
     }
 
     /// The artifact at `path`: a folder is a Core AI asset or a CoreML package, a file is ONNX. Of several functions it is `main`, or the first.
@@ -98,7 +107,7 @@ impl<'a> Program<'a> {
     /// The graph that runs, if it is one.
     pub fn graph(&self) -> Option<&Graph> {
         match &self.content {
-            Content::File(_) => None,
+            Content::File(_) | Content::Flat(..) => None,
             Content::Graph(graph, _) => Some(graph),
         }
     }
@@ -110,6 +119,10 @@ impl<'a> Program<'a> {
     pub fn load(&self, request: Request<'_>) -> Result<Session, RunError> {
         match &self.content {
             Content::File(path) => session::load(session::decode(path)?, path.parent(), request),
+            Content::Flat(flat, inputs) => {
+                let proto = reference::proto(flat, inputs, request.batch).map_err(|what| RunError { what })?;
+                session::load(proto, None, request)
+            }
             Content::Graph(graph, weights) => {
                 let proto = write(graph, weights.as_ref(), request.batch, request.piece);
                 session::load(proto.map_err(|what| RunError { what })?, None, Request { piece: None, ..request })
@@ -124,6 +137,7 @@ impl<'a> Program<'a> {
     pub fn bottlenecks(&self) -> Result<Vec<Bottleneck>, RunError> {
         match &self.content {
             Content::File(path) => Ok(session::decode(path)?.graph.as_ref().map(cut::of_file).unwrap_or_default()),
+            Content::Flat(..) => Ok(Vec::new()),
             Content::Graph(graph, _) => Ok(cut::of_graph(graph)),
         }
     }

@@ -4,6 +4,7 @@
 
 use super::cut::{self, Piece};
 use super::{codes, define, half};
+use anyhow::bail;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,7 +13,7 @@ use tract_onnx::model::ParseResult;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
-use tract_onnx::tract_hir::internal::{DimLike, bail};
+use tract_onnx::tract_hir::internal::DimLike;
 
 /// A model could not be loaded or run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +126,7 @@ impl Session {
                 let tensor = Tensor::from_shape(&port.shape, data)?;
                 Ok(tensor.cast_to_dt(dtype)?.into_owned().into())
             });
-            let results = self.plan.run(tensors.collect::<TractResult<_>>()?)?;
+            let results = self.plan.run(tensors.collect::<anyhow::Result<_>>()?)?;
             let named = results.iter().zip(&self.outputs).map(|(value, name)| {
                 let value = value.cast_to::<f32>()?;
                 let data = value.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
@@ -137,7 +138,7 @@ impl Session {
 }
 
 /// Call into tract with errors and panics turned into one error.
-fn fenced<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, RunError> {
+fn fenced<T>(call: impl FnOnce() -> anyhow::Result<T>) -> Result<T, RunError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|e| RunError { what: format!("{e:#}") }),
         Err(panic) => {
@@ -164,7 +165,7 @@ fn prepare(
     mut proto: pb::ModelProto,
     folder: Option<&Path>,
     Request { batch, values, piece }: Request<'_>,
-) -> TractResult<Session> {
+) -> anyhow::Result<Session> {
     let Some(graph) = &mut proto.graph else { bail!("the file holds no graph") };
     if let Some(piece) = piece {
         cut::piece_of_file(graph, piece).map_err(|what| RunError { what })?;
@@ -198,7 +199,7 @@ fn prepare(
     if values == Values::All {
         let outlets = model.output_outlets()?.to_vec();
         let float = |o: &OutletId| Ok(model.outlet_fact(*o)?.datum_type.is_float());
-        let float: Vec<bool> = outlets.iter().map(float).collect::<TractResult<_>>()?;
+        let float: Vec<bool> = outlets.iter().map(float).collect::<anyhow::Result<_>>()?;
         let kept: Vec<OutletId> = outlets.iter().zip(&float).filter_map(|(&o, &keep)| keep.then_some(o)).collect();
         let mut keep = float.into_iter();
         outputs.retain(|_| keep.next().unwrap_or(false));
@@ -214,7 +215,7 @@ fn prepare(
 }
 
 /// Name, shape and element type of each input, which the model is told.
-fn ports(model: &mut InferenceModel, names: Vec<String>, batch: usize) -> TractResult<(Vec<Port>, Vec<DatumType>)> {
+fn ports(model: &mut InferenceModel, names: Vec<String>, batch: usize) -> anyhow::Result<(Vec<Port>, Vec<DatumType>)> {
     let outlets = model.input_outlets()?.to_vec();
     if outlets.len() != names.len() {
         bail!("the file declares {} inputs and has {}", names.len(), outlets.len());
@@ -232,7 +233,7 @@ fn ports(model: &mut InferenceModel, names: Vec<String>, batch: usize) -> TractR
 }
 
 /// An input's dimensions, a symbolic first one taken as `batch`.
-fn concrete(fact: &InferenceFact, name: &str, batch: usize) -> TractResult<Vec<usize>> {
+fn concrete(fact: &InferenceFact, name: &str, batch: usize) -> anyhow::Result<Vec<usize>> {
     let shape = fact.shape.dims().enumerate().map(|(axis, dim)| match (axis, dim.concretize()) {
         (0, Some(d)) if d.to_usize().is_err() => Ok(batch),
         (0, None) => Ok(batch),

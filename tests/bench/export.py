@@ -101,7 +101,7 @@ def main():
         copied = min(fresh(copy, place)[0] for _ in range(RUNS)) * 1e3
         size = source.stat().st_size
         print(f"{model}: checkpoint {size / 2**20:.1f} MiB, cp {copied:.1f} ms")
-        for target, suffix in (("onnx", "onnx"), ("tensorrt-onnx", "onnx"), ("coreml", "mlpackage")):
+        for target, suffix in (("onnx", "onnx"), ("tensorrt-onnx", "onnx"), ("coreml", "mlpackage"), ("coreai", "aimodel")):
             place = folder / f"a-{target}.{suffix}"
             done = [fresh([*export, "--target", target, "-o", str(place)], place) for _ in range(RUNS)]
             row(f"{target}, without check", min(s for s, _ in done) * 1e3, 3 * copied + 50, "ms")

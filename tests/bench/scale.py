@@ -3,8 +3,8 @@
 
     scale.py VITC [MODEL ...] [--folder DIR] [--runs 3] [--seeded]
 
-For each MODEL (fastervit-4, fastervit-6) writes a safetensors checkpoint with random numbers to DIR (a temporary folder), and exports it to ONNX in fp32 and to
-CoreML in fp16; --seeded exports without a checkpoint, which also measures the generator. Minimum of the runs, which take turns with the copies, caches as
+For each MODEL (fastervit-4, fastervit-6) writes a safetensors checkpoint with random numbers to DIR (a temporary folder), and exports it to ONNX in fp32, to
+CoreML and to Core AI in fp16; --seeded exports without a checkpoint, which also measures the generator. Minimum of the runs, which take turns with the copies, caches as
 warm as memory allows. Copies and exports write to places that are free, because a file system may flush what replaces a file. A row says
 
     seconds, and how many copies (`cp`) of the checkpoint take as long      at most 3, and 0.05 s
@@ -21,7 +21,7 @@ import tempfile
 
 import export
 
-TARGETS = (("onnx", "--fp32", "onnx"), ("coreml", "--fp16", "mlpackage"))
+TARGETS = (("onnx", "--fp32", "onnx"), ("coreml", "--fp16", "mlpackage"), ("coreai", "--fp16", "aimodel"))
 MIB = 2**20
 
 

@@ -3,8 +3,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod containers;
 mod own;
 mod readme;
+mod settings;
 mod state;
 #[path = "../torch_file/mod.rs"]
 mod torch_file;

@@ -3,6 +3,7 @@
 //! `TRYCMD=overwrite cargo test --release --test forms readme` writes it anew.
 
 use super::common::golden::Golden;
+use super::state::State;
 use super::torch_file::{Item, Tensor, archive};
 use std::path::Path;
 use std::process::Command;
@@ -28,11 +29,15 @@ fn the_readme_shows_a_real_export() {
     let words_of: Vec<&str> = command.split_whitespace().skip(2).collect();
 
     let golden = Golden::load("efficientformerv2/efficientformerv2_s0", &NameTable::IDENTITY);
+    let derived = State::load("efficientformerv2/efficientformerv2_s0", "efficientformerv2-s0").derived();
     let tensor = |(key, shape): (&String, &Vec<usize>)| {
         let elements = shape.iter().product();
         let (class, data) = match golden.weight(key, elements) {
             Ok(stored) => ("FloatStorage", stored.bytes.into_owned()),
-            Err(_) => ("LongStorage", vec![0; 8 * elements]),
+            Err(_) => {
+                let numbers = derived.get(key).cloned().unwrap_or_else(|| vec![0.0; elements]);
+                ("LongStorage", numbers.into_iter().flat_map(|x| (x as i64).to_le_bytes()).collect())
+            }
         };
         (key.clone(), Item::Tensor(Tensor { class, shape: shape.clone(), elements, data }))
     };

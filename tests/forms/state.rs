@@ -2,9 +2,11 @@
 
 use super::common::merged;
 use super::torch_file::Tensor;
+use std::collections::BTreeMap;
 use std::path::Path;
-use vitc::arch::{self, Backbone, Family, NameTable, Shapes, Variant};
-use vitc_ir::StoredType;
+use vitc::arch::seeded::SeededWeights;
+use vitc::arch::{self, Backbone, BuildOptions, Family, NameTable, Shapes, Variant};
+use vitc_ir::{Op, StoredType, eval};
 
 /// A state dict: names and shapes.
 pub(crate) struct State {
@@ -119,11 +121,18 @@ impl State {
 
     /// Every tensor by its name in the file; `copy` tells copies with other values apart.
     pub(crate) fn tensors(&self, prefix: &str, dtype: &str, copy: usize) -> Vec<(String, Tensor)> {
+        let derived = self.derived();
         let tensor = |Entry { key, canonical, shape, float }: &Entry| {
             let elements = shape.iter().product();
-            let (class, data) = match float {
-                false => ("LongStorage", vec![0; 8 * elements]),
-                true => {
+            let (class, data) = match (derived.get(canonical), float) {
+                (Some(values), true) if canonical.ends_with("relative_coords_table") => {
+                    ("FloatStorage", values.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect())
+                }
+                (Some(values), false) => {
+                    ("LongStorage", values.iter().flat_map(|&x| (x as i64).to_le_bytes()).collect())
+                }
+                (None, false) => ("LongStorage", vec![0; 8 * elements]),
+                (_, true) => {
                     let dtype = types(dtype)[usize::from(shape.len() <= 1)];
                     let class = match dtype {
                         StoredType::F32 => "FloatStorage",
@@ -139,6 +148,34 @@ impl State {
             (format!("{prefix}{key}"), Tensor { class, shape: shape.clone(), elements, data })
         };
         self.entries.iter().map(tensor).collect()
+    }
+
+    /// Buffers that the model derives from its geometry, by canonical key.
+    pub(crate) fn derived(&self) -> BTreeMap<String, Vec<f64>> {
+        let shapes: Shapes = self.entries.iter().map(|e| (e.canonical.clone(), e.shape.clone())).collect();
+        let (variant, _) = self.family.closest_variant(&shapes);
+        let mut options = BuildOptions::new(Backbone { family: self.family, variant });
+        options.tensors = Some(&shapes);
+        options.resolution =
+            (self.family.position_tables)(&shapes).map_or(options.resolution, |tables| tables.sizes[0]);
+        let Ok(built) = options.build() else { return BTreeMap::new() };
+        let weights = SeededWeights::new(&built.graph, 0);
+        let mut derived = BTreeMap::new();
+        for Entry { canonical, shape, float, .. } in
+            self.entries.iter().filter(|e| (self.family.leftover)(&e.canonical))
+        {
+            let module = canonical.rsplit_once('.').map_or("", |k| k.0);
+            let generated = built.graph.nodes().find(|(_, node)| {
+                let inside = node.path.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
+                let alike = node.types[0].shape.elements() == shape.iter().product::<usize>();
+                inside && alike && matches!(node.op, Op::Generate(_)) && node.types[0].dtype.is_float() == *float
+            });
+            if let Some((id, _)) = generated {
+                let values = eval::constant(&built.graph, &weights, id.into()).unwrap();
+                derived.insert(canonical.clone(), values.into_iter().collect());
+            }
+        }
+        derived
     }
 
     /// Type and bytes of a weight by its canonical key.

@@ -1,6 +1,6 @@
 """The vendor's own reader, compiler and runtime over emitted Core AI assets.
 
-    coreai_run.py ASSET [--input x.npy] [--expect y.npy] [--atol A]
+    coreai_run.py ASSET [--input x.npy] [--expect y.npy] [--atol A] [--psnr DB]
     coreai_run.py FOLDER      every NAME.aimodel in it, with NAME.input.npy and NAME.expect.npy beside it
 
 Fails with exit code 1 and one line per finding. Every asset is read, verified and compiled, and the vendor's summary must name the release. Every
@@ -55,8 +55,8 @@ def run(path, x):
     return asyncio.run(values()), summary._compatibility_version if summary else None
 
 
-def findings(asset, x, expect, atol):
-    """What is wrong with one asset."""
+def findings(asset, x, expect, atol, psnr=None):
+    """What is wrong with one asset. With `psnr` the output must be as many decibels above its error."""
     functions, release = run(asset, x)
     if release != RELEASE:
         yield f"is for release {release}"
@@ -79,6 +79,12 @@ def findings(asset, x, expect, atol):
         error = float(np.abs(y.astype(np.float64) - expect).max()) if y.size else 0.0
         if not error <= bound:
             yield f"differs by {error:.2e} of {bound:.2e}"
+        noise = float(np.sqrt(np.mean((y.astype(np.float64) - expect) ** 2))) if y.size else 0.0
+        if psnr is not None and noise > 0:
+            found = 20 * np.log10(float(np.abs(expect).max()) / noise)
+            print(f"{found:.1f} dB")
+            if found < psnr:
+                yield f"lies {found:.1f} dB above its error instead of {psnr}"
 
 
 def worker(assets):
@@ -137,10 +143,11 @@ def main():
     parser.add_argument("--input", type=np.load)
     parser.add_argument("--expect", type=np.load)
     parser.add_argument("--atol", type=float)
+    parser.add_argument("--psnr", type=float)
     options = parser.parse_args()
     if options.asset.suffix != ".aimodel":
         return 1 if folder(options.asset) else 0
-    found = list(findings(options.asset, options.input, options.expect, options.atol))
+    found = list(findings(options.asset, options.input, options.expect, options.atol, options.psnr))
     print(*found, sep="\n")
     return 1 if found else 0
 

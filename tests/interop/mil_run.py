@@ -36,15 +36,18 @@ with open(os.devnull, "w") as devnull:  # off macOS, importing coremltools compl
 # ---- operators -------------------------------------------------------------------------------------------------------
 
 def conv(x, weight, strides, pad_type, pad, dilations, groups, bias=None):
-    assert pad_type == "custom" and tuple(dilations) == (1, 1)
+    assert pad_type == "custom"
     x = np.pad(x, [(0, 0), (0, 0), (pad[0], pad[1]), (pad[2], pad[3])])
     out, inner, kh, kw = weight.shape
     batch, channels, height, width = x.shape
-    h, w = (height - kh) // strides[0] + 1, (width - kw) // strides[1] + 1
+    dh, dw = (int(d) for d in dilations)
+    h, w = (height - (kh - 1) * dh - 1) // strides[0] + 1, (width - (kw - 1) * dw - 1) // strides[1] + 1
     y = np.zeros((batch, out, h, w), np.float32)
     for u in range(kh):
         for v in range(kw):
-            tap = x[:, :, u:u + strides[0] * (h - 1) + 1:strides[0], v:v + strides[1] * (w - 1) + 1:strides[1]]
+            rows = slice(u * dh, u * dh + strides[0] * (h - 1) + 1, strides[0])
+            columns = slice(v * dw, v * dw + strides[1] * (w - 1) + 1, strides[1])
+            tap = x[:, :, rows, columns]
             kernel = weight[:, :, u, v]
             if inner == 1 and out == channels:
                 y += tap * kernel.reshape(1, out, 1, 1)
@@ -52,6 +55,23 @@ def conv(x, weight, strides, pad_type, pad, dilations, groups, bias=None):
                 tap = np.ascontiguousarray(tap).reshape(batch, groups, inner, h * w)
                 y += (kernel.reshape(groups, out // groups, inner) @ tap).reshape(y.shape)
     return y if bias is None else y + bias.reshape(1, out, 1, 1)
+
+
+def conv_transpose(x, weight, strides, pad_type, pad, dilations, groups, bias=None):
+    assert pad_type == "valid"
+    inner, kh, kw = weight.shape[1:]
+    batch, channels, height, width = x.shape
+    (sh, sw), (dh, dw) = (map(int, strides), map(int, dilations))
+    y = np.zeros((batch, groups * inner, sh * (height - 1) + dh * (kh - 1) + 1, sw * (width - 1) + dw * (kw - 1) + 1))
+    each = channels // groups
+    for group in range(groups):
+        part, kernels = x[:, group * each:(group + 1) * each], weight[group * each:(group + 1) * each]
+        for u in range(kh):
+            for v in range(kw):
+                target = y[:, group * inner:(group + 1) * inner, u * dh:, v * dw:]
+                target[:, :, :sh * height:sh, :sw * width:sw][:, :, :height, :width] += np.einsum(
+                    "bchw,co->bohw", part, kernels[:, :, u, v])
+    return (y if bias is None else y + bias.reshape(1, -1, 1, 1)).astype(np.float32)
 
 
 def linear(x, weight, bias):
@@ -94,11 +114,54 @@ def avg_pool(x, kernel_sizes, strides, pad_type, pad, exclude_padding_from_avera
     return sums(x) / sums(np.ones_like(x))
 
 
+def max_pool(x, kernel_sizes, strides, pad_type, pad, ceil_mode):
+    assert pad_type == "custom" and not ceil_mode
+    pads = [(0, 0), (0, 0), (pad[0], pad[1]), (pad[2], pad[3])]
+    wide = np.pad(x, pads, constant_values=-np.inf)
+    views = np.lib.stride_tricks.sliding_window_view(wide, tuple(kernel_sizes), (2, 3))
+    return views[:, :, ::strides[0], ::strides[1]].max((-1, -2))
+
+
+def argmax(x, axis, keep_dims):
+    found = np.argmax(x, axis)
+    return (np.expand_dims(found, axis) if keep_dims else found).astype(np.int32)
+
+
+def log(x, epsilon):
+    return np.log(x + epsilon)
+
+
+def softplus(x):
+    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+def pixel_shuffle(x, upscale_factor):
+    """Channels c, i, j: the column and row inside of a block are the channel's last digits."""
+    b, c, h, w = x.shape
+    r = int(upscale_factor)
+    return x.reshape(b, c // r**2, r, r, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(b, c // r**2, h * r, w * r)
+
+
+def depth_to_space(x, block_size):
+    """Channels i, j, c: the channel's first digits."""
+    b, c, h, w = x.shape
+    r = int(block_size)
+    return x.reshape(b, r, r, c // r**2, h, w).transpose(0, 3, 4, 1, 5, 2).reshape(b, c // r**2, h * r, w * r)
+
+
+def space_to_depth(x, block_size):
+    b, c, h, w = x.shape
+    r = int(block_size)
+    return x.reshape(b, c, h // r, r, w // r, r).transpose(0, 3, 5, 1, 2, 4).reshape(b, c * r**2, h // r, w // r)
+
+
 def erf(x):
     return np.frompyfunc(math.erf, 1, 1)(x).astype(np.float32)
 
 
 def gelu(x, mode):
+    if mode == "TANH_APPROXIMATION":
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
     assert mode == "EXACT"
     return 0.5 * x * (1 + erf(x / math.sqrt(2)))
 
@@ -126,9 +189,10 @@ def slice_by_index(x, begin, end, stride, begin_mask, end_mask, squeeze_mask):
 
 
 def pad(x, pad, mode, constant_val):
-    assert mode == "constant"
     pairs = [(0, 0)] * (x.ndim - len(pad) // 2) + [(b, a) for b, a in zip(pad[::2], pad[1::2])]
-    return np.pad(x, pairs, constant_values=constant_val)
+    if mode == "constant":
+        return np.pad(x, pairs, constant_values=constant_val)
+    return np.pad(x, pairs, {"reflect": "reflect", "replicate": "edge"}[mode])
 
 
 def gather(x, indices, axis, batch_dims=0, validate_indices=False):
@@ -141,10 +205,14 @@ def nearest(x, h, w):
     return x[:, :, rows][:, :, :, columns]
 
 
-def bilinear(x, h, w):
-    """Sampled at half-pixel centres, clamped at the border."""
+def half_pixel(new, old):
+    return (np.arange(new) + 0.5) * old / new - 0.5
+
+
+def bilinear(x, h, w, place=half_pixel):
+    """Sampled at the places of a grid, clamped at the border."""
     def matrix(old, new):
-        at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        at = np.clip(place(new, old), 0, old - 1)
         low = np.minimum(at.astype(int), old - 1)
         m = np.zeros((new, old))
         np.add.at(m, (np.arange(new), low), 1 - (at - low))
@@ -163,8 +231,15 @@ def upsample_bilinear(x, scale_factor_height, scale_factor_width, align_corners,
 
 
 def resize_bilinear(x, target_size_height, target_size_width, sampling_mode):
-    assert sampling_mode == "UNALIGN_CORNERS"
-    return bilinear(x, target_size_height, target_size_width)
+    def strict(new, old):
+        assert new > 1, "one result has no spacing"
+        return np.arange(new) * (old - 1) / (new - 1)
+
+    def usual(new, old):
+        return np.arange(new) * (old - old / new) / (new - 1) if new > 1 else np.array([(old - 1) / 2])
+
+    place = {"UNALIGN_CORNERS": half_pixel, "STRICT_ALIGN_CORNERS": strict, "DEFAULT": usual}[sampling_mode]
+    return bilinear(x, target_size_height, target_size_width, place)
 
 
 def cast(x, dtype):
@@ -188,6 +263,14 @@ def dequantize(input, scale, zero_point=0, axis=None):
 
 OPERATORS = {
     "quantize": quantize, "dequantize": dequantize,
+    "conv_transpose": conv_transpose, "max_pool": max_pool, "reduce_argmax": argmax, "log": log, "softplus": softplus,
+    "sin": lambda x: np.sin(x), "cos": lambda x: np.cos(x), "floor": lambda x: np.floor(x), "ceil": lambda x: np.ceil(x),
+    "round": lambda x: np.round(x), "sign": lambda x: np.sign(x), "pow": lambda x, y: np.power(x, y),
+    "elu": lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x),
+    "leaky_relu": lambda x, alpha: np.where(x < 0, alpha * x, x),
+    "sigmoid_hard": lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
+    "reduce_min": reduction(np.min), "reduce_prod": reduction(np.prod),
+    "pixel_shuffle": pixel_shuffle, "depth_to_space": depth_to_space, "space_to_depth": space_to_depth,
     "conv": conv, "linear": linear, "matmul": matmul, "layer_norm": layer_norm, "softmax": softmax, "avg_pool": avg_pool,
     "relu": lambda x: np.maximum(x, 0), "gelu": gelu, "silu": lambda x: x * sigmoid(x), "sigmoid": sigmoid,
     "tanh": lambda x: np.tanh(x), "erf": erf, "sqrt": lambda x: np.sqrt(x), "exp": lambda x: np.exp(x), "abs": lambda x: np.abs(x),

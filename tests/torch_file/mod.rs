@@ -135,11 +135,17 @@ fn pickled(item: &Item) -> (Vec<u8>, Vec<&Tensor>) {
     (pickler.bytes, pickler.storages)
 }
 
-/// The archive of PyTorch 1.6 and later.
-pub(crate) fn archive(item: &Item) -> Vec<u8> {
+/// The members of an archive of PyTorch 1.6 and later.
+pub(crate) fn archive_members(item: &Item) -> BTreeMap<String, Vec<u8>> {
     let (pickle, storages) = pickled(item);
     let mut members = BTreeMap::from([("x/data.pkl".to_string(), pickle), ("x/byteorder".into(), b"little".to_vec())]);
     members.extend(storages.iter().enumerate().map(|(i, t)| (format!("x/data/{i}"), t.data.clone())));
+    members
+}
+
+/// The archive of PyTorch 1.6 and later.
+pub(crate) fn archive(item: &Item) -> Vec<u8> {
+    let members = archive_members(item);
     zip(members.iter().map(|(name, data)| (name.as_str(), data.as_slice())))
 }
 

@@ -11,5 +11,8 @@ mod read;
 mod write;
 
 pub use prost::bytes::Bytes;
-pub use read::{ENTRY_LIMIT, ITEM_LIMIT, Inspection, Port, ReadError, inspect};
+pub use read::{
+    Attribute, Attributes, ENTRY_LIMIT, Elem, FileWeights, Flat, FlatNode, ITEM_LIMIT, ImportError, ImportOptions,
+    Imported, Inspection, Port, PortInfo, PortSize, ReadError, Refused, Statistics, Tensor, import, inspect,
+};
 pub use write::{DataFile, INLINE_LIMIT, size_of, text, write, write_external};

@@ -92,7 +92,7 @@ fn interfaces_that_do_not_fit() {
     let write = |interface: &Interface| error(&scores, &Target::coreml(15), interface).to_string();
     assert!(write(&labels(3)).contains("3 labels need probabilities f32[1,3], found f32[1,4]"));
     let image = Interface { input: InputForm::Image, ..Interface::default() };
-    assert!(write(&image).contains("an image input is f32[1,3,H,W], found f32[1,4]"));
+    assert!(write(&image).contains("an image input is f32[1,3,H,W] or f32[1,1,H,W], found f32[1,4]"));
 }
 
 #[test]

@@ -257,8 +257,6 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
     for kind in [
         UnaryKind::Sin,
         UnaryKind::Cos,
-        UnaryKind::Floor,
-        UnaryKind::Ceil,
         UnaryKind::Round,
         UnaryKind::Sign,
         UnaryKind::Softplus,
@@ -267,6 +265,14 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
         UnaryKind::HardSigmoid { alpha: Real(0.25), beta: Real(0.5) },
     ] {
         add(Op::Unary(kind).word(), &map, &|s, x| s.push(Op::Unary(kind), &[x]));
+    }
+    for kind in [UnaryKind::Floor, UnaryKind::Ceil] {
+        add(Op::Unary(kind).word(), &map, &|s, x| {
+            // Away from whole numbers: readers round what is nearly 1 in another order.
+            let factor = s.net.scalar_of(0.875, v.dtype);
+            let x = s.net.push("inside", Op::Binary(BinaryKind::Mul), &[x, factor]);
+            s.push(Op::Unary(kind), &[x])
+        });
     }
     if v.opset >= 20 {
         add("gelu_tanh", &map, &|s, x| s.push(Op::Unary(UnaryKind::GeluTanh), &[x]));
@@ -283,6 +289,11 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
     add("conv_dilated", &map, &|s, x| {
         let (w, b) = (s.weight("weight", &[12, 4, 3, 2]), s.weight("bias", &[12]));
         s.push(Op::Conv { stride: [1, 2], pad: [2, 0, 1, 3], dilation: [2, 3], groups: 2 }, &[x, w, b])
+    });
+    add("conv_transpose", &map, &|s, x| {
+        let (w, b) = (s.weight("weight", &[8, 3, 3, 2]), s.weight("bias", &[6]));
+        let (stride, dilation) = ([2, 1], [1, 2]);
+        s.push(Op::ConvTranspose { stride, pad: [0; 4], output_pad: [0; 2], dilation, groups: 2 }, &[x, w, b])
     });
     add("max_pool", &map, &|s, x| {
         s.push(Op::MaxPool { kernel: [3, 2], stride: [2, 1], pad: [1, 0, 2, 1], dilation: [1; 2] }, &[x])

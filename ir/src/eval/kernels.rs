@@ -40,6 +40,10 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
             let geometry = product::Geometry { stride, pad, dilation };
             one(product::conv([x, all[1]], all.get(2).copied(), geometry, *groups, &dims[0]))
         }
+        Op::ConvTranspose { stride, pad, dilation, groups, .. } => {
+            let geometry = product::Geometry { stride, pad, dilation };
+            one(product::conv_transpose([x, all[1]], all.get(2).copied(), &geometry, *groups, &dims[0]))
+        }
         Op::MatMul { transpose_a, transpose_b } => {
             one(product::matmul(x, all[1], *transpose_a, *transpose_b, &dims[0]))
         }

@@ -241,6 +241,61 @@ pub(super) fn conv(
     result
 }
 
+/// 2-D transposed convolution; `out` is the result's sizes. Each result sums in ascending order of channel, then of the kernel's place.
+pub(super) fn conv_transpose(
+    [x, w]: [&Tensor; 2],
+    bias: Option<&Tensor>,
+    geometry: &Geometry<'_>,
+    groups: usize,
+    out: &[usize],
+) -> Vec<f64> {
+    let (map, kernel) = ([x.dims[2], x.dims[3]], [w.dims[2], w.dims[3]]);
+    let (inputs, outputs) = (x.dims[1] / groups, w.dims[1]);
+    let (area, taps, plane) = (map[0] * map[1], kernel[0] * kernel[1], out[2] * out[3]);
+    let mut result = vec![0.0; out.iter().product()];
+    for (at, y) in result.chunks_exact_mut(plane.max(1)).enumerate() {
+        let (channel, image) = (at % out[1], at / out[1]);
+        let (group, output) = (channel / outputs, channel % outputs);
+        for c in group * inputs..(group + 1) * inputs {
+            let source = &x.data[(image * x.dims[1] + c) * area..][..area];
+            let weights = &w.data[(c * outputs + output) * taps..][..taps];
+            scatter(source, map, weights, kernel, geometry, y, [out[2], out[3]]);
+        }
+        if let Some(bias) = bias {
+            y.iter_mut().for_each(|y| *y += bias.data[channel]);
+        }
+    }
+    result
+}
+
+/// Add one map's elements, each times the kernel, to a result's plane.
+fn scatter(
+    map: &[f64],
+    size: [usize; 2],
+    weights: &[f64],
+    kernel: [usize; 2],
+    Geometry { stride, pad, dilation }: &Geometry<'_>,
+    y: &mut [f64],
+    out: [usize; 2],
+) {
+    // Where an element and a weight meet on an axis, if that is on the result.
+    let place = |axis: usize, p: usize, u: usize| {
+        let at = (p * stride[axis] + u * dilation[axis]).wrapping_sub(pad[axis]);
+        (at < out[axis]).then_some(at)
+    };
+    for (tap, weight) in weights.iter().enumerate() {
+        let (u, v) = (tap / kernel[1], tap % kernel[1]);
+        for p in 0..size[0] {
+            let Some(i) = place(0, p, u) else { continue };
+            for q in 0..size[1] {
+                if let Some(j) = place(1, q, v) {
+                    y[i * out[1] + j] += weight * map[p * size[1] + q];
+                }
+            }
+        }
+    }
+}
+
 /// Add the convolution of one map with one kernel.
 fn plane_conv(window: &Window<'_>, map: &[f64], kernel: &[f64], y: &mut [f64]) {
     for u in 0..window.kernel[0] {

@@ -2,6 +2,7 @@
 
 mod free_rows;
 mod join_axes;
+mod left_product_as_conv;
 mod linear_as_conv;
 
 use crate::lower::{ALGEBRA, BIASES, CANCEL_MOVEMENT, FINISH, ORDER, SPELL};
@@ -10,5 +11,8 @@ use crate::pass::Pass;
 /// Fewer reshapes around products.
 const ROWS: &[Pass] = &[join_axes::PASS, CANCEL_MOVEMENT, free_rows::PASS, CANCEL_MOVEMENT];
 
+/// Products as convolutions, where that costs nothing.
+const CONVS: &[Pass] = &[linear_as_conv::PASS, left_product_as_conv::PASS];
+
 /// In order.
-pub const PASSES: &[&[Pass]] = &[ALGEBRA, BIASES, ORDER, &[linear_as_conv::PASS], SPELL, ROWS, FINISH];
+pub const PASSES: &[&[Pass]] = &[ALGEBRA, BIASES, ORDER, CONVS, SPELL, ROWS, FINISH];

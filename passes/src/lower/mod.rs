@@ -19,6 +19,7 @@ mod resize;
 mod row_order;
 mod sequence_first;
 mod spectral;
+mod transposed;
 mod widen_depthwise;
 mod windows;
 
@@ -26,6 +27,7 @@ use crate::deploy::{COMMON_SUBEXPRESSIONS, fold_attention_scale};
 use crate::pass::Pass;
 
 pub(crate) use cancel_movement::PASS as CANCEL_MOVEMENT;
+pub(crate) use pools::Windows;
 pub use precision::island_reason;
 
 /// The pass behind which no value changes but by rounding.
@@ -50,6 +52,7 @@ pub const ORDER: &[Pass] = &[merge_siblings::PASS, sequence_first::PASS, mean_be
 /// Operators in the target's words, and what they leave behind.
 pub const SPELL: &[Pass] = &[
     resize::PASS,
+    transposed::PASS,
     pools::PASS,
     attention::PASS,
     windows::PASS,

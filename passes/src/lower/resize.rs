@@ -3,15 +3,16 @@
 //! ```text
 //! Given    resize(x)                  x [B,C,n,n'], result [B,C,m,m']
 //! Result   the form of the target that reads the same samples, if it has one
-//!          else, if result i is sample ⌊i·n/m⌋ on both axes, a gather along each axis that changes
+//!          else, if the kernel is the nearest sample, a gather along each axis that changes
 //!          else R·x·Cᵀ with the constant matrices of both axes, the cheaper product first
 //! ```
 //!
-//! Exact    forms are compared by what they read of each sample, up to 10⁻⁶; a resize is defined by its matrices.
+//! Exact    forms are compared by what they read of each sample; a resize is defined by its matrices.
 
 use crate::pass::{Context, Pass, Result, Rewritten};
+use vitc_ir::op::Kernel;
 use vitc_ir::{
-    BinaryKind, Builder, Built, Copier, DType, Generator, Graph, Node, Op, Real, Sampling, Shape, Type, Value, resample,
+    Builder, Built, Copier, DType, Generator, Graph, Node, Op, Real, Sampling, Shape, Type, Value, resample,
 };
 
 /// The pass.
@@ -36,7 +37,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
         let mut net = Builder::within(&mut copy.new, &node.path);
         let y = match form {
             Some(sampling) => net.push("", Op::Resize { sampling, size, scale: None }, &[x])?,
-            None if resize.is_nearest() => resize.gathers(&mut net, x)?,
+            None if matches!(sampling.kernel, Kernel::Nearest(_)) => resize.gathers(&mut net, x)?,
             None => resize.products(&mut net, x)?,
         };
         copy.set(id.into(), y);
@@ -61,50 +62,52 @@ impl Resize {
         Some(Resize { map, sampling, size, scale })
     }
 
-    /// Whether result i is sample ⌊i·n/m⌋ on both axes.
-    fn is_nearest(&self) -> bool {
-        (0..2).all(|i| {
-            let taps = |sampling: &Sampling, scale| resample::taps(sampling, self.map[i], self.size[i], scale);
-            taps(&self.sampling, self.scale.map(|s| s[i].0)) == taps(&Sampling::NEAREST, None)
-        })
-    }
-
-    /// Indices ⌊i·n/m⌋ are a quotient of constant integers.
+    /// The sample of each result is the matrix times the samples' numbers.
     fn gathers(&self, net: &mut Builder, x: Value) -> Built {
         let mut y = x;
-        let changed: Vec<usize> = (0..2).filter(|&i| self.map[i] != self.size[i]).collect();
+        let changed = self.changed();
         for (at, &i) in changed.iter().enumerate() {
             let side = ["rows", "columns"][i];
-            let ty = |dims: &[usize]| Type::new(DType::I32, Shape::fixed(dims));
-            let count = net.generate(format!("{side}.count"), Generator::Iota { axis: 0 }, ty(&[self.size[i]]))?;
-            let [n, m] = [self.map[i], self.size[i]].map(|v| v as f64);
-            let (n, m) = (net.scalar_of(n, DType::I32)?, net.scalar_of(m, DType::I32)?);
-            let scaled = net.binary(format!("{side}.scaled"), BinaryKind::Mul, count, n)?;
-            let index = net.binary(format!("{side}.index"), BinaryKind::Div, scaled, m)?;
+            let [n, m] = [self.map[i], self.size[i]];
+            let matrix = net.generate(format!("{side}.weights"), self.matrix(i), Type::f32(&[m, n]))?;
+            let numbers = net.generate(format!("{side}.numbers"), Generator::Iota { axis: 0 }, Type::f32(&[n, 1]))?;
+            let taken = net.matmul(format!("{side}.taken"), matrix, numbers)?;
+            let taken = net.reshape(format!("{side}.list"), taken, Shape::fixed(&[m]))?;
+            let index = net.push(format!("{side}.index"), Op::Cast { to: DType::I32 }, &[taken])?;
             let name = if at + 1 == changed.len() { "" } else { side };
             y = net.push(name, Op::Gather { axis: 2 + i }, &[y, index])?;
         }
         Ok(y)
     }
 
-    /// Rows by a product with a constant on the left, columns by one on the right.
-    fn products(&self, net: &mut Builder, x: Value) -> Built {
-        let dtype = net.ty(x).dtype;
-        let [[n, w], [m, v]] = [self.map, self.size];
+    /// The axes on which results are not the samples themselves.
+    fn changed(&self) -> Vec<usize> {
         let identity = |i: usize| {
             let taps = resample::taps(&self.sampling, self.map[i], self.size[i], self.scale.map(|s| s[i].0));
             let same = |(i, taps): (usize, &resample::Taps)| taps[..] == [(i, 1.0)];
             self.map[i] == self.size[i] && taps.iter().enumerate().all(same)
         };
+        (0..2).filter(|&i| !identity(i)).collect()
+    }
+
+    fn matrix(&self, i: usize) -> Generator {
+        Generator::Resample { sampling: self.sampling, scale: self.scale.map(|s| s[i]) }
+    }
+
+    /// Rows by a product with a constant on the left, columns by one on the right.
+    fn products(&self, net: &mut Builder, x: Value) -> Built {
+        let dtype = net.ty(x).dtype;
+        let [[n, w], [m, v]] = [self.map, self.size];
         let rows_first = m * n * w + m * w * v <= n * w * v + m * n * v;
-        let order = if rows_first { [0, 1] } else { [1, 0] };
-        let moves: Vec<usize> = order.into_iter().filter(|&i| !identity(i)).collect();
+        let mut moves = self.changed();
+        if !rows_first {
+            moves.reverse();
+        }
         let mut y = x;
         for (at, &i) in moves.iter().enumerate() {
             let side = ["rows", "columns"][i];
-            let generator = Generator::Resample { sampling: self.sampling, scale: self.scale.map(|s| s[i]) };
             let ty = Type::new(dtype, Shape::fixed(&[self.size[i], self.map[i]]));
-            let matrix = net.generate(format!("{side}.weights"), generator, ty)?;
+            let matrix = net.generate(format!("{side}.weights"), self.matrix(i), ty)?;
             let name = if at + 1 == moves.len() { "" } else { side };
             y = match i {
                 0 => net.matmul(name, matrix, y)?,

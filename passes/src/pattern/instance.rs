@@ -2,7 +2,7 @@
 
 use super::attributes::operator;
 use super::term::{Chain, Element, Free, Given, Group, Item, Number, Rule, ShapePattern, Term, TermId, Var};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use vitc_ir::testing::Rng;
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, Type, UnaryKind, Value};
@@ -41,9 +41,9 @@ pub(crate) fn instance(rule: &Rule, given: &Given, seed: u64, form: Form) -> Opt
         front: 0,
         alike: None,
         sizes: vec![1],
-        words: HashMap::new(),
-        free: HashMap::new(),
-        built: HashMap::new(),
+        words: BTreeMap::new(),
+        free: BTreeMap::new(),
+        built: BTreeMap::new(),
     };
     writer.front = writer.rng.range(0, writer.base.rank());
     writer.alike = writer.rng.chance(50).then(|| writer.constant_shape());
@@ -87,9 +87,10 @@ struct Writer<'a> {
     alike: Option<Shape>,
     /// Sizes that occur.
     sizes: Vec<usize>,
-    words: HashMap<Var, String>,
-    free: HashMap<Var, Value>,
-    built: HashMap<TermId, Value>,
+    words: BTreeMap<Var, String>,
+    /// In order: a random one of them must be the same one in both forms.
+    free: BTreeMap<Var, Value>,
+    built: BTreeMap<TermId, Value>,
 }
 
 impl Writer<'_> {

@@ -46,6 +46,12 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
         );
         return Err(part_error(NAME, what));
     }
+    let depth = |tower: &str| count(net, options, |i| format!("{tower}.{i}.conv.weight"));
+    let depths = ["cls_convs", "reg_convs"].map(depth);
+    if depths[0] != depths[1] {
+        let what = format!("one tower has {} convolutions and the other {}: some are missing", depths[0], depths[1]);
+        return Err(part_error(NAME, what));
+    }
     let scored = tower(net, options, maps, ["cls_convs", "retina_cls"], scores)?;
     let moved = tower(net, options, maps, ["reg_convs", "retina_reg"], offsets)?;
     let level =

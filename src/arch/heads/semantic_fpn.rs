@@ -25,7 +25,7 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
     let width = rows(net, options, NAME, "scale_heads.0.0.conv.weight")?;
     let classes = rows(net, options, NAME, "conv_seg.weight")?;
     let branches = count(net, options, |i| format!("scale_heads.{i}.0.conv.weight"));
-    if branches > maps.len() {
+    if branches != maps.len() {
         return Err(part_error(NAME, format!("it reads {branches} maps, and there are {}", maps.len())));
     }
     let corners = align_corners(options);

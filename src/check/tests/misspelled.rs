@@ -66,7 +66,7 @@ fn a_wrong_spelling_does_not_cancel() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.onnx");
     let signature = signature(&paper, vec![OutputRole::Tensor; 3]);
-    let reference = Reference { graph: &paper, signature: &signature, weights: &weights };
+    let reference = Reference { graph: &paper, signature: &signature, weights: &weights, file: None };
     let checked = |model: &pb::ModelProto| {
         std::fs::write(&path, model.encode_to_vec()).expect("writes");
         check(reference, &path, &Options::new(None)).expect("runs")

@@ -59,7 +59,7 @@ impl Fixture {
     }
 
     fn reference(&self) -> Reference<'_> {
-        Reference { graph: &self.paper, signature: &self.signature, weights: &self.weights }
+        Reference { graph: &self.paper, signature: &self.signature, weights: &self.weights, file: None }
     }
 }
 

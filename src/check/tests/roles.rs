@@ -43,7 +43,7 @@ fn checked(model: &str, artifact: &str, precision: DType) -> CheckReport {
     let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
     onnx::write(&lowered, &weights, &target, &metadata, &mut File::create(&path).expect("creates")).expect("exports");
     let signature = signature_of(&model);
-    let reference = Reference { graph: &model, signature: &signature, weights: &weights };
+    let reference = Reference { graph: &model, signature: &signature, weights: &weights, file: None };
     check(reference, &path, &Options::new(None)).expect("runs")
 }
 

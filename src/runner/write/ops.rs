@@ -5,7 +5,7 @@ use super::formulas::{
     silu, sum, transposed,
 };
 use super::parts::Parts;
-use super::sample::{depth_to_space, max_pool, mirror, resize, space_to_depth};
+use super::sample::{conv_transpose, depth_to_space, max_pool, mirror, resize, space_to_depth};
 use super::step::Step;
 use super::writer::element;
 use vitc_ir::op::{BinaryKind, PadMode, ReduceKind, SliceAxis};
@@ -27,6 +27,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
             let conv = Step::new("Conv", operands).ints("strides", stride).ints("pads", pad);
             conv.ints("dilations", dilation).int("group", *groups as i64)
         }
+        Op::ConvTranspose { stride, pad, dilation, groups, .. } => conv_transpose(p, *stride, *pad, *dilation, *groups),
         Op::MatMul { transpose_a, transpose_b } => {
             let a = if *transpose_a { transposed(p, 0) } else { p.read(0) };
             let b = if *transpose_b { transposed(p, 1) } else { p.read(1) };

@@ -33,6 +33,56 @@ pub(super) fn max_pool(
     Step::new("Identity", [x])
 }
 
+/// A convolution of the map with zeros between its elements by the kernel turned around: places and channels exchanged, and padding for what lies
+/// beyond the map on either side.
+pub(super) fn conv_transpose(
+    p: &mut Parts<'_, '_>,
+    stride: [usize; 2],
+    pad: [usize; 4],
+    dilation: [usize; 2],
+    groups: usize,
+) -> Step {
+    let (dims, kernel, result) = (p.dims(0), p.dims(1), p.result(0));
+    let [mut x, mut w] = [0, 1].map(|operand| p.wide(operand));
+    for (axis, size) in [(2, kernel[2]), (3, kernel[3])] {
+        let places = p.integers((0..size).rev());
+        w = p.push(Step::new("Gather", [w, places]).int("axis", axis));
+    }
+    let (inner, outer) = (kernel[0] / groups, kernel[1]);
+    let view = p.integers([groups, inner, outer, kernel[2], kernel[3]]);
+    w = p.push(Step::new("Reshape", [w, view]));
+    w = p.push(Step::new("Transpose", [w]).ints("perm", &[0, 2, 1, 3, 4]));
+    let view = p.integers([groups * outer, inner, kernel[2], kernel[3]]);
+    w = p.push(Step::new("Reshape", [w, view]));
+
+    let view = p.integers([dims[0], dims[1], dims[2], 1, dims[3], 1]);
+    x = p.push(Step::new("Reshape", [x, view]));
+    let zeros = p.integers([0, 0, 0, 0, 0, 0, 0, 0, 0, stride[0] - 1, 0, stride[1] - 1]);
+    x = p.push(Step::new("Pad", [x, zeros]));
+    let stuffed = [dims[2] * stride[0], dims[3] * stride[1]];
+    let view = p.integers([dims[0], dims[1], stuffed[0], stuffed[1]]);
+    x = p.push(Step::new("Reshape", [x, view]));
+    // The first window ends where the result starts; the last one is as far from it as the result is long.
+    let (mut first, mut last) = ([0; 2], [0; 2]);
+    for i in 0..2 {
+        let reach = (kernel[2 + i] - 1) * dilation[i];
+        first[i] = reach as i64 - pad[i] as i64;
+        last[i] = (result[2 + i] + reach) as i64 - stuffed[i] as i64 - first[i];
+    }
+    let grown = |n: i64| usize::try_from(n).unwrap_or(0);
+    let pads = [0, 0, grown(first[0]), grown(first[1]), 0, 0, grown(last[0]), grown(last[1])];
+    let pads = p.integers(pads);
+    x = p.push(Step::new("Pad", [x, pads]));
+    let size = |i: usize| stuffed[i] + grown(first[i]) + grown(last[i]);
+    let [starts, ends, axes] =
+        [[grown(-first[0]), grown(-first[1])], [size(0) - grown(-last[0]), size(1) - grown(-last[1])], [2, 3]]
+            .map(|numbers| p.integers(numbers));
+    x = p.push(Step::new("Slice", [x, starts, ends, axes]));
+    let bias = (p.node.inputs.len() == 3).then(|| p.wide(2));
+    let operands: Vec<String> = [x, w].into_iter().chain(bias).collect();
+    Step::new("Conv", operands).ints("dilations", &dilation).int("group", groups as i64)
+}
+
 /// Along each axis that grows, the elements that the places name.
 pub(super) fn mirror(p: &mut Parts<'_, '_>, before: &[usize], after: &[usize], mode: PadMode) -> Step {
     let dims = p.dims(0);

@@ -130,6 +130,12 @@ fn products() {
     }
     let (stride, pad, dilation) = ([1, 2], [2, 0, 1, 1], [2, 1]);
     check(Op::Conv { stride, pad, dilation, groups: 2 }, &[Input(MAP), Weight(&[8, 3, 2, 3]), Weight(&[8])]);
+    let (stride, dilation, output_pad) = ([2, 3], [2, 1], [1, 2]);
+    let op = |pad| Op::ConvTranspose { stride, pad, output_pad, dilation, groups: 2 };
+    check(op([0; 4]), &[Input(MAP), Weight(&[6, 4, 2, 3]), Weight(&[8])]);
+    check(op([1, 0, 2, 1]), &[Input(MAP), Weight(&[6, 4, 2, 3])]);
+    let op = Op::ConvTranspose { stride: [2; 2], pad: [1, 2, 1, 0], output_pad: [0; 2], dilation: [1; 2], groups: 1 };
+    check(op, &[Input(MAP), Weight(&[6, 4, 2, 2]), Weight(&[4])]);
     for (transpose_a, a) in [(false, &[2, 3, 5]), (true, &[2, 5, 3])] {
         for (transpose_b, b) in [(false, &[2, 5, 4]), (true, &[2, 4, 5])] {
             let op = || Op::MatMul { transpose_a, transpose_b };

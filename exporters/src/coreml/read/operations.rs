@@ -90,6 +90,7 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "prelu" => Ok((Op::Prelu, vec![call.x()?, call.value("alpha")?])),
         "cast" => cast(call),
         "conv" => conv(call),
+        "conv_transpose" => conv_transpose(call),
         "matmul" => matmul(call),
         "linear" => linear(call),
         "scaled_dot_product_attention" => attention(call),
@@ -219,6 +220,17 @@ fn conv(call: &mut Call<'_, '_>) -> Decoded {
         dilation: call.sizes_of("dilations")?,
         groups,
     };
+    with_bias(call, op, x)
+}
+
+fn conv_transpose(call: &mut Call<'_, '_>) -> Decoded {
+    let x = call.map()?;
+    if call.has("output_shape") {
+        return Err("a shape of the result is not read".into());
+    }
+    let groups = usize::try_from(call.integer("groups")?).map_err(|_| "has negative groups")?;
+    let (stride, dilation) = (call.sizes_of("strides")?, call.sizes_of("dilations")?);
+    let op = Op::ConvTranspose { stride, pad: call.window_pad()?, output_pad: [0; 2], dilation, groups };
     with_bias(call, op, x)
 }
 

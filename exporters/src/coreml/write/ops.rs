@@ -150,6 +150,10 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Prelu => prelu(&n)?,
         Op::Cast { to } => n.on_x("cast").param("dtype", Param::Str(dtype_word(*to))),
         Op::Conv { stride, pad, dilation, groups } => conv(&n, stride, pad, dilation, *groups)?,
+        Op::ConvTranspose { stride, pad: [0, 0, 0, 0], output_pad: [0, 0], dilation, groups } => {
+            conv_transpose(&n, stride, dilation, *groups)?
+        }
+        Op::ConvTranspose { .. } => return Err(LOWERED.into()),
         Op::MatMul { transpose_a, transpose_b } => (n.on_x("matmul").value("y", node.inputs[1]))
             .param("transpose_x", Param::Bool(*transpose_a))
             .param("transpose_y", Param::Bool(*transpose_b)),
@@ -318,6 +322,22 @@ fn conv(
         .param("strides", ints(*stride)?)
         .param("pad_type", Param::Str("custom"))
         .param("pad", ints([*top, *bottom, *left, *right])?)
+        .param("dilations", ints(*dilation)?)
+        .param("groups", Param::Int(int(groups)?)))
+}
+
+/// The whole result: what is cut off and added is beside it.
+fn conv_transpose(n: &Reader, stride: &[usize; 2], dilation: &[usize; 2], groups: usize) -> Result<Mil, String> {
+    n.constant(1, "the weight of a transposed convolution")?;
+    let mut conv = n.on_x("conv_transpose").value("weight", n.node.inputs[1]);
+    if let Some(&bias) = n.node.inputs.get(2) {
+        n.constant(2, "the bias of a transposed convolution")?;
+        conv = conv.value("bias", bias);
+    }
+    Ok(conv
+        .param("strides", ints(*stride)?)
+        .param("pad_type", Param::Str("valid"))
+        .param("pad", ints([0; 4])?)
         .param("dilations", ints(*dilation)?)
         .param("groups", Param::Int(int(groups)?)))
 }

@@ -41,6 +41,13 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             let conv = plain(b, "Conv").int("group", *groups as i64).ints("kernel_shape", &[w.dim(2), w.dim(3)]);
             dilated(conv.ints("pads", pad).ints("strides", stride), dilation)
         }
+        Op::ConvTranspose { stride, pad, output_pad, dilation, groups } => {
+            let w = graph.shape(node.inputs[1]);
+            let conv =
+                plain(b, "ConvTranspose").int("group", *groups as i64).ints("kernel_shape", &[w.dim(2), w.dim(3)]);
+            let conv = conv.ints("output_padding", output_pad).ints("pads", pad).ints("strides", stride);
+            dilated(conv, dilation)
+        }
         Op::MatMul { transpose_a: false, transpose_b: false } => plain(b, "MatMul"),
         Op::MatMul { .. } => return Err("MatMul does not transpose its operands".into()),
         Op::Linear if rank == 2 => plain(b, "Gemm").int("transB", 1),

@@ -225,7 +225,21 @@ fn contractions(rng: &mut Rng) -> Vec<Case> {
     if rng.chance(50) {
         operands.push(random(rng, &[n]));
     }
-    vec![conv, matmul, Case { op: Op::Linear, operands }]
+    vec![conv, transposed(rng), matmul, Case { op: Op::Linear, operands }]
+}
+
+fn transposed(rng: &mut Rng) -> Case {
+    let (groups, inner, outer) = (rng.pick(&[1, 2]), rng.pick(&[1, 2]), rng.pick(&[1, 2]));
+    let kernel = [rng.range(1, 3), rng.range(1, 3)];
+    let (stride, dilation) = ([rng.range(1, 2), rng.range(1, 3)], [1, rng.range(1, 2)]);
+    let output_pad = [0, 1].map(|i| rng.below(stride[i].max(dilation[i])));
+    let pad = if rng.chance(50) { [0; 4] } else { [1, 0, 0, 1] };
+    let x = random(rng, &[2, groups * inner, 3, 4]);
+    let mut operands = vec![x, random(rng, &[groups * inner, outer, kernel[0], kernel[1]])];
+    if rng.chance(50) {
+        operands.push(random(rng, &[groups * outer]));
+    }
+    Case { op: Op::ConvTranspose { stride, pad, output_pad, dilation, groups }, operands }
 }
 
 fn statistics(rng: &mut Rng) -> Vec<Case> {

@@ -75,14 +75,16 @@ fn conv() {
         let kernel = [rng.range(1, 4), rng.range(1, 4)];
         let stride = [rng.range(1, 3), rng.range(1, 3)];
         let pad = [(); 4].map(|()| rng.below(3));
-        let map = [rng.range(kernel[0], 9), rng.range(kernel[1], 9)];
+        let dilation = [rng.range(1, 2), rng.pick(&[1, 1, 3])];
+        let span = |i: usize| (kernel[i] - 1) * dilation[i] + 1;
+        let map = [rng.range(span(0), 9), rng.range(span(1), 11)];
         let x = random(&mut rng, &[2, inputs * groups, map[0], map[1]]);
         let w = random(&mut rng, &[outputs * groups, inputs, kernel[0], kernel[1]]);
         let b = random(&mut rng, &[outputs * groups]);
-        let y = apply1(Op::Conv { stride, pad, dilation: [1; 2], groups }, &[&x, &w, &b]);
+        let y = apply1(Op::Conv { stride, pad, dilation, groups }, &[&x, &w, &b]);
         let expected = build(y.shape(), |i| {
             let term = |at: Vec<usize>| {
-                let (row, column) = (i[2] * stride[0] + at[1], i[3] * stride[1] + at[2]);
+                let (row, column) = (i[2] * stride[0] + at[1] * dilation[0], i[3] * stride[1] + at[2] * dilation[1]);
                 let inside = row >= pad[0] && column >= pad[1] && row - pad[0] < map[0] && column - pad[1] < map[1];
                 let channel = i[1] / outputs * inputs + at[0];
                 if inside {
@@ -90,6 +92,46 @@ fn conv() {
                 } else {
                     0.0
                 }
+            };
+            b[[i[1]]] + indices(&[inputs, kernel[0], kernel[1]]).map(term).sum::<f64>()
+        });
+        assert_close(&y, &expected);
+    }
+}
+
+#[test]
+fn transposed_conv() {
+    let mut rng = Rng::new(14);
+    for _ in 0..60 {
+        let groups = rng.pick(&[1, 1, 2]);
+        let (inputs, outputs) = (rng.range(1, 3), rng.range(1, 3));
+        let kernel = [rng.range(2, 4), rng.range(2, 3)];
+        let stride = [rng.range(1, 3), rng.range(1, 3)];
+        let dilation = [rng.range(1, 2), rng.pick(&[1, 1, 3])];
+        let output_pad = [0, 1].map(|i| rng.below(stride[i].max(dilation[i])));
+        let pad = [(); 4].map(|()| rng.below(2));
+        let map = [rng.range(2, 4), rng.range(2, 5)];
+        let x = random(&mut rng, &[2, inputs * groups, map[0], map[1]]);
+        let w = random(&mut rng, &[inputs * groups, outputs, kernel[0], kernel[1]]);
+        let b = random(&mut rng, &[outputs * groups]);
+        let y = apply1(Op::ConvTranspose { stride, pad, output_pad, dilation, groups }, &[&x, &w, &b]);
+        for axis in 0..2 {
+            let whole = stride[axis] * (map[axis] - 1) + (kernel[axis] - 1) * dilation[axis] + 1;
+            assert_eq!(y.shape()[2 + axis], whole + output_pad[axis] - pad[axis] - pad[2 + axis]);
+        }
+        let expected = build(y.shape(), |i| {
+            // Which place of the map a place of the kernel meets here, if one does.
+            let from = |axis: usize, u: usize| {
+                let at = (i[2 + axis] + pad[axis]).checked_sub(u * dilation[axis])?;
+                (at % stride[axis] == 0 && at / stride[axis] < map[axis]).then_some(at / stride[axis])
+            };
+            let (group, output) = (i[1] / outputs, i[1] % outputs);
+            let term = |at: Vec<usize>| match from(0, at[1]).zip(from(1, at[2])) {
+                Some((p, q)) => {
+                    let c = group * inputs + at[0];
+                    w[[c, output, at[1], at[2]]] * x[[i[0], c, p, q]]
+                }
+                None => 0.0,
             };
             b[[i[1]]] + indices(&[inputs, kernel[0], kernel[1]]).map(term).sum::<f64>()
         });

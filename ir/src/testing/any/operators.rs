@@ -9,7 +9,7 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// An operator and operands that probably fit it.
     pub(super) fn propose(&mut self) -> Option<Value> {
-        match self.rng.below(59) {
+        match self.rng.below(61) {
             0..4 => self.unary(),
             4..9 => self.binary(),
             9 => self.sum(),
@@ -37,8 +37,9 @@ impl Maker {
             54 => self.blocks(),
             55 => self.steps(),
             56 => self.resize(),
-            57 => self.quantised(),
-            58 => self.decoded(),
+            59 => self.quantised(),
+            60 => self.decoded(),
+            57 | 58 => self.conv_transpose(),
             40 => self.expand(),
             41 => self.resize(),
             42..44 => self.attention(),
@@ -195,6 +196,23 @@ impl Maker {
         }
         let dilation = if self.rng.chance(80) { [1; 2] } else { [self.rng.range(1, 2), self.rng.range(1, 3)] };
         self.push(Op::Conv { stride, pad, dilation, groups }, &inputs)
+    }
+
+    fn conv_transpose(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let ty = self.graph.ty(x).clone();
+        let channels = ty.shape.dim(1);
+        let groups = if self.rng.chance(60) { 1 } else { self.divisor(channels) };
+        let (inner, kernel) = (self.rng.range(1, 3), [self.rng.range(1, 3), self.rng.range(1, 3)]);
+        let stride = [self.rng.range(1, 3), self.rng.range(1, 2)];
+        let dilation = if self.rng.chance(70) { [1; 2] } else { [self.rng.range(1, 2), 2] };
+        let pad = [0, 1, 2, 3].map(|_| self.rng.pick(&[0, 0, 1, 2]));
+        let output_pad = [0, 1].map(|i| self.rng.below(stride[i].max(dilation[i])));
+        let mut inputs = vec![x, self.fixed(&[channels, inner, kernel[0], kernel[1]], ty.dtype)?];
+        if self.rng.chance(60) {
+            inputs.push(self.fixed(&[inner * groups], ty.dtype)?);
+        }
+        self.push(Op::ConvTranspose { stride, pad, output_pad, dilation, groups }, &inputs)
     }
 
     fn matmul(&mut self) -> Option<Value> {

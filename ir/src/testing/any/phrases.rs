@@ -8,13 +8,14 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(7) {
+        match self.rng.below(8) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
             3 => self.towers(),
             4 => self.joined_twice(),
             5 => self.joint_projection(),
+            6 => self.rows_between_views(),
             _ => self.talking_heads(),
         }
     }
@@ -67,6 +68,18 @@ impl Maker {
         let r = self.of(&shape, DType::F32)?;
         let y = self.push(Op::Binary(BinaryKind::Add), &[r, y])?;
         self.push(Op::Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: false }, &[y])
+    }
+
+    /// `view(A·view(x))`: rows of a map, as a transform of the smaller axis leaves them.
+    fn rows_between_views(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let shape = self.graph.shape(x).clone();
+        let [c, h, w] = [1, 2, 3].map(|axis| shape.dim(axis));
+        let rows = self.size();
+        let x = self.push(Op::Reshape { shape: Shape::batched(shape.0[0], &[c, w, h]) }, &[x])?;
+        let a = self.weight(&[rows, w], "")?;
+        let y = self.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[a, x])?;
+        self.push(Op::Reshape { shape: Shape::batched(shape.0[0], &[c * rows, h]) }, &[y])
     }
 
     /// A depthwise convolution that keeps the map.

@@ -1,0 +1,340 @@
+//! The graph while it grows, and how values of the file become values of the graph.
+
+use super::super::tensor::{Elem, Tensor};
+use super::known::{Known, Num};
+use super::places::LIMIT;
+use super::refusal::{Done, Refusal};
+use super::value::Val;
+use super::weights::FileWeights;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use vitc_ir::{BinaryKind, DType, Dim, Generator, Graph, Op, Real, Shape, Type, UnaryKind, Value};
+
+/// Floats of at most so many elements are known; larger arrays stay constants.
+const SMALL: usize = 64;
+/// What stands for infinity where a constant holds it: the largest number that half precision has.
+const LARGE: f64 = 65504.0;
+/// What counts as infinite: masks are filled with the least float.
+const HUGE: f64 = 1e30;
+
+/// The graph while it grows.
+pub(super) struct Cx {
+    pub(super) graph: Graph,
+    pub(super) weights: FileWeights,
+    pub(super) batch: Dim,
+    /// Graphs inside each other that are being read.
+    pub(super) depth: usize,
+    /// Steps of loops that were written out.
+    pub(super) unrolled: usize,
+    notes: Vec<String>,
+    said: HashSet<String>,
+    constants: HashMap<*const Tensor, Value>,
+    /// Elements of all constants that were computed.
+    made: usize,
+}
+
+impl Cx {
+    pub(super) fn new(graph: Graph, batch: Dim) -> Cx {
+        Cx {
+            graph,
+            weights: FileWeights::default(),
+            batch,
+            depth: 0,
+            unrolled: 0,
+            notes: Vec::new(),
+            said: HashSet::new(),
+            constants: HashMap::new(),
+            made: 0,
+        }
+    }
+
+    pub(super) fn finish(self) -> (Graph, FileWeights, Vec<String>) {
+        (self.graph.pruned(), self.weights, self.notes)
+    }
+
+    /// Say something once.
+    pub(super) fn note(&mut self, note: String) {
+        if self.said.insert(note.clone()) {
+            self.notes.push(note);
+        }
+    }
+
+    /// The path of a node that the file calls so: `/blocks.0/attn/MatMul` is `blocks.0.attn.MatMul`.
+    pub(super) fn path(&self, name: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' };
+        let parts = name.split('/').filter(|p| !p.is_empty()).map(|p| p.chars().map(plain).collect::<String>());
+        let path = parts.collect::<Vec<_>>().join(".");
+        if path.is_empty() { "node".into() } else { path }
+    }
+
+    // ---- ports ----
+
+    /// An input of the model. Pixels and other small whole numbers are taken as floats, which hold them exactly.
+    pub(super) fn input(&mut self, name: &str, elem: Elem, shape: &Shape) -> Done<Val> {
+        match elem {
+            Elem::F32 | Elem::F16 | Elem::BF16 => {}
+            Elem::F64 => self.note(format!("input {name} of fp64 is taken in fp32")),
+            Elem::Uint(8 | 16) | Elem::Int(8 | 16) => {
+                self.note(format!("input {name} of {} is taken in fp32", elem.word()))
+            }
+            other => return Err(format!("holds {}; vitc takes floats at run time", other.word()).into()),
+        }
+        let value = self.graph.push_leaf(Op::Input, Type::new(DType::F32, shape.clone()), name)?;
+        Ok(Val::Node(value, elem))
+    }
+
+    /// What an output of the model holds. An input, a constant and a second name of a value are passed on by an operator of their own.
+    pub(super) fn output(&mut self, value: &Val, name: &str) -> Done<(Value, Elem)> {
+        let elem = self.elem(value)?;
+        let inner = self.value(value, &format!("{name}.constant"))?;
+        let dtype = self.graph.ty(inner).dtype;
+        if !elem.is_float() && dtype == DType::F32 {
+            self.note(format!("output {name} of {} is returned in fp32", elem.word()));
+        }
+        let constant = self.graph.is_constant(inner);
+        let plain =
+            !constant && *self.graph.op(inner) != Op::Input && self.graph.outputs.iter().all(|o| o.value != inner);
+        if plain {
+            return Ok((inner, elem));
+        }
+        let Some(axis) = self.graph.shape(inner).0.iter().position(|d| d.fixed().is_some()) else {
+            return Err("is an input or a constant without axes: leave it out".into());
+        };
+        let kept = if constant { self.push(Op::Keep, &[inner], &format!("{name}.kept"))? } else { inner };
+        let path = self.path(name);
+        Ok((self.push(Op::Concat { axis }, &[kept], &format!("{path}.output"))?, elem))
+    }
+
+    // ---- what is known ----
+
+    /// Dimensions of an array.
+    pub(super) fn dims(&self, value: &Val) -> Done<Vec<Dim>> {
+        let fixed = |dims: &[usize]| dims.iter().map(|&d| Dim::Fixed(d)).collect();
+        match value {
+            Val::Tensor(t) => Ok(fixed(&t.dims)),
+            Val::Known(k) => Ok(fixed(&k.dims)),
+            Val::Node(v, _) => Ok(self.graph.shape(*v).0.clone()),
+            Val::Missing(why) => Err(why.as_str().into()),
+            Val::List(_) => Err("a sequence stands where an array is due".into()),
+            Val::Absent | Val::Poison => Err("an operand is missing".into()),
+        }
+    }
+
+    /// Dimensions that do not depend on the batch.
+    pub(super) fn fixed(&self, value: &Val) -> Done<Vec<usize>> {
+        self.dims(value)?.iter().map(|&d| self.size(d)).collect()
+    }
+
+    /// A dimension that does not depend on the batch.
+    pub(super) fn size(&self, dim: Dim) -> Done<usize> {
+        dim.fixed().ok_or_else(|| "works along the batch: give the batch a number".into())
+    }
+
+    /// The element type of an array.
+    pub(super) fn elem(&self, value: &Val) -> Done<Elem> {
+        value.elem().ok_or_else(|| "an operand is missing or a sequence".into())
+    }
+
+    /// The numbers, if they are known: whole ones of any count, floats of a few.
+    pub(super) fn known(&self, value: &Val) -> Option<Arc<Known>> {
+        match value {
+            Val::Known(known) => Some(known.clone()),
+            Val::Tensor(t) if t.elem.is_float() && t.len() <= SMALL => self.read(t),
+            Val::Tensor(t) if !t.elem.is_float() && t.len() <= LIMIT => self.read(t),
+            _ => None,
+        }
+    }
+
+    /// The numbers of a constant of any type and up to [`LIMIT`] elements.
+    pub(super) fn constant(&self, value: &Val) -> Option<Arc<Known>> {
+        match value {
+            Val::Known(known) => Some(known.clone()),
+            Val::Tensor(t) if t.len() <= LIMIT => self.read(t),
+            Val::Node(v, elem) if self.graph.is_constant(*v) && self.graph.shape(*v).elements() <= LIMIT => {
+                let array = vitc_ir::eval::constant(&self.graph, &self.weights, *v).ok()?;
+                let num = |&x: &f64| if elem.is_float() { Num::float(x) } else { Num::int(x as i64) };
+                Some(Arc::new(Known::new(*elem, array.shape().to_vec(), array.iter().map(num).collect())))
+            }
+            _ => None,
+        }
+    }
+
+    fn read(&self, tensor: &Tensor) -> Option<Arc<Known>> {
+        let data = match tensor.elem.is_float() {
+            true => tensor.floats()?.into_iter().map(Num::float).collect(),
+            false => tensor.ints()?.into_iter().map(Num::int).collect(),
+        };
+        Some(Arc::new(Known::new(tensor.elem, tensor.dims.clone(), data)))
+    }
+
+    /// Whole numbers that decide a shape or an attribute.
+    pub(super) fn numbers(&self, value: &Val, what: &str) -> Done<Vec<Num>> {
+        let known = match value {
+            Val::Node(v, _) if !self.graph.is_constant(*v) => None,
+            value => self.constant(value),
+        };
+        let origin = || match value {
+            Val::Node(v, _) => format!(" (through {})", self.graph.producer(*v).path),
+            _ => String::new(),
+        };
+        known.map(|k| k.data.clone()).ok_or_else(|| Refusal(format!("its {what} depends on the image{}", origin())))
+    }
+
+    /// [`Cx::numbers`] that do not depend on the batch.
+    pub(super) fn ints(&self, value: &Val, what: &str) -> Done<Vec<i64>> {
+        let plain = |n: Num| match n {
+            Num::Float { a: 0.0, c } if c.fract() == 0.0 => Ok(c as i64),
+            n => n.plain().ok_or_else(|| Refusal(format!("its {what} depends on the batch: give the batch a number"))),
+        };
+        self.numbers(value, what)?.into_iter().map(plain).collect()
+    }
+
+    /// Floats that are known.
+    pub(super) fn reals(&self, value: &Val, what: &str) -> Done<Vec<f64>> {
+        let known = self.constant(value).and_then(|k| k.reals());
+        known.ok_or_else(|| Refusal(format!("its {what} depends on the image or the batch")))
+    }
+
+    // ---- values of the graph ----
+
+    /// The value of the graph that an array is.
+    pub(super) fn value(&mut self, value: &Val, path: &str) -> Done<Value> {
+        match value {
+            Val::Node(v, _) => Ok(*v),
+            Val::Tensor(t) => self.tensor(t, path),
+            Val::Known(k) => self.spell(&k.clone(), path),
+            Val::Missing(why) => Err(why.as_str().into()),
+            Val::List(_) => Err("a sequence stands where an array is due".into()),
+            Val::Absent | Val::Poison => Err("an operand is missing".into()),
+        }
+    }
+
+    /// A constant of the file: a view of it, or a number written out.
+    fn tensor(&mut self, tensor: &Arc<Tensor>, path: &str) -> Done<Value> {
+        if let Some(&value) = self.constants.get(&Arc::as_ptr(tensor)) {
+            return Ok(value);
+        }
+        let known =
+            || self.read(tensor).ok_or_else(|| Refusal(format!("a constant of {} stands there", tensor.elem.word())));
+        let value = if tensor.is_empty() {
+            return Err("a constant without elements stands there".into());
+        } else if !tensor.elem.is_float() || tensor.len() == 1 || tensor.len() <= LIMIT && self.is_wild(tensor) {
+            self.spell(&*known()?, path)?
+        } else {
+            let key = self.key(if tensor.name.is_empty() { path } else { &tensor.name });
+            self.weights.view(key.clone(), tensor.clone());
+            if tensor.elem == Elem::F64 {
+                self.note("constants of fp64 are rounded to fp32".into());
+            }
+            let key = Op::Weight { key };
+            self.graph.push_leaf(key, Type::f32(&tensor.dims), path)?
+        };
+        self.constants.insert(Arc::as_ptr(tensor), value);
+        Ok(value)
+    }
+
+    /// Whether a constant holds what no file of half precision can.
+    fn is_wild(&self, tensor: &Tensor) -> bool {
+        tensor.floats().is_some_and(|all| all.iter().any(|x| x.abs() >= HUGE))
+    }
+
+    /// A key that is free.
+    fn key(&self, name: &str) -> String {
+        let key = self.path(name);
+        if !self.weights.holds(&key) {
+            return key;
+        }
+        (2..).map(|i| format!("{key}_{i}")).find(|k| !self.weights.holds(k)).unwrap_or(key)
+    }
+
+    /// Known numbers as a constant.
+    pub(super) fn spell(&mut self, known: &Known, path: &str) -> Done<Value> {
+        let data =
+            known.reals().ok_or("a number that depends on the batch is computed with: give the batch a number")?;
+        if data.is_empty() {
+            return Err("a constant without elements stands there".into());
+        }
+        let wild = known.elem.is_float() && data.iter().any(|x| x.abs() >= HUGE);
+        if wild {
+            self.note(format!("constants beyond {LARGE}, as masks hold them, stand as {LARGE}"));
+        }
+        if data.iter().any(|x| x.is_nan()) {
+            return Err("a constant holds what is no number".into());
+        }
+        let data: Vec<f64> = data.into_iter().map(|x| if wild { x.clamp(-LARGE, LARGE) } else { x }).collect();
+        let dtype = match known.elem {
+            Elem::Bool => DType::Bool,
+            elem if elem.is_float() => DType::F32,
+            _ => DType::I32,
+        };
+        if dtype == DType::I32 && data.iter().any(|&x| x < f64::from(i32::MIN) || x > f64::from(i32::MAX)) {
+            return Err("a whole number beyond 32 bits is computed with".into());
+        }
+        let ty = Type::new(dtype, Shape::fixed(&known.dims));
+        if data.len() > 1 && data.iter().all(|x| x.to_bits() == data[0].to_bits()) {
+            return Ok(self.graph.push_leaf(Op::Generate(Generator::Fill { value: Real(data[0]) }), ty, path)?);
+        }
+        if data.len() < SMALL {
+            return Ok(self.graph.push_leaf(Op::literal(&data), ty, path)?);
+        }
+        if dtype == DType::I32 && data.iter().any(|x| x.abs() > f64::from(1 << 24)) {
+            return Err("a table of whole numbers beyond 2^24 is computed with".into());
+        }
+        self.budget(data.len())?;
+        let key = self.key(&format!("known.{path}"));
+        self.weights.made(key.clone(), data.iter().map(|&x| x as f32).collect());
+        let stored = self.graph.push_leaf(Op::Weight { key }, Type::f32(&known.dims), path)?;
+        match dtype {
+            DType::F32 => Ok(stored),
+            to => self.push(Op::Cast { to }, &[stored], &format!("{path}.index")),
+        }
+    }
+
+    /// Constants that are computed have a limit together.
+    fn budget(&mut self, elements: usize) -> Done<()> {
+        self.made += elements;
+        if self.made > 1 << 26 { Err("the constants that are computed are too large together".into()) } else { Ok(()) }
+    }
+
+    /// A float scalar.
+    pub(super) fn scalar(&mut self, x: f64, path: &str) -> Done<Value> {
+        Ok(self.graph.push_leaf(Op::literal(&[x]), Type::f32(&[]), path)?)
+    }
+
+    /// Append an operator and return its first result.
+    pub(super) fn push(&mut self, op: Op, inputs: &[Value], path: &str) -> Done<Value> {
+        Ok(self.graph.push(op, inputs, path)?.into())
+    }
+
+    /// f(x).
+    pub(super) fn unary(&mut self, kind: UnaryKind, x: Value, path: &str) -> Done<Value> {
+        self.push(Op::Unary(kind), &[x], path)
+    }
+
+    /// f(x, y), broadcast.
+    pub(super) fn binary(&mut self, kind: BinaryKind, x: Value, y: Value, path: &str) -> Done<Value> {
+        self.push(Op::Binary(kind), &[x, y], path)
+    }
+
+    /// f(x, a number).
+    pub(super) fn with(&mut self, kind: BinaryKind, x: Value, y: f64, path: &str) -> Done<Value> {
+        let y = self.scalar(y, &format!("{path}.number"))?;
+        self.binary(kind, x, y, path)
+    }
+
+    /// Dimensions of a value of the graph.
+    pub(super) fn shape(&self, value: Value) -> Vec<Dim> {
+        self.graph.shape(value).0.clone()
+    }
+
+    /// Sizes of a value of the graph that do not depend on the batch.
+    pub(super) fn sizes(&self, value: Value) -> Done<Vec<usize>> {
+        self.graph.shape(value).0.iter().map(|&d| self.size(d)).collect()
+    }
+
+    /// The same elements under another shape.
+    pub(super) fn reshape(&mut self, value: Value, dims: Vec<Dim>, path: &str) -> Done<Value> {
+        let shape = Shape(dims);
+        if *self.graph.shape(value) == shape { Ok(value) } else { self.push(Op::Reshape { shape }, &[value], path) }
+    }
+}

@@ -1,0 +1,256 @@
+//! From a file to a graph: the walk over the nodes of the flat graph.
+//!
+//! Each value of the file is known ([`known`]), a constant (a node over weights) or computed at run time (a node). Shape arithmetic ends here: no known value
+//! is read by a node except as an attribute or a constant. What cannot be taken is collected, not stopped at, so that one message names all of it.
+
+mod call;
+mod cx;
+mod known;
+mod moves;
+mod ops;
+mod options;
+mod places;
+mod ports;
+mod refusal;
+mod value;
+mod weights;
+
+pub use options::ImportOptions;
+pub use weights::FileWeights;
+
+use super::error::{ImportError, Refused};
+use super::external::{DataFiles, map};
+use super::flat::{Flat, FlatNode, flatten};
+use super::proto::{Attribute, File, PortInfo};
+use super::tensor::{Elem, Elements, Tensor};
+use call::Call;
+use cx::Cx;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use value::Val;
+use vitc_ir::{Dim, Graph, Output, validate};
+
+/// How many nodes the file has, and what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Nodes of the file.
+    pub read: usize,
+    /// Nodes that no output needs.
+    pub dead: usize,
+    /// Calls of functions that were written out.
+    pub inlined: usize,
+    /// Nodes that only computed what is known: shapes and constants.
+    pub folded: usize,
+    /// Nodes that became part of the graph.
+    pub taken: usize,
+}
+
+/// An imported file.
+#[derive(Debug)]
+pub struct Imported {
+    /// Its graph, as the file has it.
+    pub graph: Graph,
+    /// The constants of the graph.
+    pub weights: FileWeights,
+    /// The batch.
+    pub batch: Dim,
+    /// The file's inputs, with every size that was given.
+    pub inputs: Vec<PortInfo>,
+    /// Element type of each output as the file has it.
+    pub outputs: Vec<Elem>,
+    /// Program that wrote the file.
+    pub producer: String,
+    /// Version of the standard operators.
+    pub opset: i64,
+    /// Keys and values.
+    pub metadata: Vec<(String, String)>,
+    /// What became of the nodes.
+    pub statistics: Statistics,
+    /// What should be known about the import.
+    pub notes: Vec<String>,
+    /// The file's own graph, flat, for whoever runs it.
+    pub flat: Flat,
+}
+
+/// Read the ONNX file at `path`.
+///
+/// # Errors
+/// See [`ImportError`].
+pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ImportError> {
+    let bytes = map(path).map_err(|e| ImportError::File(format!("cannot be opened: {e}")))?;
+    let file = File::decode(bytes)?;
+    let mut flat = flatten(&file, &ops::is_known, &options.outputs)?;
+    external(&mut flat, path)?;
+    let opset = file.imports.iter().find(|(d, _)| d.is_empty()).map_or(1, |(_, v)| *v);
+    let ports = ports::bind(&flat.inputs, options)?;
+    let mut cx = Cx::new(Graph::new(options.name.clone(), vitc_ir::Stage::Paper), ports.batch);
+    if opset > 24 {
+        cx.note(format!("opset {opset} is newer than the 24 that were tested"));
+    }
+    let mut walk = Walk::new(&flat);
+    walk.inputs(&mut cx, &ports)?;
+    walk.nodes(&mut cx, &flat);
+    let outputs = walk.outputs(&mut cx, &flat)?;
+    let statistics = Statistics { read: flat.read, dead: flat.dead, inlined: flat.inlined, ..walk.statistics };
+    let (graph, weights, notes) = cx.finish();
+    validate(&graph, None).map_err(|e| ImportError::File(format!("the graph does not hold together: {e}")))?;
+    let inputs = ports.infos;
+    let File { producer, metadata, .. } = file;
+    Ok(Imported {
+        graph,
+        weights,
+        batch: ports.batch,
+        inputs,
+        outputs,
+        producer,
+        opset,
+        metadata,
+        statistics,
+        notes,
+        flat,
+    })
+}
+
+/// Map the data files that live constants lie in.
+fn external(flat: &mut Flat, path: &Path) -> Result<(), ImportError> {
+    let mut files = DataFiles::beside(path);
+    let live: HashSet<String> = flat.nodes.iter().flat_map(super::flat::needed).map(str::to_string).collect();
+    let outputs: HashSet<String> = flat.outputs.iter().map(|o| o.name.clone()).collect();
+    flat.constants.retain(|name, _| live.contains(name) || outputs.contains(name));
+    let mut resolve = |tensor: &mut Arc<Tensor>| -> Result<(), ImportError> {
+        if let Elements::External { .. } = tensor.elements {
+            *tensor = Arc::new(files.resolve(tensor).map_err(ImportError::File)?);
+        }
+        Ok(())
+    };
+    flat.constants.values_mut().try_for_each(&mut resolve)?;
+    for node in &mut flat.nodes {
+        for (_, attribute) in &mut node.attributes {
+            if let Attribute::Tensor(tensor) = attribute {
+                resolve(tensor)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The walk over the nodes.
+struct Walk {
+    values: HashMap<String, Val>,
+    refused: Vec<Refused>,
+    /// Values at which the graph could be cut in front of what is refused.
+    cut: Vec<String>,
+    statistics: Statistics,
+}
+
+impl Walk {
+    fn new(flat: &Flat) -> Walk {
+        let constants = flat.constants.iter().map(|(name, tensor)| (name.clone(), Val::Tensor(tensor.clone())));
+        Walk { values: constants.collect(), refused: Vec::new(), cut: Vec::new(), statistics: Statistics::default() }
+    }
+
+    fn inputs(&mut self, cx: &mut Cx, ports: &ports::Ports) -> Result<(), ImportError> {
+        for (info, shape) in ports.infos.iter().zip(&ports.shapes) {
+            let value = cx
+                .input(&info.name, info.elem.unwrap_or(Elem::F32), shape)
+                .map_err(|refusal| ImportError::File(format!("input {}: {}", info.name, refusal.0)))?;
+            self.values.insert(info.name.clone(), value);
+        }
+        Ok(())
+    }
+
+    fn nodes(&mut self, cx: &mut Cx, flat: &Flat) {
+        for node in &flat.nodes {
+            let before = cx.graph.len();
+            let results = self.node(cx, node);
+            match cx.graph.len() > before {
+                true => self.statistics.taken += 1,
+                false => self.statistics.folded += 1,
+            }
+            for (i, name) in node.outputs.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+                let missing =
+                    || Val::Missing(format!("result {i} of {} {} is not computed", node.operator(), node.name));
+                let result = match &results {
+                    Some(results) => results.get(i).cloned().unwrap_or_else(missing),
+                    None => Val::Poison,
+                };
+                self.values.insert(name.clone(), result);
+            }
+        }
+    }
+
+    /// Results of a node; `None` if it, or something in front of it, is refused.
+    fn node(&mut self, cx: &mut Cx, node: &FlatNode) -> Option<Vec<Val>> {
+        let named = |name: &String| match name.is_empty() {
+            true => Val::Absent,
+            false => self.values.get(name).cloned().unwrap_or(Val::Missing(format!("nothing produces {name}"))),
+        };
+        let inputs: Vec<Val> = node.inputs.iter().map(named).collect();
+        if inputs.iter().any(|v| matches!(v, Val::Poison)) {
+            // What cannot be taken whatever stands in front of it is said at once.
+            if let Some(why) = ops::never(&node.domain, &node.op) {
+                self.refuse(node, why.into());
+            }
+            return None;
+        }
+        let missing = inputs.iter().find_map(|v| if let Val::Missing(why) = v { Some(why.clone()) } else { None });
+        let call = Call::new(node, inputs, cx.path(&node.name));
+        let done = match missing {
+            Some(why) => Err(why.into()),
+            None => ops::apply(cx, &call, &self.values),
+        };
+        match done {
+            Ok(results) => Some(results),
+            Err(refusal) => {
+                self.refuse(node, refusal.0);
+                self.cut
+                    .extend(node.inputs.iter().filter(|n| matches!(self.values.get(*n), Some(Val::Node(..)))).cloned());
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, node: &FlatNode, why: String) {
+        let op = node.operator();
+        match self.refused.iter_mut().find(|r| r.op == op && r.why == why) {
+            Some(known) => known.nodes.push(node.name.clone()),
+            None => self.refused.push(Refused { op, nodes: vec![node.name.clone()], why }),
+        }
+    }
+
+    /// The outputs, in order.
+    fn outputs(&mut self, cx: &mut Cx, flat: &Flat) -> Result<Vec<Elem>, ImportError> {
+        let mut elems = Vec::new();
+        for port in &flat.outputs {
+            let value = match self.values.get(&port.name) {
+                Some(Val::Poison) => continue,
+                Some(value) => value.clone(),
+                None => return Err(ImportError::Request(format!("the file has no value {:?}", port.name))),
+            };
+            match cx.output(&value, &port.name) {
+                Ok((value, elem)) => {
+                    cx.graph.outputs.push(Output { name: port.name.clone(), value });
+                    elems.push(elem);
+                }
+                Err(refusal) => {
+                    let why = refusal.0;
+                    self.refused.push(Refused { op: format!("output {}", port.name), nodes: Vec::new(), why });
+                }
+            }
+        }
+        if self.refused.is_empty() {
+            return if elems.is_empty() { Err(ImportError::File("the graph has no output".into())) } else { Ok(elems) };
+        }
+        let mut cut = Vec::new();
+        std::mem::take(&mut self.cut).into_iter().for_each(|name| {
+            if !cut.contains(&name) {
+                cut.push(name)
+            }
+        });
+        if cut.len() > 4 {
+            cut.clear();
+        }
+        Err(ImportError::Refused { operators: std::mem::take(&mut self.refused), cut })
+    }
+}

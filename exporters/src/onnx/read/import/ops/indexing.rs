@@ -1,0 +1,253 @@
+//! Elements taken and put by index.
+
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read, axis};
+use super::super::cx::Cx;
+use super::super::known::{Known, Num};
+use super::super::places;
+use super::super::refusal::{Done, Refusal};
+use super::super::value::Val;
+use super::elementwise::float;
+use vitc_ir::{BinaryKind, Dim, Op};
+
+pub(super) fn find(op: &str) -> Option<Read> {
+    Some(match op {
+        "Gather" => gather,
+        "GatherElements" => gather_elements,
+        "GatherND" => gather_nd,
+        "ScatterND" => scatter_nd,
+        "ScatterElements" | "Scatter" => scatter_elements,
+        "OneHot" => one_hot,
+        "Trilu" => triangle,
+        "CumSum" => running_sum,
+        _ => return None,
+    })
+}
+
+/// An index that may count from the end.
+fn index(i: i64, size: usize) -> Done<usize> {
+    let at = if i < 0 { i.checked_add(size as i64) } else { Some(i) };
+    match at.map(usize::try_from) {
+        Some(Ok(i)) if i < size => Ok(i),
+        _ => Err(format!("takes element {i} of {size}").into()),
+    }
+}
+
+/// Indices that are known, with their shape.
+fn known_indices(cx: &Cx, value: &Val) -> Done<(Vec<i64>, Vec<usize>)> {
+    let known = cx.constant(value).ok_or("its indices depend on the image")?;
+    let list = known.ints().ok_or("its indices depend on the batch: give the batch a number")?;
+    Ok((list, known.dims.clone()))
+}
+
+fn gather(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let value = c.needed(0)?.clone();
+    let dims = cx.dims(&value)?;
+    let at = axis(c.int("axis", 0)?, dims.len())?;
+    let (list, shape) = known_indices(cx, c.needed(1)?)?;
+    let size = cx.size(dims[at])?;
+    let list = list.into_iter().map(|i| index(i, size)).collect::<Done<Vec<_>>>()?;
+    Ok(vec![cx.taken(&value, at, &list, &shape, &c.path)?])
+}
+
+/// Elements at places of the value as one row, under another shape.
+fn placed(cx: &mut Cx, value: &Val, places: &[usize], dims: &[usize], path: &str) -> Done<Val> {
+    let own = cx.fixed(value)?;
+    let row = cx.reshaped(value, &[Dim::Fixed(own.iter().product())], &format!("{path}.row"))?;
+    let taken = cx.taken(&row, 0, places, &[places.len()], &format!("{path}.taken"))?;
+    cx.reshaped(&taken, &dims.iter().map(|&d| Dim::Fixed(d)).collect::<Vec<_>>(), path)
+}
+
+/// Row-major coordinates of element `i` of a shape.
+fn coordinates(mut i: usize, dims: &[usize]) -> Vec<usize> {
+    let mut at = vec![0; dims.len()];
+    for axis in (0..dims.len()).rev() {
+        at[axis] = i % dims[axis].max(1);
+        i /= dims[axis].max(1);
+    }
+    at
+}
+
+/// The place of coordinates.
+fn place(at: &[usize], dims: &[usize]) -> usize {
+    at.iter().zip(dims).fold(0, |place, (&i, &d)| place * d + i)
+}
+
+fn gather_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let value = c.needed(0)?.clone();
+    let dims = cx.fixed(&value)?;
+    let at = axis(c.int("axis", 0)?, dims.len())?;
+    let (list, shape) = known_indices(cx, c.needed(1)?)?;
+    let places = element_places(&list, &shape, &dims, at)?;
+    Ok(vec![placed(cx, &value, &places, &shape, &c.path)?])
+}
+
+/// For each index, the place that it and its own coordinates name.
+fn element_places(list: &[i64], shape: &[usize], dims: &[usize], axis: usize) -> Done<Vec<usize>> {
+    if shape.len() != dims.len() || (0..dims.len()).any(|i| i != axis && shape[i] > dims[i]) {
+        return Err(format!("indices {shape:?} do not fit {dims:?}").into());
+    }
+    let one = |(i, &k): (usize, &i64)| {
+        let mut at = coordinates(i, shape);
+        at[axis] = index(k, dims[axis])?;
+        Ok(place(&at, dims))
+    };
+    list.iter().enumerate().map(one).collect()
+}
+
+/// For each tuple of indices, the place of the first element of what it names, and how many elements that is.
+fn tuple_places(list: &[i64], shape: &[usize], dims: &[usize], batch: usize) -> Done<(Vec<usize>, usize)> {
+    let Some((&width, lead)) = shape.split_last() else { return Err("its indices are a scalar".into()) };
+    if batch + width > dims.len() || batch > lead.len() || lead[..batch] != dims[..batch] || width == 0 {
+        return Err(format!("indices {shape:?} do not fit {dims:?}").into());
+    }
+    let inner: usize = dims[batch + width..].iter().product();
+    let one = |(i, tuple): (usize, &[i64])| {
+        let mut at = coordinates(i, lead)[..batch].to_vec();
+        for (k, &t) in tuple.iter().enumerate() {
+            at.push(index(t, dims[batch + k])?);
+        }
+        Ok(place(&at, &dims[..batch + width]) * inner)
+    };
+    let places = list.chunks(width).enumerate().map(one).collect::<Done<Vec<_>>>()?;
+    Ok((places, inner))
+}
+
+fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let value = c.needed(0)?.clone();
+    let dims = cx.fixed(&value)?;
+    let batch = usize::try_from(c.int("batch_dims", 0)?).map_err(|_| Refusal("has negative batch_dims".into()))?;
+    let (list, shape) = known_indices(cx, c.needed(1)?)?;
+    let (first, inner) = tuple_places(&list, &shape, &dims, batch)?;
+    let width = shape[shape.len() - 1];
+    let result = [&shape[..shape.len() - 1], &dims[batch + width..]].concat();
+    places::count(&result).ok_or("is too large")?;
+    let all: Vec<usize> = first.iter().flat_map(|&p| p..p + inner).collect();
+    Ok(vec![placed(cx, &value, &all, &result, &c.path)?])
+}
+
+/// A value in which elements at constant places are replaced by updates, the last one where several meet.
+fn scattered(cx: &mut Cx, c: &Call<'_>, dims: &[usize], targets: &[usize]) -> Done {
+    let (value, updates) = (c.needed(0)?.clone(), c.needed(2)?.clone());
+    if !matches!(c.text("reduction", "none")?, "none") {
+        return Err("adds where it puts".into());
+    }
+    let total = places::count(dims).ok_or("is too large")?;
+    let mut source: Vec<usize> = (0..total).collect();
+    for (i, &target) in targets.iter().enumerate() {
+        source[target] = total + i;
+    }
+    let given = cx.fixed(&updates)?.iter().product::<usize>();
+    if given != targets.len() {
+        return Err(format!("puts {given} elements into {} places", targets.len()).into());
+    }
+    let row = cx.reshaped(&value, &[Dim::Fixed(total)], &c.at("row"))?;
+    let new = cx.reshaped(&updates, &[Dim::Fixed(given)], &c.at("updates"))?;
+    let both = cx.joined(&[row, new], 0, &c.at("both"))?;
+    Ok(vec![placed(cx, &both, &source, dims, &c.path)?])
+}
+
+fn scatter_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let dims = cx.fixed(c.needed(0)?)?;
+    let (list, shape) = known_indices(cx, c.needed(1)?)?;
+    let (first, inner) = tuple_places(&list, &shape, &dims, 0)?;
+    let targets: Vec<usize> = first.iter().flat_map(|&p| p..p + inner).collect();
+    scattered(cx, c, &dims, &targets)
+}
+
+fn scatter_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let dims = cx.fixed(c.needed(0)?)?;
+    let at = axis(c.int("axis", 0)?, dims.len())?;
+    let (list, shape) = known_indices(cx, c.needed(1)?)?;
+    let targets = element_places(&list, &shape, &dims, at)?;
+    scattered(cx, c, &dims, &targets)
+}
+
+fn one_hot(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let depth =
+        cx.ints(c.needed(1)?, "depth")?.first().copied().and_then(|d| usize::try_from(d).ok()).ok_or("has no depth")?;
+    let values = cx.constant(c.needed(2)?).filter(|k| k.data.len() == 2).ok_or("its values depend on the image")?;
+    let (list, shape) = known_indices(cx, c.needed(0)?)?;
+    let at = axis(c.int("axis", -1)?, shape.len() + 1)?;
+    let dims = [&shape[..at], &[depth], &shape[at..]].concat();
+    let total = places::count(&dims).ok_or("is too large")?;
+    let one = |i: usize| {
+        let mut place_of = coordinates(i, &dims);
+        let class = place_of.remove(at) as i64;
+        let wanted = list[place(&place_of, &shape)];
+        let wanted = if wanted < 0 { wanted.saturating_add(depth as i64) } else { wanted };
+        values.data[usize::from(wanted == class)]
+    };
+    Ok(vec![Val::known(Known::new(values.elem, dims.clone(), (0..total).map(one).collect()))])
+}
+
+fn triangle(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let value = c.needed(0)?.clone();
+    let (dims, upper) = (cx.dims(&value)?, c.int("upper", 1)? != 0);
+    let k = if c.input(1).is_absent() { 0 } else { cx.ints(c.input(1), "k")?.first().copied().unwrap_or(0) };
+    let [.., rows, columns] = dims[..] else { return Err("takes a triangle of other than matrices".into()) };
+    let (rows, columns) = (cx.size(rows)?, cx.size(columns)?);
+    let kept = |i: usize| {
+        let beyond = (i % columns.max(1)) as i128 - (i / columns.max(1)) as i128 - i128::from(k);
+        if upper { beyond >= 0 } else { beyond <= 0 }
+    };
+    if let Some(known) = cx.known(&value) {
+        let zero = if known.elem.is_float() { Num::float(0.0) } else { Num::int(0) };
+        let area = rows * columns;
+        let data = known.data.iter().enumerate().map(|(i, &n)| if kept(i % area.max(1)) { n } else { zero }).collect();
+        return Ok(vec![Val::known(Known::new(known.elem, known.dims.clone(), data))]);
+    }
+    let total = places::count(&[rows, columns]).ok_or("is too large")?;
+    let mask = (0..total).map(|i| Num::float(f64::from(u8::from(kept(i))))).collect();
+    let mask = cx.spell(&Known::new(Elem::F32, vec![rows, columns], mask), &c.at("mask"))?;
+    let (elem, x) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?);
+    Ok(vec![Val::Node(cx.binary(BinaryKind::Mul, x, mask, &c.path)?, elem)])
+}
+
+/// A running sum is a product with a triangle of ones.
+fn running_sum(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let value = c.needed(0)?.clone();
+    let dims = cx.dims(&value)?;
+    let at = cx.ints(c.needed(1)?, "axis")?.first().copied().ok_or("has no axis")?;
+    let at = axis(at, dims.len())?;
+    let (exclusive, reverse) = (c.int("exclusive", 0)? != 0, c.int("reverse", 0)? != 0);
+    let n = cx.size(dims[at])?;
+    if n > 1 << 11 {
+        return Err("sums more than 2048 elements one behind the other".into());
+    }
+    // Element j is part of sum i.
+    let part = |i: usize, j: usize| if reverse { j > i || j == i && !exclusive } else { j < i || j == i && !exclusive };
+    if let Some(known) = cx.known(&value) {
+        let one = |i: usize| {
+            let mut place_of = coordinates(i, &known.dims);
+            let own = place_of[at];
+            let mut sum = if known.elem.is_float() { Num::float(0.0) } else { Num::int(0) };
+            for j in (0..n).filter(|&j| part(own, j)) {
+                place_of[at] = j;
+                let next = known.data[place(&place_of, &known.dims)];
+                sum = super::super::known::binary("Add", sum, next, known.elem)
+                    .unwrap_or(Err(super::super::known::Unknown::Range))?;
+            }
+            Ok::<_, Refusal>(sum)
+        };
+        if known.data.len() > 1 << 16 {
+            return Err("sums a large constant".into());
+        }
+        let data = (0..known.data.len()).map(one).collect::<Done<Vec<_>>>()?;
+        return Ok(vec![Val::known(Known::new(known.elem, known.dims.clone(), data))]);
+    }
+    let (elem, x) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?);
+    let ones = (0..n * n).map(|k| Num::float(f64::from(u8::from(part(k % n, k / n))))).collect();
+    let ones = cx.spell(&Known::new(Elem::F32, vec![n, n], ones), &c.at("ones"))?;
+    let last = dims.len() - 1;
+    let mut perm: Vec<usize> = (0..dims.len()).collect();
+    perm.swap(at, last);
+    let turned = if at == last { x } else { cx.push(Op::Transpose { perm: perm.clone() }, &[x], &c.at("turned"))? };
+    let product = Op::MatMul { transpose_a: false, transpose_b: false };
+    let flat = dims.len() == 1;
+    let turned = if flat { cx.reshape(turned, vec![Dim::Fixed(1), Dim::Fixed(n)], &c.at("row"))? } else { turned };
+    let y = cx.push(product, &[turned, ones], &c.at("sum"))?;
+    let y = if flat { cx.reshape(y, dims, &c.path)? } else { y };
+    let y = if at == last { y } else { cx.push(Op::Transpose { perm }, &[y], &c.path)? };
+    Ok(vec![Val::Node(y, elem)])
+}

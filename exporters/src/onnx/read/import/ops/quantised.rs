@@ -1,0 +1,107 @@
+//! Quantised constants and the pairs around activations, by their definitions on floats.
+//!
+//! A code that is computed at run time is kept as a float that holds a whole number; only dequantising reads it.
+
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read, axis};
+use super::super::cx::Cx;
+use super::super::known::{Known, Num, rounded};
+use super::super::refusal::Done;
+use super::super::value::Val;
+use super::elementwise::float;
+use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
+
+pub(super) fn find(op: &str) -> Option<Read> {
+    Some(match op {
+        "DequantizeLinear" => dequantise,
+        "QuantizeLinear" => quantise,
+        _ => return None,
+    })
+}
+
+/// A scale or zero point as it broadcasts against a value: one number, or one for each index of an axis.
+fn along(cx: &mut Cx, c: &Call<'_>, value: &Val, rank: usize, name: &str) -> Done<Val> {
+    let dims = cx.fixed(value)?;
+    if c.int("block_size", 0)? != 0 || dims.len() > 1 {
+        return Err("has a scale for each block".into());
+    }
+    match dims[..] {
+        [] | [1] => cx.reshaped(value, &[], &c.at(name)),
+        [n] => {
+            let at = axis(c.int("axis", 1)?, rank)?;
+            let shape: Vec<Dim> = (0..rank).map(|i| Dim::Fixed(if i == at { n } else { 1 })).collect();
+            cx.reshaped(value, &shape, &c.at(name))
+        }
+        _ => Err("has a scale for each block".into()),
+    }
+}
+
+fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let codes = c.needed(0)?.clone();
+    let (rank, elem) = (cx.dims(&codes)?.len(), cx.elem(c.needed(1)?)?);
+    let scale = along(cx, c, &c.needed(1)?.clone(), rank, "scale")?;
+    let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, &c.input(2).clone(), rank, "zero")?) };
+    if let Val::Node(v, _) = codes
+        && !cx.graph.is_constant(v)
+    {
+        let (x, scale) = (v, float(cx, &scale, &c.at("scale"))?);
+        let shifted = match zero {
+            Some(zero) => {
+                let zero = wide(cx, &zero, &c.at("zero"))?;
+                cx.binary(BinaryKind::Sub, x, zero, &c.at("shifted"))?
+            }
+            None => x,
+        };
+        return Ok(vec![Val::Node(cx.binary(BinaryKind::Mul, shifted, scale, &c.path)?, elem)]);
+    }
+    let (q, s) = (
+        cx.constant(&codes).ok_or("its codes are too many")?,
+        cx.constant(&scale).ok_or("its scale depends on the image")?,
+    );
+    let z = match &zero {
+        Some(zero) => cx.constant(zero).ok_or("its zero point depends on the image")?,
+        None => std::sync::Arc::new(Known::new(q.elem, vec![], vec![Num::int(0)])),
+    };
+    let (Some(s), Some(z)) = (s.expanded(&q.dims), z.expanded(&q.dims)) else {
+        return Err("its scale does not fit".into());
+    };
+    let (Some(q), Some(s), Some(z), dims) = (q.reals(), s.reals(), z.reals(), q.dims.clone()) else {
+        return Err("its codes are no numbers".into());
+    };
+    let data = q.iter().zip(&s).zip(&z).map(|((q, s), z)| Num::float(rounded((q - z) * s, elem))).collect();
+    Ok(vec![Val::known(Known::new(elem, dims, data))])
+}
+
+/// Whole numbers that are known, as floats.
+fn wide(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+    let known = super::shapes::converted(cx, value, Elem::F32, path)?;
+    float(cx, &known, path)
+}
+
+/// `round(x/s) + z` within the range of the codes, half to even.
+fn quantise(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let rank = cx.dims(c.needed(0)?)?.len();
+    let elem = match c.input(2) {
+        Val::Absent => Elem::Uint(8),
+        zero => cx.elem(zero)?,
+    };
+    let (lo, hi) = match elem {
+        Elem::Int(bits @ (4 | 8 | 16)) => (-f64::from(1 << (bits - 1)), f64::from((1 << (bits - 1)) - 1)),
+        Elem::Uint(bits @ (4 | 8 | 16)) => (0.0, f64::from((1 << bits) - 1)),
+        other => return Err(format!("makes codes of {}", other.word()).into()),
+    };
+    let x = float(cx, c.needed(0)?, &c.at("x"))?;
+    let scale = along(cx, c, &c.needed(1)?.clone(), rank, "scale")?;
+    let scale = float(cx, &scale, &c.at("scale"))?;
+    let steps = cx.binary(BinaryKind::Div, x, scale, &c.at("steps"))?;
+    let mut code = cx.unary(UnaryKind::Round, steps, &c.at("round"))?;
+    if !c.input(2).is_absent() {
+        let zero = along(cx, c, &c.input(2).clone(), rank, "zero")?;
+        let idle = cx.known(&zero).and_then(|k| k.reals()).is_some_and(|z| z.iter().all(|&z| z == 0.0));
+        if !idle {
+            let zero = wide(cx, &zero, &c.at("zero"))?;
+            code = cx.binary(BinaryKind::Add, code, zero, &c.at("shifted"))?;
+        }
+    }
+    Ok(vec![Val::Node(cx.push(Op::Clip { lo: Real(lo), hi: Real(hi) }, &[code], &c.path)?, elem)])
+}

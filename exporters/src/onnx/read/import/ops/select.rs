@@ -1,0 +1,198 @@
+//! Comparisons, logic and choices.
+//!
+//! A truth that is computed at run time is kept as a float, 0 or 1; only logic, choices and casts read it.
+
+use super::super::super::tensor::Elem;
+use super::super::call::{Call, Read};
+use super::super::cx::Cx;
+use super::super::known::{Known, Num};
+use super::super::refusal::Done;
+use super::super::value::Val;
+use super::elementwise::{fits, float, folded};
+use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
+
+pub(super) fn find(op: &str) -> Option<Read> {
+    Some(match op {
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" => compare,
+        "Not" => not,
+        "IsNaN" | "IsInf" => finite,
+        "Where" => choose,
+        _ => return None,
+    })
+}
+
+fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let (x, y) = (c.needed(0)?.clone(), c.needed(1)?.clone());
+    match folded(cx, &x, &y, c.op())? {
+        Some(known) => Ok(vec![known]),
+        None if matches!(c.op(), "And" | "Or" | "Xor") => {
+            fits(cx, &x, &y)?;
+            let (a, b) = (truth(cx, &x, &c.at("a"))?, truth(cx, &y, &c.at("b"))?);
+            let result = match c.op() {
+                "And" => cx.binary(BinaryKind::Mul, a, b, &c.path)?,
+                "Or" => cx.binary(BinaryKind::Max, a, b, &c.path)?,
+                _ => {
+                    let difference = cx.binary(BinaryKind::Sub, a, b, &c.at("difference"))?;
+                    cx.unary(UnaryKind::Abs, difference, &c.path)?
+                }
+            };
+            Ok(vec![Val::Node(result, Elem::Bool)])
+        }
+        None => {
+            fits(cx, &x, &y)?;
+            let (a, b) = (float(cx, &x, &c.at("a"))?, float(cx, &y, &c.at("b"))?);
+            let difference = cx.binary(BinaryKind::Sub, a, b, &c.at("difference"))?;
+            Ok(vec![Val::Node(order(cx, c, difference)?, Elem::Bool)])
+        }
+    }
+}
+
+/// What the sign of a difference says, as 0 or 1.
+fn order(cx: &mut Cx, c: &Call<'_>, difference: Value) -> Done<Value> {
+    let sign = cx.unary(UnaryKind::Sign, difference, &c.at("sign"))?;
+    let below = |cx: &mut Cx| {
+        let turned = cx.unary(UnaryKind::Neg, sign, &c.at("turned"))?;
+        cx.unary(UnaryKind::Relu, turned, &c.at("below"))
+    };
+    match c.op() {
+        "Greater" => cx.unary(UnaryKind::Relu, sign, &c.path),
+        "Less" => below(cx),
+        "GreaterOrEqual" => {
+            let below = below(cx)?;
+            opposite(cx, below, &c.path)
+        }
+        "LessOrEqual" => {
+            let above = cx.unary(UnaryKind::Relu, sign, &c.at("above"))?;
+            opposite(cx, above, &c.path)
+        }
+        _ => {
+            let apart = cx.unary(UnaryKind::Abs, sign, &c.at("apart"))?;
+            opposite(cx, apart, &c.path)
+        }
+    }
+}
+
+/// 1 − x.
+fn opposite(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
+    let one = cx.scalar(1.0, &format!("{path}.one"))?;
+    cx.binary(BinaryKind::Sub, one, x, path)
+}
+
+/// A truth as 0 or 1.
+fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+    if let Some(k) = cx.known(value) {
+        let k = k.map(Elem::F32, |n| super::super::known::cast(n, Elem::F32))?;
+        return cx.spell(&k, path);
+    }
+    match value {
+        Val::Node(v, Elem::Bool) => Ok(*v),
+        _ => Err("decides by what is no truth".into()),
+    }
+}
+
+/// Most nodes that are looked at behind a choice.
+const FAR: usize = 256;
+
+/// Whether a value of finite inputs is finite for sure, but for overflow: what is not chosen is multiplied by zero. Looked through are functions of each
+/// element; products, sums and norms of finite values are finite. A divisor is no zero if a number was added to it.
+fn is_finite(cx: &Cx, value: Value) -> bool {
+    let shifted = |v: Value| {
+        let node = cx.graph.producer(v);
+        node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().any(|&i| cx.graph.is_constant(i))
+    };
+    let (mut stack, mut seen) = (vec![value], 0);
+    while let Some(v) = stack.pop() {
+        let node = cx.graph.producer(v);
+        if cx.graph.is_constant(v)
+            || !matches!(node.op.facts().class, vitc_ir::Class::Elementwise | vitc_ir::Class::Movement)
+        {
+            continue;
+        }
+        seen += 1;
+        let safe = match node.op {
+            Op::Unary(UnaryKind::Log | UnaryKind::Exp) | Op::Binary(BinaryKind::Pow) => false,
+            Op::Unary(UnaryKind::Sqrt) => shifted(node.inputs[0]),
+            Op::Binary(BinaryKind::Div) => {
+                let divisor = node.inputs[1];
+                let root = *cx.graph.op(divisor) == Op::Unary(UnaryKind::Sqrt);
+                cx.graph.is_constant(divisor) || root || shifted(divisor)
+            }
+            _ => true,
+        };
+        if !safe || seen > FAR {
+            return false;
+        }
+        stack.extend(node.inputs.iter());
+    }
+    true
+}
+
+fn not(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let value = c.needed(0)?.clone();
+    let Some(known) = cx.known(&value) else {
+        let x = truth(cx, &value, &c.at("x"))?;
+        return Ok(vec![Val::Node(opposite(cx, x, &c.path)?, Elem::Bool)]);
+    };
+    let turned = known.map(Elem::Bool, |n| super::super::known::unary("Not", n, Elem::Bool).unwrap_or(Ok(n)))?;
+    Ok(vec![Val::known(turned)])
+}
+
+fn finite(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let known = cx.known(c.needed(0)?).and_then(|k| Some((k.reals()?, k.dims.clone())));
+    let (data, dims) = known.ok_or("looks for infinities at run time")?;
+    let nan = c.op() == "IsNaN";
+    let data = data.into_iter().map(|x| Num::int(i64::from(if nan { x.is_nan() } else { x.is_infinite() }))).collect();
+    Ok(vec![Val::known(Known::new(Elem::Bool, dims, data))])
+}
+
+fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let Some(condition) = cx.constant(c.needed(0)?) else {
+        let (value, yes, no) = (c.needed(0)?.clone(), c.needed(1)?.clone(), c.needed(2)?.clone());
+        let elem = cx.elem(&yes)?;
+        let (m, a, b) =
+            (truth(cx, &value, &c.at("condition"))?, float(cx, &yes, &c.at("yes"))?, float(cx, &no, &c.at("no"))?);
+        if !is_finite(cx, a) || !is_finite(cx, b) {
+            return Err("chooses at run time between values that may be infinite".into());
+        }
+        let rest = opposite(cx, m, &c.at("rest"))?;
+        let a = cx.binary(BinaryKind::Mul, a, m, &c.at("yes.part"))?;
+        let b = cx.binary(BinaryKind::Mul, b, rest, &c.at("no.part"))?;
+        return Ok(vec![Val::Node(cx.binary(BinaryKind::Add, a, b, &c.path)?, elem)]);
+    };
+    let (yes, no) = (c.needed(1)?.clone(), c.needed(2)?.clone());
+    let truths = condition.ints().ok_or("chooses by the batch: give the batch a number")?;
+    if let (Some(a), Some(b)) = (cx.known(&yes), cx.known(&no)) {
+        let dims = super::super::places::broadcast(&condition.dims, &a.dims)
+            .and_then(|d| super::super::places::broadcast(&d, &b.dims));
+        let dims = dims.ok_or("its operands do not broadcast")?;
+        let all = (condition.expanded(&dims), a.expanded(&dims), b.expanded(&dims));
+        let (Some(condition), Some(a), Some(b)) = all else { return Err("its operands do not broadcast".into()) };
+        let pick = |i: usize| if condition.data[i] != Num::int(0) { a.data[i] } else { b.data[i] };
+        let data = (0..condition.data.len()).map(pick).collect();
+        return Ok(vec![Val::known(Known::new(a.elem, dims, data))]);
+    }
+    let (all, none) = (truths.iter().all(|&t| t != 0), truths.iter().all(|&t| t == 0));
+    if all || none {
+        let dims: Vec<Dim> = condition.dims.iter().map(|&d| Dim::Fixed(d)).collect();
+        let other = cx.dims(if all { &no } else { &yes })?;
+        let wide = cx.expanded(if all { &yes } else { &no }, &dims, &c.at("all"))?;
+        return Ok(vec![cx.expanded(&wide, &other, &c.path)?]);
+    }
+    // A constant choice is a sum: what is not chosen times zero.
+    fits(cx, &yes, &no)?;
+    let elem = cx.elem(&yes)?;
+    let mask = |kept: bool| {
+        let data = truths.iter().map(|&t| Num::float(f64::from(u8::from((t != 0) == kept)))).collect();
+        Known::new(Elem::F32, condition.dims.clone(), data)
+    };
+    let mut parts = Vec::new();
+    for (value, kept, name) in [(&yes, true, "yes"), (&no, false, "no")] {
+        let x = float(cx, value, &c.at(name))?;
+        if !is_finite(cx, x) {
+            return Err("chooses between values that may be infinite".into());
+        }
+        let mask = cx.spell(&mask(kept), &c.at(&format!("{name}.mask")))?;
+        parts.push(cx.binary(BinaryKind::Mul, x, mask, &c.at(&format!("{name}.part")))?);
+    }
+    Ok(vec![Val::Node(cx.binary(BinaryKind::Add, parts[0], parts[1], &c.path)?, elem)])
+}

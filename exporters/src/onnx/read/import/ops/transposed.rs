@@ -1,0 +1,189 @@
+//! Transposed convolutions, as convolutions.
+//!
+//! A kernel as large as its stride, without pads, is a product per position whose results become blocks. Else zeros are put between the elements of the map
+//! and the flipped kernel runs over it: `y[o, i·s − p + u·d] += w[c,o,u]·x[c,i]` is the convolution of what has a zero before it for each missing position.
+
+use super::super::super::tensor::Elem;
+use super::super::call::Call;
+use super::super::cx::Cx;
+use super::super::known::{Known, Num};
+use super::super::refusal::{Done, Refusal};
+use super::super::value::Val;
+use super::elementwise::float;
+use super::pooling;
+use vitc_ir::op::{DepthOrder, PadMode, SliceAxis};
+use vitc_ir::{BinaryKind, Dim, Op, Value};
+
+/// One axis: elements in and out, and how the kernel lies.
+#[derive(Debug, Clone, Copy)]
+struct Along {
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    /// Positions of the full map in front of the result.
+    begin: usize,
+    out: usize,
+}
+
+impl Along {
+    /// Positions that the kernel reaches from a first to a last element.
+    fn reach(self) -> usize {
+        (self.kernel - 1) * self.dilation
+    }
+}
+
+pub(super) fn conv_transpose(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let elem = cx.elem(c.needed(0)?)?;
+    let (mut x, mut w) = (float(cx, c.needed(0)?, &c.at("x"))?, float(cx, c.needed(1)?, &c.at("weight"))?);
+    let dims = cx.shape(x);
+    let spatial = pooling::spatial(&dims, "convolution")?;
+    if cx.sizes(w)?.len() != dims.len() {
+        return Err("has kernels of another rank than its map".into());
+    }
+    let mut along = axes(cx, c, &dims, &cx.sizes(w)?)?;
+    if spatial == 1 {
+        let one = Dim::Fixed(1);
+        x = cx.reshape(x, vec![dims[0], dims[1], one, dims[2]], &c.at("map"))?;
+        let own = cx.shape(w);
+        w = cx.reshape(w, vec![own[0], own[1], one, own[2]], &c.at("weight.row"))?;
+        along.insert(0, Along { size: 1, kernel: 1, stride: 1, dilation: 1, begin: 0, out: 1 });
+    }
+    let groups = usize::try_from(c.int("group", 1)?).ok().filter(|&g| g > 0).ok_or("has no group")?;
+    let channels = cx.sizes(w)?;
+    if channels[0] % groups != 0 || cx.shape(x)[1] != Dim::Fixed(channels[0]) {
+        return Err(format!("kernels {channels:?} in {groups} groups do not fit the map").into());
+    }
+    let block = along[0].stride;
+    let blocks = groups == 1
+        && block > 1
+        && along
+            .iter()
+            .all(|a| [a.stride, a.kernel, a.dilation, a.begin, a.out] == [block, block, 1, 0, a.size * block]);
+    let pair = [along[0], along[1]];
+    let mut y = if blocks { as_blocks(cx, x, w, block, &c.path)? } else { spread(cx, x, w, pair, groups, &c.path)? };
+    if !c.input(2).is_absent() {
+        let bias = float(cx, c.input(2), &c.at("bias"))?;
+        let count = cx.sizes(bias)?.iter().product();
+        let bias = cx.reshape(bias, [1, count, 1, 1].map(Dim::Fixed).to_vec(), &c.at("bias.channels"))?;
+        y = cx.binary(BinaryKind::Add, y, bias, &c.at("biased"))?;
+    }
+    Ok(vec![Val::Node(pooling::back(cx, y, spatial, &c.path)?, elem)])
+}
+
+/// The geometry that the attributes say.
+fn axes(cx: &Cx, c: &Call<'_>, dims: &[Dim], kernels: &[usize]) -> Done<Vec<Along>> {
+    let n = dims.len() - 2;
+    let list = |name: &str, count: usize, default: usize| -> Done<Vec<usize>> {
+        let Some(list) = c.ints(name)? else { return Ok(vec![default; count]) };
+        let all: Option<Vec<usize>> = list.iter().map(|&v| usize::try_from(v).ok().filter(|&v| v < 1 << 31)).collect();
+        all.filter(|l| l.len() == count).ok_or_else(|| Refusal(format!("its attribute {name} is {list:?}")))
+    };
+    let (strides, dilations) = (list("strides", n, 1)?, list("dilations", n, 1)?);
+    let (pads, extra) = (list("pads", 2 * n, 0)?, list("output_padding", n, 0)?);
+    let shape = c.ints("output_shape")?.unwrap_or_default();
+    let auto = c.text("auto_pad", "NOTSET")?;
+    let mut all = Vec::new();
+    for i in 0..n {
+        let (size, kernel, stride, dilation) = (cx.size(dims[2 + i])?, kernels[2 + i], strides[i], dilations[i]);
+        if [kernel, stride, dilation].contains(&0) || [kernel, stride, dilation].iter().any(|&v| v > 1 << 12) {
+            return Err("a kernel, stride or dilation is zero or too large".into());
+        }
+        let full = stride * (size - 1) + extra[i] + (kernel - 1) * dilation + 1;
+        let wanted = match (auto, shape.get(shape.len().wrapping_sub(n).wrapping_add(i)).or(shape.get(i))) {
+            (_, Some(&out)) => Some(usize::try_from(out).map_err(|_| Refusal("makes a negative size".into()))?),
+            ("SAME_UPPER" | "SAME_LOWER", None) => Some(size * stride),
+            (_, None) => None,
+        };
+        let (begin, out) = match wanted {
+            Some(out) => {
+                let total = full.saturating_sub(out);
+                let half = total / 2;
+                (if auto == "SAME_UPPER" { half } else { total - half }, out)
+            }
+            None => {
+                let (first, last) = if auto == "VALID" { (0, 0) } else { (pads[i], pads[n + i]) };
+                (first, full.checked_sub(first + last).filter(|&o| o > 0).ok_or("crops all of its result")?)
+            }
+        };
+        if out == 0 || out > 1 << 20 {
+            return Err(format!("makes {out} of {size} elements").into());
+        }
+        all.push(Along { size, kernel, stride, dilation, begin, out });
+    }
+    Ok(all)
+}
+
+/// `w[c,o,u,v]` as a kernel of one position with a channel for each place in a block.
+fn as_blocks(cx: &mut Cx, x: Value, w: Value, block: usize, path: &str) -> Done<Value> {
+    let own = cx.sizes(w)?;
+    let turned = cx.push(Op::Transpose { perm: vec![1, 2, 3, 0] }, &[w], &format!("{path}.weight.turned"))?;
+    let rows = own[1] * block * block;
+    let w = cx.reshape(turned, [rows, own[0], 1, 1].map(Dim::Fixed).to_vec(), &format!("{path}.weight.rows"))?;
+    let op = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
+    let y = cx.push(op, &[x, w], &format!("{path}.product"))?;
+    cx.push(Op::DepthToSpace { block, order: DepthOrder::Crd }, &[y], path)
+}
+
+/// A convolution over the map with zeros between its elements.
+fn spread(cx: &mut Cx, x: Value, w: Value, along: [Along; 2], groups: usize, path: &str) -> Done<Value> {
+    let at = |name: &str| format!("{path}.{name}");
+    let mut map = x;
+    for (i, a) in along.iter().enumerate().filter(|(_, a)| a.stride > 1) {
+        let mut dims = cx.shape(map);
+        dims.insert(3 + i, Dim::Fixed(1));
+        let apart = cx.reshape(map, dims.clone(), &at(&format!("apart{i}")))?;
+        let (before, mut after) = (vec![0; 5], vec![0; 5]);
+        after[3 + i] = a.stride - 1;
+        let wide = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[apart], &at(&format!("zeros{i}")))?;
+        dims.remove(3 + i);
+        dims[2 + i] = Dim::Fixed(a.size * a.stride);
+        map = cx.reshape(wide, dims, &at(&format!("spread{i}")))?;
+    }
+    // In front lie as many zeros as the flipped kernel reaches, less what the result leaves out; behind, as many as the result needs.
+    let (mut cut, mut before, mut after) = (Vec::new(), vec![0; 4], vec![0; 4]);
+    for (i, a) in along.iter().enumerate() {
+        let have = a.size * a.stride;
+        let start = a.begin.saturating_sub(a.reach());
+        before[2 + i] = a.reach().saturating_sub(a.begin);
+        let need = (a.out + a.reach()).checked_sub(before[2 + i]).ok_or("crops all of its result")? + start;
+        if start >= have {
+            return Err("crops all of its map".into());
+        }
+        after[2 + i] = need.saturating_sub(have);
+        let stop = need.min(have);
+        if start > 0 || stop < have {
+            cut.push(SliceAxis { axis: 2 + i, start, stop, step: 1 });
+        }
+    }
+    if !cut.is_empty() {
+        map = cx.push(Op::Slice { cuts: cut }, &[map], &at("part"))?;
+    }
+    if before.iter().chain(&after).any(|&n| n > 0) {
+        map = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[map], &at("border"))?;
+    }
+    let w = flipped(cx, w, groups, path)?;
+    let dilation = along.map(|a| a.dilation);
+    cx.push(Op::Conv { stride: [1; 2], pad: [0; 4], dilation, groups }, &[map, w], path)
+}
+
+/// `[Cin, Cout/g, kh, kw]` as `[Cout, Cin/g, kh, kw]`, rows and columns backwards.
+fn flipped(cx: &mut Cx, w: Value, groups: usize, path: &str) -> Done<Value> {
+    let [inner, outer, kh, kw] = cx.sizes(w)?[..] else { return Err("has kernels of another rank".into()) };
+    let mut kernel = cx.reshape(
+        w,
+        [groups, inner / groups, outer, kh * kw].map(Dim::Fixed).to_vec(),
+        &format!("{path}.weight.groups"),
+    )?;
+    if kh * kw > 1 {
+        let data = (0..kh * kw).rev().map(|i| Num::int(i as i64)).collect();
+        let order = cx.spell(&Known::new(Elem::Int(32), vec![kh * kw], data), &format!("{path}.weight.order"))?;
+        kernel = cx.push(Op::Gather { axis: 3 }, &[kernel, order], &format!("{path}.weight.flipped"))?;
+    }
+    let turned = cx.push(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[kernel], &format!("{path}.weight.turned"))?;
+    cx.reshape(
+        turned,
+        [groups * outer, inner / groups, kh, kw].map(Dim::Fixed).to_vec(),
+        &format!("{path}.weight.kernel"),
+    )
+}

@@ -1,0 +1,155 @@
+//! ONNX files of any origin through the whole road: every target, with its check.
+
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Files that stand for the kinds of trap: constants, functions, shape arithmetic, windows, convolutions, pools, resizes, products, norms, choices.
+const FILES: [&str; 16] = [
+    "form_external",
+    "form_functions",
+    "form_half",
+    "form_many_ports",
+    "form_uint8_image",
+    "shape_class_token",
+    "shape_windows",
+    "shape_if",
+    "conv_same_lower",
+    "convt_groups",
+    "pool_avg_ceil",
+    "resize_linear_scale_kept",
+    "norm_group_18",
+    "mul_einsum",
+    "move_pixel_shuffle",
+    "block_swin",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/onnx")
+}
+
+fn vitc(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vitc")).args(args).output().expect("runs")
+}
+
+fn case(name: &str) -> Json {
+    let text = std::fs::read_to_string(folder().join("cases.json")).expect("the cases");
+    let cases: Vec<Json> = serde_json::from_str(&text).expect("a list");
+    cases.into_iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no case {name}"))
+}
+
+/// The command of a file: its batch stays open where the target allows.
+fn exported(name: &str, target: &str, out: &str) -> Output {
+    let file = folder().join(format!("{name}.onnx")).display().to_string();
+    let mut args: Vec<String> =
+        ["export", &file, "--target", target, "-o", out, "--json", "--force"].map(String::from).to_vec();
+    for (symbol, size) in case(name)["dims"].as_object().expect("sizes") {
+        match (symbol.as_str(), target) {
+            ("batch", "onnx") => args.extend(["--batch".into(), "dynamic".into()]),
+            ("batch", _) => args.extend(["--batch".into(), size.to_string()]),
+            _ => args.extend(["--shape".into(), format!("{symbol}={size}")]),
+        }
+    }
+    if matches!(target, "coreml") {
+        args.push("--fp32".into());
+    }
+    vitc(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn files_pass_their_check_on_every_target() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = format!("{}/", dir.path().display());
+    let mut wrong = Vec::new();
+    for target in ["onnx", "tensorrt-onnx", "coreml"] {
+        for name in FILES {
+            let output = exported(name, target, &out);
+            if !output.status.success() {
+                wrong.push(format!("{name} to {target}: {}", String::from_utf8_lossy(&output.stderr)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The reference is the file itself, or the report says that it is not; a check can be repeated with the file at hand.
+#[test]
+fn the_file_is_its_own_reference() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("a.onnx").display().to_string();
+    for (name, word) in [("conv_same_lower", "the file itself"), ("shape_if", "not proven")] {
+        let output = exported(name, "onnx", &out);
+        let report: Json = serde_json::from_slice(&output.stdout).expect("an object");
+        assert!(report["check"]["notes"].to_string().contains(word), "{name}: {}", report["check"]["notes"]);
+        let source = folder().join(format!("{name}.onnx")).display().to_string();
+        assert!(vitc(&["check", &out, &source]).status.success(), "{name}");
+        assert_eq!(vitc(&["check", &out]).status.code(), Some(2), "{name}: the file is missing");
+    }
+}
+
+/// What belongs to models by name is wrong use; a file's own name is never the artifact's.
+#[test]
+fn flags_of_other_models_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("m.onnx");
+    std::fs::copy(folder().join("conv_same_lower.onnx"), &file).expect("copies");
+    let file = file.display().to_string();
+    let wrong: [&[&str]; 6] = [
+        &["--resolution", "64"],
+        &["--num-classes", "3"],
+        &["--seed", "1"],
+        &["--output", "features"],
+        &["--shape", "nothing=3"],
+        &["-o", &file, "--force"],
+    ];
+    for more in wrong {
+        let output = vitc(&[&["export", &file, "--target", "onnx"], more].concat());
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_vitc"))
+        .args(["export", "m.onnx", "--target", "onnx"])
+        .current_dir(dir.path())
+        .output()
+        .expect("runs");
+    assert!(output.status.success() && dir.path().join("m-vitc.onnx").is_file());
+    assert_eq!(vitc(&["export", "fmvit-m", "--target", "onnx", "--shape", "1x3x64x64"]).status.code(), Some(2));
+}
+
+/// Everything that cannot be taken is said at once, with where the graph could be cut; and the cut goes.
+#[test]
+fn a_refusal_names_the_cut() {
+    let file = folder().join("refuse_nms.onnx").display().to_string();
+    let output = vitc(&["export", &file, "--target", "onnx"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let cut = said.split("--outputs ").nth(1).and_then(|s| s.lines().next()).expect("a cut").to_string();
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = format!("{}/", dir.path().display());
+    assert!(said.contains("NonMaxSuppression"), "{said}");
+    let output = vitc(&["export", &file, "--target", "onnx", "-o", &out, "--outputs", &cut]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A picture is never prepared by a guess, and the hint is one that can be followed.
+#[test]
+fn pictures_are_not_guessed() {
+    let file = folder().join("act_gelu_erf.onnx").display().to_string();
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/pictures/wide.png").display().to_string();
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("m.onnx").display().to_string();
+    let shown = |more: &[&str]| {
+        let output = vitc(&[&["export", &file, "--target", "onnx", "--force", "-o", &out][..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&vitc(&["run", &out, &picture]).stderr).into_owned()
+    };
+    let said = shown(&[]);
+    assert!(
+        said.contains("does not say how a picture becomes them\n  export it again with --mean and --std"),
+        "{said}"
+    );
+    let said = shown(&["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]);
+    assert!(said.contains("not class scores"), "{said}");
+    let missing = vitc(&["export", "nowhere/model.onnx", "--target", "onnx"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no such file"));
+}
