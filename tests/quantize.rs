@@ -74,9 +74,15 @@ fn pictures_fit_and_judge_a_quantised_model_and_equal_ones_give_equal_bytes() {
             assert!(vitc(dir.path(), &line(2)).status.success());
             let bytes = |n: usize| std::fs::read(dir.path().join(name(n))).unwrap();
             assert_eq!(bytes(1), bytes(2));
-            let checked = vitc(dir.path(), &format!("check {}", name(1)));
-            assert_eq!(checked.status.code(), Some(1));
-            assert!(stderr(&checked).contains("w8a8"), "{}", stderr(&checked));
+            for pictures in ["", "--calibrate calib.npy --samples 4"] {
+                let checked = vitc(dir.path(), &format!("check {} --json {pictures}", name(1)));
+                assert!(checked.status.success(), "{}", stderr(&checked));
+                let fidelity = &json(&checked)["fidelity"];
+                assert_eq!(fidelity["pictures"], if pictures.is_empty() { 0 } else { 4 });
+                assert_eq!(fidelity["agreement"].is_null(), pictures.is_empty());
+            }
+            let other = vitc(dir.path(), &format!("check {} --seed 5", name(1)));
+            assert_eq!(other.status.code(), Some(3), "{}", stderr(&other));
         }
     }
 }

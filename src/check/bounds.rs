@@ -46,6 +46,16 @@ pub fn quantised(form: Form) -> [f64; 2] {
     }
 }
 
+/// Least signal to noise of a quantised artifact on synthetic inputs: what a rewrite gone wrong does not reach. It says nothing of the loss, so no share of
+/// classes is asked for.
+pub fn quantised_unseen(form: Form) -> [f64; 2] {
+    let [snr, _] = quantised(form);
+    [UNSEEN * snr, 0.0]
+}
+
+/// Share of the signal to noise that pictures must show which synthetic inputs must: they lie outside of what ranges and rounding were fitted to.
+const UNSEEN: f64 = 0.5;
+
 /// Largest absolute error that an artifact of this precision may show against values of at most `max_reference` in magnitude.
 pub fn allowed(precision: DType, max_reference: f64) -> f64 {
     if precision == DType::F16 { F16 * max_reference } else { F32 * max_reference.max(1.0) }

@@ -116,8 +116,7 @@ fn quantisation(report: &Report) -> Vec<String> {
     )];
     match (&q.calibration, &q.fidelity) {
         (Some((pictures, _)), Some(f)) => {
-            let kept = f.agreement.map_or(String::new(), |a| format!(", {:.1} % of the classes kept", 100.0 * a));
-            lines.push(format!("fitted to {pictures} pictures; on them {:.1} dB signal to noise{kept}", f.snr));
+            lines.push(format!("fitted to {pictures} pictures: {f}"));
         }
         (Some((pictures, _)), None) => lines.push(format!("fitted to {pictures} pictures; the loss was not measured")),
         (None, _) => lines.push(

@@ -4,7 +4,7 @@
 //! is left over when they are cut into batches is filled up with the first again.
 
 use super::error::Error;
-use crate::check::npy;
+use crate::check::{Pictures, npy};
 use crate::message;
 use crate::message::Setting;
 use crate::picture;
@@ -28,11 +28,18 @@ pub struct Calibration {
     pub model: Vec<Vec<f32>>,
 }
 
+impl Calibration {
+    /// As a check takes them.
+    pub fn pictures(&self) -> Pictures<'_> {
+        Pictures { model: &self.model, artifact: &self.artifact, count: self.count }
+    }
+}
+
 /// Read the pictures for a model whose graph has one input; `samples` of them, evenly spread.
 ///
 /// # Errors
 /// If the model has other inputs, nothing is there, or one cannot be read; it is named.
-pub(super) fn read(
+pub fn read(
     path: &Path,
     samples: Option<usize>,
     graph: &Graph,

@@ -97,13 +97,7 @@ fn failed(report: &Report, kept: Option<&Path>) -> Message {
     let untouched = if report.artifact.kept { "; what was in the place before is untouched" } else { "" };
     let mut lines = vec![message!("the artifact failed its check", untouched)];
     if let Some(f) = report.quantisation.iter().flat_map(|q| &q.fidelity).find(|f| !f.passed) {
-        let kept = f.agreement.map_or(String::new(), |a| {
-            format!(", {:.1} % of the classes kept of {:.0} %", 100.0 * a, 100.0 * f.least_agreement)
-        });
-        let line = format!(
-            "  on {} pictures {:.1} dB signal to noise of {} that are due{kept}",
-            f.pictures, f.snr, f.least_snr
-        );
+        let line = format!("  {f}");
         lines.push(line.into());
     }
     if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {

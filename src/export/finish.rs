@@ -158,8 +158,8 @@ fn quantised(
         None => None,
         Some(c) => {
             observer(Event::Step("comparing the artifact on the calibration pictures"));
-            let pictures = check::Pictures { model: &c.model, artifact: &c.artifact, count: c.count };
-            Some(check::fidelity(paper, staged, pictures, &options, check::bounds::quantised(form))?)
+            let bounds = check::bounds::quantised(form);
+            Some(check::fidelity(paper, staged, Some(c.pictures()), &options, bounds)?)
         }
     };
     // Activations in few bits turn the last place of a value into a step, so pictures alone judge them.

@@ -36,7 +36,7 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
 fn quantisation(request: &Request, lowered: &Lowered) -> Vec<(String, String)> {
     let (Some(asked), Some(quantised)) = (&request.numbers.quantize, &lowered.quantised) else { return Vec::new() };
     let mut entries = vec![
-        ("vitc.quantize".to_string(), asked.form.name().to_string()),
+        (provenance::QUANTIZE_KEY.to_string(), asked.form.name().to_string()),
         ("vitc.quantize.blake3".to_string(), quantised.decided.tensors.digest()),
     ];
     if let Some(c) = &lowered.calibration {

@@ -6,7 +6,7 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Observer`], never to a stream. What a file format wants is asked of its description in `format`.
 
-mod calibration;
+pub mod calibration;
 mod concerned;
 mod error;
 mod expect;

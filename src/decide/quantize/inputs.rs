@@ -7,6 +7,7 @@
 use super::held::Held;
 use super::layers::{Bias, Kind, Layer};
 use super::streams::Units;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// The last code on either side of 0.
@@ -35,15 +36,20 @@ pub(super) struct Input {
 /// Smallest and largest value of each channel.
 fn ranges(units: &Units, dims: &[usize], axis: usize) -> Vec<[f64; 2]> {
     let (channels, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
-    let mut ranges = vec![[f32::INFINITY, f32::NEG_INFINITY]; channels];
-    for unit in units.iter() {
+    let none = || vec![[f32::INFINITY, f32::NEG_INFINITY]; channels];
+    let wider = |mut all: Vec<[f32; 2]>, own: Vec<[f32; 2]>| {
+        all.iter_mut().zip(own).for_each(|(a, b)| *a = [a[0].min(b[0]), a[1].max(b[1])]);
+        all
+    };
+    let unit = |unit: &Arc<Vec<f32>>| {
+        let mut ranges = none();
         for (i, block) in unit.chunks_exact(inner.max(1)).enumerate() {
             let [lo, hi] = &mut ranges[i % channels];
-            for &x in block {
-                (*lo, *hi) = (lo.min(x), hi.max(x));
-            }
+            block.iter().for_each(|&x| (*lo, *hi) = (lo.min(x), hi.max(x)));
         }
-    }
+        ranges
+    };
+    let ranges = units.par_iter().map(unit).reduce(none, wider);
     ranges.into_iter().map(|range| range.map(f64::from)).collect()
 }
 
@@ -79,7 +85,8 @@ fn channel_axis(readers: &[(&Layer, Vec<f64>)], rank: usize) -> Option<usize> {
 /// How layers read a value of these sizes; `held` rounds what is stored.
 pub(super) fn input(units: &Units, dims: &[usize], readers: &[(&Layer, Vec<f64>)], held: &Held<'_>) -> Input {
     let (held, held_scale) = (held.number, held.scale);
-    let range = units.iter().flat_map(|u| u.iter()).fold(0.0f64, |m, &x| m.max(f64::from(x.abs())));
+    let peak = |unit: &Arc<Vec<f32>>| unit.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let range = f64::from(units.par_iter().map(peak).reduce(|| 0.0, f32::max));
     let Some(axis) = channel_axis(readers, dims.len()) else {
         let scale = held_scale(range / LAST);
         return Input { axis: 0, shift: None, factor: None, scale, range, units: coded(units, dims, None, scale) };
@@ -115,23 +122,22 @@ struct Affine<'a> {
 
 /// Through the codes and back.
 fn coded(units: &Units, dims: &[usize], affine: Option<Affine<'_>>, scale: f64) -> Units {
-    let step = |x: f64| (x / scale).round_ties_even().clamp(-LAST - 1.0, LAST) * scale;
+    let step = |x: f64| ((x / scale).round_ties_even().clamp(-LAST - 1.0, LAST) * scale) as f32;
     let unit = |unit: &Arc<Vec<f32>>| {
-        let coded: Vec<f32> = match &affine {
-            None => unit.iter().map(|&x| step(f64::from(x)) as f32).collect(),
+        let mut coded = unit.to_vec();
+        match &affine {
+            None => coded.iter_mut().for_each(|x| *x = step(f64::from(*x))),
             Some(Affine { axis, shift, factor }) => {
                 let (channels, inner) = (dims[*axis], dims[axis + 1..].iter().product::<usize>());
-                let blocks = unit.chunks_exact(inner.max(1)).enumerate();
-                let coded = blocks.flat_map(|(i, block)| {
+                for (i, block) in coded.chunks_exact_mut(inner.max(1)).enumerate() {
                     let (c, f) = (shift[i % channels], factor[i % channels]);
-                    block.iter().map(move |&x| (f64::from(x) - c) / f)
-                });
-                coded.map(|x| step(x) as f32).collect()
+                    block.iter_mut().for_each(|x| *x = step((f64::from(*x) - c) / f));
+                }
             }
-        };
+        }
         Arc::new(coded)
     };
-    Arc::new(units.iter().map(unit).collect())
+    Arc::new(units.par_iter().map(unit).collect())
 }
 
 impl Input {

@@ -59,6 +59,11 @@ impl Form {
             Form::W4Block32 => "w4-block32",
         }
     }
+
+    /// The form of this name.
+    pub fn named(name: &str) -> Option<Form> {
+        Form::ALL.into_iter().find(|form| form.name() == name)
+    }
 }
 
 /// What is asked of a quantisation.

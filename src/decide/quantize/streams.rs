@@ -1,8 +1,10 @@
 //! Two streams of values over the calibration pictures, node by node: what the model computes, and what it computes with what is quantised so far.
 //!
-//! Values are held in f32, one array for each pass, until their last reader; what both streams share is held once.
+//! Values are held in f32, one array for each pass, until their last reader; what both streams share is held once. A node runs by itself in tract, and what
+//! tract does not take in the evaluator.
 
 use super::sample::Stream;
+use crate::runner::{Alone, RunError};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -72,34 +74,43 @@ impl<'a> Streams<'a> {
         changed: Option<(usize, &Units)>,
     ) -> Result<Vec<Units>, EvalError> {
         let node = self.graph.node(id);
-        let operands: Vec<Option<Units>> = node
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(slot, &v)| match changed {
-                Some((at, units)) if at == slot => Some(Arc::clone(units)),
-                _ => from.get(&self.graph.stored(v)).cloned(),
-            })
-            .collect();
+        let operand = |(slot, &v): (usize, &Value)| match changed {
+            Some((at, units)) if at == slot => Some(Arc::clone(units)),
+            _ => from.get(&self.graph.stored(v)).cloned(),
+        };
+        let operands: Vec<Option<Units>> = node.inputs.iter().enumerate().map(operand).collect();
         let passes = operands.iter().flatten().map(|units| units.len()).max().unwrap_or(0);
-        let pass = |unit: usize| {
-            let operand = |(slot, units): (usize, &Option<Units>)| match (constants.get(&slot), units) {
-                (Some(constant), _) => Ok(Arc::clone(constant)),
-                (None, Some(units)) => Ok(Arc::new(units[unit].iter().map(|&x| f64::from(x)).collect())),
-                (None, None) => Err(EvalError::NotConstant { path: node.path.clone() }),
-            };
-            let operands: Vec<Arc<Vec<f64>>> = operands.iter().enumerate().map(operand).collect::<Result<_, _>>()?;
-            let results = eval::apply(self.graph, id, &operands, self.batch)?;
-            Ok(results
-                .into_iter()
-                .map(|r| Arc::new(r.iter().map(|&x| x as f32).collect::<Vec<f32>>()))
-                .collect::<Vec<_>>())
+        let alone = Alone::of(self.graph, id, constants, self.batch).ok();
+        let pass = |unit: usize| match &alone {
+            Some(alone) => {
+                let given = |slot: usize| operands[slot].as_ref().map(|units| units[unit].as_slice());
+                let what = |e: RunError| EvalError::Operator { path: node.path.clone(), what: e.what };
+                Ok(alone.run(given).map_err(what)?.into_iter().map(Arc::new).collect())
+            }
+            None => self.evaluated(id, constants, &operands, unit),
         };
         let passes: Vec<Vec<Arc<Vec<f32>>>> =
             (0..passes).into_par_iter().map(pass).collect::<Result<_, EvalError>>()?;
-        Ok((0..node.types.len())
-            .map(|index| Arc::new(passes.iter().map(|p| Arc::clone(&p[index])).collect()))
-            .collect())
+        let units = |index: usize| Arc::new(passes.iter().map(|p| Arc::clone(&p[index])).collect());
+        Ok((0..node.types.len()).map(units).collect())
+    }
+
+    /// One pass of a node in the evaluator.
+    fn evaluated(
+        &self,
+        id: NodeId,
+        constants: &Constants,
+        operands: &[Option<Units>],
+        unit: usize,
+    ) -> Result<Vec<Arc<Vec<f32>>>, EvalError> {
+        let operand = |(slot, units): (usize, &Option<Units>)| match (constants.get(&slot), units) {
+            (Some(constant), _) => Ok(Arc::clone(constant)),
+            (None, Some(units)) => Ok(Arc::new(units[unit].iter().map(|&x| f64::from(x)).collect())),
+            (None, None) => Err(EvalError::NotConstant { path: self.graph.node(id).path.clone() }),
+        };
+        let operands: Vec<Arc<Vec<f64>>> = operands.iter().enumerate().map(operand).collect::<Result<_, _>>()?;
+        let results = eval::apply(self.graph, id, &operands, self.batch)?;
+        Ok(results.into_iter().map(|r| Arc::new(r.iter().map(|&x| x as f32).collect())).collect())
     }
 
     /// What the exact stream has at a node.
@@ -153,10 +164,13 @@ impl Streams<'_> {
         let Some(units) = self.quantised.get(&value) else { return };
         let inner = dims[axis + 1..].iter().product::<usize>().max(1);
         let sum = |unit: &Arc<Vec<f32>>| {
-            let blocks = unit.chunks(inner).zip(bias.iter().cycle());
-            Arc::new(blocks.flat_map(|(block, b)| block.iter().map(move |&y| (f64::from(y) + b) as f32)).collect())
+            let mut moved = unit.to_vec();
+            for (block, &b) in moved.chunks_mut(inner).zip(bias.iter().cycle()) {
+                block.iter_mut().for_each(|y| *y = (f64::from(*y) + b) as f32);
+            }
+            Arc::new(moved)
         };
-        let moved: Units = Arc::new(units.iter().map(sum).collect());
+        let moved: Units = Arc::new(units.par_iter().map(sum).collect());
         self.quantised.insert(value, moved);
     }
 }
