@@ -75,7 +75,7 @@ fn pictures_fit_and_judge_a_quantised_model_and_equal_ones_give_equal_bytes() {
             let bytes = |n: usize| std::fs::read(dir.path().join(name(n))).unwrap();
             assert_eq!(bytes(1), bytes(2));
             for pictures in ["", "--calibrate calib.npy --samples 4"] {
-                let checked = vitc(dir.path(), &format!("check {} --json {pictures}", name(1)));
+                let checked = vitc(dir.path(), format!("check {} --json {pictures}", name(1)).trim());
                 assert!(checked.status.success(), "{}", stderr(&checked));
                 let fidelity = &json(&checked)["fidelity"];
                 assert_eq!(fidelity["pictures"], if pictures.is_empty() { 0 } else { 4 });
