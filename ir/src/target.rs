@@ -130,6 +130,8 @@ pub struct Target {
     pub format: Format,
     /// Highest rank of a value.
     pub rank_limit: usize,
+    /// Inputs and outputs may hold truth values.
+    pub truth_ports: bool,
     /// `Gelu` is one node.
     pub gelu: bool,
     /// `Silu` is one node.
@@ -200,6 +202,7 @@ impl Target {
         Target {
             format: Format::Onnx { opset },
             rank_limit: usize::MAX,
+            truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
             dilated_pool: true,
@@ -269,6 +272,7 @@ impl Target {
         Target {
             format: Format::CoreMl { ios },
             rank_limit: 5,
+            truth_ports: false,
             gelu: true,
             gelu_tanh: true,
             dilated_pool: false,
@@ -356,6 +360,9 @@ impl Target {
             Op::Resize { sampling, size, scale } => {
                 let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
                 has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
+            }
+            Op::Gather { .. } if self.is_core_ai() && !graph.is_stored(node.inputs[1]) => {
+                has(false, "gather at indices that are computed")
             }
             Op::Sum => has(self.sum, "sum of several values"),
             Op::Linear => has(rank <= self.linear_rank, &format!("linear on rank {rank}")),

@@ -9,7 +9,7 @@ use crate::check::{self, CheckReport, Effort, Fidelity, Outside, bounds};
 use crate::checkpoint::SelectOptions;
 use crate::decide::quantize::Form;
 use crate::export::calibration::{self, Calibration};
-use crate::model::{Model, ModelRequest, is_onnx};
+use crate::model::{Model, ModelRequest, is_model_file};
 use crate::port::Port;
 use crate::provenance::{Provenance, QUANTIZE_KEY};
 use clap::Parser;
@@ -205,7 +205,7 @@ fn request(
     provenance: &Provenance,
 ) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
-    let given = args.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
+    let given = args.model.as_deref().map(Path::new).filter(|path| is_model_file(path));
     if let Some(file) = provenance.file(given) {
         if let Some(flag) = args.model_args.named() {
             let what = format!("{flag} belongs to a model by name; {} brings its own weights", file.path.display());

@@ -1,7 +1,7 @@
 //! The options of a model that a file holds: the same for every command that takes one.
 
 use super::Failure;
-use crate::model::{FileRequest, is_onnx};
+use crate::model::{FileRequest, is_model_file};
 use std::path::Path;
 use vitc_ir::Dim;
 
@@ -47,7 +47,7 @@ impl FileArgs {
         batch: Option<Dim>,
         foreign: Option<&str>,
     ) -> Result<Option<FileRequest>, Failure> {
-        let path = model.map(Path::new).filter(|path| is_onnx(path));
+        let path = model.map(Path::new).filter(|path| is_model_file(path));
         let Some(path) = path else {
             let given = [(!self.shape.is_empty(), "--shape"), (!self.outputs.is_empty(), "--outputs")];
             return match given.into_iter().find(|(given, _)| *given) {

@@ -49,7 +49,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         Op::TopK { axis, k, largest } => {
             let k = p.integers([*k]);
             let search = Step::new("TopK", [p.read(0), k]).int("axis", *axis as i64);
-            search.int("largest", i64::from(*largest)).behind(index)
+            search.int("largest", i64::from(*largest)).one_of(index, 2)
         }
         Op::Reshape { .. } => {
             let shape = p.integers(p.result(0));

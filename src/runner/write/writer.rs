@@ -114,8 +114,9 @@ impl<'g> Writer<'g> {
     }
 
     pub(super) fn emit(&mut self, step: Step, output: String) {
-        let mut outputs: Vec<String> = (0..step.skipped).map(|_| self.unused(&format!("{output}.other"))).collect();
-        outputs.push(output.clone());
+        let [wanted, results] = step.wanted;
+        let name = |i: usize| if i == wanted { output.clone() } else { self.unused(&format!("{output}.other")) };
+        let outputs: Vec<String> = (0..results).map(name).collect();
         self.message.node.push(pb::NodeProto {
             op_type: step.op.into(),
             name: output,

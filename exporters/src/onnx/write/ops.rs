@@ -17,9 +17,9 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     let graph = b.graph;
     let dtype = |v: Value| graph.ty(v).dtype;
     let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
-    let codes = node.op == Op::Dequantize;
+    let mixed = matches!(node.op, Op::Dequantize | Op::Select);
     if let Some(&odd) =
-        node.inputs.iter().filter(|_| !codes).find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]))
+        node.inputs.iter().filter(|_| !mixed).find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]))
     {
         let first = dtype(node.inputs[0]);
         return Err(format!("ONNX takes operands of one element type, found {first} and {}", graph.ty(odd)));

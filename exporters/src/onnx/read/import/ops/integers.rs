@@ -135,8 +135,12 @@ struct Measured {
 fn measured(cx: &mut Cx, x: Value, path: &str) -> Done<Measured> {
     let at = |name: &str| format!("{path}.{name}");
     let axes: Vec<usize> = (0..cx.shape(x).len()).collect();
-    let most = reduce::spell(cx, "ReduceMax", x, axes.clone(), false, &at("most"))?;
-    let least = reduce::spell(cx, "ReduceMin", x, axes, false, &at("least"))?;
+    // Vectors of one: phones have no scalars.
+    let one = |cx: &mut Cx, y: Value, name: &str| cx.reshape(y, vec![Dim::Fixed(1)], &at(name));
+    let most = reduce::spell(cx, "ReduceMax", x, axes.clone(), true, &at("most"))?;
+    let most = one(cx, most, "most.one")?;
+    let least = reduce::spell(cx, "ReduceMin", x, axes, true, &at("least"))?;
+    let least = one(cx, least, "least.one")?;
     let most = cx.with(BinaryKind::Max, most, 0.0, &at("top"))?;
     let least = cx.with(BinaryKind::Min, least, 0.0, &at("bottom"))?;
     let range = cx.binary(BinaryKind::Sub, most, least, &at("range"))?;
