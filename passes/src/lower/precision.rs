@@ -79,6 +79,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
         (graph.run_time_nodes().count(), graph.run_time_nodes().filter(|(id, _)| island[id.0 as usize]).count());
     let ports = |dtype: DType, count: usize| if dtype == DType::F32 { 0 } else { count };
     let ports = ports(options.input, graph.inputs().count()) + ports(options.output, graph.outputs.len());
+    let ports = ports + usize::from(truths && !target.truth_ports);
     let notes =
         if wide > 0 && options.precision == DType::F16 { vec![Note::Islands { operators: wide }] } else { Vec::new() };
     Ok(Rewritten { graph: new, count: total - wide + ports, notes })

@@ -252,6 +252,13 @@ impl Cx {
         Ok(value)
     }
 
+    /// Small whole numbers of the file as floats: a view of it.
+    pub(super) fn codes(&mut self, tensor: &Arc<Tensor>, path: &str) -> Done<Value> {
+        let key = self.key(if tensor.name.is_empty() { path } else { &tensor.name });
+        self.weights.view(key.clone(), tensor.clone());
+        Ok(self.graph.push_leaf(Op::Weight { key }, Type::f32(&tensor.dims), path)?)
+    }
+
     /// Whether a constant holds what no file of half precision can.
     fn is_wild(&self, tensor: &Tensor) -> bool {
         tensor.floats().is_some_and(|all| all.iter().any(|x| x.abs() >= HUGE))

@@ -220,6 +220,10 @@ fn one_hot(cx: &mut Cx, c: &Call<'_>) -> Done {
     let depth =
         cx.ints(c.needed(1)?, "depth")?.first().copied().and_then(|d| usize::try_from(d).ok()).ok_or("has no depth")?;
     let values = cx.constant(c.needed(2)?).filter(|k| k.data.len() == 2).ok_or("its values depend on the image")?;
+    if is_computed(cx, c.needed(0)?) && depth > 0 {
+        let pair = values.reals().ok_or("its values depend on the batch: give the batch a number")?;
+        return lookup::one_hot(cx, c, depth, [pair[0], pair[1]], values.elem);
+    }
     let (list, shape) = known_indices(cx, c.needed(0)?)?;
     let at = axis(c.int("axis", -1)?, shape.len() + 1)?;
     let dims = [&shape[..at], &[depth], &shape[at..]].concat();

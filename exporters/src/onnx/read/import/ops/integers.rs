@@ -68,6 +68,8 @@ fn centred(cx: &mut Cx, codes: &Val, zero: &Val, along: usize, path: &str) -> Do
 /// One number, or one for each index of an axis, as it broadcasts against a value of this rank.
 fn spread(cx: &mut Cx, value: &Val, rank: usize, along: usize, path: &str) -> Done<Val> {
     match cx.fixed(value)?[..] {
+        // What is measured is a vector of one.
+        [1] if cx.known(value).is_none() => Ok(value.clone()),
         [] | [1] => cx.reshaped(value, &[], path),
         [n] if along < rank => {
             let shape: Vec<Dim> = (0..rank).map(|i| Dim::Fixed(if i == along { n } else { 1 })).collect();

@@ -9,7 +9,7 @@ use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::ordered;
 use super::whole::{from_start, integer, number};
-use vitc_ir::{BinaryKind, Dim, Op, Shape, Value};
+use vitc_ir::{BinaryKind, DType, Dim, Op, Real, Shape, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     if op == "TopK" { Some(top_k) } else { None }
@@ -115,4 +115,26 @@ pub(super) fn gather_nd(cx: &mut Cx, c: &Call<'_>, batch: usize) -> Done {
     let rows = Shape::fixed(&rows).0;
     let table = cx.reshape(x, rows, &c.at("rows"))?;
     Ok(vec![Val::Node(cx.push(Op::Gather { axis: 0 }, &[table, place], &c.path)?, elem)])
+}
+
+/// `off`, and `on` where an axis counts the index that is computed.
+pub(super) fn one_hot(cx: &mut Cx, c: &Call<'_>, depth: usize, [off, on]: [f64; 2], elem: Elem) -> Done {
+    let mut dims = cx.dims(c.needed(0)?)?;
+    let at = axis(c.int("axis", -1)?, dims.len() + 1)?;
+    let index = integer(cx, c.needed(0)?, &c.at("index"))?;
+    let index = from_start(cx, index, depth, &c.path)?;
+    dims.insert(at, Dim::Fixed(1));
+    let index = cx.reshape(index, dims.clone(), &c.at("apart"))?;
+    places::count(&[depth]).ok_or("is too large")?;
+    let mut shape = vec![1; dims.len()];
+    shape[at] = depth;
+    let count = Known::new(Elem::Int(32), shape, (0..depth).map(|i| Num::int(i as i64)).collect());
+    let count = cx.spell(&count, &c.at("count"))?;
+    let apart = cx.binary(BinaryKind::Sub, index, count, &c.at("distance"))?;
+    let apart = cx.push(Op::Cast { to: DType::F32 }, &[apart], &c.at("number"))?;
+    let apart = cx.unary(UnaryKind::Abs, apart, &c.at("size"))?;
+    let apart = cx.push(Op::Clip { lo: Real(0.0), hi: Real(1.0) }, &[apart], &c.at("other"))?;
+    let y = cx.with(BinaryKind::Mul, apart, off - on, &c.at("step"))?;
+    let y = cx.with(BinaryKind::Add, y, on, &c.path)?;
+    Ok(vec![Val::Node(y, elem)])
 }

@@ -6,9 +6,11 @@ use super::super::super::tensor::Elem;
 use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num, rounded};
+use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
+use super::integers;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -41,10 +43,14 @@ fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
     let (rank, elem) = (cx.dims(&codes)?.len(), cx.elem(c.needed(1)?)?);
     let scale = along(cx, c, &c.needed(1)?.clone(), rank, "scale")?;
     let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, &c.input(2).clone(), rank, "zero")?) };
-    if let Val::Node(v, _) = codes
-        && !cx.graph.is_constant(v)
-    {
-        let (x, scale) = (v, float(cx, &scale, &c.at("scale"))?);
+    let far = match &codes {
+        Val::Node(v, _) => !cx.graph.is_constant(*v),
+        Val::Tensor(t) => t.len() > places::LIMIT,
+        _ => false,
+    };
+    if far {
+        let x = integers::whole(cx, &codes, &c.at("x"))?;
+        let scale = float(cx, &scale, &c.at("scale"))?;
         let shifted = match zero {
             Some(zero) => {
                 let zero = wide(cx, &zero, &c.at("zero"))?;

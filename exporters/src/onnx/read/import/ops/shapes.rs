@@ -139,6 +139,10 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<
         (Val::Node(v, _), true, false) if whole::is_wide(to) => {
             Ok(Val::Node(cx.push(Op::Cast { to: DType::I32 }, &[*v], path)?, to))
         }
+        // Codes of large weights stay where they lie.
+        (Val::Tensor(t), false, true) if matches!(t.elem, Elem::Int(8) | Elem::Uint(8)) => {
+            Ok(Val::Node(cx.codes(t, path)?, to))
+        }
         (Val::Tensor(_), true, true) => Ok(Val::Node(cx.value(value, path)?, to)),
         (Val::Node(v, _), true, false) if to == Elem::Bool => {
             let sign = cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?;
