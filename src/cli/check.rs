@@ -3,10 +3,12 @@
 use super::check_args::ExpectArgs;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
-use super::{Answer, Exit, Failure, Outcome, summary};
+use super::{Answer, Caller, Exit, Failure, Outcome, summary};
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Outside};
 use crate::checkpoint::SelectOptions;
+use crate::message;
+use crate::message::Setting;
 use crate::model::{Model, ModelRequest, is_onnx};
 use crate::port::Port;
 use crate::provenance::Provenance;
@@ -74,9 +76,9 @@ impl From<ArtifactError> for Failure {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let artifact = Artifact::open_to_run(&args.artifact)?;
-    let progress = Progress::new(false);
+    let progress = Progress::new(caller, false);
     let precision = match artifact.metadata.get("vitc.precision").map(String::as_str) {
         Some("f16") => DType::F16,
         _ => DType::F32,
@@ -89,7 +91,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
     let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
     if !alone {
-        let (name, report) = functions(&args, &artifact)?;
+        let (name, report) = functions(&args, &artifact, caller)?;
         found.check = report;
         found.model = Some(name);
     }
@@ -102,7 +104,7 @@ fn uncheckable(args: &Args, error: &check::CheckError) -> Failure {
 }
 
 /// The model's name, and what the check of every function of the artifact found, each against the model at its size.
-fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckReport>), Failure> {
+fn functions(args: &Args, artifact: &Artifact, caller: &Caller<'_>) -> Result<(String, Option<CheckReport>), Failure> {
     let provenance = Provenance::read(&artifact.metadata);
     let whole = [(None, Ports { inputs: &artifact.inputs, outputs: &artifact.outputs })];
     let several = artifact.functions.iter();
@@ -112,7 +114,8 @@ fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckRe
     let mut first: Option<Model> = None;
     let mut found = Vec::new();
     for (function, ports) in functions {
-        let request = request(args, artifact, ports, &provenance)?;
+        let mut request = request(args, artifact, ports, &provenance)?;
+        caller.hand_over(&mut request);
         let model = match &first {
             Some(first) => first.resized(&request)?,
             None => Model::load(&request)?,
@@ -152,9 +155,9 @@ fn request(
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
     let given = args.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
     if let Some(file) = provenance.file(given) {
-        if let Some(flag) = args.model_args.named() {
-            let what = format!("{flag} belongs to a model by name; {} brings its own weights", file.path.display());
-            return Err(Failure::usage(what));
+        if let Some(setting) = args.model_args.named() {
+            let what = format!(" belongs to a model by name; {} brings its own weights", file.path.display());
+            return Err(Failure::usage(message!(setting, what)));
         }
         return Ok(ModelRequest { file: Some(file), ..args.model_args.request(None) });
     }
@@ -166,12 +169,21 @@ fn request(
     }
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
-        let todo = "name the MODEL and give its --weights, or compare with --input and --expect";
-        return Err(Failure::usage(format!("the artifact does not say which model it is\n  {todo}")));
+        return Err(Failure::usage(message!(
+            "the artifact does not say which model it is\n  name the ",
+            Setting::Model,
+            " and give its ",
+            Setting::Weights,
+            ", or compare with ",
+            Setting::Input,
+            " and ",
+            Setting::Expect
+        )));
     }
     if args.model_args.weights.is_none() && args.model_args.seed.is_none() && said("vitc.seed").is_none() {
         let file = said("vitc.source").unwrap_or("the checkpoint");
-        return Err(Failure::usage(format!("the artifact holds trained weights\n  give them again: --weights {file}")));
+        let again = "the artifact holds trained weights\n  give them again: ";
+        return Err(Failure::usage(message!(again, Setting::Weights.to(file))));
     }
     let base = args.model_args.request(name.map(str::to_string));
     let dims: Vec<&str> = ports.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
@@ -208,8 +220,8 @@ fn answer(found: Found) -> Outcome {
     let json = serde_json::to_value(&found).map_err(Failure::failed)?;
     let passed = found.check.is_none_or(|c| c.passed) && found.expect.is_none_or(|e| e.passed);
     if passed {
-        return Ok(Answer { text, json, warning: None });
+        return Ok(Answer::new(text, json));
     }
     let message = format!("the artifact failed its check: {}", text.trim_end());
-    Err(Failure { exit: Exit::Check, message, report: Some(json) })
+    Err(Failure { json: Some(json), ..Failure::new(Exit::Check, message) })
 }

@@ -55,6 +55,9 @@ pub struct Report {
     pub passes: Vec<PassLine>,
     /// What the check found; absent if it did not run.
     pub check: Option<CheckReport>,
+    /// How the artifact compares with the trained model itself; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<CheckReport>,
     /// How the artifact compares with values from outside; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Outside>,
@@ -248,6 +251,7 @@ impl Report {
             engine_rules: engine_rules(&lowered),
             passes: lowered.passes.iter().map(PassLine::from).collect(),
             check: None,
+            verify: None,
             expect: None,
             page: None,
             notices: lowered.notices.clone(),
@@ -257,7 +261,8 @@ impl Report {
 
     /// Whether nothing was found that speaks against the artifact.
     pub fn passed(&self) -> bool {
-        self.check.as_ref().is_none_or(|c| c.passed) && self.expect.as_ref().is_none_or(|e| e.passed)
+        [&self.check, &self.verify].into_iter().flatten().all(|c| c.passed)
+            && self.expect.as_ref().is_none_or(|e| e.passed)
     }
 }
 
