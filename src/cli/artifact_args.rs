@@ -219,7 +219,11 @@ pub(super) struct ArtifactArgs {
 impl ArtifactArgs {
     /// What is asked of the library, under the artifact's default name.
     pub(super) fn builder(&self) -> Result<RequestBuilder, Failure> {
-        let Some(target) = self.target else { return Err(no_target()) };
+        self.for_target(self.target.ok_or_else(no_target)?)
+    }
+
+    /// The same for this target.
+    pub(super) fn for_target(&self, target: TargetKind) -> Result<RequestBuilder, Failure> {
         let (form, values) = self.inputs()?;
         let batch = match self.batch[..] {
             [] => None,

@@ -39,7 +39,7 @@ impl Caller<'_> {
     /// The request, with the weights that the caller holds.
     pub(super) fn hand_over(&self, request: &mut ModelRequest) {
         if let Some(checkpoint) = self.weights {
-            request.weights = Some(TrainedWeights::Held(checkpoint.clone()));
+            request.weights = Some(TrainedWeights::Held(Box::new(checkpoint.clone())));
         }
     }
 }

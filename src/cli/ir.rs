@@ -165,17 +165,18 @@ outputs y=%n
         assert!(
             failure
                 .message
+                .to_string()
                 .contains("there is no pass `fold_batchnorm`; the nearest is fold_batch_norm\npasses: deploy")
         );
         let failure = ran(&BLOCK.replace("conv(", "cov("), &[]).unwrap_err();
         assert_eq!(failure.exit, super::super::Exit::Failed);
         assert!(
-            failure.message.ends_with("block.ir: line 3: expected an operator, found `cov`"),
+            failure.message.to_string().ends_with("block.ir: line 3: expected an operator, found `cov`"),
             "{}",
             failure.message
         );
         let failure = ran(&BLOCK.replace("stage=paper", "stage=deploy"), &[]).unwrap_err();
-        assert!(failure.message.starts_with("the deploy graph is not valid: "), "{}", failure.message);
+        assert!(failure.message.to_string().starts_with("the deploy graph is not valid: "), "{}", failure.message);
         assert!(
             ran(BLOCK, &["--resolution", "64"])
                 .unwrap_err()

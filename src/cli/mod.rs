@@ -22,6 +22,7 @@ mod model_args;
 mod next;
 mod page;
 mod progress;
+mod publish;
 mod report;
 #[cfg(feature = "run")]
 mod run;
@@ -75,6 +76,7 @@ enum Command {
     Ir(ir::Args),
     List(list::Args),
     Report(Box<report::Args>),
+    Publish(Box<publish::Args>),
     Completions(shell::CompletionArgs),
     Man(shell::ManArgs),
 }
@@ -190,6 +192,7 @@ fn dispatch(command: Command, caller: &Caller<'_>) -> (&'static str, Outcome) {
         Command::Ir(args) => ("ir", ir::run(args)),
         Command::List(args) => ("list", list::run(args)),
         Command::Report(args) => ("report", report::run(*args, caller)),
+        Command::Publish(args) => ("publish", publish::run(*args, caller)),
         Command::Completions(args) => ("completions", shell::completions(args)),
         Command::Man(args) => ("man", shell::man(args)),
     }

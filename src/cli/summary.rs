@@ -49,7 +49,7 @@ pub(super) fn json(report: &Report, caller: &Caller<'_>) -> Result<serde_json::V
 }
 
 /// The last line on stderr for weights that nobody trained.
-fn untrained(report: &Report) -> Option<Message> {
+pub(super) fn untrained(report: &Report) -> Option<Message> {
     match &report.weights {
         WeightsLine::Seeded { seed } => {
             let what = format!("untrained weights (seed {seed}): this file is for measuring latency only; give ");

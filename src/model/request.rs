@@ -28,7 +28,7 @@ pub enum TrainedWeights {
     /// A file or folder.
     Path(PathBuf),
     /// A program's memory.
-    Held(Checkpoint),
+    Held(Box<Checkpoint>),
 }
 
 impl TrainedWeights {
@@ -36,7 +36,7 @@ impl TrainedWeights {
     pub(super) fn open(&self) -> Result<(Checkpoint, PathBuf), CheckpointError> {
         match self {
             TrainedWeights::Path(path) => Ok((Checkpoint::open(path)?, path.clone())),
-            TrainedWeights::Held(checkpoint) => Ok((checkpoint.clone(), checkpoint.file_name().into())),
+            TrainedWeights::Held(checkpoint) => Ok(((**checkpoint).clone(), checkpoint.file_name().into())),
         }
     }
 }
