@@ -32,6 +32,8 @@ pub enum Class {
     Movement,
     /// Elements are read where an index or a ratio of sizes says.
     Sampling,
+    /// Numbers become codes of few bits, or codes the numbers that they stand for.
+    Quantisation,
     /// Nothing: the operand is kept as it is.
     Barrier,
 }
@@ -234,6 +236,15 @@ impl Op {
                 Facts { elements: Elements::Any, integers: true, ..facts }
             }
             Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first),
+            Op::Quantize { .. } => Facts::of(Class::Quantisation, 2..=2),
+            Op::Dequantize => {
+                let facts = Facts::of(Class::Quantisation, 2..=2).linear(Slots::ALL);
+                Facts { elements: Elements::Any, ..facts }
+            }
+            Op::Lookup { .. } => {
+                let facts = Facts::of(Class::Quantisation, 2..=2).linear(Slots::of([1])).shift(Slots::of([1]));
+                Facts { elements: Elements::Any, ..facts }
+            }
             Op::Keep => Facts { class: Class::Barrier, ..Facts::movement(1..=1) },
 
             Op::Attention { layout, bias, talking, .. } => {

@@ -305,6 +305,9 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::Gather { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::Lookup { .. }
         | Op::Keep
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }

@@ -48,5 +48,7 @@ fn letters(dtype: StoredType) -> &'static str {
         StoredType::BF16 => "BF16",
         StoredType::F32 => "F32",
         StoredType::F64 => "F64",
+        StoredType::I8 => "I8",
+        StoredType::U8 => "U8",
     }
 }

@@ -1,15 +1,15 @@
 //! Every operator in ONNX: one match.
 
 use super::formulas::{
-    avg_pool, batch_norm, clip, elu, gelu, gelu_tanh, hard_sigmoid, layer_norm, leaky_relu, linear, prelu, silu, sum,
-    transposed,
+    avg_pool, batch_norm, clip, elu, gelu, gelu_tanh, hard_sigmoid, layer_norm, leaky_relu, linear, prelu, quantize,
+    silu, sum, transposed,
 };
 use super::parts::Parts;
 use super::sample::{conv_transpose, depth_to_space, max_pool, mirror, resize, space_to_depth};
 use super::step::Step;
 use super::writer::element;
 use vitc_ir::op::{BinaryKind, PadMode, ReduceKind, SliceAxis};
-use vitc_ir::{Op, UnaryKind};
+use vitc_ir::{DType, Op, UnaryKind};
 
 /// The step that makes result `index` of the node.
 pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String> {
@@ -69,6 +69,14 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
             Step::new("Expand", [p.read(0), shape])
         }
         Op::Resize { sampling, size, scale } => resize(p, sampling, *size, *scale),
+
+        Op::Quantize { to } => quantize(p, *to),
+        Op::Dequantize => {
+            let (codes, scale) = (p.read(0), p.wide(1));
+            let codes = p.push(Step::new("Cast", [codes]).int("to", element(DType::F32) as i64));
+            Step::new("Mul", [codes, scale])
+        }
+        Op::Lookup { .. } => return Err("looks up codes that are computed at run time".into()),
 
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) | Op::Keep => {
             return Err("computes nothing at run time".into());

@@ -177,6 +177,9 @@ impl Body<'_> {
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
                 return Err("it is a leaf, not an operation".into());
             }
+            Op::Quantize { .. } | Op::Dequantize | Op::Lookup { .. } => {
+                return Err("quantised values are not written in a Core AI asset".into());
+            }
             Op::BatchNorm { .. }
             | Op::Attention { .. }
             | Op::Rfft2 { .. }

@@ -5,6 +5,7 @@
 //! lowering before; here it is an error.
 
 use super::builder::{Builder, Spelling, elem_type};
+use super::codes;
 use vitc_ir::op::{
     AttentionLayout, BinaryKind, Coordinates, DepthOrder, Kernel, Op, PadMode, ReduceKind, Rounding, Sampling,
     SliceAxis, UnaryKind,
@@ -16,7 +17,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     let graph = b.graph;
     let dtype = |v: Value| graph.ty(v).dtype;
     let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
-    if let Some(&odd) = node.inputs.iter().find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0])) {
+    let codes = node.op == Op::Dequantize;
+    if let Some(&odd) =
+        node.inputs.iter().filter(|_| !codes).find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]))
+    {
         let first = dtype(node.inputs[0]);
         return Err(format!("ONNX takes operands of one element type, found {first} and {}", graph.ty(odd)));
     }
@@ -78,6 +82,9 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Resize { sampling, size, scale: None } => resize(b, node, sampling, *size)?,
         Op::Resize { scale: Some(_), .. } => return Err("a lowering spells a factor of its own as products".into()),
 
+        Op::Quantize { to } => codes::quantize(b, node, *to)?,
+        Op::Dequantize => codes::dequantize(b, node)?,
+        Op::Lookup { .. } => return Err("ONNX has no tables of weights".into()),
         Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
