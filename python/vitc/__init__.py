@@ -10,7 +10,7 @@ A trained PyTorch model goes in; a checked ONNX file, CoreML package or Core AI 
 `export`, `check`, `inspect`, `run` and `evaluate` are the commands of the program `vitc`, and take its options as keyword arguments.
 """
 
-from ._commands import check, evaluate, export, inspect, models, run
+from ._commands import check, evaluate, export, inspect, models, options, run
 from ._errors import CheckError, Error, RefusedError, UsageError
 from ._vitc import __version__
 from ._report import Report
@@ -27,5 +27,6 @@ __all__ = [
     "export",
     "inspect",
     "models",
+    "options",
     "run",
 ]

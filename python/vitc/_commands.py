@@ -8,7 +8,7 @@ import os
 from typing import Any, Callable, Optional, Sequence, Union
 
 from . import _vitc
-from ._arguments import Arguments
+from ._arguments import Arguments, keywords
 from ._errors import BY_EXIT_CODE, UsageError
 from ._models import Held, held, is_module
 from ._module import Witness
@@ -47,7 +47,7 @@ def export(
         Called with a line for each step. ``True`` shows a bar if `tqdm` is installed, ``False`` nothing; by default a bar is shown on a terminal.
     **options
         Those of the command ``vitc export``, with underscores: ``fp16=True``, ``resolution=(192, 256)``, ``ignore=["aux.*"]``, ``labels=["cat", "dog"]``,
-        ``check=False``. `help(vitc)` does not list them; `vitc.export.options()` does.
+        ``check=False``. `vitc.options("export")` lists them all.
 
     Returns
     -------
@@ -223,6 +223,22 @@ def models() -> list[dict[str, Any]]:
     """
     with Arguments("list") as arguments:
         return _run(arguments, None, None, False).json["models"]
+
+
+def options(command: str) -> dict[str, str]:
+    """The keyword arguments of a command, and what each does.
+
+    Parameters
+    ----------
+    command : str
+        ``export``, ``check``, ``inspect``, ``run`` or ``evaluate``.
+
+    Returns
+    -------
+    dict
+        Name and help of each, in the order of the command line.
+    """
+    return {name: option["help"] for name, option in keywords(command).items()}
 
 
 def _run(arguments: Arguments, given: Optional[Held], witness: Optional[Witness], progress: Any) -> Report:

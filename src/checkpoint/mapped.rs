@@ -1,6 +1,6 @@
 //! A file as a slice of bytes, through the operating system's memory map; or bytes that a program holds, in the place of a file.
 //!
-//! The only `unsafe` of the project is here. Nothing is copied: pages are read when a tensor is, and the system drops them again when memory
+//! The only `unsafe` of the library is here. Nothing is copied: pages are read when a tensor is, and the system drops them again when memory
 //! is short.
 
 use super::held::HeldBytes;
