@@ -1,7 +1,7 @@
 //! Publishing: artifacts for several targets, the weights they were made from and a card about them, as one folder that a model hub takes.
 //!
-//! Invariants: the folder appears complete or not at all; each artifact walked the whole road, its check included; the weights in the folder were read back
-//! and are the model's, so `weights=FOLDER` makes the same artifacts again.
+//! Invariants: the folder appears complete or not at all; each artifact walked the whole road, its check included; trained weights in the folder were
+//! read back and are the model's, so `weights=FOLDER` makes the same artifacts again.
 
 mod card;
 mod config;
@@ -11,7 +11,7 @@ mod weights;
 pub use files::PublishedFile;
 
 use crate::export::{self, Error, Observer, Report, RequestBuilder};
-use crate::model::{Model, ModelError, ModelRequest};
+use crate::model::{Model, ModelError, ModelRequest, WeightSource};
 use crate::place::{Form, PlaceError, Staging};
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,8 @@ pub fn publish(
     if let (Some(first), Some((asked, license))) = (reports.first(), asked) {
         observer(export::Event::Step("writing weights and card"));
         config::write(&root, first)?;
-        if first.lowered.model.file().is_none() {
+        // Generated weights are never put where trained ones are looked for, and a model file's are inside the artifacts.
+        if matches!(first.lowered.model.weights, WeightSource::Checkpoint { .. }) {
             weights::write(&first.lowered.model, &root.join(WEIGHTS))?;
             read_back(&first.lowered.model, asked, &root)?;
         }

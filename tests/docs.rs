@@ -1,11 +1,15 @@
 //! The book's commands do what its pages say they do: every command of a `sh` block is run, in the order of its page, in a folder with the files that people
 //! would have. Blocks marked `device`, `setup` or `pytorch` need what is not here; Python's are run by `tests/wheel`.
 
+mod common;
 mod torch_file;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use torch_file::{Item, archive};
+use vitc::arch::seeded::SeededWeights;
+use vitc_ir::Weights;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -49,11 +53,18 @@ fn passes(folder: &Path, command: &str) {
 /// What people have: a checkpoint with inputs and answers, a segmenter, an ONNX file, pictures, names of classes.
 fn fill(folder: &Path) {
     let golden = repository().join("golden");
-    passes(folder, "vitc publish hub efficientformerv2-s0 --targets onnx -q");
-    fs::rename(folder.join("hub/model.safetensors"), folder.join("eformer_s0_450.pth")).unwrap();
-    fs::remove_dir_all(folder.join("hub")).unwrap();
+    let graph = common::paper("efficientformerv2-s0", None);
+    let seeded = SeededWeights::new(&graph, 0);
+    let tensor = |(key, ty): (&str, &vitc_ir::Type)| {
+        let shape = ty.shape.at(1);
+        let stored = seeded.weight(key, shape.iter().product()).unwrap();
+        let numbers = stored.bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+        (key.to_string(), Item::f32(&shape, numbers))
+    };
+    let model = Item::dict(graph.weights().map(tensor));
+    fs::write(folder.join("eformer_s0_450.pth"), archive(&Item::dict([("model", model)]))).unwrap();
     passes(folder, "vitc export --weights eformer_s0_450.pth --target onnx --save-io io -q -o a.onnx");
-    for (wanted, name) in [("image", "x.npy"), ("logits", "logits.npy")] {
+    for (wanted, name) in [(".input.", "x.npy"), (".logits.", "logits.npy")] {
         let names = fs::read_dir(folder.join("io")).unwrap().map(|e| e.unwrap().path());
         let mut arrays: Vec<PathBuf> = names.filter(|p| p.to_string_lossy().contains(wanted)).collect();
         arrays.retain(|p| p.extension().is_some_and(|e| e == "npy"));

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 /// Export to several targets into one folder, with weights, settings, card, licence and hashes: ready for a model hub.
 ///
-/// Each artifact goes the whole way of `vitc export`, with the same options and its check; if one of them fails there is no folder. The weights are written
-/// as model.safetensors beside config.json, so that `--weights DIR` makes the same artifacts again; an ONNX file's are inside the artifacts.
+/// Each artifact goes the whole way of `vitc export`, with the same options and its check; if one of them fails there is no folder. Trained weights
+/// are written as model.safetensors beside config.json, so that `--weights DIR` makes the same artifacts again; an ONNX file's are inside the artifacts.
 #[derive(Debug, Parser)]
 #[command(mut_arg("target", |target| target.hide(true).conflicts_with("targets")), after_help = "\
 Examples:

@@ -27,9 +27,12 @@ class Package(unittest.TestCase):
     def setUpClass(cls):
         warnings.simplefilter("ignore")
         cls.folder = pathlib.Path(tempfile.mkdtemp())
-        done = program("publish", cls.folder / "hub", NAME, "--targets", "onnx", "--license", "mit", "-q")
+        cls.weights = people.weights(program("ir", NAME).stdout)
+        people.save_safetensors(cls.folder / "trained.safetensors", cls.weights)
+        done = program(
+            "publish", cls.folder / "hub", "--weights", cls.folder / "trained.safetensors", "--targets", "onnx", "--license", "mit", "-q"
+        )
         assert done.returncode == 0, done.stderr
-        cls.weights = people.safetensors(cls.folder / "hub/model.safetensors")
         cls.onnx = next((cls.folder / "hub/onnx").iterdir())
 
     @classmethod
@@ -123,8 +126,8 @@ class Verify(Package):
         folder = self.folder / "io"
         self.export(self.weights, save_io=folder, output_name="logits")
         answers = []
-        for given in sorted(folder.rglob("*image*.npy")):
-            answer = next(p for p in given.parent.glob("*.npy") if p != given and p.name.split("logits")[0] == given.name.split("image")[0])
+        for given in sorted(folder.rglob("*.input.npy")):
+            answer = given.with_name(given.name.replace(".input.", ".logits."))
             answers.append((np.load(given), change(np.load(answer))))
         self.assertTrue(answers, sorted(folder.rglob("*")))
         return people.Module(self.weights, answers)
@@ -204,11 +207,11 @@ class Reports(Package):
         return sorted(folder.rglob("*.npy"))
 
     def given(self):
-        return next(path for path in self.io() if "image" in path.name)
+        return next(path for path in self.io() if ".input." in path.name)
 
     def answer(self):
-        prefix = self.given().name.split("image")[0]
-        return next(path for path in self.io() if "logits" in path.name and path.name.startswith(prefix))
+        given = self.given()
+        return given.with_name(given.name.replace(".input.", ".logits."))
 
 
 class Errors(Package):
