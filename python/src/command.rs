@@ -90,10 +90,19 @@ fn checkpoint(given: &Bound<'_, PyAny>) -> PyResult<Option<Checkpoint>> {
         return Ok(None);
     }
     let (name, entries, settings): (String, Vec<Bound<'_, PyAny>>, Option<String>) = given.extract()?;
-    let tensors = entries.iter().map(held).collect::<PyResult<Vec<_>>>()?;
+    let tensors = entries.iter().map(held).collect::<PyResult<Vec<_>>>().map_err(|error| usage(given.py(), &error))?;
     let settings = settings.and_then(|text| serde_json::from_str(&text).ok());
     let made = Checkpoint::of_tensors(&name, tensors, settings);
-    made.map(Some).map_err(|error| PyValueError::new_err(error.to_string()))
+    made.map(Some).map_err(|error| usage(given.py(), &PyValueError::new_err(error.to_string())))
+}
+
+/// The package's own error for tensors that are none; any other error as it is.
+fn usage(py: Python<'_>, error: &PyErr) -> PyErr {
+    let own = || py.import("vitc._errors")?.getattr("UsageError")?.call1((error.value(py).str()?,));
+    match error.is_instance_of::<PyValueError>(py) {
+        true => own().map_or_else(|other| other, PyErr::from_value),
+        false => error.clone_ref(py),
+    }
 }
 
 /// What the command's thread does.

@@ -9,6 +9,8 @@ import numpy as np
 PROTOTYPE = ctypes.pythonapi.PyCapsule_New
 PROTOTYPE.restype, PROTOTYPE.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
+KEPT = []
+
 
 class Managed(ctypes.Structure):
     """DLPack's `DLManagedTensor`."""
@@ -50,11 +52,12 @@ class Tensor:
         array, rank = self.array, self.array.ndim
         sizes = ctypes.c_int64 * max(rank, 1)
         steps = [stride // array.itemsize for stride in array.strides]
-        # The capsule has no destructor, so everything it points to is kept here.
-        self.kept = Managed(
+        # The capsule has no destructor, so everything it points to is kept for good.
+        managed = Managed(
             array.ctypes.data, 1, 0, rank, self.code, 8 * array.itemsize, 1, sizes(*array.shape), sizes(*steps), 0, None, None
         )
-        return PROTOTYPE(ctypes.addressof(self.kept), b"dltensor", None)
+        KEPT.append((managed, array))
+        return PROTOTYPE(ctypes.addressof(managed), b"dltensor", None)
 
 
 def bfloat16(array):
