@@ -4,6 +4,7 @@ use crate::export::{RequestBuilder, TargetKind, lower};
 use crate::model::{FileRequest, ModelRequest};
 use serde::Serialize;
 use std::path::Path;
+use vitc_ir::validate;
 
 /// What an export to a target would say.
 #[derive(Debug, Serialize)]
@@ -21,7 +22,8 @@ pub(super) fn importable(path: &Path) -> Vec<Importable> {
     let tried = |target: TargetKind| {
         let model = ModelRequest { file: Some(file.clone()), ..ModelRequest::named("") };
         let request = RequestBuilder::new(model, target).build().map_err(|m| super::words::words(&m))?;
-        lower(&request, &|_| {}).map(drop).map_err(|e| super::words::explained(&e))
+        let lowered = lower(&request, &|_| {}).map_err(|e| super::words::explained(&e))?;
+        validate(&lowered.graph, Some(&target.target(None))).map_err(|e| e.to_string())
     };
     let answers = TargetKind::ALL.iter().map(|&target| {
         let answer = tried(target);

@@ -22,8 +22,12 @@ impl<'a> Producers<'a> {
         let mut way = vec![node.name.clone()];
         let mut at = node;
         for _ in 0..FAR {
-            // What decides a shape or a branch is seldom the first operand.
-            let name = at.inputs.iter().rev().map(String::as_str).find(|&name| computed(name))?;
+            // What decides a shape stands last, what decides a course first.
+            let mut operands: Vec<&str> = at.inputs.iter().map(String::as_str).filter(|&name| computed(name)).collect();
+            if !matches!(at.op.as_str(), "If" | "Loop") {
+                operands.reverse();
+            }
+            let name = *operands.first()?;
             match self.0.get(name) {
                 Some(&next) => {
                     way.push(format!("{} ({})", next.name, next.operator()));

@@ -192,11 +192,7 @@ impl Cx {
             Val::Node(v, _) if !self.graph.is_constant(*v) => None,
             value => self.constant(value),
         };
-        let origin = || match value {
-            Val::Node(v, _) => format!(" (through {})", self.graph.producer(*v).path),
-            _ => String::new(),
-        };
-        known.map(|k| k.data.clone()).ok_or_else(|| Refusal(format!("its {what} depends on the image{}", origin())))
+        known.map(|k| k.data.clone()).ok_or_else(|| Refusal(format!("its {what} depends on the image")))
     }
 
     /// [`Cx::numbers`] that do not depend on the batch.
