@@ -216,10 +216,10 @@ fn the_largest_come_in_order_and_the_first_of_equal_ones_first() {
             // The pairs of element and index, of which the first are due.
             let mut all: Vec<(f64, usize)> = (0..x.shape()[axis]).map(|i| (element(i), i)).collect();
             all.sort_by(|a, b| a.partial_cmp(b).unwrap());
-            for place in 0..k {
+            for (place, wanted) in all.iter().enumerate().take(k) {
                 let mut at = line.clone();
                 at[axis] = place;
-                assert_eq!(found[1][at.as_slice()] as usize, all[place].1);
+                assert_eq!(found[1][at.as_slice()] as usize, wanted.1);
             }
         }
     }
