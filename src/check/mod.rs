@@ -17,6 +17,7 @@ mod comparison;
 mod computation;
 mod error;
 mod expected;
+mod fidelity;
 pub mod inputs;
 pub(crate) mod layers;
 mod layout;
@@ -31,14 +32,17 @@ mod save;
 #[cfg(test)]
 mod tests;
 mod whole;
+mod witness;
 
 pub use comparison::Comparison;
 pub use error::CheckError;
 pub use expected::{Expected, ExpectedFile};
+pub use fidelity::{Fidelity, Pictures, fidelity};
 pub use inputs::Synthetic;
 pub use options::{Effort, Options};
 pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
+pub use witness::{Witness, testify};
 
 use crate::model::FileOrigin;
 use crate::runner::{Bottleneck, Pick, Request};

@@ -3,13 +3,17 @@
 use super::check_args::ExpectArgs;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
-use super::{Answer, Exit, Failure, Outcome, summary};
+use super::{Answer, Caller, Exit, Failure, Outcome, summary};
 use crate::artifact::{Artifact, ArtifactError};
-use crate::check::{self, CheckReport, Effort, Outside};
+use crate::check::{self, CheckReport, Effort, Fidelity, Outside, bounds};
 use crate::checkpoint::SelectOptions;
+use crate::decide::quantize::Form;
+use crate::export::calibration::{self, Calibration};
+use crate::message;
+use crate::message::Setting;
 use crate::model::{Model, ModelRequest, is_onnx};
 use crate::port::Port;
-use crate::provenance::Provenance;
+use crate::provenance::{Provenance, QUANTIZE_KEY};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -44,6 +48,15 @@ pub(super) struct Args {
     #[command(flatten)]
     expect: ExpectArgs,
 
+    /// Pictures that a quantised artifact is judged by, as at its export: a folder, or a .npy file of values as the tensor input takes them. Without
+    /// them it is looked at coarsely, on synthetic inputs.
+    #[arg(long, value_name = "FOLDER|FILE.npy", help_heading = "Check")]
+    calibrate: Option<PathBuf>,
+
+    /// Take so many of these pictures, evenly spread.
+    #[arg(long, value_name = "N", requires = "calibrate", help_heading = "Check")]
+    samples: Option<usize>,
+
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
     #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
     check: Effort,
@@ -64,6 +77,9 @@ struct Found {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     check: Option<CheckReport>,
+    /// How far a quantised artifact is from its model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fidelity: Option<Fidelity>,
     expect: Option<Outside>,
 }
 
@@ -74,9 +90,9 @@ impl From<ArtifactError> for Failure {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let artifact = Artifact::open_to_run(&args.artifact)?;
-    let progress = Progress::new(false);
+    let progress = Progress::new(caller, false);
     let precision = match artifact.metadata.get("vitc.precision").map(String::as_str) {
         Some("f16") => DType::F16,
         _ => DType::F32,
@@ -87,10 +103,24 @@ pub(super) fn run(args: Args) -> Outcome {
         None => None,
     };
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
-    let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
+    let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, fidelity: None, expect };
     if !alone {
-        let (name, report) = functions(&args, &artifact)?;
-        found.check = report;
+        let name = match (quantised(&args, &artifact)?, &args.calibrate) {
+            (Some(form), _) => {
+                let (name, fidelity) = fidelity(&args, &artifact, form, caller)?;
+                found.fidelity = Some(fidelity);
+                name
+            }
+            (None, Some(_)) => {
+                let why = " judges quantised artifacts, and this one is not quantised";
+                return Err(Failure::usage(message!(Setting::Calibrate, why)));
+            }
+            (None, None) => {
+                let (name, report) = functions(&args, &artifact, caller)?;
+                found.check = report;
+                name
+            }
+        };
         found.model = Some(name);
     }
     drop(progress);
@@ -101,8 +131,38 @@ fn uncheckable(args: &Args, error: &check::CheckError) -> Failure {
     Failure::failed(format!("{}: {error}", args.artifact.display()))
 }
 
+/// The form of a quantised artifact, as it says itself.
+fn quantised(args: &Args, artifact: &Artifact) -> Result<Option<Form>, Failure> {
+    let Some(name) = artifact.metadata.get(QUANTIZE_KEY) else { return Ok(None) };
+    let unknown = || Failure::failed(format!("{}: quantised as {name}, which is not known", args.artifact.display()));
+    Form::named(name).map(Some).ok_or_else(unknown)
+}
+
+/// The model's name, and how far a quantised artifact is from it.
+fn fidelity(args: &Args, artifact: &Artifact, form: Form, caller: &Caller<'_>) -> Result<(String, Fidelity), Failure> {
+    let provenance = Provenance::read(&artifact.metadata);
+    let ports = Ports { inputs: &artifact.inputs, outputs: &artifact.outputs };
+    let mut request = request(args, artifact, ports, &provenance)?;
+    caller.hand_over(&mut request);
+    let model = Model::load(&request)?;
+    let preprocessing = provenance.preprocessing.clone().or_else(|| model.signature.preprocessing().cloned());
+    let read = |path| calibration::read(path, args.samples, &model.graph, preprocessing.as_ref());
+    let pictures = args.calibrate.as_deref().map(read).transpose().map_err(|e| Failure::of(e, caller))?;
+    let bounds = if pictures.is_some() { bounds::quantised(form) } else { bounds::quantised_unseen(form) };
+    let options = check::Options {
+        probabilities: provenance.probabilities,
+        effort: args.check,
+        ..check::Options::new(preprocessing)
+    };
+    let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+    let reference = check::Reference { graph, signature, weights, file: model.file() };
+    let pictures = pictures.as_ref().map(Calibration::pictures);
+    let found = check::fidelity(reference, &args.artifact, pictures, &options, bounds);
+    Ok((model.name.clone(), found.map_err(|e| uncheckable(args, &e))?))
+}
+
 /// The model's name, and what the check of every function of the artifact found, each against the model at its size.
-fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckReport>), Failure> {
+fn functions(args: &Args, artifact: &Artifact, caller: &Caller<'_>) -> Result<(String, Option<CheckReport>), Failure> {
     let provenance = Provenance::read(&artifact.metadata);
     let whole = [(None, Ports { inputs: &artifact.inputs, outputs: &artifact.outputs })];
     let several = artifact.functions.iter();
@@ -112,7 +172,8 @@ fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckRe
     let mut first: Option<Model> = None;
     let mut found = Vec::new();
     for (function, ports) in functions {
-        let request = request(args, artifact, ports, &provenance)?;
+        let mut request = request(args, artifact, ports, &provenance)?;
+        caller.hand_over(&mut request);
         let model = match &first {
             Some(first) => first.resized(&request)?,
             None => Model::load(&request)?,
@@ -152,9 +213,9 @@ fn request(
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
     let given = args.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
     if let Some(file) = provenance.file(given) {
-        if let Some(flag) = args.model_args.named() {
-            let what = format!("{flag} belongs to a model by name; {} brings its own weights", file.path.display());
-            return Err(Failure::usage(what));
+        if let Some(setting) = args.model_args.named() {
+            let what = format!(" belongs to a model by name; {} brings its own weights", file.path.display());
+            return Err(Failure::usage(message!(setting, what)));
         }
         return Ok(ModelRequest { file: Some(file), ..args.model_args.request(None) });
     }
@@ -166,12 +227,21 @@ fn request(
     }
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
-        let todo = "name the MODEL and give its --weights, or compare with --input and --expect";
-        return Err(Failure::usage(format!("the artifact does not say which model it is\n  {todo}")));
+        return Err(Failure::usage(message!(
+            "the artifact does not say which model it is\n  name the ",
+            Setting::Model,
+            " and give its ",
+            Setting::Weights,
+            ", or compare with ",
+            Setting::Input,
+            " and ",
+            Setting::Expect
+        )));
     }
     if args.model_args.weights.is_none() && args.model_args.seed.is_none() && said("vitc.seed").is_none() {
         let file = said("vitc.source").unwrap_or("the checkpoint");
-        return Err(Failure::usage(format!("the artifact holds trained weights\n  give them again: --weights {file}")));
+        let again = "the artifact holds trained weights\n  give them again: ";
+        return Err(Failure::usage(message!(again, Setting::Weights.to(file))));
     }
     let base = args.model_args.request(name.map(str::to_string));
     let dims: Vec<&str> = ports.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
@@ -202,14 +272,21 @@ fn answer(found: Found) -> Outcome {
     if let Some(check) = &found.check {
         check.to_string().lines().for_each(|line| text.push_str(&format!("  {}\n", line.trim_end())));
     }
+    if let Some(fidelity) = &found.fidelity {
+        let verdict = if fidelity.passed { "passed" } else { "failed" };
+        text.push_str(&format!("  {verdict}: {fidelity}\n"));
+        fidelity.notes.iter().for_each(|note| text.push_str(&format!("  {note}\n")));
+    }
     if let Some(outside) = &found.expect {
         summary::expectation(outside).lines().for_each(|line| text.push_str(&format!("  {line}\n")));
     }
     let json = serde_json::to_value(&found).map_err(Failure::failed)?;
-    let passed = found.check.is_none_or(|c| c.passed) && found.expect.is_none_or(|e| e.passed);
+    let passed = found.check.is_none_or(|c| c.passed)
+        && found.fidelity.is_none_or(|f| f.passed)
+        && found.expect.is_none_or(|e| e.passed);
     if passed {
-        return Ok(Answer { text, json, warning: None });
+        return Ok(Answer::new(text, json));
     }
     let message = format!("the artifact failed its check: {}", text.trim_end());
-    Err(Failure { exit: Exit::Check, message, report: Some(json) })
+    Err(Failure { json: Some(json), ..Failure::new(Exit::Check, message) })
 }

@@ -1,10 +1,12 @@
 //! The summary of an export: the report as a person reads it.
 
 use super::text::{bytes, si, table};
-use super::{Failure, next, words};
+use super::{Answer, Caller, Failure, Outcome, next};
 use crate::check::{Answered, Comparison, Outside};
 use crate::engine_rules::Finding;
 use crate::export::{FunctionLine, Report, WeightsLine};
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::numbers::magnitude;
 use crate::port::Port;
 use std::fmt::Write;
@@ -32,20 +34,27 @@ pub(super) fn text(report: &Report) -> String {
     out
 }
 
-/// The report for a program, with what to run next. Its notices read as on the terminal.
-pub(super) fn json(report: &Report) -> Result<serde_json::Value, Failure> {
+/// What an export answers: the text for a person, the report for a program.
+pub(super) fn answer(text: String, report: Report, caller: &Caller<'_>) -> Outcome {
+    let (json, warning) = (json(&report, caller)?, untrained(&report).map(|what| (caller.words)(&what)));
+    Ok(Answer { text, json, warning, report: Some(Box::new(report)) })
+}
+
+/// The report for a program, with what to run next. Its notices are in the caller's words.
+pub(super) fn json(report: &Report, caller: &Caller<'_>) -> Result<serde_json::Value, Failure> {
     let mut json = serde_json::to_value(report).map_err(Failure::failed)?;
-    json["notices"] = report.notices.iter().map(words).collect();
+    json["notices"] = report.notices.iter().map(caller.words).collect();
     json["next"] = next::commands(report).into();
     Ok(json)
 }
 
 /// The last line on stderr for weights that nobody trained.
-pub(super) fn untrained(report: &Report) -> Option<String> {
+pub(super) fn untrained(report: &Report) -> Option<Message> {
     match &report.weights {
-        WeightsLine::Seeded { seed } => Some(format!(
-            "untrained weights (seed {seed}): this file is for measuring latency only; give --weights for a real one"
-        )),
+        WeightsLine::Seeded { seed } => {
+            let what = format!("untrained weights (seed {seed}): this file is for measuring latency only; give ");
+            Some(message!(what, Setting::Weights, " for a real one"))
+        }
         WeightsLine::Checkpoint { .. } => None,
     }
 }
@@ -89,6 +98,9 @@ fn facts(report: &Report) -> String {
     let origin = if p.default { "the default of this target" } else { "as asked" };
     let islands = if p.islands > 0 { format!("; {} nodes in fp32", p.islands) } else { String::new() };
     row("precision", format!("{}, {origin}{islands}", p.compute));
+    for (i, line) in quantisation(report).into_iter().enumerate() {
+        row(if i == 0 { "quantised" } else { "" }, line);
+    }
     row(
         "size",
         format!("{}, {} parameters, {} MACs", bytes(artifact.bytes), si(artifact.parameters), si(artifact.macs)),
@@ -100,6 +112,27 @@ fn facts(report: &Report) -> String {
     row("nodes", format!("{}: {}", artifact.nodes, ops(report)));
     let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
     table(&rows, "  ")
+}
+
+/// What was quantised, and what that costs.
+fn quantisation(report: &Report) -> Vec<String> {
+    let Some(q) = &report.quantisation else { return Vec::new() };
+    let share = 100.0 * q.weights[0] as f64 / q.weights[1].max(1) as f64;
+    let (layers, macs) = (q.quantised + q.float, 100.0 * q.macs);
+    let mut lines = vec![format!(
+        "{}: {} of {layers} layers, {share:.1} % of their weights, {macs:.1} % of the MACs",
+        q.form, q.quantised
+    )];
+    match (&q.calibration, &q.fidelity) {
+        (Some((pictures, _)), Some(f)) => {
+            lines.push(format!("fitted to {pictures} pictures: {f}"));
+        }
+        (Some((pictures, _)), None) => lines.push(format!("fitted to {pictures} pictures; the loss was not measured")),
+        (None, _) => lines.push(
+            "every weight rounded by itself; the loss was not measured: calibration pictures fit the weights and measure it".into(),
+        ),
+    }
+    lines
 }
 
 /// `largest |w| 2.31 before rounding, 2.31 after, in head.weight; 120 elements subnormal, 3 zero`.
@@ -167,12 +200,24 @@ fn check(report: &Report) -> String {
     let mut out = String::new();
     match &report.check {
         Some(check) => {
-            let reference =
-                if report.lowered.model.file().is_some() { "what it was made from" } else { "the paper's graph" };
+            let reference = match (&report.quantisation, report.lowered.model.file()) {
+                (Some(_), _) => "the quantised graph",
+                (None, Some(_)) => "what it was made from",
+                (None, None) => "the paper's graph",
+            };
             let _ = writeln!(out, "\ncheck: the file, run in tract, against {reference}, on synthetic inputs");
             check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
         }
+        None if report.quantisation.as_ref().is_some_and(|q| q.fidelity.is_some()) => {
+            out.push_str(
+                "\ncheck: the file, run in tract, against the paper's graph, on the calibration pictures\n  passed\n",
+            );
+        }
         None => out.push_str("\nnot checked\n"),
+    }
+    if let Some(verify) = &report.verify {
+        out.push_str("\nverified: the file, run in tract, against the module itself, on synthetic inputs\n");
+        verify.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
     }
     if let Some(outside) = &report.expect {
         let _ = writeln!(out, "\n{}", expectation(outside));

@@ -1,9 +1,11 @@
 //! What an export may be asked beside the model and the target, in groups with their defaults.
 
 use super::expect::Expectation;
-use crate::check::Effort;
+use crate::check::{Effort, Witness};
+use crate::decide::quantize::Form;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
+use std::sync::Arc;
 use vitc_exporters::coreml::InputForm;
 use vitc_exporters::metadata::{Fit, Layout};
 use vitc_ir::DType;
@@ -72,12 +74,27 @@ pub struct Numbers {
     pub spectral: Spectral,
     /// Which position biases are stored.
     pub fold_tables: FoldTables,
+    /// What is held in few bits, and how.
+    pub quantize: Option<QuantizeOptions>,
+}
+
+/// What is held in few bits, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuantizeOptions {
+    /// What weights, and activations, become.
+    pub form: Form,
+    /// Pictures to fit it to: a folder, or a `.npy` file of values as the model takes them.
+    pub calibrate: Option<PathBuf>,
+    /// How many of them, evenly spread; `None` for all.
+    pub samples: Option<usize>,
+    /// Output channels that share a table; `None` for one table per tensor.
+    pub palette_group: Option<usize>,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
         let (spectral, fold_tables) = (Spectral::Auto, FoldTables::Auto);
-        Numbers { precision: None, attention: None, talking_heads: None, spectral, fold_tables }
+        Numbers { precision: None, attention: None, talking_heads: None, spectral, fold_tables, quantize: None }
     }
 }
 
@@ -156,6 +173,8 @@ pub struct CheckOptions {
     pub passes: bool,
     /// Values from outside that the artifact must reproduce.
     pub expect: Option<Expectation>,
+    /// The trained model itself, which the artifact is compared with too.
+    pub witness: Option<Arc<dyn Witness>>,
     /// Folder for the check's inputs and reference outputs.
     pub save_io: Option<PathBuf>,
     /// Leave an artifact that failed as `<output>.failed`.
@@ -165,6 +184,14 @@ pub struct CheckOptions {
 impl Default for CheckOptions {
     fn default() -> Self {
         let effort = Some(Effort::default());
-        CheckOptions { effort, layers: false, passes: false, expect: None, save_io: None, keep_failed: false }
+        CheckOptions {
+            effort,
+            layers: false,
+            passes: false,
+            expect: None,
+            witness: None,
+            save_io: None,
+            keep_failed: false,
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! A case of `golden/dense`: its checkpoint as a file, and its answers beside those of the authors' code.
 
-use super::torch_file::archive;
-use super::torch_file::golden::{checkpoint, manifest, sizes};
+use super::torch_file::dense::{checkpoint, manifest, sizes};
 use serde_json::Value as Json;
 use std::path::PathBuf;
 use vitc::arch::{Results, seeded};
@@ -36,7 +35,7 @@ impl Case {
 
     /// Write the tensors of these names, wrapped as the authors save them.
     pub(crate) fn write(&self, wanted: &dyn Fn(&str) -> bool) {
-        std::fs::write(self.weights(), archive(&checkpoint(&self.manifest, wanted))).unwrap();
+        std::fs::write(self.weights(), checkpoint(&self.manifest, wanted)).unwrap();
     }
 
     pub(crate) fn input(&self) -> Vec<usize> {

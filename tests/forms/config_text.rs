@@ -1,6 +1,6 @@
 //! What a configuration that is kept as text decides: colours and their order, anchors, sizes.
 
-use super::torch_file::golden::{manifest, tensors};
+use super::torch_file::dense::{manifest, tensors};
 use super::torch_file::{Item, archive};
 use vitc::arch::Results;
 use vitc::model::{Model, ModelRequest};

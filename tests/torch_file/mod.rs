@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-pub(crate) mod golden;
+pub(crate) mod dense;
 
 use std::collections::{BTreeMap, BTreeSet};
 use vitc::checkpoint::Shapes;

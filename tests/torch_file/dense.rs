@@ -1,8 +1,8 @@
-//! The checkpoints of `golden/dense`: names and shapes in the authors' layouts, with weights that a rule makes.
+//! Checkpoints of dense prediction as `golden/dense` describes them: names, shapes and a rule for the values.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use super::{Item, Tensor};
+use super::{Item, Tensor, archive};
 use serde_json::Value as Json;
 use std::path::Path;
 use vitc::arch::seeded;
@@ -13,13 +13,13 @@ pub(crate) fn manifest(name: &str) -> Json {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// The tensors of these names, wrapped as the authors save them.
-pub(crate) fn checkpoint(manifest: &Json, wanted: &dyn Fn(&str) -> bool) -> Item {
+/// The file: the tensors of these names, wrapped as the authors save them.
+pub(crate) fn checkpoint(manifest: &Json, wanted: &dyn Fn(&str) -> bool) -> Vec<u8> {
     let items = Item::dict(tensors(manifest, wanted));
-    match manifest["wrap"].as_str().unwrap() {
+    archive(&match manifest["wrap"].as_str().unwrap() {
         "none" => items,
         wrap => Item::dict([(wrap.to_string(), items)]),
-    }
+    })
 }
 
 /// The tensors of these names.
@@ -28,9 +28,9 @@ pub(crate) fn tensors(manifest: &Json, wanted: &dyn Fn(&str) -> bool) -> Vec<(St
     all.filter(|(key, _)| wanted(key)).map(|(key, entry)| (key.clone(), tensor(key, entry))).collect()
 }
 
-/// A list of dimensions.
-pub(crate) fn sizes(list: &Json) -> Vec<usize> {
-    list.as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect()
+/// A list of sizes.
+pub(crate) fn sizes(json: &Json) -> Vec<usize> {
+    json.as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect()
 }
 
 /// A tensor of the manifest: its shape, or shape, type and a power of two.
