@@ -140,6 +140,9 @@ case("rotary", "part of the channels, positions given", "float[2,3,4,6] x => flo
      "y = RotaryEmbedding <rotary_embedding_dim = 4> (x, cs, sn, p)", opset=23, by="onnx", cs=(8, 2), sn=(8, 2), p=np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int64))
 case("rotary_pairs", "neighbours in pairs, rank 3", "float[2,4,12] x => float[2,4,12] y",
      "y = RotaryEmbedding <interleaved = 1, num_heads = 3> (x, cs, sn)", opset=23, by="onnx", cs=(2, 4, 2), sn=(2, 4, 2))
+case("fused_matmul_turned", "both operands turned at run time", "float[2,4,3] a, float[2,5,4] b => float[2,3,5] y",
+     "y = com.microsoft.FusedMatMul <transA = 1, transB = 1, alpha = 0.5> (a, b)", contrib=True)
+case("gemm_computed", "a matrix that is computed where a weight is usual", "float[2,4] a, float[3,4] b => float[2,3] y", "y = Gemm <transB = 1> (a, b)")
 
 # ---- functions and transforms -------------------------------------------------------------------------------------------------------------------
 case("functions", "hyperbolic functions and their inverses", "float[2,6] x => float[2,6] a, float[2,6] b, float[2,6] c, float[2,6] d, float[2,6] e, float[2,6] f",

@@ -81,6 +81,17 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
     })
 }
 
+/// A matrix with its last two axes exchanged, where that is due.
+fn turned(graph: &mut Graph, x: Value, due: bool, path: &str) -> Result<Value, ShapeError> {
+    let rank = graph.shape(x).rank();
+    if !due || rank < 2 {
+        return Ok(x);
+    }
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(rank - 2, rank - 1);
+    Ok(graph.push(Op::Transpose { perm }, &[x], path)?.into())
+}
+
 /// The same program with every float in full precision: half precision is the artifact's to choose.
 fn widened(graph: &Graph) -> Result<Graph, ShapeError> {
     let wide = |dtype: DType| if dtype.is_float() { DType::F32 } else { dtype };
@@ -94,6 +105,12 @@ fn widened(graph: &Graph) -> Result<Graph, ShapeError> {
             }
             Op::Cast { to } if to.is_float() && copy.new.ty(inputs[0]).dtype.is_float() => inputs[0],
             Op::Cast { to } => copy.new.push(Op::Cast { to: wide(*to) }, &inputs, &node.path)?.into(),
+            // Not every target turns the operands of a product itself.
+            Op::MatMul { transpose_a, transpose_b } => {
+                let a = turned(&mut copy.new, inputs[0], *transpose_a, &format!("{}.a", node.path))?;
+                let b = turned(&mut copy.new, inputs[1], *transpose_b, &format!("{}.b", node.path))?;
+                copy.new.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[a, b], &node.path)?.into()
+            }
             op => copy.new.push(op.clone(), &inputs, &node.path)?.into(),
         };
         for index in 0..node.types.len() as u32 {

@@ -70,7 +70,7 @@ ROWS = {
     "softsign": (lambda x: mb.softsign(x=x), lambda x: x / (1 + np.abs(x))),
     "gelu_sigmoid": (lambda x: mb.gelu(x=x, mode="SIGMOID_APPROXIMATION"), lambda x: x / (1 + np.exp(-1.702 * x))),
     "expand_and_squeeze": (lambda x: mb.squeeze(x=mb.expand_dims(x=mb.relu(x=x), axes=[2]), axes=[0]), lambda x: np.maximum(x, 0)[0][:, None]),
-    "reshape_open": (lambda x: mb.reshape(x=x, shape=[0, -1, 4]), lambda x: x.reshape(1, -1, 4)),
+    "reshape_open": (lambda x: mb.reshape(x=x, shape=[1, -1, 4]), lambda x: x.reshape(1, -1, 4)),
     "stack": (lambda x: mb.stack(values=[x, mb.relu(x=x)], axis=1), lambda x: np.stack([x, np.maximum(x, 0)], 1)),
     "split_equal": (lambda x: mb.add(x=mb.split(x=x, num_splits=2, axis=1)[0], y=mb.split(x=x, num_splits=2, axis=1)[1]), lambda x: x[:, :3] + x[:, 3:]),
     "slice_negative": (lambda x: mb.slice_by_index(x=x, begin=[0, 1, -3, 0], end=[1, 5, -1, 0], end_mask=[False, False, False, True]), lambda x: x[:, 1:5, -3:-1]),

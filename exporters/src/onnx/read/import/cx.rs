@@ -328,6 +328,20 @@ impl Cx {
         Ok(self.graph.push(op, inputs, path)?.into())
     }
 
+    /// A matrix product, its operands turned first where flagged: not every target turns them itself.
+    pub(super) fn product(&mut self, operands: [Value; 2], turned: [bool; 2], path: &str) -> Done<Value> {
+        let mut pair = operands;
+        for (i, (value, name)) in pair.iter_mut().zip(["a", "b"]).enumerate() {
+            let rank = self.graph.shape(*value).rank();
+            if turned[i] && rank >= 2 {
+                let mut perm: Vec<usize> = (0..rank).collect();
+                perm.swap(rank - 2, rank - 1);
+                *value = self.push(Op::Transpose { perm }, &[*value], &format!("{path}.{name}.turned"))?;
+            }
+        }
+        self.push(Op::MatMul { transpose_a: false, transpose_b: false }, &pair, path)
+    }
+
     /// Parts of these sizes along an axis.
     pub(super) fn split(&mut self, x: Value, axis: usize, sizes: Vec<usize>, path: &str) -> Done<Vec<Value>> {
         let count = sizes.len() as u32;

@@ -73,9 +73,9 @@ fn matmul(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let elem = cx.elem(c.needed(0)?)?;
     let (a, b) = (float(cx, c.needed(0)?, &c.at("a"))?, float(cx, c.needed(1)?, &c.at("b"))?);
-    let op = Op::MatMul { transpose_a: c.int("transA", 0)? != 0, transpose_b: c.int("transB", 0)? != 0 };
+    let turned = [c.int("transA", 0)? != 0, c.int("transB", 0)? != 0];
     let alpha = c.float("alpha", 1.0)?;
-    let y = cx.push(op, &[a, b], &c.path)?;
+    let y = cx.product([a, b], turned, &c.path)?;
     Ok(vec![Val::Node(if alpha == 1.0 { y } else { cx.with(BinaryKind::Mul, y, alpha, &c.at("scaled"))? }, elem)])
 }
 

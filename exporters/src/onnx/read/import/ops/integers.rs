@@ -210,8 +210,7 @@ fn linear_gemm(cx: &mut Cx, c: &Call<'_>) -> Done {
     let turned = c.int("transB", 0)? != 0;
     let a = real(cx, [c.needed(0)?, c.needed(1)?, c.input(2)], 0, &c.at("a"))?;
     let b = real(cx, [c.needed(3)?, c.needed(4)?, c.input(5)], usize::from(!turned), &c.at("b"))?;
-    let op = Op::MatMul { transpose_a: false, transpose_b: turned };
-    let mut y = cx.push(op, &[a, b], &c.path)?;
+    let mut y = cx.product([a, b], [false, turned], &c.path)?;
     if !c.input(6).is_absent() {
         let steps = whole(cx, c.input(6), &c.at("bias"))?;
         let left = spread(cx, c.needed(1)?, 0, 0, &c.at("bias.a"))?;

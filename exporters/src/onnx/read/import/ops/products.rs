@@ -78,7 +78,7 @@ fn gemm(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let row = bias.filter(|&v| cx.graph.is_constant(v) && row_of(&cx.shape(v), out));
     if !cx.graph.is_constant(w) {
-        let y = cx.push(Op::MatMul { transpose_a: false, transpose_b: true }, &[a, w], &c.at("product"))?;
+        let y = cx.product([a, w], [false, true], &c.at("product"))?;
         let y = if let Some(bias) = bias { cx.binary(BinaryKind::Add, y, bias, &c.path)? } else { y };
         return Ok(vec![Val::Node(y, elem)]);
     }

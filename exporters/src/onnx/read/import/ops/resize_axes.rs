@@ -12,17 +12,16 @@ use vitc_ir::{BinaryKind, Dim, Op, Value};
 
 /// A value whose axis is replaced by the rows of a matrix `[m,n]`.
 pub(super) fn by_matrix(cx: &mut Cx, x: Value, axis: usize, matrix: Value, path: &str) -> Done<Value> {
-    let product = Op::MatMul { transpose_a: false, transpose_b: true };
     let rank = cx.shape(x).len();
     if rank == 1 {
         let size = cx.shape(x)[0];
         let row = cx.reshape(x, vec![Dim::Fixed(1), size], &format!("{path}.row"))?;
-        let y = cx.push(product, &[row, matrix], &format!("{path}.sampled"))?;
+        let y = cx.product([row, matrix], [false, true], &format!("{path}.sampled"))?;
         let size = cx.shape(y)[1];
         return cx.reshape(y, vec![size], path);
     }
     if axis + 1 == rank {
-        return cx.push(product, &[x, matrix], path);
+        return cx.product([x, matrix], [false, true], path);
     }
     if axis + 2 == rank {
         return cx.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[matrix, x], path);
@@ -30,7 +29,7 @@ pub(super) fn by_matrix(cx: &mut Cx, x: Value, axis: usize, matrix: Value, path:
     let mut perm: Vec<usize> = (0..rank).collect();
     perm.swap(axis, rank - 1);
     let last = cx.push(Op::Transpose { perm: perm.clone() }, &[x], &format!("{path}.last"))?;
-    let y = cx.push(product, &[last, matrix], &format!("{path}.sampled"))?;
+    let y = cx.product([last, matrix], [false, true], &format!("{path}.sampled"))?;
     cx.push(Op::Transpose { perm }, &[y], path)
 }
 
