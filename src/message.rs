@@ -32,6 +32,8 @@ pub enum Setting {
     Ema,
     /// Values from outside that the artifact must reproduce.
     Expect,
+    /// What happens to a picture's shape.
+    Fit,
     /// Weights in a data file beside the artifact.
     ExternalData,
     /// Which position biases are stored.
@@ -74,6 +76,10 @@ pub enum Setting {
     KeepFailed,
     /// Names of the classes.
     Labels,
+    /// A file of pictures and their classes.
+    List,
+    /// Pictures of class indices.
+    Masks,
     /// Mean of the pixels, per channel.
     Mean,
     /// Which model.
@@ -90,6 +96,8 @@ pub enum Setting {
     Place,
     /// Element type of the computation.
     Precision,
+    /// Seed of generated weights.
+    Seed,
     /// Tensors under another name, `old=new`.
     Rename,
     /// Height and width of the input.
@@ -114,11 +122,13 @@ pub enum Setting {
     Upsample,
     /// The trained weights.
     Weights,
+    /// In masks 0 is no class.
+    ZeroIgnored,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 52] = [
+    pub const ALL: [Setting; 57] = [
         Setting::PaletteGroup,
         Setting::Calibrate,
         Setting::Samples,
@@ -140,6 +150,7 @@ impl Setting {
         Setting::Ema,
         Setting::Expect,
         Setting::ExternalData,
+        Setting::Fit,
         Setting::FoldTables,
         Setting::Force,
         Setting::Head,
@@ -151,6 +162,8 @@ impl Setting {
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
+        Setting::List,
+        Setting::Masks,
         Setting::Mean,
         Setting::Model,
         Setting::Opset,
@@ -161,6 +174,7 @@ impl Setting {
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
+        Setting::Seed,
         Setting::Sigmoid,
         Setting::Shape,
         Setting::Softmax,
@@ -171,6 +185,7 @@ impl Setting {
         Setting::Target,
         Setting::Upsample,
         Setting::Weights,
+        Setting::ZeroIgnored,
     ];
 
     /// Its neutral name, as a keyword argument would be called.
@@ -197,6 +212,7 @@ impl Setting {
             Setting::Ema => "ema",
             Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
+            Setting::Fit => "fit",
             Setting::FoldTables => "fold_tables",
             Setting::Force => "force",
             Setting::Head => "head",
@@ -208,6 +224,8 @@ impl Setting {
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
             Setting::Labels => "labels",
+            Setting::List => "list",
+            Setting::Masks => "masks",
             Setting::Mean => "mean",
             Setting::Model => "model",
             Setting::Opset => "opset",
@@ -218,6 +236,7 @@ impl Setting {
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
+            Setting::Seed => "seed",
             Setting::Sigmoid => "sigmoid",
             Setting::Shape => "shape",
             Setting::Softmax => "softmax",
@@ -228,6 +247,7 @@ impl Setting {
             Setting::Target => "target",
             Setting::Upsample => "upsample",
             Setting::Weights => "weights",
+            Setting::ZeroIgnored => "zero_ignored",
         }
     }
 

@@ -40,7 +40,7 @@ fn weights_by_themselves_are_checked_against_the_quantised_graph() {
         ("coreml", "w8", "16"),
         ("coreml", "w6", "16"),
         ("coreml", "w4", "16"),
-        ("coreml", "w4 --palette-group 16", "18"),
+        ("coreml", "w4 --palette-group 7", "18"),
         ("coreml", "w4-block32 --fp32", "18"),
         ("coreml", "w4 --ios 18 --input image", "18"),
         ("coreai", "w8", "27"),

@@ -102,6 +102,11 @@ impl RequestBuilder {
         self.suits_target()?;
         self.suits_results()?;
         self.suits_format()?;
+        if self.check.witness.is_some() && self.numbers.quantize.is_some() {
+            let why =
+                ": a quantised file is meant to differ from the module it is made from\n  compare a file without ";
+            return Err(message!(Setting::Quantize, why, Setting::Quantize, " with the module"));
+        }
         self.suits_quantisation()?;
         let version = self.version();
         let RequestBuilder { model, target, artifact, numbers, interface, about, check, .. } = self;
@@ -180,6 +185,9 @@ impl RequestBuilder {
             return refused(
                 "calibration pictures are floats with channels first: leave the input's layout and element type as they are",
             );
+        }
+        if self.check.witness.is_some() {
+            return refused("the module is not compared with a quantised file, which pictures judge: leave verify out");
         }
         if self.functions.len() > 1 {
             return refused("a file with several sizes is not quantised: export one size");

@@ -2,6 +2,7 @@
 
 use super::fit::Target;
 use super::form::Form;
+use super::layers::Layer;
 use std::collections::HashMap;
 use vitc_ir::NodeId;
 
@@ -46,14 +47,22 @@ impl Goal {
 }
 
 impl Ask {
-    /// What weights of a form become.
-    pub(super) fn target(&self, form: Form) -> Target {
+    /// What a layer's weights of this rank become in a form.
+    pub(super) fn target(&self, form: Form, layer: &Layer, rank: usize) -> Target {
         match form {
             Form::W8A8 | Form::W8 => Target::PerOutput { bits: self.weight_bits },
-            Form::W6 => Target::Table { bits: 6, outputs: self.palette_group },
-            Form::W4 => Target::Table { bits: 4, outputs: self.palette_group },
+            Form::W6 => Target::Table { bits: 6, outputs: self.shared_by(layer, rank) },
+            Form::W4 => Target::Table { bits: 4, outputs: self.shared_by(layer, rank) },
             Form::W4Block32 => Target::Blocks { size: 32 },
         }
+    }
+
+    /// Outputs that share a table: as many as were asked for, or the next number below that divides them. Tables stand along the first axis, so weights
+    /// whose outputs are on another have one.
+    fn shared_by(&self, layer: &Layer, rank: usize) -> Option<usize> {
+        let all = layer.groups * layer.outputs;
+        let asked = self.palette_group.filter(|_| layer.output_axis(rank) == 0)?;
+        (1..=asked.min(all)).rev().find(|&n| all.is_multiple_of(n))
     }
 
     /// A number as it is stored; scales that half precision would make subnormal are raised.

@@ -102,11 +102,11 @@ fn by_itself(
     let mut record = Record::new(graph);
     left.iter().for_each(|(layer, why)| record.left(layer, why));
     let form = ask.forms.first().copied().unwrap_or(Form::W8);
-    let target = ask.target(form);
     for layer in wanted {
         if record.has_weight(layer.weight, form) {
             continue;
         }
+        let target = ask.target(form, layer, graph.shape(layer.weight).rank());
         let rows = layer.weights(graph, weights)?;
         let held = Held { number: &|x| ask.held(x), scale: &|x| ask.held_scale(x) };
         let fitted = fit(layer, &rows, target, None, &held);

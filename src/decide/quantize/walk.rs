@@ -125,7 +125,7 @@ impl Walk<'_> {
         let (x_dims, y_dims) = (self.streams.dims(layer.input), self.streams.dims(id.into()));
         let x = input.as_ref().map_or(x.clone(), |i| i.read(&x, &x_dims));
         let absorbed = input.as_ref().map_or_else(|| rows.clone(), |i| i.absorbed(layer, rows.clone()));
-        let target = job.ask.target(form);
+        let target = job.ask.target(form, layer, job.graph.shape(layer.weight).rank());
         let fitted = match self.shared.get(&(layer.weight, form)) {
             Some(fitted) => Fitted { shift: None, ..fitted.clone() },
             None => {
