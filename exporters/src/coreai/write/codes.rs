@@ -33,12 +33,18 @@ impl Body<'_> {
         let (codes, scale) = (self.graph.stored(node.inputs[0]), node.inputs[1]);
         let out = element(node.types[0].dtype)?;
         if !self.is_constant(codes) {
+            if self.graph.shape(scale).elements() != 1 {
+                return Err("several scales of a value at run time".into());
+            }
             let (x, scale) = (self.operand(codes)?, self.shaped(scale, &[])?);
             return Ok(self.builder.dequantize(x, scale, out));
         }
         let dims = sizes(self.graph.shape(codes));
         let own = sizes(self.graph.shape(scale));
         let own = if own.is_empty() { vec![1; dims.len()] } else { own };
+        if own.len() != dims.len() || !self.is_constant(self.graph.stored(scale)) {
+            return Err("codes whose scales are computed at run time".into());
+        }
         let (data, scale) = (self.operand(codes)?, self.shaped(scale, &own)?);
         Ok(self.builder.scaled(data, scale, out))
     }
