@@ -19,7 +19,7 @@ use crate::model::{FileOrigin, Model, ModelRequest};
 use crate::signature::{OutputRole, Over, Signature};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
-use vitc_exporters::onnx::FlatNode;
+use vitc_ir::facts::Class;
 use vitc_ir::{DType, Graph, Target, validate};
 use vitc_passes::{Context, LowerOptions, TalkingHeads};
 
@@ -166,13 +166,9 @@ fn calibration(
     observer: &Observer<'_>,
 ) -> Result<Option<Calibration>, Error> {
     let Some(quantize) = &request.numbers.quantize else { return Ok(None) };
-    if let Some((file, node)) = model.file().and_then(|file| Some((file, quantised_already(file)?))) {
-        let what = format!(
-            ": {} is quantised already ({} {})\n  give the file that it was made from",
-            file.path.display(),
-            node.op,
-            node.name
-        );
+    if let Some((file, node)) = model.file().and_then(|file| Some((file, quantised_already(file, &model.graph)?))) {
+        let what =
+            format!(": {} is quantised already ({node})\n  give the file that it was made from", file.path.display());
         return Err(Error::Usage(message!(Setting::Quantize, what)));
     }
     let Some(path) = &quantize.calibrate else { return Ok(None) };
@@ -187,10 +183,13 @@ pub(super) fn weight_bits(target: TargetKind, quantize: &QuantizeOptions) -> u32
     if products && target == TargetKind::Onnx && quantize.cpu == Cpu::Any { 7 } else { 8 }
 }
 
-/// A node of a file that computes with codes.
-fn quantised_already(file: &FileOrigin) -> Option<&FlatNode> {
+/// The first node of a file that computes with codes.
+fn quantised_already(file: &FileOrigin, graph: &Graph) -> Option<String> {
     let codes = |op: &str| op.starts_with('Q') || op.ends_with("Integer") || op.contains("quantizeLinear");
-    file.flat.nodes.iter().find(|node| codes(&node.op))
+    let of_file = file.flat.iter().flat_map(|flat| &flat.nodes).find(|node| codes(&node.op));
+    let of_graph = || graph.nodes().find(|(_, node)| node.op.facts().class == Class::Quantisation);
+    let said = of_file.map(|node| format!("{} {}", node.op, node.name));
+    said.or_else(|| of_graph().map(|(_, node)| format!("{} {}", node.op.word(), node.path)))
 }
 
 /// What is quantised and how the target wants it.
