@@ -19,6 +19,7 @@ mod pass;
 mod pattern;
 mod pipeline;
 pub mod tensorrt;
+mod view;
 
 pub use canonical::CANONICAL;
 pub use deploy::{DEPLOY, REST};

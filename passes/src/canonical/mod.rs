@@ -2,15 +2,25 @@
 //!
 //! The built-in architectures say these operators as such and do not run the list. A spelling that no rule knows stays as it is, which is slower and never wrong.
 
+mod attention;
 mod batch_norm;
 mod gelu;
 mod layer_norm;
 mod linear;
 mod silu;
+mod simplify_movement;
 mod softmax;
 
 use crate::pass::Pass;
 
 /// In order: norms take products and sums apart that linear layers would.
-pub const CANONICAL: &[Pass] =
-    &[gelu::PASS, silu::PASS, softmax::PASS, layer_norm::PASS, batch_norm::PASS, linear::PASS];
+pub const CANONICAL: &[Pass] = &[
+    gelu::PASS,
+    silu::PASS,
+    softmax::PASS,
+    layer_norm::PASS,
+    batch_norm::PASS,
+    linear::PASS,
+    attention::PASS,
+    simplify_movement::PASS,
+];
