@@ -5,6 +5,7 @@
 mod attention;
 mod batch_norm;
 mod gelu;
+mod hard_swish;
 mod layer_norm;
 mod linear;
 mod silu;
@@ -17,10 +18,11 @@ use crate::pass::Pass;
 pub const CANONICAL: &[Pass] = &[
     gelu::PASS,
     silu::PASS,
+    hard_swish::PASS,
     softmax::PASS,
     layer_norm::PASS,
-    batch_norm::PASS,
     linear::PASS,
+    batch_norm::PASS,
     attention::PASS,
     simplify_movement::PASS,
 ];

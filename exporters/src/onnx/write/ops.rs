@@ -237,6 +237,8 @@ fn unary(b: &mut Builder<'_>, node: &Node, kind: UnaryKind) -> Result<Spelling, 
         UnaryKind::HardSigmoid { alpha, beta } => {
             return Ok(plain("HardSigmoid").float("alpha", alpha).float("beta", beta));
         }
+        UnaryKind::HardSwish if b.opset < 14 => return Err(needs(14, "HardSwish", b)),
+        UnaryKind::HardSwish => "HardSwish",
         UnaryKind::Gelu => "Gelu",
         UnaryKind::Relu => "Relu",
         UnaryKind::Sigmoid => "Sigmoid",

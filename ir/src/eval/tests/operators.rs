@@ -39,6 +39,7 @@ fn unary() {
         (UnaryKind::Round, &|x| (x + 0.5).floor()),
         (UnaryKind::Sign, &|x| x / x.abs()),
         (UnaryKind::Softplus, &|x| (1.0 + x.exp()).ln()),
+        (UnaryKind::HardSwish, &|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
         (UnaryKind::GeluTanh, &|x| {
             x / 2.0 * (1.0 + tanh((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))))
         }),
