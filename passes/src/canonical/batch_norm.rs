@@ -9,21 +9,25 @@
 //!         %y.var = reshape(%v){shape=sizes(1, %x)}
 //!         %y = batch_norm(%x, %y.scale, %y.shift, %y.mean, %y.var){eps=e}
 //!
-//! Given   %l = linear(%x, const %w[C,I], const %a)
-//!         %y = batch_norm(reshape(%l){shape=[N,C]}, const %g, const %b, const %m, const %v){eps=e}
+//! Given   %l = linear(%x, const %w[C,I], const %a[C])
+//!         %r = reshape(%l){shape=s}
+//!         %y = batch_norm(%r, const %g[C], const %b[C], const %m[C], const %v[C]){eps=e}
+//! Where   matrix(%r, C)
 //! Result  %y.s = div(%g, sqrt(add(%v, e)))
 //!         %y.w = mul(%w, reshape(%y.s){shape=[C,1]})
 //!         %y.b = add(mul(sub(%a, %m), %y.s), %b)
 //!         %y.linear = linear(%x, %y.w, %y.b)
-//!         %y = reshape(%y.linear){shape=[N,C]}
+//!         %y = reshape(%y.linear){shape=s}
 //!
 //! Given   %l = linear(%x, const %w[C,I])
-//!         %y = batch_norm(reshape(%l){shape=[N,C]}, const %g, const %b, const %m, const %v){eps=e}
+//!         %r = reshape(%l){shape=s}
+//!         %y = batch_norm(%r, const %g[C], const %b[C], const %m[C], const %v[C]){eps=e}
+//! Where   matrix(%r, C)
 //! Result  %y.s = div(%g, sqrt(add(%v, e)))
 //!         %y.w = mul(%w, reshape(%y.s){shape=[C,1]})
 //!         %y.b = sub(%b, mul(%m, %y.s))
 //!         %y.linear = linear(%x, %y.w, %y.b)
-//!         %y = reshape(%y.linear){shape=[N,C]}
+//!         %y = reshape(%y.linear){shape=s}
 //! ```
 //!
 //! Exact    by definition; rows of C elements stay rows in a matrix of C columns.

@@ -2,11 +2,9 @@
 //!
 //! ```text
 //! Given   %y = min(max(%x, l), h)
-//! Where   same_type(%x, %y)
 //! Result  %y = clip(%x){lo=l, hi=h}
 //!
 //! Given   %y = min(relu(%x), h)
-//! Where   same_type(%x, %y)
 //! Result  %y = clip(%x){lo=0, hi=h}
 //!
 //! Given   %y = mul(%x, hard_sigmoid(%x){alpha=0.16666666666666666, beta=0.5})

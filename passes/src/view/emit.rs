@@ -42,7 +42,7 @@ impl Plan {
             let wide: Vec<usize> = (0..source.rank()).filter(|&a| source.0[a] != Dim::Fixed(1)).collect();
             let mut narrow = (0..source.rank()).filter(|&a| source.0[a] == Dim::Fixed(1));
             let mut wanted = order.iter().map(|&o| wide[o]);
-            perm = match ones(source) == ones(result) {
+            perm = match ones(source) == ones(result) && result.rank() == source.rank() {
                 true => {
                     let pick = |d: &Dim| if *d == Dim::Fixed(1) { narrow.next() } else { wanted.next() };
                     result.0.iter().map(pick).collect::<Option<_>>().unwrap_or_default()

@@ -85,7 +85,14 @@ struct Back {
 impl Found {
     fn at(graph: &Graph, uses: &Uses, id: NodeId) -> Option<Found> {
         let scores = Scores::around(graph, uses, id)?;
-        from_sources(graph, uses, &scores).or_else(|| as_cut(graph, &scores))
+        match from_sources(graph, uses, &scores) {
+            // Heads that are no channels of the source are cut already.
+            Some(found) if found.heads == 1 && graph.shape(scores.scores).rank() == 4 => {
+                as_cut(graph, &scores).or(Some(found))
+            }
+            Some(found) => Some(found),
+            None => as_cut(graph, &scores),
+        }
     }
 
     fn emit(&self, copy: &mut Copier) -> Built {

@@ -33,8 +33,7 @@ pub(super) struct Operand {
 /// How the source is had in a layout.
 #[derive(Debug, Clone)]
 pub(super) struct Supply {
-    /// Whether the movement stands before the source's linear layer.
-    before: bool,
+    /// How its tokens come to lie: of rows, before their linear layer.
     movement: Option<Plan>,
     channels: Channels,
 }
@@ -90,8 +89,30 @@ impl Operand {
     /// The source, or the linear layer that makes it, as `[sets, tokens, channels]`.
     pub(super) fn as_tokens(&self, graph: &Graph, exclusive: bool) -> Option<Supply> {
         let channels = self.rows(graph, exclusive, Op::Linear)?;
-        let before = matches!(channels, Channels::Rows(_));
-        let base = if before { graph.producer(self.source).inputs[0] } else { self.source };
+        if let Channels::Rows(_) = channels {
+            return Some(Supply { movement: self.tokens_of(graph, self.layer_input(graph)?)?, channels });
+        }
+        let movement = self.tokens_of(graph, self.source)?;
+        let linear = Linear::of(graph, self.source.node).filter(|l| exclusive && l.channel_axis(graph) == self.axis);
+        // Tokens move before a layer: where it reads what others read, they move once.
+        if let (Channels::All, Some(_), Some(linear)) = (&channels, &movement, linear.filter(|l| l.op == Op::Linear)) {
+            let rows = Rows::of(linear.outputs(graph), 0, &[self.heads(), self.channels.clone()].concat())?;
+            return Some(Supply { movement: self.tokens_of(graph, linear.x)?, channels: Channels::Rows(rows) });
+        }
+        let channels = match channels {
+            Channels::Range(cut) => Channels::Range(SliceAxis { axis: 2, ..cut }),
+            other => other,
+        };
+        Some(Supply { movement, channels })
+    }
+
+    /// What the layer that makes the source reads.
+    fn layer_input(&self, graph: &Graph) -> Option<Value> {
+        graph.producer(self.source).inputs.first().copied()
+    }
+
+    /// How a value with the source's tokens, the source or what its layer reads, becomes `[sets, tokens, channels]`: `Some(None)` if it is that already.
+    fn tokens_of(&self, graph: &Graph, base: Value) -> Option<Option<Plan>> {
         let (sets, tokens) = (self.sets()?, product(self.tokens.iter().map(|p| p.size))?.dim()?);
         let width = *graph.shape(base).0.get(self.axis)?;
         let own = strides(graph.shape(base))?;
@@ -102,11 +123,7 @@ impl Operand {
         let axes = vec![digits(&self.batch())?, digits(&self.tokens)?, vec![own[self.axis]]];
         let view = View { source: base, axes, offset: Vec::new() };
         let plan = Plan::of(graph, &view, &Shape(vec![sets, tokens, width]))?;
-        let channels = match channels {
-            Channels::Range(cut) => Channels::Range(SliceAxis { axis: 2, ..cut }),
-            other => other,
-        };
-        Some(Supply { before, movement: Some(plan).filter(|p| p.nodes > 0), channels })
+        Some(Some(plan).filter(|p| p.nodes > 0))
     }
 
     /// The source, or the convolution that makes it, as `[sets, channels, …]`: nothing is moved.
@@ -124,7 +141,7 @@ impl Operand {
         let whole = covers(&self.batch(), 0..1) && covers(&self.tokens, 2..shape.rank());
         let conv = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
         let channels = self.rows(graph, exclusive, conv).filter(|_| whole)?;
-        Some(Supply { before: false, movement: None, channels })
+        Some(Supply { movement: None, channels })
     }
 
     /// Which channels the operand has, head by head; rows of a layer like `layer` only if nothing else reads it.
