@@ -52,6 +52,14 @@ pub enum Setting {
     InputType,
     /// Lowest iOS version.
     Ios,
+    /// Output channels that share a table of weights.
+    PaletteGroup,
+    /// Pictures that a quantised model is fitted to.
+    Calibrate,
+    /// How many of them.
+    Samples,
+    /// What is held in few bits.
+    Quantize,
     /// Whether an artifact that failed its check is left to look at.
     KeepFailed,
     /// Names of the classes.
@@ -100,7 +108,11 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 43] = [
+    pub const ALL: [Setting; 47] = [
+        Setting::PaletteGroup,
+        Setting::Calibrate,
+        Setting::Samples,
+        Setting::Quantize,
         Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
@@ -149,6 +161,10 @@ impl Setting {
     /// Its neutral name, as a keyword argument would be called.
     pub fn name(self) -> &'static str {
         match self {
+            Setting::PaletteGroup => "palette_group",
+            Setting::Calibrate => "calibrate",
+            Setting::Samples => "samples",
+            Setting::Quantize => "quantize",
             Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",

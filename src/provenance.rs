@@ -29,6 +29,9 @@ const SELECT_KEY: &str = "vitc.select";
 /// Key of the model file that the artifact was made from, and what was asked of it, as JSON.
 const IMPORT_KEY: &str = "vitc.import";
 
+/// Key of the form of a quantised artifact.
+pub const QUANTIZE_KEY: &str = "vitc.quantize";
+
 /// What an artifact returns, with probabilities for scores or not, and its word.
 const OUTPUTS: [(&str, Results, Option<Likelihood>); 10] = [
     ("logits", Results::Logits, None),

@@ -56,6 +56,8 @@ fn widened(stored: &Stored<'_>) -> Vec<f64> {
             StoredType::BF16 => half::bf16::from_le_bytes([b[0], b[1]]).to_f64(),
             StoredType::F32 => f64::from(f32::from_le_bytes(b.try_into().unwrap())),
             StoredType::F64 => f64::from_le_bytes(b.try_into().unwrap()),
+            StoredType::I8 => f64::from(b[0] as i8),
+            StoredType::U8 => f64::from(b[0]),
         })
         .collect()
 }

@@ -85,6 +85,12 @@ impl Op {
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => vec![],
 
             Op::Unary(_) | Op::Clip { .. } | Op::Cast { .. } | Op::Keep => vec![alike(0)],
+            Op::Quantize { .. } => vec![alike(0), vec![]],
+            Op::Dequantize => vec![alike(0), in_blocks(operands[1], operands[0])],
+            Op::Lookup { shape, .. } => {
+                let parts = in_blocks(&Shape(operands[1].0[..1].to_vec()), &Shape(shape.0[..1].to_vec()));
+                vec![vec![Axis::Spread((0..shape.rank()).collect())], [parts, vec![Axis::Contracted]].concat()]
+            }
             Op::Binary(_) | Op::Sum => elementwise(operands),
             Op::Expand { shape } => vec![aligned(operands[0], shape)],
             Op::Prelu => vec![alike(0), vec![along(operands[1].0[0], operands[0], 1)]],
@@ -158,6 +164,15 @@ impl Op {
 /// A dimension of a smaller operand along an axis of `result`.
 fn along(size: Dim, result: &Shape, axis: usize) -> Axis {
     if size == result.0[axis] { Axis::Kept(axis) } else { Axis::Broadcast(axis) }
+}
+
+/// Each axis of a smaller operand, of which every index stands for a block of the result's.
+fn in_blocks(shape: &Shape, result: &Shape) -> Vec<Axis> {
+    let axis = |(a, (&size, &whole)): (usize, (&Dim, &Dim))| match size {
+        Dim::Fixed(groups) if size != whole && groups != 1 => Axis::Grouped { axis: a, groups },
+        _ => along(size, result, a),
+    };
+    shape.0.iter().zip(&result.0).enumerate().map(axis).collect()
 }
 
 /// As numpy broadcasts: last axes over last axes.

@@ -138,6 +138,7 @@ fn batch_macs(graph: &Graph, node: &Node) -> u64 {
         | Class::Reduction
         | Class::Movement
         | Class::Sampling
+        | Class::Quantisation
         | Class::Barrier => 0,
     }
 }

@@ -13,7 +13,8 @@ use crate::ty::{Dim, Shape, Type};
 /// Why copying cannot fail here.
 const IN_ORDER: &str = "nodes are visited in order, and each stands for a value of its own type";
 
-/// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition`, `WindowMerge` and `Keep`.
+/// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition`, `WindowMerge` and `Keep`. What is computed
+/// from stored codes is a constant then.
 /// Every other node is copied. An expansion's result keeps the path of its node; inner nodes stand below it.
 pub fn expand(graph: &Graph) -> Graph {
     let mut copier = Copier::new(graph, graph.stage);
@@ -62,6 +63,9 @@ pub fn expand(graph: &Graph) -> Graph {
             | Op::Pad { .. }
             | Op::Gather { .. }
             | Op::Expand { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize
+            | Op::Lookup { .. }
             | Op::Resize { .. } => {
                 copier.node(id).expect(IN_ORDER);
                 continue;

@@ -32,6 +32,8 @@ pub enum Class {
     Movement,
     /// Elements are read where an index or a ratio of sizes says.
     Sampling,
+    /// Numbers become codes of few bits, or codes the numbers that they stand for.
+    Quantisation,
     /// Nothing: the operand is kept as it is.
     Barrier,
 }
@@ -101,6 +103,8 @@ pub struct Facts {
     pub quantised: Slots,
     /// May give integers and booleans that are computed when the model runs. Where not, they are constants.
     pub integers: bool,
+    /// Each element of the result is an expression of elements whose places are affine in its own: constants go through it without being made.
+    pub affine: bool,
     /// Last stage at which it may stand in a graph.
     pub until: Stage,
 }
@@ -116,6 +120,7 @@ impl Facts {
             wide: Wide::Nothing,
             quantised: Slots::NONE,
             integers: false,
+            affine: matches!(class, Class::Elementwise | Class::Cast | Class::Movement),
             until: Stage::Target,
         }
     }
@@ -143,6 +148,10 @@ impl Facts {
 
     fn wide(self, wide: Wide) -> Facts {
         Facts { wide, ..self }
+    }
+
+    fn piecewise(self) -> Facts {
+        Facts { affine: false, ..self }
     }
 
     fn until(self, until: Stage) -> Facts {
@@ -175,7 +184,8 @@ impl Op {
                 }
             }
             Op::Sum => Facts::of(Class::Elementwise, 2..=usize::MAX).linear(Slots::ALL).shift(Slots::ALL),
-            Op::Prelu => Facts::of(Class::Elementwise, 2..=2).linear(Slots::of([1])),
+            // Which of x and slope·x it is depends on the element.
+            Op::Prelu => Facts::of(Class::Elementwise, 2..=2).linear(Slots::of([1])).piecewise(),
             // Nothing is rounded on the way up.
             Op::Cast { to } => {
                 let facts = Facts { elements: Elements::Any, ..Facts::of(Class::Cast, 1..=1) };
@@ -213,16 +223,28 @@ impl Op {
             Op::Reshape { .. } | Op::Transpose { .. } | Op::Split { .. } | Op::Slice { .. } | Op::Expand { .. } => {
                 Facts::movement(1..=1)
             }
-            Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => Facts::movement(1..=1),
+            // Windows and blocks are moved through a view with six axes, mirrors run backwards.
+            Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => Facts::movement(1..=1).piecewise(),
             Op::Concat { .. } => Facts::movement(1..=usize::MAX).shift(Slots::NONE),
             Op::Pad { mode: PadMode::Constant(_), .. } => Facts::movement(1..=1).shift(Slots::NONE),
-            Op::Pad { mode: PadMode::Reflect | PadMode::Edge, .. } => Facts::movement(1..=1),
-            Op::WindowPartition { .. } | Op::WindowMerge { .. } => Facts::movement(1..=1).until(Stage::Deploy),
+            Op::Pad { mode: PadMode::Reflect | PadMode::Edge, .. } => Facts::movement(1..=1).piecewise(),
+            Op::WindowPartition { .. } | Op::WindowMerge { .. } => {
+                Facts::movement(1..=1).piecewise().until(Stage::Deploy)
+            }
             Op::Gather { .. } => {
                 let facts = Facts::of(Class::Sampling, 2..=2).linear(first).shift(first);
                 Facts { elements: Elements::Any, integers: true, ..facts }
             }
             Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first),
+            Op::Quantize { .. } => Facts::of(Class::Quantisation, 2..=2),
+            Op::Dequantize => {
+                let facts = Facts::of(Class::Quantisation, 2..=2).linear(Slots::ALL);
+                Facts { elements: Elements::Any, ..facts }
+            }
+            Op::Lookup { .. } => {
+                let facts = Facts::of(Class::Quantisation, 2..=2).linear(Slots::of([1])).shift(Slots::of([1]));
+                Facts { elements: Elements::Any, ..facts }
+            }
             Op::Keep => Facts { class: Class::Barrier, ..Facts::movement(1..=1) },
 
             Op::Attention { layout, bias, talking, .. } => {

@@ -177,6 +177,9 @@ fn rule(op: &Op, inputs: &[&Type]) -> Rule {
         Op::Gather { axis } => gather(x, *axis),
         Op::Expand { shape } => expand(x, shape),
         Op::Resize { size, scale, .. } => resize(x, size, scale.as_ref()),
+        Op::Quantize { to } => quantize(x, *to),
+        Op::Dequantize => dequantize(x),
+        Op::Lookup { bits, shape } => lookup(x, *bits, shape),
         Op::Attention { heads, layout, bias, talking, .. } => attention(x, *heads, *layout, *bias, *talking),
         Op::Rfft2 { .. } => rfft2(x),
         Op::Irfft2 { width, .. } => irfft2(x, *width),
@@ -201,8 +204,8 @@ impl Operands<'_> {
         if !(lo..=hi).contains(&inputs.len()) {
             return Err(format!("takes {lo} to {hi} operands, found {}", inputs.len()));
         }
-        // Norms and gathers have operands of several types: the validator's fourth rule, and the gather's own.
-        let one_type = !matches!(facts.class, Class::Normalisation | Class::Sampling);
+        // Norms, gathers and codes have operands of several types: the validator's fourth rule, and their own.
+        let one_type = !matches!(facts.class, Class::Normalisation | Class::Sampling | Class::Quantisation);
         if let Some(other) = inputs.iter().find(|t| one_type && t.dtype != inputs[0].dtype) {
             return Err(format!("operands have one element type, found {} and {other}", inputs[0]));
         }
@@ -432,6 +435,41 @@ fn arg_max(x: Operands, axis: usize, keep: bool) -> Rule {
         shape.0.remove(axis);
     }
     Ok(vec![Type::new(DType::I32, shape)])
+}
+
+// ---- few bits -------------------------------------------------------------------------------------------------------
+
+fn quantize(x: Operands, to: DType) -> Rule {
+    x.need(x.rank(1) == 0 && x.0[1].dtype == x.0[0].dtype, "takes x and one scale of its type")?;
+    x.need(matches!(to, DType::I8 | DType::U8), format_args!("gives i8 or u8, not {to}"))?;
+    Ok(vec![Type::new(to, x.0[0].shape.clone())])
+}
+
+fn dequantize(x: Operands) -> Rule {
+    let codes = matches!(x.0[0].dtype, DType::I8 | DType::U8 | DType::I4 | DType::U4);
+    x.need(codes && x.0[1].dtype.is_float(), "takes codes of 8 or 4 bits and a scale")?;
+    let divides = |(&d, &s): (&Dim, &Dim)| match (d, s) {
+        (_, Dim::Fixed(1)) => true,
+        (Dim::Fixed(d), Dim::Fixed(s)) => d % s == 0,
+        _ => false,
+    };
+    let fits = x.rank(1) == 0 || x.rank(0) == x.rank(1) && x.dims(0).iter().zip(x.dims(1)).all(divides);
+    x.need(fits, "takes a scale of the codes' rank whose sizes divide theirs, or of rank 0")?;
+    Ok(vec![Type::new(x.0[1].dtype, x.0[0].shape.clone())])
+}
+
+fn lookup(x: Operands, bits: usize, shape: &Shape) -> Rule {
+    x.need(matches!(bits, 1 | 2 | 3 | 4 | 6 | 8), format_args!("has no codes of {bits} bits"))?;
+    let ty = Type::new(x.0[1].dtype, shape.clone());
+    check_type(&ty)?;
+    let first = shape.0.first().and_then(|d| d.fixed()).ok_or("has a result of at least one axis that is no batch")?;
+    x.need(!shape.has_batch(), "does not depend on the batch")?;
+    let bytes = shape.elements().checked_mul(bits).ok_or("is too large")?.div_ceil(8);
+    x.need(x.0[0].dtype == DType::U8 && x.0[0].shape == Shape::fixed(&[bytes]), format_args!("takes u8[{bytes}]"))?;
+    let table = x.0[1].dtype.is_float() && x.rank(1) == 2 && x.dims(1)[1] == Dim::Fixed(1 << bits);
+    let parts = x.dims(1).first().and_then(|d| d.fixed()).unwrap_or(0);
+    x.need(table && parts > 0 && first % parts == 0, format_args!("takes a table [parts,{}]", 1 << bits))?;
+    Ok(vec![ty])
 }
 
 // ---- movement -------------------------------------------------------------------------------------------------------

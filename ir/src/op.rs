@@ -529,6 +529,25 @@ pub enum Op {
         block: usize,
     },
 
+    // ---- few bits ------------------------------------------------------------------------------------------------
+    /// Inputs x, scale `[]`: the whole number nearest to x/scale, ties to even, held in the range of `to`. The result is read by `Dequantize`.
+    Quantize {
+        /// i8 or u8.
+        to: DType,
+    },
+    /// Inputs codes (i8, u8, i4, u4), scale: `codes · scale`. The scale has the codes' rank, and each of its sizes divides the codes': it is
+    /// repeated in blocks. Sizes of 1 are one scale for the tensor, all but one of 1 one per index of an axis. A scale `[]` is one for all.
+    Dequantize,
+    /// Inputs codes u8`[n]`, table `[g,2^bits]`: element i of the result, row-major, is the table's entry at code i, where codes of `bits` bits
+    /// stand one behind the other, the first in the low bits of the first byte. The result's first axis is cut into g equal parts with a row of
+    /// the table each.
+    Lookup {
+        /// Bits of a code: 1, 2, 3, 4, 6 or 8.
+        bits: usize,
+        /// Result shape.
+        shape: Shape,
+    },
+
     // ---- barrier ------------------------------------------------------------------------------------------------
     /// x itself. What is computed from it counts as computed at run time, even if x is constant: x is stored as it is and not folded into
     /// what follows (a table much smaller than all that is looked up in it, quantised weights).

@@ -7,9 +7,10 @@
 //!    the rules also see to it that a shape has at most one batch dimension, that only an input's first dimension and what follows from it is
 //!    symbolic, and that literals have fewer than 64 elements;
 //! 3. paths are unique and not empty ([`ValidError::Path`]);
-//! 4. a node's operands have one element type, except the indices of a gather ([`ValidError::Elements`]);
+//! 4. a node's operands have one element type, except the indices of a gather and codes ([`ValidError::Elements`]);
 //! 5. what is computed at run time is f32 or f16, or i32 or bool where the operator's facts say so, and nothing else; only a barrier keeps any type.
-//!    Integers index: a search gives them, and movement, sums and products pass them on ([`ValidError::Integer`]);
+//!    Codes of a quantised value, i8 and u8, are computed by `Quantize` alone. Other integers index: a search gives them, and movement, sums and
+//!    products pass them on ([`ValidError::Integer`]);
 //! 6. a weight's key always has one type ([`ValidError::Weight`]) and equal constants are one node ([`ValidError::Twice`]);
 //! 7. there is an output; outputs are computed values, neither constants nor inputs, with unique names that are not empty ([`ValidError::Output`]);
 //! 8. every node but an input leads to an output ([`ValidError::Dead`]);
@@ -176,7 +177,8 @@ fn may_run(op: &Op, dtype: DType) -> bool {
     match dtype {
         DType::F32 | DType::F16 => true,
         DType::I32 | DType::Bool => op.facts().integers,
-        DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 => *op == Op::Keep,
+        DType::I8 | DType::U8 => matches!(op, Op::Keep | Op::Quantize { .. }),
+        DType::I64 | DType::I4 | DType::U4 => *op == Op::Keep,
     }
 }
 
@@ -211,8 +213,9 @@ fn types(graph: &Graph, node: &Node) -> Result<(), ValidError> {
         let (path, op, found) = (node.path.clone(), node.op.word(), node.types.clone());
         return Err(ValidError::Type { path, op, found, inferred });
     }
-    // The indices of a gather are of their own type.
-    let floats = if matches!(node.op, Op::Gather { .. }) { &operands[..1] } else { &operands[..] };
+    // The indices of a gather are of their own type, and so are codes.
+    let mixed = matches!(node.op, Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. });
+    let floats = if mixed { &operands[..1] } else { &operands[..] };
     match floats.iter().find(|t| t.dtype != operands[0].dtype) {
         Some(t) => Err(ValidError::Elements { path: node.path.clone(), first: operands[0].dtype, second: t.dtype }),
         None => Ok(()),

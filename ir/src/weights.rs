@@ -15,6 +15,10 @@ pub enum StoredType {
     F32,
     /// IEEE 754 double precision.
     F64,
+    /// 8-bit signed integer: codes of quantised weights.
+    I8,
+    /// 8-bit unsigned integer: packed codes.
+    U8,
 }
 
 impl StoredType {
@@ -24,6 +28,7 @@ impl StoredType {
             StoredType::F16 | StoredType::BF16 => 2,
             StoredType::F32 => 4,
             StoredType::F64 => 8,
+            StoredType::I8 | StoredType::U8 => 1,
         }
     }
 }

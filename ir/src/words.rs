@@ -117,6 +117,9 @@ operators! {
     "depth_to_space": Op::DepthToSpace { .. } => Op::DepthToSpace { block: 1, order: DepthOrder::Crd },
     "space_to_depth": Op::SpaceToDepth { .. } => Op::SpaceToDepth { block: 1 },
     "gather": Op::Gather { .. } => Op::Gather { axis: 0 },
+    "quantize": Op::Quantize { .. } => Op::Quantize { to: DType::I8 },
+    "dequantize": Op::Dequantize => Op::Dequantize,
+    "lookup": Op::Lookup { .. } => Op::Lookup { bits: 8, shape: Shape::default() },
     "keep": Op::Keep => Op::Keep,
     "expand": Op::Expand { .. } => Op::Expand { shape: Shape::default() },
     "resize": Op::Resize { .. } => Op::Resize { sampling: Sampling::LINEAR, size: [1; 2], scale: None },
@@ -222,7 +225,8 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             v.real("alpha", alpha)?;
             v.real("beta", beta)?;
         }
-        Op::Cast { to } => v.word("to", to)?,
+        Op::Cast { to } | Op::Quantize { to } => v.word("to", to)?,
+        Op::Lookup { bits, shape: _ } => v.number("bits", bits)?,
         Op::Conv { stride, pad, dilation, groups } => {
             v.sides("stride", stride)?;
             v.sides("pad", pad)?;
@@ -327,7 +331,7 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             | U::GeluTanh
             | U::HardSwish,
         ) => {}
-        Op::Binary(_) | Op::Sum | Op::Prelu | Op::Linear | Op::Keep | Op::Dct2 | Op::Idct2 => {}
+        Op::Binary(_) | Op::Sum | Op::Prelu | Op::Linear | Op::Keep | Op::Dequantize | Op::Dct2 | Op::Idct2 => {}
     }
     Ok(())
 }
@@ -420,6 +424,9 @@ pub(crate) fn role(op: &Op, at: usize) -> String {
         Op::BatchNorm { .. } => &["x", "scale", "shift", "mean", "var"],
         Op::LayerNorm { .. } => &["x", "scale", "bias"],
         Op::Gather { .. } => &["x", "index"],
+        Op::Quantize { .. } => &["x", "scale"],
+        Op::Dequantize => &["codes", "scale"],
+        Op::Lookup { .. } => &["codes", "table"],
         Op::Attention { bias: true, .. } => &["q", "k", "v", "bias", "w1", "b1", "w2", "b2"],
         Op::Attention { bias: false, .. } => &["q", "k", "v", "w1", "b1", "w2", "b2"],
         Op::Binary(_) | Op::MatMul { .. } => &["a", "b"],

@@ -18,6 +18,7 @@ pub mod ort;
 mod pass;
 mod pattern;
 mod pipeline;
+pub mod quantize;
 pub mod tensorrt;
 mod view;
 
@@ -29,5 +30,6 @@ pub use pass::{
     Context, Decisions, FoldTables, LowerOptions, Pass, PassError, Result, Rewritten, Spectral, TalkingHeads,
 };
 pub use pipeline::{
-    Observer, PassReport, Run, all, deploy, deploy_observed, find, lower, lower_observed, lowering, run, run_to_rest,
+    Observer, PassReport, Run, all, deploy, deploy_observed, find, lower, lower_observed, lower_types, lower_values,
+    lowering, run, run_to_rest,
 };

@@ -5,6 +5,7 @@
 
 use crate::canonical::CANONICAL;
 use crate::deploy::{DEPLOY, REST};
+use crate::lower::PRECISION;
 use crate::note::Note;
 use crate::pass::{Context, LowerOptions, Pass, PassError, Result, Rewritten};
 use crate::{coreai, coreml, ort, tensorrt};
@@ -73,6 +74,49 @@ pub fn lower_observed(graph: &Graph, context: &Context, observer: &mut Observer<
     let mut pipeline = Pipeline::new(graph, context, observer);
     for list in lowering(&context.target) {
         pipeline.once(list)?;
+    }
+    Ok(pipeline.finish(Stage::Target))
+}
+
+/// One rewrite that is in no list, reported as `pass`.
+pub(crate) fn observed(
+    pass: &'static str,
+    graph: &Graph,
+    observer: &mut Observer<'_>,
+    run: impl FnOnce(&Graph) -> Result<Rewritten>,
+) -> Result<Run> {
+    let (before, moves_before) = counts(graph);
+    let Rewritten { graph, count, notes } = run(graph).map_err(|e| PassError { pass: pass.into(), ..e })?;
+    let graph = graph.pruned();
+    observer(pass, &graph);
+    let (after, moves_after) = counts(&graph);
+    let report = PassReport { pass, count, before, after, moves: [moves_before, moves_after], notes };
+    Ok((graph, vec![report]))
+}
+
+/// The part of a lowering that changes values: every pass in front of the one that gives values their element types.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_values(graph: &Graph, context: &Context, observer: &mut Observer<'_>) -> Result<Run> {
+    let mut pipeline = Pipeline::new(graph, context, observer);
+    let passes = lowering(&context.target).iter().flat_map(|list| list.iter());
+    for pass in passes.take_while(|p| p.name != PRECISION.name).filter(|p| (p.when)(&context.target)) {
+        pipeline.apply(pass)?;
+    }
+    let stage = pipeline.graph.stage;
+    Ok(pipeline.finish(stage))
+}
+
+/// The rest of a lowering, for what [`lower_values`] gave.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_types(graph: &Graph, context: &Context, observer: &mut Observer<'_>) -> Result<Run> {
+    let mut pipeline = Pipeline::new(graph, context, observer);
+    let passes = lowering(&context.target).iter().flat_map(|list| list.iter());
+    for pass in passes.skip_while(|p| p.name != PRECISION.name).filter(|p| (p.when)(&context.target)) {
+        pipeline.apply(pass)?;
     }
     Ok(pipeline.finish(Stage::Target))
 }

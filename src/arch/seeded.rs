@@ -277,16 +277,7 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
             let n = shape(0).0[*axis].at(1) as f64;
             4.0 / (n * n)
         }
-        Op::Reduce { kind, axes, .. } => {
-            let n: usize = axes.iter().map(|&a| shape(0).0[a].at(1)).product();
-            match kind {
-                ReduceKind::Sum => n as f64 * x(0),
-                // a mean keeps the common part and loses the rest
-                ReduceKind::Mean => x(0) / 2.0,
-                ReduceKind::Max | ReduceKind::Min => 4.0 * x(0),
-                ReduceKind::Prod => x(0).powf(n as f64),
-            }
-        }
+        Op::Reduce { kind, axes, .. } => after_reduce(*kind, axes.iter().map(|&a| shape(0).0[a].at(1)).product(), x(0)),
         Op::AvgPool { .. } => x(0) / 2.0,
         Op::MaxPool { .. } => 2.0 * x(0),
         // each result meets the kernel once per stride
@@ -314,6 +305,9 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::Gather { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::Lookup { .. }
         | Op::Keep
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
@@ -321,6 +315,17 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::Idct2
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => x(0),
+    }
+}
+
+/// Mean square of a reduction of `n` elements for that of one.
+fn after_reduce(kind: ReduceKind, n: usize, x: f64) -> f64 {
+    match kind {
+        ReduceKind::Sum => n as f64 * x,
+        // A mean keeps the common part and loses the rest.
+        ReduceKind::Mean => x / 2.0,
+        ReduceKind::Max | ReduceKind::Min => 4.0 * x,
+        ReduceKind::Prod => x.powf(n as f64),
     }
 }
 

@@ -24,6 +24,7 @@
 //! of 28 biases left out, which seeded weights keep small.
 
 use super::comparison::Comparison;
+use crate::decide::quantize::Form;
 use vitc_ir::DType;
 
 /// f32: allowed error as a fraction of max(1, largest reference value).
@@ -34,6 +35,26 @@ pub const F16: f64 = 2e-2;
 
 /// f16: pixels of a map of scores that may have another class besides those whose two best scores lie within twice the allowed error, as a fraction.
 pub const PIXELS_F16: f64 = 2e-2;
+
+/// Least signal to noise in dB and least share of pictures that keep their class, of a quantised artifact on its calibration pictures. Trained models
+/// reach 30 to 36 dB with 8-bit activations, 25 to 31 dB with 4-bit tables and 50 dB with 8-bit weights.
+pub fn quantised(form: Form) -> [f64; 2] {
+    match form {
+        Form::W8A8 => [20.0, 0.90],
+        Form::W4 | Form::W4Block32 => [15.0, 0.90],
+        Form::W8 | Form::W6 => [30.0, 0.98],
+    }
+}
+
+/// Least signal to noise of a quantised artifact on synthetic inputs: what a rewrite gone wrong does not reach. It says nothing of the loss, so no share of
+/// classes is asked for.
+pub fn quantised_unseen(form: Form) -> [f64; 2] {
+    let [snr, _] = quantised(form);
+    [UNSEEN * snr, 0.0]
+}
+
+/// Share of the signal to noise that pictures must show which synthetic inputs must: they lie outside of what ranges and rounding were fitted to.
+const UNSEEN: f64 = 0.5;
 
 /// Largest absolute error that an artifact of this precision may show against values of at most `max_reference` in magnitude.
 pub fn allowed(precision: DType, max_reference: f64) -> f64 {

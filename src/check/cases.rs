@@ -113,7 +113,7 @@ pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Ve
         channels_last: preprocessing.is_some_and(|p| p.layout.channels_last),
     };
     let case = |name: String, synthetic, given: Vec<Vec<f32>>| {
-        let normal = |(port, data): (&Port, &Vec<f32>)| match port.picture {
+        let normal = |(port, data): (&Port, &Vec<f32>)| match port.picture && !options.like_artifact {
             true => pictures.normal(data, &port.shape),
             false => data.clone(),
         };

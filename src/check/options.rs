@@ -22,6 +22,8 @@ pub struct Options {
     pub preprocessing: Option<Preprocessing>,
     /// The artifact answers with probabilities. Packages that classify say so themselves.
     pub probabilities: Option<Likelihood>,
+    /// The reference takes and answers what the artifact does: it is a graph of the same wrapping.
+    pub like_artifact: bool,
     /// An input of the user, as the artifact takes it, beside the synthetic ones.
     pub input: Option<Array>,
     /// Which function of an artifact with several; `None` for the one that is meant where none is named.
@@ -37,11 +39,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// What becomes of the reference's scores before they are compared.
+    pub(super) fn answered(&self) -> Option<Likelihood> {
+        self.probabilities.filter(|_| !self.like_artifact)
+    }
+
     /// A full check of an artifact that answers with scores.
     pub fn new(preprocessing: Option<Preprocessing>) -> Self {
         Options {
             preprocessing,
             probabilities: None,
+            like_artifact: false,
             input: None,
             function: None,
             effort: Effort::Full,

@@ -36,7 +36,7 @@ impl Check<'_> {
         findings.half |= got.half;
         findings.defined = got.defined;
         for (case, (wanted, answers)) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)) {
-            let wanted = &as_answered(wanted, &self.roles, self.options.probabilities);
+            let wanted = &as_answered(wanted, &self.roles, self.options.answered());
             let answers = &in_order(wanted, answers);
             if let Some(folder) = &self.options.save_io {
                 save::save(folder, case, &got.inputs, wanted, &self.roles, answers)?;

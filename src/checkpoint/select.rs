@@ -370,6 +370,8 @@ fn number(float: StoredType, bytes: &[u8]) -> Option<f64> {
         StoredType::BF16 => half::bf16::from_le_bytes(bytes.try_into().ok()?).to_f64(),
         StoredType::F32 => f64::from(f32::from_le_bytes(bytes.try_into().ok()?)),
         StoredType::F64 => f64::from_le_bytes(bytes.try_into().ok()?),
+        StoredType::I8 => f64::from(i8::from_le_bytes(bytes.try_into().ok()?)),
+        StoredType::U8 => f64::from(u8::from_le_bytes(bytes.try_into().ok()?)),
     })
 }
 

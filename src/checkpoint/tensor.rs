@@ -50,6 +50,8 @@ impl fmt::Display for ElementType {
             ElementType::Float(StoredType::BF16) => f.write_str("bf16"),
             ElementType::Float(StoredType::F32) => f.write_str("f32"),
             ElementType::Float(StoredType::F64) => f.write_str("f64"),
+            ElementType::Float(StoredType::I8) => f.write_str("i8"),
+            ElementType::Float(StoredType::U8) => f.write_str("u8"),
             ElementType::Int(n) => write!(f, "i{}", 8 * u32::from(*n)),
             ElementType::Uint(n) => write!(f, "u{}", 8 * u32::from(*n)),
             ElementType::Bool => f.write_str("bool"),

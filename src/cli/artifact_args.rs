@@ -8,9 +8,10 @@ use super::values::{Element, Fit, Float, Fold, Heads, Input, Laid, Transform, ba
 use super::{Failure, text, words};
 use crate::arch::Results;
 use crate::check::Effort;
+use crate::decide::quantize::Form;
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, Request,
-    RequestBuilder, TargetKind,
+    About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, QuantizeOptions,
+    Request, RequestBuilder, TargetKind,
 };
 use crate::model::ModelRequest;
 use crate::signature::Likelihood;
@@ -198,6 +199,24 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
     spectral: Transform,
 
+    /// Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml), w4-block32 has a scale for every
+    /// 32 input channels (coreml, iOS 18). Without --calibrate every weight is rounded by itself.
+    #[arg(long, value_enum, value_name = "FORM", help_heading = "Quantisation")]
+    quantize: Option<Form>,
+
+    /// Pictures that the quantised model is fitted to and judged by: a folder, read with its subfolders, or a .npy file [N,C,H,W] of normalised values.
+    /// Some hundred, of the kind that the model will see.
+    #[arg(long, value_name = "FOLDER|FILE.npy", requires = "quantize", help_heading = "Quantisation")]
+    calibrate: Option<PathBuf>,
+
+    /// Take so many of the pictures, evenly spread [default: all].
+    #[arg(long, value_name = "N", requires = "quantize", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Quantisation")]
+    samples: Option<u32>,
+
+    /// Output channels that share a table, for w6 and w4; needs iOS 18 [default: one table per tensor].
+    #[arg(long, value_name = "N", requires = "quantize", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Quantisation")]
+    palette_group: Option<u32>,
+
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
     #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
     check: Effort,
@@ -310,6 +329,12 @@ impl ArtifactArgs {
             talking_heads: self.talking_heads.map(Into::into),
             spectral: self.spectral.into(),
             fold_tables: self.fold_tables.into(),
+            quantize: self.quantize.map(|form| QuantizeOptions {
+                form,
+                calibrate: self.calibrate.clone(),
+                samples: self.samples.map(|n| n as usize),
+                palette_group: self.palette_group.map(|n| n as usize),
+            }),
         }
     }
 

@@ -5,11 +5,13 @@ use super::model_args::ModelArgs;
 use super::progress::Progress;
 use super::{Answer, Exit, Failure, Outcome, summary};
 use crate::artifact::{Artifact, ArtifactError};
-use crate::check::{self, CheckReport, Effort, Outside};
+use crate::check::{self, CheckReport, Effort, Fidelity, Outside, bounds};
 use crate::checkpoint::SelectOptions;
+use crate::decide::quantize::Form;
+use crate::export::calibration::{self, Calibration};
 use crate::model::{Model, ModelRequest, is_onnx};
 use crate::port::Port;
-use crate::provenance::Provenance;
+use crate::provenance::{Provenance, QUANTIZE_KEY};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,15 @@ pub(super) struct Args {
     #[command(flatten)]
     expect: ExpectArgs,
 
+    /// Pictures that a quantised artifact is judged by, as at its export: a folder, or a .npy file of values as the tensor input takes them. Without
+    /// them it is looked at coarsely, on synthetic inputs.
+    #[arg(long, value_name = "FOLDER|FILE.npy", help_heading = "Check")]
+    calibrate: Option<PathBuf>,
+
+    /// Take so many of these pictures, evenly spread.
+    #[arg(long, value_name = "N", requires = "calibrate", help_heading = "Check")]
+    samples: Option<usize>,
+
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
     #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
     check: Effort,
@@ -64,6 +75,9 @@ struct Found {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     check: Option<CheckReport>,
+    /// How far a quantised artifact is from its model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fidelity: Option<Fidelity>,
     expect: Option<Outside>,
 }
 
@@ -87,10 +101,23 @@ pub(super) fn run(args: Args) -> Outcome {
         None => None,
     };
     let alone = expect.is_some() && args.model.is_none() && args.model_args.weights.is_none();
-    let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, expect };
+    let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, fidelity: None, expect };
     if !alone {
-        let (name, report) = functions(&args, &artifact)?;
-        found.check = report;
+        let name = match (quantised(&args, &artifact)?, &args.calibrate) {
+            (Some(form), _) => {
+                let (name, fidelity) = fidelity(&args, &artifact, form)?;
+                found.fidelity = Some(fidelity);
+                name
+            }
+            (None, Some(_)) => {
+                return Err(Failure::usage("--calibrate judges quantised artifacts, and this one is not quantised"));
+            }
+            (None, None) => {
+                let (name, report) = functions(&args, &artifact)?;
+                found.check = report;
+                name
+            }
+        };
         found.model = Some(name);
     }
     drop(progress);
@@ -99,6 +126,34 @@ pub(super) fn run(args: Args) -> Outcome {
 
 fn uncheckable(args: &Args, error: &check::CheckError) -> Failure {
     Failure::failed(format!("{}: {error}", args.artifact.display()))
+}
+
+/// The form of a quantised artifact, as it says itself.
+fn quantised(args: &Args, artifact: &Artifact) -> Result<Option<Form>, Failure> {
+    let Some(name) = artifact.metadata.get(QUANTIZE_KEY) else { return Ok(None) };
+    let unknown = || Failure::failed(format!("{}: quantised as {name}, which is not known", args.artifact.display()));
+    Form::named(name).map(Some).ok_or_else(unknown)
+}
+
+/// The model's name, and how far a quantised artifact is from it.
+fn fidelity(args: &Args, artifact: &Artifact, form: Form) -> Result<(String, Fidelity), Failure> {
+    let provenance = Provenance::read(&artifact.metadata);
+    let ports = Ports { inputs: &artifact.inputs, outputs: &artifact.outputs };
+    let model = Model::load(&request(args, artifact, ports, &provenance)?)?;
+    let preprocessing = provenance.preprocessing.clone().or_else(|| model.signature.preprocessing().cloned());
+    let read = |path| calibration::read(path, args.samples, &model.graph, preprocessing.as_ref());
+    let pictures = args.calibrate.as_deref().map(read).transpose()?;
+    let bounds = if pictures.is_some() { bounds::quantised(form) } else { bounds::quantised_unseen(form) };
+    let options = check::Options {
+        probabilities: provenance.probabilities,
+        effort: args.check,
+        ..check::Options::new(preprocessing)
+    };
+    let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+    let reference = check::Reference { graph, signature, weights, file: model.file() };
+    let pictures = pictures.as_ref().map(Calibration::pictures);
+    let found = check::fidelity(reference, &args.artifact, pictures, &options, bounds);
+    Ok((model.name.clone(), found.map_err(|e| uncheckable(args, &e))?))
 }
 
 /// The model's name, and what the check of every function of the artifact found, each against the model at its size.
@@ -202,11 +257,18 @@ fn answer(found: Found) -> Outcome {
     if let Some(check) = &found.check {
         check.to_string().lines().for_each(|line| text.push_str(&format!("  {}\n", line.trim_end())));
     }
+    if let Some(fidelity) = &found.fidelity {
+        let verdict = if fidelity.passed { "passed" } else { "failed" };
+        text.push_str(&format!("  {verdict}: {fidelity}\n"));
+        fidelity.notes.iter().for_each(|note| text.push_str(&format!("  {note}\n")));
+    }
     if let Some(outside) = &found.expect {
         summary::expectation(outside).lines().for_each(|line| text.push_str(&format!("  {line}\n")));
     }
     let json = serde_json::to_value(&found).map_err(Failure::failed)?;
-    let passed = found.check.is_none_or(|c| c.passed) && found.expect.is_none_or(|e| e.passed);
+    let passed = found.check.is_none_or(|c| c.passed)
+        && found.fidelity.is_none_or(|f| f.passed)
+        && found.expect.is_none_or(|e| e.passed);
     if passed {
         return Ok(Answer { text, json, warning: None });
     }

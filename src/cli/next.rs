@@ -49,7 +49,15 @@ fn trtexec(path: &Path, report: &Report) -> Vec<String> {
     let run = |flags: &str| format!("trtexec --loadEngine={plan}{run_shape}{flags} --warmUp=500 --duration=10");
     let old = if report.precision.compute == "fp16" { " --fp16 --precisionConstraints=obey" } else { "" };
     let graphs = " --useCudaGraph --useSpinWait --noDataTransfers";
-    vec![
+    let mut lines = Vec::new();
+    if report.quantisation.is_some() {
+        let time = |file: &str| format!("trtexec --onnx={file}{profile} --stronglyTyped{graphs}");
+        lines.push(
+            "# int8 may be slower than fp16: time both, the second exported with --fp16 and without --quantize".into(),
+        );
+        lines.extend([time(&onnx), time(&shell_word(&path.with_extension("fp16.onnx")))]);
+    }
+    lines.extend([
         "# TensorRT 11".into(),
         build(""),
         run(""),
@@ -59,7 +67,8 @@ fn trtexec(path: &Path, report: &Report) -> Vec<String> {
         "# TensorRT 8.6".into(),
         build(old),
         run(graphs),
-    ]
+    ]);
+    lines
 }
 
 /// A path as one word of a POSIX shell.

@@ -89,6 +89,9 @@ fn facts(report: &Report) -> String {
     let origin = if p.default { "the default of this target" } else { "as asked" };
     let islands = if p.islands > 0 { format!("; {} nodes in fp32", p.islands) } else { String::new() };
     row("precision", format!("{}, {origin}{islands}", p.compute));
+    for (i, line) in quantisation(report).into_iter().enumerate() {
+        row(if i == 0 { "quantised" } else { "" }, line);
+    }
     row(
         "size",
         format!("{}, {} parameters, {} MACs", bytes(artifact.bytes), si(artifact.parameters), si(artifact.macs)),
@@ -100,6 +103,27 @@ fn facts(report: &Report) -> String {
     row("nodes", format!("{}: {}", artifact.nodes, ops(report)));
     let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
     table(&rows, "  ")
+}
+
+/// What was quantised, and what that costs.
+fn quantisation(report: &Report) -> Vec<String> {
+    let Some(q) = &report.quantisation else { return Vec::new() };
+    let share = 100.0 * q.weights[0] as f64 / q.weights[1].max(1) as f64;
+    let (layers, macs) = (q.quantised + q.float, 100.0 * q.macs);
+    let mut lines = vec![format!(
+        "{}: {} of {layers} layers, {share:.1} % of their weights, {macs:.1} % of the MACs",
+        q.form, q.quantised
+    )];
+    match (&q.calibration, &q.fidelity) {
+        (Some((pictures, _)), Some(f)) => {
+            lines.push(format!("fitted to {pictures} pictures: {f}"));
+        }
+        (Some((pictures, _)), None) => lines.push(format!("fitted to {pictures} pictures; the loss was not measured")),
+        (None, _) => lines.push(
+            "every weight rounded by itself; the loss was not measured: --calibrate FOLDER fits the weights to pictures and measures it".into(),
+        ),
+    }
+    lines
 }
 
 /// `largest |w| 2.31 before rounding, 2.31 after, in head.weight; 120 elements subnormal, 3 zero`.
@@ -167,10 +191,18 @@ fn check(report: &Report) -> String {
     let mut out = String::new();
     match &report.check {
         Some(check) => {
-            let reference =
-                if report.lowered.model.file().is_some() { "what it was made from" } else { "the paper's graph" };
+            let reference = match (&report.quantisation, report.lowered.model.file()) {
+                (Some(_), _) => "the quantised graph",
+                (None, Some(_)) => "what it was made from",
+                (None, None) => "the paper's graph",
+            };
             let _ = writeln!(out, "\ncheck: the file, run in tract, against {reference}, on synthetic inputs");
             check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
+        }
+        None if report.quantisation.as_ref().is_some_and(|q| q.fidelity.is_some()) => {
+            out.push_str(
+                "\ncheck: the file, run in tract, against the paper's graph, on the calibration pictures\n  passed\n",
+            );
         }
         None => out.push_str("\nnot checked\n"),
     }

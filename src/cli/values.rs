@@ -2,6 +2,7 @@
 
 use crate::arch::Results;
 use crate::check::Effort;
+use crate::decide::quantize::Form;
 use crate::export::{Attention, TargetKind};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -24,6 +25,16 @@ impl ValueEnum for TargetKind {
             TargetKind::CoreAi => "A Core AI asset for Apple's systems from iOS and macOS 27 on",
         };
         Some(PossibleValue::new(self.name()).help(help))
+    }
+}
+
+impl ValueEnum for Form {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Form::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 

@@ -31,6 +31,10 @@ fn setting(Given { setting, value }: &Given) -> String {
 
 fn flag(setting: Setting) -> &'static str {
     match setting {
+        Setting::PaletteGroup => "--palette-group",
+        Setting::Calibrate => "--calibrate",
+        Setting::Samples => "--samples",
+        Setting::Quantize => "--quantize",
         Setting::Argmax => "--argmax",
         Setting::Attention => "--attention",
         Setting::Batch => "--batch",

@@ -3,10 +3,12 @@
 //! A graph is lowered, what its passes say they did is looked at, and where that does not do it is lowered again under [`Decisions`]. What was decided is
 //! written into the artifact.
 
+pub mod quantize;
 mod range_gate;
 #[cfg(test)]
 mod tests;
 
+use quantize::Quantised;
 use std::fmt;
 use vitc_ir::eval::{Computed, EvalError};
 use vitc_ir::{Graph, Target, Weights};
@@ -46,7 +48,21 @@ pub struct Lowered {
     pub decisions: Vec<Decision>,
     /// Constants of the graph that were computed for a decision.
     pub computed: Computed,
+    /// What was quantised, if that was asked for.
+    pub quantised: Option<QuantisedModel>,
 }
+
+/// A quantised model.
+#[derive(Debug)]
+pub struct QuantisedModel {
+    /// The graph before values get their element types: what the artifact is compared with.
+    pub graph: Graph,
+    /// What was decided.
+    pub decided: Quantised,
+}
+
+/// A quantisation that is asked for, with the calibration pictures as the graph takes them, one array for each pass.
+pub type Quantisation = (quantize::Ask, Option<Vec<Vec<f32>>>);
 
 impl Lowered {
     /// What the user should know.
@@ -82,20 +98,27 @@ pub fn lower(
     target: &Target,
     options: &LowerOptions,
     weights: &dyn Weights,
+    quantisation: Option<Quantisation>,
     observer: &mut Observer<'_>,
 ) -> Result<Lowered, DecideError> {
     let mut context = Context::new(target, options);
-    let (mut graph, mut passes) = vitc_passes::lower_observed(deploy, &context, observer)?;
+    // What is quantised is the last change of values; element types follow it.
+    let spell = if quantisation.is_some() { vitc_passes::lower_values } else { vitc_passes::lower_observed };
+    let (mut graph, mut passes) = spell(deploy, &context, observer)?;
     let mut layers = range_gate::measure(&graph, &passes, weights)?;
     let beyond = layers.iter().filter(|l| l.share > range_gate::BOUND);
     let mut staying: Vec<(String, f64)> = beyond.map(|l| (l.path.clone(), l.share)).collect();
     if !staying.is_empty() {
         staying.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         context.decisions = Decisions { biases_that_stay: staying.iter().map(|(path, _)| path.clone()).collect() };
-        (graph, passes) = vitc_passes::lower_observed(deploy, &context, observer)?;
+        (graph, passes) = spell(deploy, &context, observer)?;
         // A layer beside one that stays, behind the same norm, stays too.
         layers.retain(|l| range_gate::shifts(&passes).any(|of| of.layer == l.path));
     }
+    let quantised = match quantisation {
+        None => None,
+        Some(asked) => Some(quantise(&mut graph, &mut passes, &context, weights, asked, observer)?),
+    };
     let computed = range_gate::computed(&graph, &passes, &layers);
     let report = passes.iter_mut().find(|p| p.pass == "null_direction");
     if let (Some(most), Some(report)) = (range_gate::furthest(&layers), report) {
@@ -103,5 +126,23 @@ pub fn lower(
         report.notes.push(Note::RowsMoved { layer, most, bound: range_gate::BOUND });
     }
     let decisions = staying.into_iter().map(|(layer, share)| Decision::BiasStays { layer, share }).collect();
-    Ok(Lowered { graph, passes, decisions, computed })
+    Ok(Lowered { graph, passes, decisions, computed, quantised })
+}
+
+/// Quantise a graph without element types, and give it those.
+fn quantise(
+    graph: &mut Graph,
+    passes: &mut Vec<PassReport>,
+    context: &Context,
+    weights: &dyn Weights,
+    (ask, pictures): Quantisation,
+    observer: &mut Observer<'_>,
+) -> Result<QuantisedModel, DecideError> {
+    let decided = quantize::quantize(graph, &ask, weights, pictures)?;
+    let run = vitc_passes::quantize::quantize(graph, &decided.plan, observer)?;
+    let quantised = run.0;
+    let types = vitc_passes::lower_types(&quantised, context, observer)?;
+    *graph = types.0;
+    passes.extend(run.1.into_iter().chain(types.1));
+    Ok(QuantisedModel { graph: quantised, decided })
 }

@@ -35,7 +35,7 @@ fn a_bias_that_would_drown_the_weights_stays() {
     for target in [Target::onnx(20), Target::tensorrt(17)] {
         let gated = |factor: f32| {
             let weights = Hostile { weights: SeededWeights::new(&paper, 0), factor };
-            lower(&deploy, &target, &options, &weights, &mut |_, _| ()).expect("lowers")
+            lower(&deploy, &target, &options, &weights, None, &mut |_, _| ()).expect("lowers")
         };
         let count =
             |g: &Lowered| g.passes.iter().filter(|p| p.pass == "null_direction").map(|p| p.count).sum::<usize>();

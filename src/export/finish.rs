@@ -9,9 +9,11 @@ use super::place::{artifact_place, outdated_data_files};
 use super::report::Report;
 use super::request::Request;
 use crate::artifact::written_by_vitc;
-use crate::check::{self, CheckReport};
+use crate::check::{self, CheckReport, Fidelity};
+use crate::decide::quantize::Form;
 use crate::place::Staging;
 use std::path::{Path, PathBuf};
+use vitc_ir::eval::Numbers;
 
 /// What becomes of an artifact that passed.
 #[derive(Debug, Clone, Copy)]
@@ -60,10 +62,11 @@ pub fn finish(
     let staged = stand.path();
     observer(Event::Step("writing the artifact"));
     let metadata = metadata(request, &lowered);
+    let weights = lowered.weights();
     let content = Content {
         name: &lowered.function,
         graph: &lowered.graph,
-        numbers: lowered.numbers(),
+        numbers: Numbers { weights: &*weights, computed: Some(&lowered.computed) },
         others: lowered.others.iter().map(function).collect(),
         target: &lowered.target,
         interface: &lowered.interface,
@@ -71,6 +74,7 @@ pub fn finish(
         external_data: request.artifact.external_data,
     };
     let (summary, data_file) = (request.target.format().write)(&content, &staged)?;
+    drop(weights);
     let mut report = Report::new(request, lowered, &summary, &place);
     report.artifact.data_file = data_file;
     report.artifact.kept = matches!(stand, Stand::Staged(_));
@@ -99,6 +103,14 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
     let lowered = &report.lowered;
     if let Some(effort) = request.check.effort {
         observer(Event::Step("checking the artifact"));
+        if lowered.quantised.is_some() {
+            let (checked, fidelity) = quantised(request, lowered, staged, observer)?;
+            report.check = checked;
+            if let Some(quantisation) = &mut report.quantisation {
+                quantisation.fidelity = fidelity;
+            }
+            return outside(request, report, staged);
+        }
         let several = !lowered.others.is_empty();
         let mut found = Vec::new();
         for function in lowered.functions() {
@@ -120,6 +132,49 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
         }
         report.check = CheckReport::of_functions(found);
     }
+    outside(request, report, staged)
+}
+
+/// Compare a quantised artifact with the quantised graph, and with the model on the calibration pictures.
+fn quantised(
+    request: &Request,
+    lowered: &Lowered,
+    staged: &Path,
+    observer: &Observer<'_>,
+) -> Result<(Option<CheckReport>, Option<Fidelity>), Error> {
+    let (Some(quantised), Some(effort)) = (&lowered.quantised, request.check.effort) else { return Ok((None, None)) };
+    let options = check::Options {
+        probabilities: lowered.probabilities,
+        effort,
+        layers: request.check.layers,
+        save_io: request.check.save_io.clone(),
+        ..check::Options::new(lowered.preprocessing.clone())
+    };
+    let model = &lowered.model;
+    let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+    let paper = check::Reference { graph, signature, weights, file: model.file() };
+    let form = request.numbers.quantize.as_ref().map_or(Form::W8, |q| q.form);
+    let fidelity = match &lowered.calibration {
+        None => None,
+        Some(c) => {
+            observer(Event::Step("comparing the artifact on the calibration pictures"));
+            let bounds = check::bounds::quantised(form);
+            Some(check::fidelity(paper, staged, Some(c.pictures()), &options, bounds)?)
+        }
+    };
+    // Activations in few bits turn the last place of a value into a step, so pictures alone judge them.
+    if form == Form::W8A8 {
+        return Ok((None, fidelity));
+    }
+    let over = lowered.weights();
+    let own = check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over, file: None };
+    let checked = check::check(own, staged, &check::Options { like_artifact: true, ..options })?;
+    Ok((Some(checked), fidelity))
+}
+
+/// Compare with values from outside, if there are any.
+fn outside(request: &Request, report: &mut Report, staged: &Path) -> Result<(), Error> {
+    let lowered = &report.lowered;
     if let Some(expect) = &request.check.expect {
         report.expect = Some(expect.compare(staged, lowered.precision)?);
     }

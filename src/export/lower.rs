@@ -1,5 +1,6 @@
 //! The first half of the road: from the request to the target graph.
 
+use super::calibration::{self, Calibration};
 use super::concerned::concerned;
 use super::error::Error;
 use super::format::TargetKind;
@@ -9,11 +10,13 @@ use super::options::PortOptions;
 use super::request::Request;
 use super::wrapping::{self, Wrapping};
 use crate::decide;
+use crate::decide::quantize::{Ask, Form};
 use crate::interface;
 use crate::message;
-use crate::message::Message;
+use crate::message::{Message, Setting};
 use crate::model::{Model, ModelRequest};
 use vitc_exporters::coreml::Interface;
+use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{DType, Graph, Target, validate};
 use vitc_passes::{Context, LowerOptions, TalkingHeads};
 
@@ -47,9 +50,9 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
 /// One model as the target graph of one function.
 fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<Lowered, Error> {
     let mut notices = model.notices.clone();
-    let mut target = request.target.target(request.version);
-    let half = model.file().is_some_and(|file| file.half).then_some(DType::F16);
-    let precision = request.numbers.precision.or(half).unwrap_or_else(|| target.default_precision());
+    let precision = precision(request, &model);
+    let version = version(request, precision)?;
+    let mut target = request.target.target(version);
     let wrapping = Wrapping::of(request, &model, &mut notices)?;
 
     observer(Event::Step("running the passes"));
@@ -70,9 +73,11 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     let mut passes: Vec<_> = recovered.into_iter().chain(passes).collect();
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, wrapping.types(precision));
-    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), &mut look)?;
+    let calibration = calibration(request, &model, wrapping.preprocessing.as_ref(), observer)?;
+    let quantisation = quantisation(request, precision, calibration.as_ref());
+    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), quantisation, &mut look)?;
     notices.extend(lowered.notice().map(Message::from));
-    let decide::Lowered { graph, passes: lowering, decisions, computed } = lowered;
+    let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
     let PortOptions { layout, bytes, .. } = &request.interface;
     let graph = interface::laid(graph, *layout, *bytes).map_err(|e| Error::Usage(e.to_string().into()))?;
     validation.look("lowering", &graph, Some(&target));
@@ -80,13 +85,15 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     passes.extend(lowering);
 
     let interface = wrapping.interface();
-    let (version, notice) = settle_version(request, &graph, &interface, &mut target)?;
+    let (version, notice) = settle_version(request, version, &graph, &interface, &mut target)?;
     notices.extend(notice);
     let format = request.target.format();
     notices.extend(format.dynamic_batch.filter(|_| model.batch.fixed().is_none()).map(Message::from));
     notices.extend(format.cast_interface.filter(|_| casts_ports(&graph, precision)).map(Message::from));
     let single = format.single_precision.filter(|_| precision == DType::F32);
     notices.extend(single.map(Message::from));
+    let int8 = quantised.is_some() && request.target == TargetKind::TensorRt;
+    notices.extend(int8.then(|| INT8.into()));
     let probabilities = wrapping.probabilities();
     let Wrapping { preprocessing, labels, .. } = wrapping;
     Ok(Lowered {
@@ -105,10 +112,77 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
         graph,
         computed,
         decisions,
+        quantised,
+        calibration,
         passes,
         precision,
         notices,
     })
+}
+
+/// Measured with TensorRT-RTX 1.7: 86 device kernels become 141 for EfficientFormerV2-S0.
+const INT8: &str = "TensorRT-RTX computes an int8 convolution and what follows it in two kernels where fp16 takes one, so this file may be slower than an \
+                    fp16 file there: time both";
+
+/// First opset whose pairs have scales in half precision.
+const HALF_SCALES: u32 = 19;
+
+/// Element type of the computation. What is not in 8 bits is in half precision for TensorRT; a file of halves stays one.
+fn precision(request: &Request, model: &Model) -> DType {
+    let int8 = request.target == TargetKind::TensorRt && request.numbers.quantize.is_some();
+    let half = int8 || model.file().is_some_and(|file| file.half);
+    let default = || request.target.target(request.version).default_precision();
+    request.numbers.precision.unwrap_or_else(|| if half { DType::F16 } else { default() })
+}
+
+/// The version of the format that is asked for, or that pairs in half precision need.
+fn version(request: &Request, precision: DType) -> Result<Option<u32>, Error> {
+    let format = request.target.format();
+    let pairs = request.numbers.quantize.is_some() && precision == DType::F16 && format.version == Setting::Opset;
+    match request.version {
+        None if pairs => Ok(Some(HALF_SCALES)),
+        Some(asked) if pairs && asked < HALF_SCALES => {
+            let why = format!(": scales in fp16 need opset {HALF_SCALES}\n  use ");
+            let single = Setting::Precision.to("fp32");
+            Err(Error::Usage(message!(format.version.to(asked), why, format.version.to(HALF_SCALES), " or ", single)))
+        }
+        version => Ok(version),
+    }
+}
+
+/// The calibration pictures, if any are given.
+fn calibration(
+    request: &Request,
+    model: &Model,
+    preprocessing: Option<&Preprocessing>,
+    observer: &Observer<'_>,
+) -> Result<Option<Calibration>, Error> {
+    let Some(quantize) = &request.numbers.quantize else { return Ok(None) };
+    let Some(path) = &quantize.calibrate else { return Ok(None) };
+    observer(Event::Step("reading the calibration pictures"));
+    let read = calibration::read(path, quantize.samples, &model.graph, preprocessing)?;
+    observer(Event::Step("fitting the quantised model to the calibration pictures"));
+    Ok(Some(read))
+}
+
+/// What is quantised and how the target wants it.
+fn quantisation(
+    request: &Request,
+    precision: DType,
+    calibration: Option<&Calibration>,
+) -> Option<decide::Quantisation> {
+    let quantize = request.numbers.quantize.as_ref()?;
+    let pairs = quantize.form == Form::W8A8;
+    let ask = Ask {
+        form: quantize.form,
+        half: precision == DType::F16,
+        // Kernels without dot products of 8 bits add pairs of products in 16: one bit less never overflows there.
+        weight_bits: if pairs && request.target == TargetKind::Onnx { 7 } else { 8 },
+        // TensorRT widens convolutions in groups four times.
+        grouped: request.target != TargetKind::TensorRt,
+        palette_group: quantize.palette_group,
+    };
+    Some((ask, calibration.map(|c| c.artifact.clone())))
 }
 
 /// Validates the graph after every pass, if that is wanted, and remembers the first pass that broke it.
@@ -153,17 +227,18 @@ fn options(request: &Request, precision: DType, [input, output]: [DType; 2]) -> 
 /// The version of the format: the one asked for, else what the content needs, with a notice where that is more than the least.
 fn settle_version(
     request: &Request,
+    asked: Option<u32>,
     graph: &Graph,
     interface: &Interface,
     target: &mut Target,
 ) -> Result<(u32, Option<Message>), Error> {
     let format = request.target.format();
     let Some(needed) = format.needed_version else {
-        return Ok((request.version.unwrap_or(format.usual_version), None));
+        return Ok((asked.unwrap_or(format.usual_version), None));
     };
     let (least, why) = needed(graph, interface)?;
     let word = format.version_word;
-    match request.version {
+    match asked {
         Some(asked) if asked < least => {
             let why = format!(": {why} needs {word} {least}\n  use ");
             Err(Error::Usage(message!(format.version.to(asked), why, format.version.to(least))))

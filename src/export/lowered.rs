@@ -1,14 +1,15 @@
 //! A model spelled for a target.
 
+use super::calibration::Calibration;
 use super::format::TargetKind;
-use crate::decide::Decision;
+use crate::decide::{Decision, QuantisedModel};
 use crate::message::Message;
 use crate::model::Model;
 use crate::signature::{Likelihood, Signature};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::eval::{Computed, Numbers};
-use vitc_ir::{DType, Graph, Target};
+use vitc_ir::{DType, Graph, Target, Weights};
 use vitc_passes::PassReport;
 
 /// A model spelled for a target: what the exporter writes.
@@ -44,6 +45,10 @@ pub struct Lowered {
     pub computed: Computed,
     /// What was decided by looking at numbers.
     pub decisions: Vec<Decision>,
+    /// What was quantised, if that was asked for.
+    pub quantised: Option<QuantisedModel>,
+    /// The pictures that it was fitted to, if there were any.
+    pub calibration: Option<Calibration>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
     /// Element type of the computation.
@@ -53,6 +58,15 @@ pub struct Lowered {
 }
 
 impl Lowered {
+    /// The weights: the model's, and over them what was decided.
+    pub(super) fn weights(&self) -> Box<dyn Weights + '_> {
+        let own = self.model.weights.weights();
+        match &self.quantised {
+            None => Box::new(own),
+            Some(quantised) => Box::new(quantised.decided.tensors.over(own)),
+        }
+    }
+
     /// All functions of the artifact, in order.
     pub fn functions(&self) -> impl Iterator<Item = &Lowered> {
         std::iter::once(self).chain(&self.others)

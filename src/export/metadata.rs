@@ -26,9 +26,24 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     if let (None, Some(labels)) = (&lowered.interface.labels, &lowered.labels) {
         metadata.extra.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
     }
+    metadata.extra.extend(quantisation(request, lowered));
     metadata.extra.extend(carried(lowered));
     metadata.extra.extend(about.extra);
     metadata
+}
+
+/// What was quantised, by what pictures, and BLAKE3 of what was decided.
+fn quantisation(request: &Request, lowered: &Lowered) -> Vec<(String, String)> {
+    let (Some(asked), Some(quantised)) = (&request.numbers.quantize, &lowered.quantised) else { return Vec::new() };
+    let mut entries = vec![
+        (provenance::QUANTIZE_KEY.to_string(), asked.form.name().to_string()),
+        ("vitc.quantize.blake3".to_string(), quantised.decided.tensors.digest()),
+    ];
+    if let Some(c) = &lowered.calibration {
+        entries.push(("vitc.calibration.pictures".into(), c.count.to_string()));
+        entries.push(("vitc.calibration.blake3".into(), c.blake3.clone()));
+    }
+    entries
 }
 
 /// What a model file says of itself goes along, but for what another run of vitc said.

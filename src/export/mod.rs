@@ -6,6 +6,7 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Observer`], never to a stream. What a file format wants is asked of its description in `format`.
 
+pub mod calibration;
 mod concerned;
 mod error;
 mod expect;
@@ -25,6 +26,7 @@ mod request;
 mod rounding;
 mod wrapping;
 
+pub use calibration::Calibration;
 pub use error::Error;
 pub use expect::Expectation;
 pub use finish::{Destination, finish};
@@ -33,9 +35,9 @@ pub use functions::FunctionSize;
 pub use lower::lower;
 pub use lowered::Lowered;
 pub use observer::{Event, Observer};
-pub use options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
+pub use options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, QuantizeOptions};
 pub use place::named_place;
-pub use report::{FunctionLine, PassLine, Precision, Report, WeightsLine, Written};
+pub use report::{FunctionLine, PassLine, Precision, QuantisationLine, Report, WeightsLine, Written};
 pub use request::{Request, RequestBuilder};
 pub use rounding::{Rounded, Rounding};
 

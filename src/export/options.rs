@@ -2,6 +2,7 @@
 
 use super::expect::Expectation;
 use crate::check::Effort;
+use crate::decide::quantize::Form;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
 use vitc_exporters::coreml::InputForm;
@@ -72,12 +73,27 @@ pub struct Numbers {
     pub spectral: Spectral,
     /// Which position biases are stored.
     pub fold_tables: FoldTables,
+    /// What is held in few bits, and how.
+    pub quantize: Option<QuantizeOptions>,
+}
+
+/// What is held in few bits, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuantizeOptions {
+    /// What weights, and activations, become.
+    pub form: Form,
+    /// Pictures to fit it to: a folder, or a `.npy` file of values as the model takes them.
+    pub calibrate: Option<PathBuf>,
+    /// How many of them, evenly spread; `None` for all.
+    pub samples: Option<usize>,
+    /// Output channels that share a table; `None` for one table per tensor.
+    pub palette_group: Option<usize>,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
         let (spectral, fold_tables) = (Spectral::Auto, FoldTables::Auto);
-        Numbers { precision: None, attention: None, talking_heads: None, spectral, fold_tables }
+        Numbers { precision: None, attention: None, talking_heads: None, spectral, fold_tables, quantize: None }
     }
 }
 

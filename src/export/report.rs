@@ -4,7 +4,8 @@ use super::lowered::Lowered;
 use super::options::Labels;
 use super::request::Request;
 use super::rounding::Rounding;
-use crate::check::{CheckReport, Outside};
+use crate::check::{CheckReport, Fidelity, Outside};
+use crate::decide::quantize::LayerLine;
 use crate::engine_rules::{self, Finding};
 use crate::message::Message;
 use crate::model::WeightSource;
@@ -53,6 +54,9 @@ pub struct Report {
     pub engine_rules: Vec<Finding>,
     /// What each pass did, in order.
     pub passes: Vec<PassLine>,
+    /// What was quantised; absent if nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<QuantisationLine>,
     /// What the check found; absent if it did not run.
     pub check: Option<CheckReport>,
     /// How the artifact compares with values from outside; absent without any.
@@ -66,6 +70,53 @@ pub struct Report {
     /// What was written: graphs, weights, and what is known of them.
     #[serde(skip)]
     pub lowered: Lowered,
+}
+
+/// What was quantised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuantisationLine {
+    /// Its name.
+    pub form: &'static str,
+    /// Layers that are quantised.
+    pub quantised: usize,
+    /// Layers that stay as they are.
+    pub float: usize,
+    /// Weights that are quantised, and all weights of layers.
+    pub weights: [u64; 2],
+    /// Share of the multiply-accumulates that are quantised layers'.
+    pub macs: f64,
+    /// Calibration pictures, and BLAKE3 of their values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<(usize, String)>,
+    /// How far the artifact is from the model on them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
+    /// Every layer.
+    pub layers: Vec<LayerLine>,
+}
+
+impl QuantisationLine {
+    fn of(request: &Request, lowered: &Lowered) -> Option<QuantisationLine> {
+        let (asked, quantised) = (request.numbers.quantize.as_ref()?, lowered.quantised.as_ref()?);
+        let layers = quantised.decided.layers.clone();
+        let own = |l: &&LayerLine| l.why.is_none();
+        let graph = &quantised.graph;
+        let planned = graph.run_time_nodes().filter(|(_, n)| quantised.decided.plan.layers.contains_key(&n.path));
+        let macs: u64 = planned.map(|(_, n)| vitc_ir::cost::macs(graph, n)).sum();
+        Some(QuantisationLine {
+            form: asked.form.name(),
+            quantised: layers.iter().filter(own).count(),
+            float: layers.iter().filter(|l| l.why.is_some()).count(),
+            weights: [
+                layers.iter().filter(own).map(|l| l.weights as u64).sum(),
+                layers.iter().map(|l| l.weights as u64).sum(),
+            ],
+            macs: macs as f64 / vitc_ir::cost::total_macs(graph).max(1) as f64,
+            calibration: lowered.calibration.as_ref().map(|c| (c.count, c.blake3.clone())),
+            fidelity: None,
+            layers,
+        })
+    }
 }
 
 /// Where weights come from.
@@ -247,6 +298,7 @@ impl Report {
             rounding: Rounding::of(lowered.functions().map(|f| &f.graph), summary),
             engine_rules: engine_rules(&lowered),
             passes: lowered.passes.iter().map(PassLine::from).collect(),
+            quantisation: QuantisationLine::of(request, &lowered),
             check: None,
             expect: None,
             page: None,
@@ -257,7 +309,9 @@ impl Report {
 
     /// Whether nothing was found that speaks against the artifact.
     pub fn passed(&self) -> bool {
-        self.check.as_ref().is_none_or(|c| c.passed) && self.expect.as_ref().is_none_or(|e| e.passed)
+        self.check.as_ref().is_none_or(|c| c.passed)
+            && self.quantisation.iter().flat_map(|q| &q.fidelity).all(|f| f.passed)
+            && self.expect.as_ref().is_none_or(|e| e.passed)
     }
 }
 

@@ -6,12 +6,14 @@
 use super::format::TargetKind;
 use super::functions::{self, FunctionSize, NamedFunction};
 use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
+use crate::decide::quantize::Form;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
 use crate::signature::Likelihood;
 use std::path::Path;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Layout;
 use vitc_ir::{DType, Dim};
 
 /// What a user asks of an export.
@@ -98,6 +100,7 @@ impl RequestBuilder {
         self.suits_target()?;
         self.suits_results()?;
         self.suits_format()?;
+        self.suits_quantisation()?;
         let version = self.version();
         let RequestBuilder { model, target, artifact, numbers, interface, about, check, .. } = self;
         Ok(Request { model, functions, target, version, artifact, numbers, interface, about, check })
@@ -147,6 +150,46 @@ impl RequestBuilder {
         if let (true, Some(why)) = (self.artifact.external_data, format.own_weights) {
             let others = TargetKind::ALL.into_iter().filter(|t| t.format().own_weights.is_none());
             return Err(only_for(Setting::ExternalData, message!(targets(others), "; ", why)));
+        }
+        Ok(())
+    }
+
+    /// What the target cannot hold in few bits, or what needs pictures, is an error.
+    fn suits_quantisation(&self) -> Result<(), Message> {
+        let Some(quantize) = &self.numbers.quantize else { return Ok(()) };
+        let setting = Setting::Quantize.to(quantize.form.name());
+        let refused = |why: &str| Err(message!(setting.clone(), ": ", why.to_string()));
+        let table = matches!(quantize.form, Form::W6 | Form::W4);
+        match (self.target, quantize.form) {
+            (TargetKind::CoreAi, _) => return refused("Core AI assets with quantised values are not written yet"),
+            (TargetKind::TensorRt, Form::W8A8)
+            | (TargetKind::Onnx, Form::W8A8 | Form::W8)
+            | (TargetKind::CoreMl, _) => {}
+            (TargetKind::TensorRt, _) => {
+                return refused(
+                    "TensorRT does not fold weights of few bits: each layer would take one more kernel at every run\n  use w8a8",
+                );
+            }
+            (TargetKind::Onnx, _) => return refused("ONNX holds w8a8 and w8"),
+        }
+        if self.interface.bytes || self.interface.layout != Layout::default() {
+            return refused(
+                "calibration pictures are floats with channels first: leave the input's layout and element type as they are",
+            );
+        }
+        if quantize.form == Form::W8A8 && quantize.calibrate.is_none() {
+            let why = ": the ranges of activations are seen on pictures only\n  give ";
+            return Err(message!(setting, why, Setting::Calibrate.to("FOLDER")));
+        }
+        if quantize.samples.is_some() && quantize.calibrate.is_none() {
+            return Err(message!(Setting::Samples, " chooses among the pictures of ", Setting::Calibrate));
+        }
+        if quantize.palette_group.is_some() && !table {
+            return Err(message!(
+                Setting::PaletteGroup,
+                " is for tables of weights: leave it out, or use ",
+                Setting::Quantize.to("w4")
+            ));
         }
         Ok(())
     }

@@ -215,7 +215,7 @@ fn kind(op: &Op) -> &'static str {
         Class::Normalisation | Class::Reduction => "norm",
         Class::Elementwise if matches!(op, Op::Binary(_) | Op::Sum) => "sum",
         Class::Elementwise => "act",
-        Class::Cast => "cast",
+        Class::Cast | Class::Quantisation => "cast",
         Class::Leaf | Class::Movement | Class::Sampling | Class::Barrier => "move",
     }
 }

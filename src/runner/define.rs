@@ -18,7 +18,7 @@ pub(super) fn define(graph: &mut pb::GraphProto) -> Result<usize, String> {
     let mut count = 0;
     let mut nodes = Vec::with_capacity(graph.node.len());
     for node in std::mem::take(&mut graph.node) {
-        if node.op_type != "Attention" || !node.domain.is_empty() {
+        if !node.domain.is_empty() || node.op_type != "Attention" {
             nodes.push(node);
             continue;
         }

@@ -36,7 +36,7 @@ const MOVES: [&str; 18] = [
 ];
 
 /// Operators whose results do not have the element type of their operands.
-const OTHER_TYPE: [&str; 7] = ["ArgMax", "ArgMin", "Equal", "Greater", "Less", "Shape", "Size"];
+const OTHER_TYPE: [&str; 8] = ["ArgMax", "ArgMin", "Equal", "Greater", "Less", "QuantizeLinear", "Shape", "Size"];
 
 /// Widen a graph in place; whether there was anything to widen.
 pub(super) fn widen(graph: &mut pb::GraphProto) -> bool {
@@ -105,6 +105,8 @@ fn is_half(node: &pb::NodeProto, halves: &HashSet<String>) -> bool {
     match node.op_type.as_str() {
         "Cast" => attribute("to").is_some_and(|a| a.i == half as i64),
         "Constant" | "ConstantOfShape" => tensor("value"),
+        // The scale's type.
+        "DequantizeLinear" => node.input.get(1).is_some_and(|v| halves.contains(v)),
         "Where" => node.input.get(1).is_some_and(|v| halves.contains(v)),
         op if OTHER_TYPE.contains(&op) => false,
         _ => node.input.first().is_some_and(|v| halves.contains(v)),

@@ -7,6 +7,8 @@
 //! widened first ([`mod@half`]). ONNX files are decoded by tract's own protobuf types, a reader that shares nothing with the exporter; graphs are
 //! written to the same types by [`mod@write`], which shares nothing with it either.
 
+mod alone;
+mod codes;
 mod cut;
 mod define;
 mod half;
@@ -15,6 +17,7 @@ mod reference;
 mod session;
 mod write;
 
+pub use alone::Alone;
 pub use cut::{Bottleneck, Piece};
 pub use program::{Pick, Program};
 pub use session::{Named, Port, Request, RunError, Session, Values};

@@ -3,7 +3,7 @@
 //! tract panics on some malformed graphs, so every call into it is fenced.
 
 use super::cut::{self, Piece};
-use super::{define, half};
+use super::{codes, define, half};
 use anyhow::bail;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -176,6 +176,7 @@ fn prepare(
     let written: HashSet<String> = graph.node.iter().flat_map(|n| n.output.iter().cloned()).collect();
     let defined = define::define(graph).map_err(|what| RunError { what })?;
     let half = half::widen(graph);
+    codes::define(graph).map_err(|what| RunError { what })?;
     let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_types(true);
     let folder = folder.and_then(Path::to_str);
     let ParseResult { mut model, unresolved_inputs, .. } = framework.parse(&proto, folder)?;

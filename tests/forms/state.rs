@@ -51,6 +51,7 @@ fn values(key: &str, elements: usize, dtype: StoredType, copy: usize) -> Vec<u8>
                 StoredType::BF16 => half::bf16::from_f64(x).to_le_bytes().to_vec(),
                 StoredType::F32 => (x as f32).to_le_bytes().to_vec(),
                 StoredType::F64 => x.to_le_bytes().to_vec(),
+                StoredType::I8 | StoredType::U8 => vec![(64.0 * x) as i8 as u8],
             }
         })
         .collect();
@@ -138,6 +139,8 @@ impl State {
                         StoredType::F16 => "HalfStorage",
                         StoredType::BF16 => "BFloat16Storage",
                         StoredType::F64 => "DoubleStorage",
+                        StoredType::I8 => "CharStorage",
+                        StoredType::U8 => "ByteStorage",
                     };
                     (class, values(canonical, elements, dtype, copy))
                 }

@@ -251,7 +251,18 @@ def concat(values, axis, interleave):
     return np.concatenate(values, axis)
 
 
+def quantize(input, scale, output_dtype, zero_point=0, axis=None):
+    lo, hi = {"int8": (-128, 127), "uint8": (0, 255)}[output_dtype]
+    codes = np.clip(np.round(input / np.float32(scale)) + zero_point, lo, hi)
+    return codes.astype(np.int8 if output_dtype == "int8" else np.uint8)
+
+
+def dequantize(input, scale, zero_point=0, axis=None):
+    return (input.astype(np.float32) - zero_point) * np.float32(scale)
+
+
 OPERATORS = {
+    "quantize": quantize, "dequantize": dequantize,
     "conv_transpose": conv_transpose, "max_pool": max_pool, "reduce_argmax": argmax, "log": log, "softplus": softplus,
     "sin": lambda x: np.sin(x), "cos": lambda x: np.cos(x), "floor": lambda x: np.floor(x), "ceil": lambda x: np.ceil(x),
     "round": lambda x: np.round(x), "sign": lambda x: np.sign(x), "pow": lambda x, y: np.power(x, y),
@@ -340,6 +351,9 @@ def execute(spec, program, feeds, half):
         name = operation.outputs[0].name
         if operation.op_type == "const":
             values[name] = value.constant(operation.outputs[0])
+            continue
+        if operation.op_type.startswith("constexpr_"):  # decoded when the program is loaded, by coremltools' own rule
+            values[name] = value.result(operation.materialized_val_inference(), operation.outputs[0])
             continue
         bound = {key: operation.inputs[key] for key in inputs_in_file[name]}
         if operation.op_type == "classify":

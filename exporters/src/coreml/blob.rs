@@ -26,6 +26,14 @@ pub enum BlobType {
     Float32,
     /// 32-bit integer, from iOS 18.
     Int32,
+    /// 8-bit unsigned integer, from iOS 16.
+    Uint8,
+    /// 8-bit integer, from iOS 16.
+    Int8,
+    /// Two's complement in half a byte, from iOS 18; the first in the low bits.
+    Int4,
+    /// So many bits of 1, 2, 3, 4 and 6, from iOS 18: one behind the other, the first in the low bits.
+    Packed(u8),
 }
 
 impl BlobType {
@@ -34,11 +42,39 @@ impl BlobType {
             BlobType::Float16 => 1,
             BlobType::Float32 => 2,
             BlobType::Int32 => 14,
+            BlobType::Uint8 => 3,
+            BlobType::Int8 => 4,
+            BlobType::Int4 => 8,
+            BlobType::Packed(1) => 9,
+            BlobType::Packed(2) => 10,
+            BlobType::Packed(4) => 11,
+            BlobType::Packed(3) => 12,
+            BlobType::Packed(_) => 13,
         }
     }
 
+    /// Bits of an element.
+    fn bits(self) -> u64 {
+        match self {
+            BlobType::Float32 | BlobType::Int32 => 32,
+            BlobType::Float16 => 16,
+            BlobType::Uint8 | BlobType::Int8 => 8,
+            BlobType::Int4 => 4,
+            BlobType::Packed(bits) => u64::from(bits),
+        }
+    }
+
+    /// Bytes of so many elements; `None` if that is too many for a file.
+    pub fn bytes_of(self, elements: usize) -> Option<usize> {
+        let bits = (elements as u64).checked_mul(self.bits())?;
+        usize::try_from(bits.div_ceil(8)).ok()
+    }
+
     fn from_code(code: u32) -> Option<Self> {
-        [BlobType::Float16, BlobType::Float32, BlobType::Int32].into_iter().find(|t| t.code() == code)
+        let packed = [1, 2, 3, 4, 6].map(BlobType::Packed);
+        let plain =
+            [BlobType::Float16, BlobType::Float32, BlobType::Int32, BlobType::Uint8, BlobType::Int8, BlobType::Int4];
+        plain.into_iter().chain(packed).find(|t| t.code() == code)
     }
 }
 
@@ -67,14 +103,14 @@ impl<W: Write> BlobWriter<W> {
         Ok(BlobWriter { out, at: ALIGN, end: ALIGN, left: count })
     }
 
-    /// Begin a record of `length` bytes, which [`Self::data`] takes, and return the offset by which a program refers to it.
+    /// Begin a record of `length` bytes, which [`Self::data`] takes and `elements` fill, and return the offset by which a program refers to it.
     ///
     /// # Errors
     /// If writing fails.
     ///
     /// # Panics
     /// If the file was started for fewer records, or the record before is not complete.
-    pub fn record(&mut self, dtype: BlobType, length: u64) -> io::Result<u64> {
+    pub fn record(&mut self, dtype: BlobType, length: u64, elements: u64) -> io::Result<u64> {
         assert_eq!(self.at, self.end, "the record before is complete");
         self.left = self.left.checked_sub(1).expect("the header counts every record");
         let offset = self.at.next_multiple_of(ALIGN);
@@ -84,6 +120,8 @@ impl<W: Write> BlobWriter<W> {
         metadata[4..8].copy_from_slice(&dtype.code().to_le_bytes());
         metadata[8..16].copy_from_slice(&length.to_le_bytes());
         metadata[16..24].copy_from_slice(&(offset + ALIGN).to_le_bytes());
+        let padding = (8 * length).saturating_sub(elements * dtype.bits());
+        metadata[24..32].copy_from_slice(&padding.to_le_bytes());
         self.out.write_all(&metadata)?;
         self.at = offset + ALIGN;
         self.end = self.at + length;
@@ -158,7 +196,7 @@ pub fn record(file: &[u8], offset: u64) -> Result<Record, String> {
     }
     let dtype =
         BlobType::from_code(code).ok_or_else(|| format!("the record at offset {offset} has element type {code}"))?;
-    if padding != 0 {
+    if padding >= 8 || padding != 0 && dtype.bits() >= 8 {
         return Err(format!("the record at offset {offset} has {padding} padding bits; only packed types have any"));
     }
     let end = start.checked_add(len).filter(|&e| e <= file.len() as u64);
@@ -179,10 +217,10 @@ mod tests {
     fn bytes_are_as_documented() {
         let mut out = Vec::new();
         let mut w = BlobWriter::new(&mut out, 2).unwrap();
-        assert_eq!(w.record(BlobType::Float16, 4).unwrap(), 64);
+        assert_eq!(w.record(BlobType::Float16, 4, 2).unwrap(), 64);
         w.data(&[1, 2, 3]).unwrap();
         w.data(&[4]).unwrap();
-        assert_eq!(w.record(BlobType::Float32, 64).unwrap(), 192);
+        assert_eq!(w.record(BlobType::Float32, 64, 16).unwrap(), 192);
         w.data(&[9; 64]).unwrap();
         assert_eq!(w.finish().unwrap(), 192 + 64 + 64);
         assert_eq!(out.len(), 320);
@@ -198,7 +236,7 @@ mod tests {
     fn corruption_is_an_error_or_stays_inside() {
         let mut file = Vec::new();
         let mut w = BlobWriter::new(&mut file, 1).unwrap();
-        w.record(BlobType::Float32, 8).unwrap();
+        w.record(BlobType::Float32, 8, 2).unwrap();
         w.data(&[7; 8]).unwrap();
         w.finish().unwrap();
         for at in 64..96 {

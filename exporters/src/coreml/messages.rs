@@ -599,6 +599,16 @@ pub enum DataType {
     Int4 = 25,
     /// 8-bit unsigned integer.
     Uint8 = 31,
+    /// 32-bit unsigned integer.
+    Uint32 = 33,
     /// 4-bit unsigned integer.
     Uint4 = 35,
+    /// 2-bit unsigned integer.
+    Uint2 = 36,
+    /// 1-bit unsigned integer.
+    Uint1 = 37,
+    /// 6-bit unsigned integer.
+    Uint6 = 38,
+    /// 3-bit unsigned integer.
+    Uint3 = 39,
 }

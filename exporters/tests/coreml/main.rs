@@ -1,5 +1,6 @@
 //! The CoreML exporter: what is written is read back as the same function, by our reader and a second one.
 
+mod codes;
 mod errors;
 mod hostile;
 mod interface;

@@ -330,7 +330,9 @@ fn scan(dtype: StoredType, bytes: &[u8]) -> Scan {
             scan.stats.subnormal = subnormal as u64;
             f16_value(elements.iter().map(magnitude).fold(0, i16::max) as u16)
         }
-        StoredType::BF16 | StoredType::F64 => unreachable!("no artifact stores these types"),
+        StoredType::BF16 | StoredType::F64 | StoredType::I8 | StoredType::U8 => {
+            unreachable!("no artifact stores these types")
+        }
     };
     scan.stats.max_before = largest;
     scan.stats.max_after = largest;

@@ -6,7 +6,7 @@ use super::expr::{Expr, Program};
 use super::lower::Application;
 use super::sample::Blocks;
 use super::tensor::{Source, Tensor};
-use super::{normal, pool, product, sample, spectral};
+use super::{codes, normal, pool, product, sample, spectral};
 use crate::graph::Node;
 use crate::op::{DepthOrder, Op, PadMode};
 use std::sync::Arc;
@@ -69,6 +69,9 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         }
         Op::Gather { axis, .. } => one(gather(x, all[1], *axis)?),
         Op::Resize { sampling, size, scale } => one(sample::resize(x, sampling, *size, *scale)),
+        Op::Quantize { to } => one(codes::quantize(x, all[1].data[0], *to)),
+        Op::Dequantize => one(codes::dequantize(x, all[1])),
+        Op::Lookup { bits, .. } => one(codes::lookup(x, all[1], *bits, dims[0].iter().product())),
         Op::Attention { heads, scale, layout, bias, talking } => {
             let (layout, bias, talking) = (*layout, *bias, *talking);
             one(Heads { heads: *heads, scale: scale.0, layout, bias, talking }.attend(&all))

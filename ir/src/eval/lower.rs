@@ -12,28 +12,7 @@ use crate::ty::DType;
 
 /// True for operators that [`Application::lower`] writes as expressions; the others need whole operands.
 pub(super) fn is_fusable(op: &Op) -> bool {
-    match op.facts().class {
-        // Which of x and slope·x it is depends on the element.
-        Class::Elementwise => *op != Op::Prelu,
-        Class::Cast => true,
-        // Windows and blocks are moved through a view with six axes, mirrors run backwards.
-        Class::Movement => !matches!(
-            op,
-            Op::WindowPartition { .. }
-                | Op::WindowMerge { .. }
-                | Op::DepthToSpace { .. }
-                | Op::SpaceToDepth { .. }
-                | Op::Pad { mode: PadMode::Reflect | PadMode::Edge, .. }
-        ),
-        Class::Leaf
-        | Class::Contraction
-        | Class::Transform
-        | Class::Attention
-        | Class::Normalisation
-        | Class::Reduction
-        | Class::Sampling
-        | Class::Barrier => false,
-    }
+    op.facts().affine
 }
 
 /// True for fused operators that cost something per element; the others only say where to look.

@@ -10,6 +10,7 @@
 
 mod affine;
 mod attention;
+mod codes;
 mod constants;
 mod emit;
 mod expr;
@@ -39,7 +40,7 @@ pub use numbers::{Computed, Numbers};
 pub use stream::{Sink, StreamError, StreamReport, stream};
 
 use crate::graph::Graph;
-use crate::id::Value;
+use crate::id::{NodeId, Value};
 use crate::ty::DType;
 use crate::weights::{WeightError, Weights};
 use constants::{Plan, WIDE_LIMIT};
@@ -110,6 +111,30 @@ pub enum EvalError {
         /// The weights it is computed from.
         keys: Vec<String>,
     },
+}
+
+/// The results of one run-time node on operands at a batch, all row-major, not rounded but where the operator does.
+///
+/// # Errors
+/// If there are too few operands, one has another number of elements than its type says, or an index lies outside.
+pub fn apply(
+    graph: &Graph,
+    id: NodeId,
+    operands: &[Arc<Vec<f64>>],
+    batch: usize,
+) -> Result<Vec<Arc<Vec<f64>>>, EvalError> {
+    let node = graph.node(id);
+    let tensor = |(&v, data): (&Value, &Arc<Vec<f64>>)| {
+        let dims = graph.shape(v).at(batch);
+        (dims.iter().product::<usize>() == data.len()).then(|| tensor::Tensor { dims, data: Arc::clone(data) })
+    };
+    let inputs: Option<Vec<_>> = node.inputs.iter().zip(operands).map(tensor).collect();
+    let fail = |what: String| EvalError::Operator { path: node.path.clone(), what };
+    let Some(inputs) = inputs.filter(|i| i.len() == node.inputs.len() && !i.is_empty()) else {
+        return Err(fail("has other operands than are given".into()));
+    };
+    let dims: Vec<Vec<usize>> = node.types.iter().map(|t| t.shape.at(batch)).collect();
+    Ok(kernels::apply(node, &inputs, &dims).map_err(fail)?.into_iter().map(|t| t.data).collect())
 }
 
 /// The value of one constant, not rounded.

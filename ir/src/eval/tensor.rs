@@ -80,6 +80,8 @@ impl Source<'_> {
                 StoredType::F64 => {
                     reader.read(Typed { data: bytes.as_chunks::<8>().0, value: |b: [u8; 8]| f64::from_le_bytes(b) });
                 }
+                StoredType::I8 => reader.read(Typed { data: bytes, value: |b: u8| f64::from(b as i8) }),
+                StoredType::U8 => reader.read(Typed { data: bytes, value: f64::from }),
                 StoredType::F16 => reader.read(Typed {
                     data: bytes.as_chunks::<2>().0,
                     value: |b: [u8; 2]| super::round::f16_value(u16::from_le_bytes(b)),

@@ -81,7 +81,7 @@ impl<'a> Attributes<'a> {
         };
         words::attributes(&mut op, &mut self)?;
         self.end()?;
-        if let Op::Reshape { shape } | Op::Expand { shape } = &mut op {
+        if let Op::Reshape { shape } | Op::Expand { shape } | Op::Lookup { shape, .. } = &mut op {
             let Some(ty) = ty else { return self.error(format!("expected the type of `{word}` behind it")) };
             *shape = ty.shape.clone();
         }

@@ -285,7 +285,8 @@ impl<'g> Constants<'g> {
     fn suffix(&self, value: Value) -> String {
         let node = self.graph.producer(value);
         let index = if value.index == 0 { String::new() } else { format!(":{}", value.index) };
-        let follows = !node.inputs.is_empty() && !matches!(node.op, Op::Reshape { .. } | Op::Expand { .. });
+        let follows =
+            !node.inputs.is_empty() && !matches!(node.op, Op::Reshape { .. } | Op::Expand { .. } | Op::Lookup { .. });
         if follows { index } else { format!("{index}:{}", self.graph.ty(value)) }
     }
 

@@ -116,12 +116,13 @@ impl Maker {
         }
         let first = inputs.first().map(|&v| self.graph.ty(v).dtype);
         let mixed = inputs.iter().any(|&v| Some(self.graph.ty(v).dtype) != first);
-        if mixed && !matches!(op, Op::Gather { .. }) {
+        if mixed && !matches!(op, Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. }) {
             return None;
         }
         // Quotients of integers are constants.
         let counts = first.is_some_and(|dtype| !dtype.is_float()) && !op.facts().integers;
-        if counts && !matches!(op, Op::Cast { .. }) && inputs.iter().any(|&v| !self.graph.is_constant(v)) {
+        let decodes = matches!(op, Op::Cast { .. } | Op::Dequantize | Op::Lookup { .. });
+        if counts && !decodes && inputs.iter().any(|&v| !self.graph.is_constant(v)) {
             return None;
         }
         let path = format!("b{}.{}", self.graph.len() / 8, op.word());

@@ -30,6 +30,9 @@ pub(crate) use cancel_movement::PASS as CANCEL_MOVEMENT;
 pub(crate) use pools::Windows;
 pub use precision::island_reason;
 
+/// The pass behind which no value changes but by rounding.
+pub(crate) use precision::PASS as PRECISION;
+
 /// Algebra that the cost model chooses.
 pub const ALGEBRA: &[Pass] = &[
     fold_attention_scale::FOR_OPERATOR,

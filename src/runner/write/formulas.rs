@@ -2,6 +2,7 @@
 
 use super::parts::Parts;
 use super::step::Step;
+use vitc_ir::DType;
 
 /// The last two axes of an operand exchanged.
 pub(super) fn transposed(p: &mut Parts<'_, '_>, operand: usize) -> String {
@@ -197,4 +198,15 @@ pub(super) fn hard_sigmoid(p: &mut Parts<'_, '_>, alpha: f64, beta: f64) -> Step
     let shifted = p.push(Step::new("Add", [scaled, beta]));
     let above = p.push(Step::new("Max", [shifted, zero]));
     Step::new("Min", [above, one])
+}
+
+/// `min(max(round(x/scale), lo), hi)`, ties to even, as numbers.
+pub(super) fn quantize(p: &mut Parts<'_, '_>, to: DType) -> Step {
+    let (x, scale) = (p.wide_alone(0), p.wide_alone(1));
+    let steps = p.push(Step::new("Div", [x, scale]));
+    let whole = p.push(Step::new("Round", [steps]));
+    let [lo, hi] = if to == DType::U8 { [0.0, 255.0] } else { [-128.0, 127.0] };
+    let [lo, hi] = [lo, hi].map(|bound| p.floats(&[], &[bound]));
+    let above = p.push(Step::new("Max", [whole, lo]));
+    Step::new("Min", [above, hi])
 }

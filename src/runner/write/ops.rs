@@ -2,14 +2,14 @@
 
 use super::formulas::{
     avg_pool, batch_norm, clip, elu, gelu, gelu_tanh, hard_sigmoid, hard_swish, layer_norm, leaky_relu, linear, prelu,
-    silu, sum, transposed,
+    quantize, silu, sum, transposed,
 };
 use super::parts::Parts;
 use super::sample::{conv_transpose, depth_to_space, max_pool, mirror, resize, space_to_depth};
 use super::step::Step;
 use super::writer::element;
 use vitc_ir::op::{BinaryKind, PadMode, ReduceKind, SliceAxis};
-use vitc_ir::{Op, UnaryKind};
+use vitc_ir::{DType, Op, UnaryKind};
 
 /// The step that makes result `index` of the node.
 pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String> {
@@ -38,21 +38,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         Op::BatchNorm { eps } => batch_norm(p, eps.0),
         Op::LayerNorm { axes, eps } => layer_norm(p, axes, eps.0),
         Op::Softmax { axis } => Step::new("Softmax", [p.read(0)]).int("axis", *axis as i64),
-        Op::Reduce { axes, .. } if axes.is_empty() => Step::new("Identity", [p.read(0)]),
-        Op::Reduce { kind, axes, keep } => {
-            let x = p.read(0);
-            let keep = i64::from(*keep);
-            match kind {
-                ReduceKind::Sum => {
-                    let axes = p.integers(axes.iter().copied());
-                    Step::new("ReduceSum", [x, axes]).int("keepdims", keep)
-                }
-                ReduceKind::Mean => Step::new("ReduceMean", [x]).ints("axes", axes).int("keepdims", keep),
-                ReduceKind::Max => Step::new("ReduceMax", [x]).ints("axes", axes).int("keepdims", keep),
-                ReduceKind::Min => Step::new("ReduceMin", [x]).ints("axes", axes).int("keepdims", keep),
-                ReduceKind::Prod => Step::new("ReduceProd", [x]).ints("axes", axes).int("keepdims", keep),
-            }
-        }
+        Op::Reduce { kind, axes, keep } => reduce(p, *kind, axes, *keep),
         Op::AvgPool { kernel, stride, pad } => avg_pool(p, *kernel, *stride, *pad),
         Op::MaxPool { kernel, stride, pad, dilation } => max_pool(p, *kernel, *stride, *pad, *dilation),
         Op::ArgMax { axis, keep } => {
@@ -73,14 +59,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
             slice(p, &[SliceAxis { axis: *axis, start, stop: start + sizes[index], step: 1 }])
         }
         Op::Slice { cuts } => slice(p, cuts),
-        Op::Pad { before, after, mode: PadMode::Constant(value) } => {
-            let pads = p.integers(before.iter().chain(after).copied());
-            if value.0 == 0.0 {
-                return Ok(Step::new("Pad", [p.read(0), pads]));
-            }
-            let (x, value) = (p.wide(0), p.floats(&[], &[value.0]));
-            Step::new("Pad", [x, pads, value])
-        }
+        Op::Pad { before, after, mode: PadMode::Constant(value) } => pad(p, before, after, value.0),
         Op::Pad { before, after, mode } => mirror(p, before, after, *mode),
         Op::DepthToSpace { block, order } => depth_to_space(p, *block, *order),
         Op::SpaceToDepth { block } => space_to_depth(p, *block),
@@ -90,6 +69,14 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
             Step::new("Expand", [p.read(0), shape])
         }
         Op::Resize { sampling, size, scale } => resize(p, sampling, *size, *scale),
+
+        Op::Quantize { to } => quantize(p, *to),
+        Op::Dequantize => {
+            let (codes, scale) = (p.read(0), p.wide(1));
+            let codes = p.push(Step::new("Cast", [codes]).int("to", element(DType::F32) as i64));
+            Step::new("Mul", [codes, scale])
+        }
+        Op::Lookup { .. } => return Err("looks up codes that are computed at run time".into()),
 
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) | Op::Keep => {
             return Err("computes nothing at run time".into());
@@ -102,6 +89,33 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => return Err("stands for its definition, which was not put in its place".into()),
     })
+}
+
+fn reduce(p: &mut Parts<'_, '_>, kind: ReduceKind, axes: &[usize], keep: bool) -> Step {
+    let x = p.read(0);
+    if axes.is_empty() {
+        return Step::new("Identity", [x]);
+    }
+    let step = match kind {
+        ReduceKind::Sum => {
+            let axes = p.integers(axes.iter().copied());
+            Step::new("ReduceSum", [x, axes])
+        }
+        ReduceKind::Mean => Step::new("ReduceMean", [x]).ints("axes", axes),
+        ReduceKind::Max => Step::new("ReduceMax", [x]).ints("axes", axes),
+        ReduceKind::Min => Step::new("ReduceMin", [x]).ints("axes", axes),
+        ReduceKind::Prod => Step::new("ReduceProd", [x]).ints("axes", axes),
+    };
+    step.int("keepdims", i64::from(keep))
+}
+
+fn pad(p: &mut Parts<'_, '_>, before: &[usize], after: &[usize], value: f64) -> Step {
+    let pads = p.integers(before.iter().chain(after).copied());
+    if value == 0.0 {
+        return Step::new("Pad", [p.read(0), pads]);
+    }
+    let (x, value) = (p.wide(0), p.floats(&[], &[value]));
+    Step::new("Pad", [x, pads, value])
 }
 
 fn unary(p: &mut Parts<'_, '_>, kind: UnaryKind) -> Step {

@@ -57,6 +57,14 @@ impl<'w, 'g> Parts<'w, 'g> {
         self.push(Step::new("Cast", [name]).int("to", DataType::Float as i64))
     }
 
+    /// An operand in f32, of a node whose result is whole numbers.
+    pub(super) fn wide_alone(&mut self, operand: usize) -> String {
+        let wide = self.wide;
+        let name = self.wide(operand);
+        self.wide = wide;
+        name
+    }
+
     /// A part, named by its operator.
     pub(super) fn push(&mut self, step: Step) -> String {
         let name = self.writer.unused(&format!("{}{PART}{}", self.node.path, step.op.to_lowercase()));

@@ -397,40 +397,24 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     fn results(&mut self, word: &str) -> Result<Vec<Bound<'a>>, String> {
+        if let Some(kind) = unary(word) {
+            return self.unary(kind);
+        }
+        if let Some((kind, broadcast)) = binary(word) {
+            return self.binary(kind, broadcast);
+        }
+        if let Some(kind) = reduction(word) {
+            return self.reduce(kind);
+        }
         match word {
             "primitive.constant_v1" => self.constant(),
             "dataflow.invoke_v1" => self.invoke(),
-            "primitive.abs_v1" => self.unary(UnaryKind::Abs),
-            "primitive.exp_v1" => self.unary(UnaryKind::Exp),
-            "primitive.sqrt_v1" => self.unary(UnaryKind::Sqrt),
-            "primitive.log_v1" => self.unary(UnaryKind::Log),
-            "primitive.sin_v1" => self.unary(UnaryKind::Sin),
-            "primitive.cos_v1" => self.unary(UnaryKind::Cos),
-            "primitive.round_v1" => self.unary(UnaryKind::Round),
-            "primitive.erf_v1" => self.unary(UnaryKind::Erf),
-            "primitive.tanh_v1" => self.unary(UnaryKind::Tanh),
-            "relu_v1" => self.unary(UnaryKind::Relu),
-            "sigmoid_v1" => self.unary(UnaryKind::Sigmoid),
             "primitive.gelu_v1" => match self.choice(19)? {
                 0 => self.unary(UnaryKind::Gelu),
                 1 => self.unary(UnaryKind::GeluTanh),
                 other => Err(format!("the approximation {other} is not read")),
             },
             "primitive.rsqrt_v1" => self.rsqrt(),
-            "primitive.add_v1" => self.binary(BinaryKind::Add, false),
-            "primitive.sub_v1" => self.binary(BinaryKind::Sub, false),
-            "primitive.mul_v1" => self.binary(BinaryKind::Mul, false),
-            "primitive.divide_v1" => self.binary(BinaryKind::Div, false),
-            "primitive.maximum_v1" => self.binary(BinaryKind::Max, false),
-            "primitive.minimum_v1" => self.binary(BinaryKind::Min, false),
-            "primitive.pow_v1" => self.binary(BinaryKind::Pow, false),
-            "broadcasting_pow_v1" => self.binary(BinaryKind::Pow, true),
-            "broadcasting_add_v1" => self.binary(BinaryKind::Add, true),
-            "broadcasting_sub_v1" => self.binary(BinaryKind::Sub, true),
-            "broadcasting_mul_v1" => self.binary(BinaryKind::Mul, true),
-            "broadcasting_divide_v1" => self.binary(BinaryKind::Div, true),
-            "broadcasting_maximum_v1" => self.binary(BinaryKind::Max, true),
-            "broadcasting_minimum_v1" => self.binary(BinaryKind::Min, true),
             "primitive.image_to_tensor_v1" => match *self.operand(0)? {
                 Bound::Picture(value) => Ok(vec![Bound::Pixels(value)]),
                 _ => Err("does not read a picture".into()),
@@ -447,12 +431,7 @@ impl<'a> Call<'_, '_, 'a> {
                 let axis = self.axis(self.number(1)?, self.shape(x).rank())?;
                 self.push(Op::Softmax { axis }, &[x])
             }
-            "reduce_sum_v1" => self.reduce(ReduceKind::Sum),
-            "reduce_mean_v1" => self.reduce(ReduceKind::Mean),
-            "reduce_min_v1" => self.reduce(ReduceKind::Min),
-            "reduce_product_v1" => self.reduce(ReduceKind::Prod),
             "primitive.max_pool_2d_v1" => self.max_pool(),
-            "reduce_max_v1" => self.reduce(ReduceKind::Max),
             "primitive.pad_v1" => self.pad(),
             "primitive.reshape_v2" => self.reshape(),
             "primitive.transpose_v1" => {
@@ -654,4 +633,55 @@ impl<'a> Call<'_, '_, 'a> {
         let sampling = if linear { Sampling::LINEAR } else { Sampling::NEAREST };
         self.push(Op::Resize { sampling, size: [to[2], to[3]], scale: None }, &[x])
     }
+}
+
+/// Operations of one operand, element by element.
+fn unary(word: &str) -> Option<UnaryKind> {
+    Some(match word {
+        "primitive.abs_v1" => UnaryKind::Abs,
+        "primitive.exp_v1" => UnaryKind::Exp,
+        "primitive.sqrt_v1" => UnaryKind::Sqrt,
+        "primitive.log_v1" => UnaryKind::Log,
+        "primitive.sin_v1" => UnaryKind::Sin,
+        "primitive.cos_v1" => UnaryKind::Cos,
+        "primitive.round_v1" => UnaryKind::Round,
+        "primitive.erf_v1" => UnaryKind::Erf,
+        "primitive.tanh_v1" => UnaryKind::Tanh,
+        "relu_v1" => UnaryKind::Relu,
+        "sigmoid_v1" => UnaryKind::Sigmoid,
+        _ => return None,
+    })
+}
+
+/// Operations of two operands, element by element, and whether one may be smaller.
+fn binary(word: &str) -> Option<(BinaryKind, bool)> {
+    Some(match word {
+        "primitive.add_v1" => (BinaryKind::Add, false),
+        "primitive.sub_v1" => (BinaryKind::Sub, false),
+        "primitive.mul_v1" => (BinaryKind::Mul, false),
+        "primitive.divide_v1" => (BinaryKind::Div, false),
+        "primitive.maximum_v1" => (BinaryKind::Max, false),
+        "primitive.minimum_v1" => (BinaryKind::Min, false),
+        "primitive.pow_v1" => (BinaryKind::Pow, false),
+        "broadcasting_pow_v1" => (BinaryKind::Pow, true),
+        "broadcasting_add_v1" => (BinaryKind::Add, true),
+        "broadcasting_sub_v1" => (BinaryKind::Sub, true),
+        "broadcasting_mul_v1" => (BinaryKind::Mul, true),
+        "broadcasting_divide_v1" => (BinaryKind::Div, true),
+        "broadcasting_maximum_v1" => (BinaryKind::Max, true),
+        "broadcasting_minimum_v1" => (BinaryKind::Min, true),
+        _ => return None,
+    })
+}
+
+/// Reductions over listed axes.
+fn reduction(word: &str) -> Option<ReduceKind> {
+    Some(match word {
+        "reduce_sum_v1" => ReduceKind::Sum,
+        "reduce_mean_v1" => ReduceKind::Mean,
+        "reduce_min_v1" => ReduceKind::Min,
+        "reduce_product_v1" => ReduceKind::Prod,
+        "reduce_max_v1" => ReduceKind::Max,
+        _ => return None,
+    })
 }

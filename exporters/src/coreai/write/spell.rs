@@ -99,6 +99,24 @@ impl Body<'_> {
         Ok(self.builder.reshape(x, dims))
     }
 
+    fn sum(&mut self, mut sum: Id, others: &[Value]) -> Result<Id, String> {
+        for &v in others {
+            let next = self.operand(v)?;
+            sum = self.builder.arithmetic(Arithmetic::Add, sum, next);
+        }
+        Ok(sum)
+    }
+
+    fn pad(&mut self, x: Id, before: &[usize], after: &[usize], mode: PadMode) -> Id {
+        let around: Vec<[i64; 2]> = before.iter().zip(after).map(|(&b, &a)| [b as i64, a as i64]).collect();
+        let (padding, number) = match mode {
+            PadMode::Constant(number) => (Padding::Constant, number.0),
+            PadMode::Reflect => (Padding::Reflect, 0.0),
+            PadMode::Edge => (Padding::Replicate, 0.0),
+        };
+        self.builder.pad_with(x, &around, padding, number)
+    }
+
     fn results(&mut self, node: &Node) -> Result<Vec<Id>, String> {
         let x = match node.inputs.first() {
             Some(&first) => self.operand(first)?,
@@ -112,14 +130,7 @@ impl Body<'_> {
                 let y = self.operand(node.inputs[1])?;
                 self.builder.arithmetic(arithmetic(*kind), x, y)
             }
-            Op::Sum => {
-                let mut sum = x;
-                for &v in &node.inputs[1..] {
-                    let next = self.operand(v)?;
-                    sum = self.builder.arithmetic(Arithmetic::Add, sum, next);
-                }
-                sum
-            }
+            Op::Sum => self.sum(x, &node.inputs[1..])?,
             Op::Clip { lo, hi } => self.clip(x, *lo, *hi),
             Op::Prelu => self.prelu(x, node)?,
             Op::Cast { .. } => self.builder.cast(x, dtype),
@@ -149,15 +160,7 @@ impl Body<'_> {
                 return Ok(self.builder.split(x, *axis, &sizes));
             }
             Op::Slice { cuts } => self.slice(x, cuts, &out),
-            Op::Pad { before, after, mode } => {
-                let around: Vec<[i64; 2]> = before.iter().zip(after).map(|(&b, &a)| [b as i64, a as i64]).collect();
-                let (padding, number) = match mode {
-                    PadMode::Constant(number) => (Padding::Constant, number.0),
-                    PadMode::Reflect => (Padding::Reflect, 0.0),
-                    PadMode::Edge => (Padding::Replicate, 0.0),
-                };
-                self.builder.pad_with(x, &around, padding, number)
-            }
+            Op::Pad { before, after, mode } => self.pad(x, before, after, *mode),
             Op::MaxPool { kernel, stride, pad, dilation } => {
                 self.max_pool(x, *kernel, [*stride, *dilation], *pad, &out)
             }
@@ -173,6 +176,9 @@ impl Body<'_> {
             }
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
                 return Err("it is a leaf, not an operation".into());
+            }
+            Op::Quantize { .. } | Op::Dequantize | Op::Lookup { .. } => {
+                return Err("quantised values are not written in a Core AI asset".into());
             }
             Op::BatchNorm { .. }
             | Op::Attention { .. }

@@ -132,46 +132,68 @@ impl<'a> Body<'a> {
         let constant = match self.bound.get(name) {
             Some(Bound::Value(value)) => return Ok(*value),
             Some(Bound::Constant(_, Some(value))) => return Ok(*value),
-            Some(Bound::Constant(constant, None)) => constant,
+            Some(Bound::Constant(constant, None)) => constant.clone(),
             Some(Bound::Class(_)) => return Err(format!("{name} is a label, not a value")),
             None => return Err(format!("{name} is used before it is defined")),
         };
-        let dtype = constant.dtype.ok_or_else(|| format!("{name} is not a number"))?;
-        let shape = Shape::fixed(&constant.dims);
-        let value = if let Some(values) = constant.literal() {
-            self.graph.push_leaf(Op::Literal { values }, Type::new(dtype, shape), name).map_err(|e| e.to_string())?
-        } else {
-            let source = match constant.elements {
-                Elements::Blob { start, len, dtype: BlobType::Float16 } => {
-                    Source::Mapped { start, len, dtype: StoredType::F16 }
-                }
-                Elements::Blob { start, len, dtype: BlobType::Float32 } => {
-                    Source::Mapped { start, len, dtype: StoredType::F32 }
-                }
-                Elements::Blob { start, len, dtype: BlobType::Int32 } => {
-                    let data = self.weights.bytes().get(start..start + len).ok_or("lies outside weight.bin")?;
-                    let bytes = indices(data.as_chunks::<4>().0.iter().map(|&w| i32::from_le_bytes(w)))?;
-                    Source::Held { bytes, dtype: StoredType::F32 }
-                }
-                _ => {
-                    let (bytes, dtype) = constant.stored()?;
-                    Source::Held { bytes, dtype }
-                }
-            };
-            // A dot stands in no name of a program, so these paths are free.
-            let path = if dtype == DType::F32 { name.to_string() } else { format!("{name}.stored") };
-            let weight = Op::Weight { key: name.to_string() };
-            let weight =
-                self.graph.push_leaf(weight, Type::new(DType::F32, shape), &path).map_err(|e| e.to_string())?;
-            self.weights.sources.insert(name.to_string(), source);
-            match dtype {
-                DType::F32 => weight,
-                to => self.graph.push(Op::Cast { to }, &[weight], name).map_err(|e| e.to_string())?.into(),
-            }
-        };
+        let value = self.leaf_of(&constant, name)?;
         if let Some(Bound::Constant(_, leaf)) = self.bound.get_mut(name) {
             *leaf = Some(value);
         }
         Ok(value)
+    }
+
+    /// A constant that stands in place in an operation, as a value.
+    pub(super) fn in_place(&mut self, val: &messages::Value, name: &str) -> Result<Value, String> {
+        let constant = constant(val, self.weights.bytes())?;
+        self.leaf_of(&constant, name)
+    }
+
+    /// The leaf of a constant under a name of its own.
+    fn leaf_of(&mut self, constant: &Constant, name: &str) -> Result<Value, String> {
+        let dtype = constant.dtype.ok_or_else(|| format!("{name} is not a number"))?;
+        let mut shape = Shape::fixed(&constant.dims);
+        if let Some(values) = constant.literal() {
+            let leaf = Op::Literal { values };
+            return self.graph.push_leaf(leaf, Type::new(dtype, shape), name).map_err(|e| e.to_string());
+        }
+        let mapped = |dtype| match constant.elements {
+            Elements::Blob { start, len, .. } => Source::Mapped { start, len, dtype },
+            _ => Source::Held { bytes: Vec::new(), dtype },
+        };
+        let data =
+            |start: usize, len: usize| self.weights.bytes().get(start..start + len).ok_or("lies outside weight.bin");
+        let source = match constant.elements {
+            Elements::Blob { dtype: BlobType::Float16, .. } => mapped(StoredType::F16),
+            Elements::Blob { dtype: BlobType::Float32, .. } => mapped(StoredType::F32),
+            Elements::Blob { dtype: BlobType::Int8, .. } => mapped(StoredType::I8),
+            Elements::Blob { dtype: BlobType::Uint8, .. } => mapped(StoredType::U8),
+            Elements::Blob { start, len, dtype: BlobType::Int32 } => {
+                let bytes = indices(data(start, len)?.as_chunks::<4>().0.iter().map(|&w| i32::from_le_bytes(w)))?;
+                Source::Held { bytes, dtype: StoredType::F32 }
+            }
+            Elements::Blob { start, len, dtype: BlobType::Int4 } => {
+                let halves = data(start, len)?.iter().flat_map(|&b| [(b << 4) as i8 >> 4, b as i8 >> 4]);
+                let bytes = halves.take(shape.elements()).map(|code| code as u8).collect();
+                Source::Held { bytes, dtype: StoredType::I8 }
+            }
+            Elements::Blob { len, dtype: BlobType::Packed(_), .. } => {
+                shape = Shape::fixed(&[len]);
+                mapped(StoredType::U8)
+            }
+            _ => {
+                let (bytes, dtype) = constant.stored()?;
+                Source::Held { bytes, dtype }
+            }
+        };
+        // A dot stands in no name of a program, so these paths are free.
+        let path = if dtype == DType::F32 { name.to_string() } else { format!("{name}.stored") };
+        let weight = Op::Weight { key: name.to_string() };
+        let weight = self.graph.push_leaf(weight, Type::new(DType::F32, shape), &path).map_err(|e| e.to_string())?;
+        self.weights.sources.insert(name.to_string(), source);
+        match dtype {
+            DType::F32 => Ok(weight),
+            to => Ok(self.graph.push(Op::Cast { to }, &[weight], name).map_err(|e| e.to_string())?.into()),
+        }
     }
 }

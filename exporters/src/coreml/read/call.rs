@@ -98,6 +98,15 @@ impl Call<'_, '_> {
         }
     }
 
+    /// Whether the numbers of an input are all 0.
+    pub(super) fn zeros(&self, input: &str) -> Result<bool, String> {
+        match &self.parameter(input)?.elements {
+            Elements::Ints(i) => Ok(i.iter().all(|&i| i == 0)),
+            Elements::Floats(f) => Ok(f.iter().all(|&f| f == 0.0)),
+            _ => Err(format!("the input {input} is not numbers in place")),
+        }
+    }
+
     /// One integer.
     pub(super) fn integer(&self, input: &str) -> Result<i32, String> {
         match (&self.parameter(input)?.elements, self.parameter(input)?.dims.is_empty()) {

@@ -9,6 +9,7 @@
 
 mod body;
 mod call;
+mod codes;
 mod error;
 mod files;
 mod operations;

@@ -2,6 +2,7 @@
 
 use super::body::{Body, Bound};
 use super::call::Call;
+use super::codes;
 use super::error::ReadError;
 use super::values::{graph_type, is_text, text, texts, volume};
 use crate::coreml::messages::{self, binding, value_type};
@@ -9,7 +10,7 @@ use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, Sl
 use vitc_ir::{BinaryKind, DType, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// An operator and its operands.
-type Decoded = Result<(Op, Vec<Value>), String>;
+pub(super) type Decoded = Result<(Op, Vec<Value>), String>;
 
 /// Read an operation into the body.
 ///
@@ -121,6 +122,11 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
             let sampling = between(call)?;
             resize(call, sampling)
         }
+        "quantize" => codes::quantize(call),
+        "dequantize" => codes::dequantize(call),
+        "constexpr_affine_dequantize" => codes::affine(call),
+        "constexpr_blockwise_shift_scale" => codes::blocks(call),
+        "constexpr_lut_to_dense" => codes::lookup(call),
         _ => Err("vitc does not read this operation".into()),
     }
 }

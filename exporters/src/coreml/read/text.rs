@@ -161,7 +161,12 @@ fn element(data_type: i32) -> &'static str {
         Ok(DataType::Int8) => "int8",
         Ok(DataType::Uint8) => "uint8",
         Ok(DataType::Int4) => "int4",
+        Ok(DataType::Uint32) => "uint32",
+        Ok(DataType::Uint1) => "uint1",
+        Ok(DataType::Uint2) => "uint2",
+        Ok(DataType::Uint3) => "uint3",
         Ok(DataType::Uint4) => "uint4",
+        Ok(DataType::Uint6) => "uint6",
         Ok(DataType::Unused) | Err(_) => "?",
     }
 }

@@ -40,13 +40,19 @@ pub(super) fn volume(dims: &[usize]) -> Result<usize, String> {
     product.filter(|&n| n <= ELEMENT_LIMIT).ok_or_else(|| format!("a value of shape {dims:?} is too large"))
 }
 
+/// Values have at most so many dimensions.
+const RANK: i64 = 5;
+
+/// Tables of weights have two more, for entries and their elements.
+const TABLE_RANK: i64 = RANK + 2;
+
 /// Element type and sizes of a tensor type.
-fn tensor(ty: Option<&messages::ValueType>) -> Result<(DataType, Vec<usize>), String> {
+fn tensor(ty: Option<&messages::ValueType>, most: i64) -> Result<(DataType, Vec<usize>), String> {
     let Some(value_type::Kind::Tensor(t)) = ty.and_then(|t| t.kind.as_ref()) else {
         return Err("has no tensor type".into());
     };
-    if t.rank != t.dimensions.len() as i64 || t.rank > 5 {
-        return Err(format!("rank {} with {} dimensions; at most 5 are allowed", t.rank, t.dimensions.len()));
+    if t.rank != t.dimensions.len() as i64 || t.rank > most {
+        return Err(format!("rank {} with {} dimensions; at most {most} are allowed", t.rank, t.dimensions.len()));
     }
     let size = |d: &messages::Dimension| match d.kind {
         Some(dimension::Kind::Constant(c)) if (1..=i32::MAX as u64).contains(&c.size) => Ok(c.size as usize),
@@ -64,28 +70,33 @@ fn dtype(data_type: DataType) -> Option<DType> {
         DataType::Float16 => Some(DType::F16),
         DataType::Float32 => Some(DType::F32),
         DataType::Int32 => Some(DType::I32),
+        DataType::Int8 => Some(DType::I8),
+        DataType::Int4 => Some(DType::I4),
+        // Packed codes are bytes in the graph.
+        DataType::Uint8 | DataType::Uint1 | DataType::Uint2 | DataType::Uint3 | DataType::Uint4 | DataType::Uint6 => {
+            Some(DType::U8)
+        }
         DataType::Unused
         | DataType::Bool
         | DataType::String
         | DataType::Float64
         | DataType::Int64
-        | DataType::Int8
-        | DataType::Uint8
-        | DataType::Int4
-        | DataType::Uint4 => None,
+        | DataType::Uint32 => None,
     }
 }
 
 /// The type of a value that the graph can hold.
 pub(super) fn graph_type(ty: Option<&messages::ValueType>) -> Result<Type, String> {
-    let (data_type, dims) = tensor(ty)?;
-    let dtype = dtype(data_type).ok_or_else(|| format!("a value of type {data_type:?}"))?;
+    let (data_type, dims) = tensor(ty, RANK)?;
+    let value = dtype(data_type).filter(|_| !matches!(data_type, DataType::Int4 | DataType::Uint1 | DataType::Uint2));
+    let value = value.filter(|_| !matches!(data_type, DataType::Uint3 | DataType::Uint4 | DataType::Uint6));
+    let dtype = value.ok_or_else(|| format!("a value of type {data_type:?}"))?;
     Ok(Type::new(dtype, Shape::fixed(&dims)))
 }
 
 /// True for a rank-0 string, the type of a label.
 pub(super) fn is_text(ty: Option<&messages::ValueType>) -> bool {
-    tensor(ty).is_ok_and(|(data_type, dims)| data_type == DataType::String && dims.is_empty())
+    tensor(ty, RANK).is_ok_and(|(data_type, dims)| data_type == DataType::String && dims.is_empty())
 }
 
 /// A scalar string.
@@ -105,7 +116,7 @@ pub(super) fn texts(value: &messages::Value) -> Result<Vec<String>, String> {
 
 /// A constant: its declared type, with elements of exactly that type and number.
 pub(super) fn constant(value: &messages::Value, weight_file: &[u8]) -> Result<Constant, String> {
-    let (data_type, dims) = tensor(value.r#type.as_ref())?;
+    let (data_type, dims) = tensor(value.r#type.as_ref(), TABLE_RANK)?;
     let count = volume(&dims)?;
     let elements = match &value.kind {
         Some(value::Kind::BlobFile(file)) => {
@@ -113,13 +124,21 @@ pub(super) fn constant(value: &messages::Value, weight_file: &[u8]) -> Result<Co
                 return Err(format!("refers to the file {:?}", file.file_name));
             }
             let record = blob::record(weight_file, file.offset).map_err(|e| format!("weight.bin: {e}"))?;
-            let (wanted, size) = match data_type {
-                DataType::Float16 => (BlobType::Float16, 2),
-                DataType::Float32 => (BlobType::Float32, 4),
-                DataType::Int32 => (BlobType::Int32, 4),
+            let wanted = match data_type {
+                DataType::Float16 => BlobType::Float16,
+                DataType::Float32 => BlobType::Float32,
+                DataType::Int32 => BlobType::Int32,
+                DataType::Int8 => BlobType::Int8,
+                DataType::Uint8 => BlobType::Uint8,
+                DataType::Int4 => BlobType::Int4,
+                DataType::Uint1 => BlobType::Packed(1),
+                DataType::Uint2 => BlobType::Packed(2),
+                DataType::Uint3 => BlobType::Packed(3),
+                DataType::Uint4 => BlobType::Packed(4),
+                DataType::Uint6 => BlobType::Packed(6),
                 other => return Err(format!("elements of type {other:?} in weight.bin")),
             };
-            if record.dtype != wanted || record.len != count * size {
+            if record.dtype != wanted || Some(record.len) != wanted.bytes_of(count) {
                 return Err(format!(
                     "{count} elements of {data_type:?}, weight.bin has {} bytes of {:?}",
                     record.len, record.dtype
@@ -151,6 +170,19 @@ fn immediate(data_type: DataType, kind: Option<&tensor_value::Kind>, count: usiz
                 return Err("half precision elements are cut off".into());
             }
             (Elements::Floats(pairs.iter().map(|&p| f16::from_le_bytes(p).to_f64()).collect()), pairs.len())
+        }
+        (DataType::Int8, Some(Kind::Bytes(b))) => {
+            (Elements::Ints(b.values.iter().map(|&b| i32::from(b as i8)).collect()), b.values.len())
+        }
+        (DataType::Uint8, Some(Kind::Bytes(b))) => {
+            (Elements::Ints(b.values.iter().map(|&b| i32::from(b)).collect()), b.values.len())
+        }
+        (DataType::Uint32, Some(Kind::Bytes(b))) => {
+            let (words, rest) = b.values.as_chunks::<4>();
+            let word = |w: &[u8; 4]| i32::try_from(u32::from_le_bytes(*w)).map_err(|_| "a size is too large");
+            let ints = words.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+            let count = if rest.is_empty() { ints.len() } else { usize::MAX };
+            (Elements::Ints(ints), count)
         }
         (DataType::String, Some(Kind::Strings(s))) => match s.values.as_slice() {
             [text] => (Elements::Text(text.clone()), 1),

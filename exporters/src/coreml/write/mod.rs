@@ -26,7 +26,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use vitc_ir::eval::{self, Numbers, StreamError};
 use vitc_ir::target::Format;
-use vitc_ir::{DType, Graph, Target, Type, Value, cost};
+use vitc_ir::{DType, Graph, Op, Target, Type, Value, cost};
 
 /// Constants of fewer elements stand in the model file, as the format's own tools do it.
 const BLOB_ELEMENTS: usize = 10;
@@ -54,17 +54,24 @@ pub fn write<'a>(
     let release = release(graph, target, interface)?;
     let description = describe(graph, interface, metadata)?;
     let constants = cost::emitted_constants(graph);
-    let held = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32);
+    let held = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32 | DType::I8 | DType::U8 | DType::I4);
     if let Some(&v) = constants.iter().find(|&&v| !held(graph.ty(v).dtype)) {
         let (ty, path) = (graph.ty(v), graph.value_name(v));
-        return Err(interface_error(format!("the constant {path} is {ty}; constants are fp32, fp16 or int32")));
+        return Err(interface_error(format!(
+            "the constant {path} is {ty}; constants are fp32, fp16, int32, int8 or int4"
+        )));
     }
     if let Some(&v) = constants.iter().find(|&&v| graph.shape(v).rank() > 5) {
         let (ty, path) = (graph.ty(v), graph.value_name(v));
         return Err(interface_error(format!("the constant {path} is {ty}; values have at most 5 dimensions")));
     }
 
-    let large: Vec<Option<BlobType>> = constants.iter().map(|&v| blob_type(graph.ty(v), release)).collect();
+    let packed = packed_codes(graph, release).map_err(interface_error)?;
+    let place = |&v: &Value| match packed.get(&v) {
+        Some(&(bits, elements)) => Some((BlobType::Packed(bits), elements as u64)),
+        None => blob_type(graph.ty(v), release).map(|dtype| (dtype, graph.shape(v).elements() as u64)),
+    };
+    let large: Vec<Option<(BlobType, u64)>> = constants.iter().map(place).collect();
     let blobs = large.iter().flatten().count() as u32;
     let mut kinds: HashMap<Value, value::Kind> = HashMap::with_capacity(constants.len());
     let mut bytes = 0;
@@ -79,9 +86,9 @@ pub fn write<'a>(
     let mut inline = Vec::new();
     let mut sink = |i: usize, at: usize, piece: &[u8]| -> std::io::Result<()> {
         let (value, length) = (constants[i], graph.ty(constants[i]).bytes());
-        if let (Some(dtype), Some(file)) = (large[i], &mut blob_file) {
+        if let (Some((dtype, elements)), Some(file)) = (large[i], &mut blob_file) {
             if at == 0 {
-                let offset = file.record(dtype, length as u64)?;
+                let offset = file.record(dtype, length as u64, elements)?;
                 let file_name = WEIGHT_FILE.to_string();
                 kinds.insert(value, value::Kind::BlobFile(value::BlobFile { file_name, offset }));
             }
@@ -156,8 +163,25 @@ fn blob_type(ty: &Type, release: Release) -> Option<BlobType> {
         DType::F32 if large => Some(BlobType::Float32),
         DType::F16 if large => Some(BlobType::Float16),
         DType::I32 if large && release.ios >= 18 => Some(BlobType::Int32),
+        DType::U8 if large => Some(BlobType::Uint8),
+        DType::I8 if large => Some(BlobType::Int8),
+        DType::I4 if large => Some(BlobType::Int4),
         _ => None,
     }
+}
+
+/// From iOS 18 on the codes of tables have an element type of their own: bits and number, by constant.
+fn packed_codes(graph: &Graph, release: Release) -> Result<HashMap<Value, (u8, usize)>, String> {
+    let mut packed = HashMap::new();
+    for (_, node) in graph.run_time_nodes().filter(|_| release.ios >= 18) {
+        let (Op::Lookup { bits, shape }, Some(&codes)) = (&node.op, node.inputs.first()) else { continue };
+        let codes = graph.stored(codes);
+        let own = (*bits as u8, shape.elements());
+        if *bits < 8 && packed.insert(codes, own).is_some_and(|other| other != own) {
+            return Err(format!("{} is read as codes of several widths", graph.value_name(codes)));
+        }
+    }
+    Ok(packed)
 }
 
 /// The interface and metadata.

@@ -4,8 +4,11 @@
 //! Invariants: one node becomes one operation wherever MIL has it. Every input with a default is listed. Floating-point
 //! parameters have the element type of the operand, which systems before iOS 17 insist on.
 
+mod codes;
+
 use crate::ExportError;
 use crate::coreml::Interface;
+use crate::coreml::messages::DataType;
 use half::f16;
 use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};
@@ -27,6 +30,10 @@ pub(super) enum Param {
     Float(DType, f64),
     /// So many zeros of this element type.
     Zeros(DType, usize),
+    /// The number 0 of this element type.
+    Zero(DType),
+    /// A vector of unsigned integers.
+    Sizes(Vec<u32>),
 }
 
 /// What an input of an operation is bound to.
@@ -40,6 +47,8 @@ pub(super) enum Operand {
     Previous,
     /// A constant of the operation's own.
     Param(Param),
+    /// A stored value of the graph as a constant of this type, which takes the same bytes.
+    As(Value, DataType, Vec<usize>),
 }
 
 /// An operation.
@@ -49,6 +58,8 @@ pub(super) struct Mil {
     pub(super) op: &'static str,
     /// Inputs by name.
     pub(super) inputs: Vec<(&'static str, Operand)>,
+    /// Constants that stand in place, by name.
+    pub(super) attributes: Vec<(&'static str, Operand)>,
     /// Result, if it is not the node's: a step on the way to it.
     pub(super) step: Option<Type>,
     /// First iOS version that has it in this form, and what in it asks for that.
@@ -57,11 +68,11 @@ pub(super) struct Mil {
 
 impl Mil {
     pub(super) fn new(op: &'static str, x: Value) -> Self {
-        Mil { op, inputs: vec![("x", Operand::Value(x))], step: None, since: (15, "") }
+        Mil { inputs: vec![("x", Operand::Value(x))], ..Mil::of(op) }
     }
 
     fn of(op: &'static str) -> Self {
-        Mil { op, inputs: Vec::new(), step: None, since: (15, "") }
+        Mil { op, inputs: Vec::new(), attributes: Vec::new(), step: None, since: (15, "") }
     }
 
     fn value(mut self, name: &'static str, value: Value) -> Self {
@@ -71,6 +82,11 @@ impl Mil {
 
     pub(super) fn param(mut self, name: &'static str, param: Param) -> Self {
         self.inputs.push((name, Operand::Param(param)));
+        self
+    }
+
+    fn attribute(mut self, name: &'static str, operand: Operand) -> Self {
+        self.attributes.push((name, operand));
         self
     }
 
@@ -184,6 +200,9 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Expand { shape } => return expand(x, graph.ty(x), shape),
         Op::Resize { sampling, size, scale: None } => resize(&n, sampling, *size, ios)?,
         Op::Resize { scale: Some(_), .. } => return Err(LOWERED.into()),
+        Op::Quantize { to } => codes::quantize(&n, *to),
+        Op::Dequantize => codes::dequantize(&n)?,
+        Op::Lookup { bits, shape } => codes::lookup(&n, *bits, shape, ios)?,
         Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
@@ -221,7 +240,11 @@ impl Reader<'_> {
 
     /// What an operation takes only as a constant.
     fn constant(&self, slot: usize, what: &str) -> Result<(), String> {
-        match self.graph.is_stored(self.node.inputs[slot]) {
+        let value = self.node.inputs[slot];
+        // What a table or a scale makes of stored codes is a constant to the system.
+        let decoded = matches!(self.graph.op(value), Op::Dequantize | Op::Lookup { .. });
+        let stored = |v: Value| self.graph.is_stored(v);
+        match stored(value) || decoded && self.graph.producer(value).inputs.iter().all(|&v| stored(v)) {
             true => Ok(()),
             false => Err(format!("{what} must be a constant")),
         }

@@ -99,6 +99,15 @@ fn param(param: &Param) -> MilValue {
             immediate(tensor(DataType::Int32, &[i.len()]), tensor_value::Kind::Ints(ints))
         }
         Param::Str(s) => string(s),
+        Param::Zero(dtype) => MilValue {
+            r#type: Some(tensor(data_type(*dtype), &[])),
+            kind: Some(elements(*dtype, &vec![0; dtype.bytes_of(1)])),
+        },
+        Param::Sizes(sizes) => {
+            let bytes = sizes.iter().flat_map(|s| s.to_le_bytes()).collect();
+            let values = tensor_value::Bytes { values: bytes };
+            immediate(tensor(DataType::Uint32, &[sizes.len()]), tensor_value::Kind::Bytes(values))
+        }
         Param::Zeros(dtype, n) => MilValue {
             r#type: Some(tensor(data_type(*dtype), &[*n])),
             kind: Some(elements(*dtype, &vec![0; dtype.bytes_of(*n)])),
@@ -160,6 +169,22 @@ impl Builder<'_> {
         name
     }
 
+    /// A stored value as a constant of another type that takes the same bytes.
+    fn stored_as(&self, value: Value, data_type: DataType, dims: &[usize]) -> MilValue {
+        let kind = self.constants.get(&self.graph.stored(value)).expect("every constant that is read was emitted");
+        MilValue { r#type: Some(tensor(data_type, dims)), kind: Some(kind.clone()) }
+    }
+
+    /// The constants that stand in place in an operation.
+    fn in_place(&self, mil: &Mil) -> Vec<(String, MilValue)> {
+        let value = |operand: &Operand| match operand {
+            Operand::Param(p) => Some(param(p)),
+            Operand::As(v, data_type, dims) => Some(self.stored_as(*v, *data_type, dims)),
+            Operand::Value(_) | Operand::Values(_) | Operand::Previous => None,
+        };
+        mil.attributes.iter().filter_map(|(name, operand)| Some((name.to_string(), value(operand)?))).collect()
+    }
+
     /// One operation with its parameters.
     fn mil(&mut self, mil: &Mil, name: &str, previous: &str, outputs: Vec<NamedValueType>) {
         let mut inputs = BTreeMap::new();
@@ -169,11 +194,19 @@ impl Builder<'_> {
                 Operand::Values(vs) => vs.iter().map(|&v| self.operand(v)).collect(),
                 Operand::Previous => vec![previous.to_string()],
                 Operand::Param(p) => vec![self.constant(&format!("{name}_{input}_0"), param(p))],
+                Operand::As(v, data_type, dims) => {
+                    let val = self.stored_as(*v, *data_type, dims);
+                    vec![self.constant(&format!("{name}_{input}_0"), val)]
+                }
             };
             let arguments = names.iter().map(|n| binding(n)).collect();
             inputs.insert(input.to_string(), Argument { arguments });
         }
+        let in_place = self.in_place(mil);
         self.operation(mil.op, name, inputs, outputs);
+        if let Some(operation) = self.block.operations.last_mut() {
+            operation.attributes.extend(in_place);
+        }
     }
 
     /// Append an operation on a single value, of which the graph knows nothing.

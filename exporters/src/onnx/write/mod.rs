@@ -5,6 +5,7 @@
 //! torn file behind; the caller writes to a temporary one.
 
 mod builder;
+mod codes;
 mod ops;
 mod plan;
 mod text;

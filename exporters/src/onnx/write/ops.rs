@@ -5,6 +5,7 @@
 //! lowering before; here it is an error.
 
 use super::builder::{Builder, Spelling, elem_type};
+use super::codes;
 use vitc_ir::op::{
     AttentionLayout, BinaryKind, Coordinates, DepthOrder, Kernel, Op, PadMode, ReduceKind, Rounding, Sampling,
     SliceAxis, UnaryKind,
@@ -16,7 +17,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     let graph = b.graph;
     let dtype = |v: Value| graph.ty(v).dtype;
     let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
-    if let Some(&odd) = node.inputs.iter().find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0])) {
+    let codes = node.op == Op::Dequantize;
+    if let Some(&odd) =
+        node.inputs.iter().filter(|_| !codes).find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]))
+    {
         let first = dtype(node.inputs[0]);
         return Err(format!("ONNX takes operands of one element type, found {first} and {}", graph.ty(odd)));
     }
@@ -33,16 +37,11 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Cast { to } => plain(b, "Cast").int("to", i64::from(elem_type(*to))),
 
         Op::Conv { stride, pad, dilation, groups } => {
-            let w = graph.shape(node.inputs[1]);
-            let conv = plain(b, "Conv").int("group", *groups as i64).ints("kernel_shape", &[w.dim(2), w.dim(3)]);
-            dilated(conv.ints("pads", pad).ints("strides", stride), dilation)
+            dilated(conv(b, node, "Conv", *groups).ints("pads", pad).ints("strides", stride), dilation)
         }
         Op::ConvTranspose { stride, pad, output_pad, dilation, groups } => {
-            let w = graph.shape(node.inputs[1]);
-            let conv =
-                plain(b, "ConvTranspose").int("group", *groups as i64).ints("kernel_shape", &[w.dim(2), w.dim(3)]);
-            let conv = conv.ints("output_padding", output_pad).ints("pads", pad).ints("strides", stride);
-            dilated(conv, dilation)
+            let conv = conv(b, node, "ConvTranspose", *groups).ints("output_padding", output_pad);
+            dilated(conv.ints("pads", pad).ints("strides", stride), dilation)
         }
         Op::MatMul { transpose_a: false, transpose_b: false } => plain(b, "MatMul"),
         Op::MatMul { .. } => return Err("MatMul does not transpose its operands".into()),
@@ -66,28 +65,16 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
             let pool = plain(b, "MaxPool").ints("kernel_shape", kernel).ints("pads", pad).ints("strides", stride);
             dilated(pool, dilation)
         }
-        Op::ArgMax { axis, keep } => {
-            let search = plain(b, "ArgMax").int("axis", *axis as i64).int("keepdims", i64::from(*keep));
-            // The first of equal ones is the default, and before opset 12 the only choice.
-            if b.opset >= 12 { search.int("select_last_index", 0) } else { search }
-        }
+        Op::ArgMax { axis, keep } => arg_max(b, node, *axis, *keep),
 
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
         Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
         Op::Concat { axis } => plain(b, "Concat").int("axis", *axis as i64),
-        Op::Split { axis, sizes } if b.opset < 13 => plain(b, "Split").int("axis", *axis as i64).ints("split", sizes),
-        Op::Split { axis, sizes } => {
-            let inputs = vec![b.read(node.inputs[0]), b.ints(sizes.iter().copied())];
-            Spelling::new("Split", inputs).int("axis", *axis as i64)
-        }
+        Op::Split { axis, sizes } => split(b, node, *axis, sizes),
         Op::Slice { cuts } => slice(b, node, cuts),
         Op::Pad { before, after, mode } => pad(b, node, [before, after], *mode)?,
         Op::DepthToSpace { block, order } => {
-            let mode = match order {
-                DepthOrder::Crd => "CRD",
-                DepthOrder::Dcr => "DCR",
-            };
-            plain(b, "DepthToSpace").int("blocksize", *block as i64).string("mode", mode)
+            plain(b, "DepthToSpace").int("blocksize", *block as i64).string("mode", depth_mode(*order))
         }
         Op::SpaceToDepth { block } => plain(b, "SpaceToDepth").int("blocksize", *block as i64),
         Op::Gather { axis } => plain(b, "Gather").int("axis", *axis as i64),
@@ -95,16 +82,20 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Resize { sampling, size, scale: None } => resize(b, node, sampling, *size)?,
         Op::Resize { scale: Some(_), .. } => return Err("a lowering spells a factor of its own as products".into()),
 
+        Op::Quantize { to } => codes::quantize(b, node, *to)?,
+        Op::Dequantize => codes::dequantize(b, node)?,
+        Op::Lookup { .. } => return Err("ONNX has no tables of weights".into()),
         Op::Keep => return Err("it is read through, not an operation".into()),
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
         }
-        Op::Attention { .. } | Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2 => {
-            return Err("a lowering spells it in other operators".into());
-        }
-        Op::WindowPartition { .. } | Op::WindowMerge { .. } => {
-            return Err("a lowering spells it in other operators".into());
-        }
+        Op::Attention { .. }
+        | Op::Rfft2 { .. }
+        | Op::Irfft2 { .. }
+        | Op::Dct2
+        | Op::Idct2
+        | Op::WindowPartition { .. }
+        | Op::WindowMerge { .. } => return Err("a lowering spells it in other operators".into()),
     })
 }
 
@@ -262,8 +253,39 @@ fn unary(b: &mut Builder<'_>, node: &Node, kind: UnaryKind) -> Result<Spelling, 
 }
 
 /// Holes in windows, where there are any.
+/// A convolution's operands, groups and kernel.
+fn conv(b: &mut Builder<'_>, node: &Node, word: &'static str, groups: usize) -> Spelling {
+    let w = b.graph.shape(node.inputs[1]);
+    Spelling::new(word, b.read_all(&node.inputs))
+        .int("group", groups as i64)
+        .ints("kernel_shape", &[w.dim(2), w.dim(3)])
+}
+
 fn dilated(spelling: Spelling, dilation: &[usize; 2]) -> Spelling {
     if *dilation == [1; 2] { spelling } else { spelling.ints("dilations", dilation) }
+}
+
+fn arg_max(b: &mut Builder<'_>, node: &Node, axis: usize, keep: bool) -> Spelling {
+    let search = Spelling::new("ArgMax", b.read_all(&node.inputs));
+    let search = search.int("axis", axis as i64).int("keepdims", i64::from(keep));
+    // The first of equal ones is the default, and before opset 12 the only choice.
+    if b.opset >= 12 { search.int("select_last_index", 0) } else { search }
+}
+
+fn split(b: &mut Builder<'_>, node: &Node, axis: usize, sizes: &[usize]) -> Spelling {
+    let x = b.read(node.inputs[0]);
+    if b.opset < 13 {
+        return Spelling::new("Split", vec![x]).int("axis", axis as i64).ints("split", sizes);
+    }
+    let sizes = b.ints(sizes.iter().copied());
+    Spelling::new("Split", vec![x, sizes]).int("axis", axis as i64)
+}
+
+fn depth_mode(order: DepthOrder) -> &'static str {
+    match order {
+        DepthOrder::Crd => "CRD",
+        DepthOrder::Dcr => "DCR",
+    }
 }
 
 fn pad(b: &mut Builder<'_>, node: &Node, sides: [&[usize]; 2], mode: PadMode) -> Result<Spelling, String> {

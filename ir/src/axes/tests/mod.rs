@@ -22,7 +22,7 @@ struct Case {
 
 impl Case {
     fn types(&self) -> Vec<Type> {
-        let dtype = |slot| if is_index(&self.op, slot) { DType::I32 } else { DType::F32 };
+        let dtype = |slot| index_type(&self.op, slot).unwrap_or(DType::F32);
         self.operands.iter().enumerate().map(|(i, x)| Type::new(dtype(i), Shape::fixed(x.shape()))).collect()
     }
 
@@ -38,11 +38,11 @@ impl Case {
         let (mut inputs, mut given) = (Vec::new(), Vec::new());
         for (i, (ty, x)) in self.types().into_iter().zip(operands).enumerate() {
             let path = format!("x{i}");
-            if is_index(&self.op, i) {
+            if let Some(to) = index_type(&self.op, i) {
                 weights.insert(path.clone(), &x.iter().map(|&x| x as f32).collect::<Vec<_>>());
                 let leaf = Op::Weight { key: path.clone() };
                 let leaf = graph.push_leaf(leaf, Type::new(DType::F32, ty.shape), &path).unwrap();
-                inputs.push(graph.push(Op::Cast { to: DType::I32 }, &[leaf], "index").unwrap().into());
+                inputs.push(graph.push(Op::Cast { to }, &[leaf], "index").unwrap().into());
             } else {
                 inputs.push(graph.push_leaf(Op::Input, ty, &path).unwrap());
                 given.push(x.clone());
@@ -64,7 +64,17 @@ impl Case {
 }
 
 fn is_index(op: &Op, slot: usize) -> bool {
-    matches!(op, Op::Gather { .. }) && slot == 1
+    index_type(op, slot).is_some()
+}
+
+/// Element type of an operand that is indices or codes.
+fn index_type(op: &Op, slot: usize) -> Option<DType> {
+    match (op, slot) {
+        (Op::Gather { .. }, 1) => Some(DType::I32),
+        (Op::Dequantize, 0) => Some(DType::I8),
+        (Op::Lookup { .. }, 0) => Some(DType::U8),
+        _ => None,
+    }
 }
 
 /// Number of a kind of operator: that of its word, and one for each form of attention.
@@ -313,6 +323,22 @@ fn movement(rng: &mut Rng) -> Vec<Case> {
     let forms = [Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::CUBIC];
     let (sampling, size) = (rng.pick(&forms), [rng.range(1, 8), rng.range(3, 6)]);
     cases.push(Case { op: Op::Resize { sampling, size, scale: None }, operands: vec![random(rng, &[2, 2, 4, 5])] });
+    let scale = ArrayD::from_elem(vec![], 0.37);
+    cases.push(Case {
+        op: Op::Quantize { to: rng.pick(&[DType::I8, DType::U8]) },
+        operands: vec![random(rng, &full), scale],
+    });
+    let codes = |rng: &mut Rng, dims: &[usize], n: usize| ArrayD::from_shape_simple_fn(dims, || rng.below(n) as f64);
+    let scale: Vec<usize> =
+        full.iter().map(|&n| if rng.chance(30) { 1 } else { rng.pick(&[n, n.div_ceil(2).max(n % 2 * n)]) }).collect();
+    cases.push(Case { op: Op::Dequantize, operands: vec![codes(rng, &full, 100), random(rng, &scale)] });
+    let (bits, parts) = (rng.pick(&[1, 2, 3, 4, 6]), rng.pick(&[1, full[0]]));
+    let bytes = (full.iter().product::<usize>() * bits).div_ceil(8);
+    let table = random(rng, &[parts, 1 << bits]);
+    cases.push(Case {
+        op: Op::Lookup { bits, shape: Shape::fixed(&full) },
+        operands: vec![codes(rng, &[bytes], 256), table],
+    });
     let window = [rng.pick(&[1, 2]), rng.pick(&[2, 3])];
     let tokens = [2 * (4 / window[0]) * (6 / window[1]), window[0] * window[1], 3];
     cases.push(Case { op: Op::WindowPartition { window }, operands: vec![random(rng, &[2, 3, 4, 6])] });
@@ -653,7 +679,8 @@ fn classes_are_what_they_are_called() {
                 assert!(contracts(1), "{:?}", case.op);
             }
             Class::Leaf => panic!("a leaf has no case"),
-            Class::Transform | Class::Attention | Class::Normalisation | Class::Reduction | Class::Sampling => {}
+            Class::Transform | Class::Attention | Class::Normalisation => {}
+            Class::Reduction | Class::Sampling | Class::Quantisation => {}
         }
     });
 }

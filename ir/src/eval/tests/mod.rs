@@ -42,19 +42,24 @@ fn random(rng: &mut Rng, dims: &[usize]) -> ArrayD<f64> {
 
 /// The outputs of one operator, as the interpreter and as the constant folder compute them: they must agree to the bit.
 fn apply(op: Op, inputs: &[&ArrayD<f64>]) -> Vec<ArrayD<f64>> {
-    let integer = |i: usize| matches!(op, Op::Gather { .. }) && i == 1;
+    let integer = |i: usize| match (&op, i) {
+        (Op::Gather { .. }, 1) => Some(DType::I32),
+        (Op::Dequantize, 0) => Some(DType::I8),
+        (Op::Lookup { .. }, 0) => Some(DType::U8),
+        _ => None,
+    };
     let (mut live, mut folded) = (Graph::new("run", crate::Stage::Paper), Graph::new("fold", crate::Stage::Paper));
     let mut weights = MemoryWeights::new();
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for (i, input) in inputs.iter().enumerate() {
-        let dtype = if integer(i) { DType::I32 } else { DType::F32 };
+        let dtype = integer(i).unwrap_or(DType::F32);
         let path = format!("x{i}");
         let shape = Shape::fixed(input.shape());
         a.push(live.push_leaf(Op::Input, Type::new(dtype, shape.clone()), &path).unwrap());
         let key = Op::Weight { key: path.clone() };
         let mut leaf = folded.push_leaf(key, Type::new(DType::F32, shape), &path).unwrap();
-        if integer(i) {
-            leaf = folded.push(Op::Cast { to: DType::I32 }, &[leaf], "index").unwrap().into();
+        if let Some(to) = integer(i) {
+            leaf = folded.push(Op::Cast { to }, &[leaf], "index").unwrap().into();
         }
         b.push(leaf);
         weights.insert_bytes(path, StoredType::F64, input.iter().flat_map(|x| x.to_le_bytes()).collect());

@@ -20,7 +20,7 @@ fn unary() {
         2.0 / std::f64::consts::PI.sqrt() * sum
     };
     let tanh = |x: f64| (x.exp() - (-x).exp()) / (x.exp() + (-x).exp());
-    let cases: [(UnaryKind, &dyn Fn(f64) -> f64); 22] = [
+    let cases: [(UnaryKind, &dyn Fn(f64) -> f64); 23] = [
         (UnaryKind::Relu, &|x| x.max(0.0)),
         (UnaryKind::Gelu, &|x| x / 2.0 * (1.0 + erf(x / 2.0f64.sqrt()))),
         (UnaryKind::Silu, &|x| x / (1.0 + (-x).exp())),
@@ -424,4 +424,36 @@ fn windows() {
     });
     assert_eq!(y, expected);
     assert_eq!(apply1(Op::WindowMerge { window: [2, 3], map: [4, 6] }, &[&y]), x);
+}
+
+#[test]
+fn codes_stand_for_steps_and_entries() {
+    let x = ArrayD::from_shape_vec(vec![6], vec![0.25, 0.75, -0.75, 100.0, -100.0, 0.6]).unwrap();
+    let scale = ArrayD::from_elem(vec![], 0.5);
+    let signed = apply1(Op::Quantize { to: DType::I8 }, &[&x, &scale]);
+    assert_eq!(signed.into_raw_vec_and_offset().0, [0.0, 2.0, -2.0, 127.0, -128.0, 1.0]);
+    let unsigned = apply1(Op::Quantize { to: DType::U8 }, &[&x, &scale]);
+    assert_eq!(unsigned.into_raw_vec_and_offset().0, [0.0, 2.0, 0.0, 200.0, 0.0, 1.0]);
+
+    let rng = &mut Rng::new(11);
+    let codes = build(&[4, 6, 2], |i| (i[0] * 12 + i[1] * 2 + i[2]) as f64 - 20.0);
+    for blocks in [[1, 1, 1], [4, 1, 1], [1, 6, 1], [2, 3, 1], [4, 2, 2]] {
+        let scale = random(rng, &blocks);
+        let block = |i: &[usize], a: usize| i[a] / ([4, 6, 2][a] / blocks[a]);
+        let wanted = build(&[4, 6, 2], |i| codes[i] * scale[[block(i, 0), block(i, 1), block(i, 2)]]);
+        assert_close(&apply1(Op::Dequantize, &[&codes, &scale]), &wanted);
+    }
+
+    for bits in [1usize, 2, 3, 4, 6, 8] {
+        let table = random(rng, &[2, 1 << bits]);
+        let chosen: Vec<usize> = (0..30).map(|_| rng.below(1 << bits)).collect();
+        // Bit by bit: the first code in the low bits of the first byte.
+        let mut bytes = vec![0.0; (30 * bits).div_ceil(8)];
+        for place in 0..30 * bits {
+            bytes[place / 8] += (chosen[place / bits] >> (place % bits) & 1) as f64 * f64::from(1u32 << (place % 8));
+        }
+        let packed = ArrayD::from_shape_vec(vec![bytes.len()], bytes).unwrap();
+        let wanted = build(&[6, 5], |i| table[[i[0] / 3, chosen[i[0] * 5 + i[1]]]]);
+        assert_close(&apply1(Op::Lookup { bits, shape: Shape::fixed(&[6, 5]) }, &[&packed, &table]), &wanted);
+    }
 }

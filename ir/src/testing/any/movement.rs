@@ -2,9 +2,9 @@
 
 use super::Maker;
 use crate::id::Value;
-use crate::op::{Coordinates, DepthOrder, Kernel, Op, PadMode, Rounding, Sampling, SliceAxis};
+use crate::op::{Coordinates, DepthOrder, Generator, Kernel, Op, PadMode, Rounding, Sampling, SliceAxis};
 use crate::real::Real;
-use crate::ty::{Dim, Shape};
+use crate::ty::{DType, Dim, Shape, Type};
 
 impl Maker {
     pub(super) fn reshape(&mut self) -> Option<Value> {
@@ -104,6 +104,36 @@ impl Maker {
     pub(super) fn barrier(&mut self) -> Option<Value> {
         let x = if self.rng.chance(60) { self.table()? } else { self.value()? };
         self.push(Op::Keep, &[x])
+    }
+
+    /// A value rounded to the steps of a scale.
+    pub(super) fn quantised(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let ty = Type::new(self.graph.ty(x).dtype, Shape::default());
+        let path = format!("step{}", self.graph.len());
+        let scale = self.graph.push_leaf(Op::literal(&[0.05]), ty, &path).ok()?;
+        let to = self.rng.pick(&[DType::I8, DType::U8]);
+        let codes = self.push(Op::Quantize { to }, &[x, scale])?;
+        self.push(Op::Dequantize, &[codes, scale])
+    }
+
+    /// A constant of few bits.
+    pub(super) fn decoded(&mut self) -> Option<Value> {
+        let dims = [self.size(), self.size()];
+        let (table, bits) = (self.rng.chance(50), self.rng.pick(&[1, 2, 3, 4, 6]));
+        let (dtype, shape, scale) = match table {
+            true => {
+                (DType::U8, vec![(dims[0] * dims[1] * bits).div_ceil(8)], [self.rng.pick(&[1, dims[0]]), 1 << bits])
+            }
+            false => (self.rng.pick(&[DType::I8, DType::U8]), dims.to_vec(), self.rng.pick(&[[1, 1], [dims[0], 1]])),
+        };
+        let path = format!("codes{}", self.graph.len());
+        let iota = Op::Generate(Generator::Iota { axis: 0 });
+        let codes = self.graph.push_leaf(iota, Type::new(dtype, Shape::fixed(&shape)), &path).ok()?;
+        let codes = self.push(Op::Keep, &[codes])?;
+        let scale = self.constant(&scale)?;
+        let op = if table { Op::Lookup { bits, shape: Shape::fixed(&dims) } } else { Op::Dequantize };
+        self.push(op, &[codes, scale])
     }
 
     /// A table of positions, as a gather reads it.

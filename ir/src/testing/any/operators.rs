@@ -9,7 +9,7 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// An operator and operands that probably fit it.
     pub(super) fn propose(&mut self) -> Option<Value> {
-        match self.rng.below(59) {
+        match self.rng.below(62) {
             0..4 => self.unary(),
             4..9 => self.binary(),
             9 => self.sum(),
@@ -23,7 +23,7 @@ impl Maker {
             25..27 => self.layer_norm(),
             27 => self.softmax(),
             28..30 => self.reduce(),
-            30 => self.avg_pool(),
+            30 | 61 => self.avg_pool(),
             31..33 => self.reshape(),
             33..35 => self.transpose(),
             35 => self.concat(),
@@ -37,6 +37,8 @@ impl Maker {
             54 => self.blocks(),
             55 => self.steps(),
             56 => self.resize(),
+            59 => self.quantised(),
+            60 => self.decoded(),
             57 | 58 => self.conv_transpose(),
             40 => self.expand(),
             41 => self.resize(),

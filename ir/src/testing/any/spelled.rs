@@ -12,7 +12,8 @@ pub(super) fn attention(maker: &mut Maker) -> Option<Value> {
     let [h, d] = [maker.rng.range(1, 3), maker.rng.range(1, 3)];
     let packed = maker.layer(x, 3 * h * d)?;
     let by_head = maker.rng.chance(40);
-    let dims = if by_head { vec![sets, n, h.into(), 3.into(), d.into()] } else { vec![sets, n, 3.into(), h.into(), d.into()] };
+    let dims =
+        if by_head { vec![sets, n, h.into(), 3.into(), d.into()] } else { vec![sets, n, 3.into(), h.into(), d.into()] };
     let view = maker.push(Op::Reshape { shape: Shape(dims) }, &[packed])?;
     let mut parts = Vec::new();
     for at in 0..3 {
@@ -58,6 +59,7 @@ fn scaled(maker: &mut Maker, x: Value) -> Option<Value> {
     }
     let kind = maker.rng.pick(&[BinaryKind::Mul, BinaryKind::Div]);
     let number = maker.rng.pick(&[0.5, 2.0, -1.5]);
-    let constant = maker.graph.push_leaf(Op::literal(&[number]), crate::ty::Type::new(DType::F32, Shape::default()), "s");
+    let constant =
+        maker.graph.push_leaf(Op::literal(&[number]), crate::ty::Type::new(DType::F32, Shape::default()), "s");
     maker.push(Op::Binary(kind), &[x, constant.ok()?])
 }

@@ -1,0 +1,179 @@
+//! How far a quantised artifact is from its model: signal to noise of all outputs, and the share of pictures that keep their class.
+//!
+//! Pictures show it. Where there are none, the check's synthetic inputs are a coarse look that finds a wrong artifact and says little of the loss.
+
+use super::cases::cases;
+use super::computation::Computation;
+use super::outcome::{Findings, as_answered, in_order};
+use super::{CheckError, Options, Reference, agreed, file};
+use crate::runner::{Named, Pick, Request, Session};
+use crate::signature::{OutputRole, Over};
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+
+/// What runs show of a quantised artifact.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fidelity {
+    /// Pictures; 0 if synthetic inputs stood for them.
+    pub pictures: usize,
+    /// `10·log10(Σy²/Σ(y − ŷ)²)` over all outputs and pictures, in dB; absent if all outputs are classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snr: Option<f64>,
+    /// Share of pictures whose most probable class is the model's, or of pixels; absent for outputs without classes, and without pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+    /// Least signal to noise that passes.
+    pub least_snr: f64,
+    /// Least share that passes.
+    pub least_agreement: f64,
+    /// Whether both are reached.
+    pub passed: bool,
+    /// What it was compared with, where that is not the model's own graph.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Fidelity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(snr) = self.snr {
+            write!(f, "{snr:.1} dB signal to noise (at least {:.0}), ", self.least_snr)?;
+        }
+        if let Some(share) = self.agreement {
+            write!(f, "{:.1} % of the classes kept (at least {:.0} %), ", 100.0 * share, 100.0 * self.least_agreement)?;
+        }
+        match self.pictures {
+            0 => write!(f, "on synthetic inputs: a coarse look, pictures show the loss"),
+            n => write!(f, "on {n} pictures"),
+        }
+    }
+}
+
+/// The pictures, pass by pass at the artifact's own batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Pictures<'a> {
+    /// As the model takes them.
+    pub model: &'a [Vec<f32>],
+    /// As the artifact takes them.
+    pub artifact: &'a [Vec<f32>],
+    /// How many there are; the last pass may be filled up.
+    pub count: usize,
+}
+
+/// Run both on the pictures, or without any on the check's synthetic inputs.
+///
+/// # Errors
+/// If one of them cannot be run, or their outputs differ in number or size.
+pub fn fidelity(
+    model: Reference<'_>,
+    artifact: &Path,
+    pictures: Option<Pictures<'_>>,
+    options: &Options,
+    [least_snr, least_agreement]: [f64; 2],
+) -> Result<Fidelity, CheckError> {
+    let candidate = Computation::artifact(artifact, Pick::Main)?;
+    let options = agreed(options, &candidate)?;
+    let mut findings = Findings::new();
+    let reference = file(model, &options, 1, true, &mut findings)
+        .unwrap_or_else(|| Computation::reference(model.graph, model.weights));
+    let pair = Pair {
+        wanted: (&reference, reference.load(Request::outputs(1))?),
+        found: (&candidate, candidate.load(Request::outputs(1))?),
+        roles: model.signature.outputs.iter().map(|port| port.role).collect(),
+        options: &options,
+    };
+    let mut tally = Tally { left: pictures.map_or(0, |p| p.count), ..Tally::default() };
+    match pictures {
+        Some(p) => p.model.iter().zip(p.artifact).try_for_each(|(own, given)| {
+            pair.run([std::slice::from_ref(own), std::slice::from_ref(given)], &mut tally)
+        })?,
+        None => {
+            let cases = cases(model, &options, 1);
+            cases.iter().try_for_each(|case| pair.run([&case.reference, &case.candidate], &mut tally))?;
+        }
+    }
+    let snr = tally.measured.then(|| 10.0 * (tally.signal / tally.noise.max(1e-300)).log10());
+    let agreement = (tally.rows > 0).then(|| tally.kept as f64 / tally.rows as f64);
+    // What is not a number passes no bound.
+    let passed = snr.is_none_or(|snr| snr >= least_snr) && agreement.is_none_or(|share| share >= least_agreement);
+    let pictures = pictures.map_or(0, |p| p.count);
+    Ok(Fidelity { pictures, snr, agreement, least_snr, least_agreement, passed, notes: findings.notes })
+}
+
+/// Both computations, ready.
+struct Pair<'a> {
+    wanted: (&'a Computation<'a>, Session),
+    found: (&'a Computation<'a>, Session),
+    roles: Vec<OutputRole>,
+    options: &'a Options,
+}
+
+impl Pair<'_> {
+    /// One pass of both on the inputs that each takes.
+    fn run(&self, [own, given]: [&[Vec<f32>]; 2], tally: &mut Tally) -> Result<(), CheckError> {
+        let y = self.wanted.0.run(&self.wanted.1, own)?;
+        let y = as_answered(&y, &self.roles, self.options.answered());
+        let answers = self.found.0.run(&self.found.1, given)?;
+        let answers = in_order(&y, &answers);
+        if y.len() != answers.len() || y.iter().zip(&answers).any(|(a, b)| a.data.len() != b.data.len()) {
+            return Err(CheckError::Interface("its outputs are not the model's".into()));
+        }
+        for (i, (a, b)) in y.iter().zip(&answers).enumerate() {
+            match self.roles.get(i) {
+                Some(OutputRole::Classes { .. }) => tally.pixels(a, b),
+                Some(
+                    OutputRole::Scores { over: Over::Rows, classes }
+                    | OutputRole::Probabilities { over: Over::Rows, classes },
+                ) if i == 0 => {
+                    tally.values(a, b);
+                    tally.rows(a, b, *classes);
+                }
+                _ => tally.values(a, b),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sums over the passes.
+#[derive(Default)]
+struct Tally {
+    signal: f64,
+    noise: f64,
+    /// Some output holds values.
+    measured: bool,
+    /// Rows whose class is kept, of `rows`.
+    kept: usize,
+    rows: usize,
+    /// Rows that still count.
+    left: usize,
+}
+
+impl Tally {
+    fn values(&mut self, a: &Named, b: &Named) {
+        self.measured = true;
+        for (&a, &b) in a.data.iter().zip(&b.data) {
+            self.signal += f64::from(a).powi(2);
+            self.noise += (f64::from(a) - f64::from(b)).powi(2);
+        }
+    }
+
+    fn pixels(&mut self, a: &Named, b: &Named) {
+        self.rows += a.data.len();
+        self.kept += a.data.iter().zip(&b.data).filter(|(a, b)| a == b).count();
+    }
+
+    fn rows(&mut self, a: &Named, b: &Named, classes: usize) {
+        let rows = a.data.chunks_exact(classes.max(1)).zip(b.data.chunks_exact(classes.max(1)));
+        for (a, b) in rows.take(self.left) {
+            self.rows += 1;
+            self.kept += usize::from(best(a) == best(b));
+        }
+        self.left = self.left.saturating_sub(a.data.len() / classes.max(1));
+    }
+}
+
+fn best(scores: &[f32]) -> usize {
+    let better = |best: usize, i: usize| if scores[i].total_cmp(&scores[best]).is_gt() { i } else { best };
+    (0..scores.len()).fold(0, better)
+}
