@@ -4,8 +4,10 @@
 
 mod attention;
 mod batch_norm;
+mod drop_expand;
 mod gelu;
 mod hard_swish;
+mod join_slices;
 mod layer_norm;
 mod linear;
 mod silu;
@@ -25,4 +27,6 @@ pub const CANONICAL: &[Pass] = &[
     batch_norm::PASS,
     attention::PASS,
     simplify_movement::PASS,
+    drop_expand::PASS,
+    join_slices::PASS,
 ];

@@ -57,6 +57,7 @@ fn shorter(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(Value, Plan)> {
     let ways = [Some(whole), shared].into_iter().flatten();
     let plans = ways.filter_map(|(view, falling)| Some((view.source, Plan::of(graph, &view, result)?, falling)));
     let best = plans.min_by_key(|(_, plan, _)| plan.nodes)?;
-    let is_input_itself = best.1.nodes == 0 && *graph.op(best.0) == Op::Input && uses.is_result(value);
+    // A result of the model is computed, even if it is an input again.
+    let is_input_itself = best.1.nodes == 0 && *graph.op(graph.stored(best.0)) == Op::Input;
     (best.1.nodes < best.2 && !is_input_itself).then_some((best.0, best.1))
 }
