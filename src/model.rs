@@ -13,6 +13,7 @@ mod file;
 mod heads;
 mod load;
 mod loaded;
+mod lookalike;
 mod nature;
 mod recognise;
 mod request;
@@ -23,6 +24,7 @@ mod trained;
 
 pub use file::is_onnx;
 pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
+pub use lookalike::{Lookalike, lookalike};
 pub use recognise::{Recognised, recognise};
 pub use request::{FileRequest, ModelError, ModelRequest};
 pub use settings::Source;

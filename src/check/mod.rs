@@ -52,6 +52,7 @@ use memory::Budget;
 use outcome::Findings;
 use std::path::Path;
 use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{Graph, Op, Weights};
 
 /// A model: what the artifact should compute.
@@ -118,6 +119,13 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
         findings.notes.insert(0, note);
     }
     check.report(findings, batches[0])
+}
+
+/// Synthetic inputs of a model as an artifact takes them, at a symbolic batch of 1: for each input the values of each pass.
+pub fn synthetic_inputs(model: Reference<'_>, preprocessing: Option<Preprocessing>) -> Vec<Vec<Vec<f32>>> {
+    let cases = cases(model, &Options::new(preprocessing), 1);
+    let ports = model.graph.inputs().count();
+    (0..ports).map(|port| cases.iter().filter_map(|case| case.candidate.get(port).cloned()).collect()).collect()
 }
 
 /// The file that a model was read from, if it can be run; what it says of itself goes into the notes.

@@ -7,6 +7,7 @@ use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
 use super::options::PortOptions;
+use super::ranges;
 use super::request::Request;
 use super::wrapping::{self, Wrapping};
 use crate::decide;
@@ -14,7 +15,7 @@ use crate::decide::quantize::{Ask, Form};
 use crate::interface;
 use crate::message;
 use crate::message::{Message, Setting};
-use crate::model::{Model, ModelRequest};
+use crate::model::{Lookalike, Model, ModelRequest, lookalike};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{DType, Graph, Target, validate};
@@ -71,12 +72,15 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     }
     let (deploy, passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
     let mut passes: Vec<_> = recovered.into_iter().chain(passes).collect();
+    notices.extend(model.file().and_then(|_| lookalike(&deploy)).map(|known| looks_like(&known)));
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, wrapping.types(precision));
     let calibration = calibration(request, &model, wrapping.preprocessing.as_ref(), observer)?;
     let quantisation = quantisation(request, precision, calibration.as_ref());
-    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), quantisation, &mut look)?;
-    notices.extend(lowered.notice().map(Message::from));
+    let ranges = ranges::inputs(request, &model, precision, (&deploy, &signature), wrapping.preprocessing.as_ref())?;
+    let numbers = (quantisation, ranges);
+    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), numbers, &mut look)?;
+    notices.extend(lowered.notices().into_iter().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
     let PortOptions { layout, bytes, .. } = &request.interface;
     let graph = interface::laid(graph, *layout, *bytes).map_err(|e| Error::Usage(e.to_string().into()))?;
@@ -183,6 +187,14 @@ fn quantisation(
         palette_group: quantize.palette_group,
     };
     Some((ask, calibration.map(|c| c.artifact.clone())))
+}
+
+/// That an imported graph could be had from its architecture.
+fn looks_like(known: &Lookalike) -> Message {
+    let Lookalike { name, alike: [both, either] } = known;
+    let share = format!("the graph looks like {name}: {both} of {either} layers have its kernels\n  `{name}` with ");
+    let why = " starts from the paper's structure and the checkpoint's own names".to_string();
+    message!(share, Setting::Weights.to("CHECKPOINT"), why)
 }
 
 /// Validates the graph after every pass, if that is wanted, and remembers the first pass that broke it.

@@ -85,7 +85,7 @@ pub(crate) fn joined(digits: impl IntoIterator<Item = Digit>) -> Vec<Digit> {
 /// The digits from the largest stride down.
 pub(crate) fn by_stride(digits: &[Digit]) -> Vec<Digit> {
     let mut sorted = digits.to_vec();
-    sorted.sort_by(|a, b| (b.stride.power(), b.stride.factor()).cmp(&(a.stride.power(), a.stride.factor())));
+    sorted.sort_by_key(|d| std::cmp::Reverse((d.stride.power(), d.stride.factor())));
     sorted
 }
 

@@ -65,7 +65,7 @@ impl View {
 fn stays_inside(own: Vec<Place>, start: usize, size: Count) -> bool {
     match size.plain() {
         Some(size) => {
-            let reach = |p: &Place| Some((p.size.plain()? - 1).checked_mul(p.stride.plain()?)?);
+            let reach = |p: &Place| (p.size.plain()? - 1).checked_mul(p.stride.plain()?);
             let last = own.iter().try_fold(start, |sum, p| sum.checked_add(reach(p)?));
             last.is_some_and(|last| last < size)
         }

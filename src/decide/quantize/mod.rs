@@ -18,6 +18,7 @@ mod scales;
 mod streams;
 
 pub use record::{LayerLine, Quantised, Tensors};
+pub(super) use streams::Streams;
 
 use fit::{Fitted, Target, fit};
 use held::Held;
@@ -26,7 +27,7 @@ use layers::{Bias, Kind, Layer};
 use record::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
-use streams::{Streams, Units, runs, stream};
+use streams::{Units, runs, stream};
 use vitc_ir::eval::{self, EvalError};
 use vitc_ir::{Graph, NodeId, Value, Weights};
 

@@ -12,16 +12,16 @@ use vitc_ir::eval::{self, EvalError};
 use vitc_ir::{Graph, NodeId, Op, Value, Weights};
 
 /// A value in every pass.
-pub(super) type Units = Arc<Vec<Arc<Vec<f32>>>>;
+pub(in crate::decide) type Units = Arc<Vec<Arc<Vec<f32>>>>;
 
 /// Constants that a node reads, by operand.
-pub(super) type Constants = HashMap<usize, Arc<Vec<f64>>>;
+pub(in crate::decide) type Constants = HashMap<usize, Arc<Vec<f64>>>;
 
 /// What a node of the quantised stream reads instead: other constants, and another value at an operand.
-pub(super) type Changed<'c> = (&'c Constants, Option<(usize, &'c Units)>);
+pub(in crate::decide) type Changed<'c> = (&'c Constants, Option<(usize, &'c Units)>);
 
 /// The streams.
-pub(super) struct Streams<'a> {
+pub(in crate::decide) struct Streams<'a> {
     graph: &'a Graph,
     weights: &'a dyn Weights,
     /// What a symbolic batch is taken as.
@@ -34,12 +34,17 @@ pub(super) struct Streams<'a> {
 impl<'a> Streams<'a> {
     /// Before the first node; `inputs` are what the graph's one input takes, pass by pass.
     pub(super) fn new(graph: &'a Graph, weights: &'a dyn Weights, inputs: Vec<Vec<f32>>) -> Self {
+        Streams::of_ports(graph, weights, vec![inputs])
+    }
+
+    /// The same with several inputs.
+    pub(in crate::decide) fn of_ports(graph: &'a Graph, weights: &'a dyn Weights, ports: Vec<Vec<Vec<f32>>>) -> Self {
         let mut readers: HashMap<Value, usize> = HashMap::new();
         for (_, node) in graph.run_time_nodes() {
             node.inputs.iter().for_each(|&v| *readers.entry(graph.stored(v)).or_default() += 1);
         }
-        let inputs: Units = Arc::new(inputs.into_iter().map(Arc::new).collect());
-        let first = graph.inputs().map(|(id, _)| (Value::from(id), Arc::clone(&inputs)));
+        let units = |port: Vec<Vec<f32>>| -> Units { Arc::new(port.into_iter().map(Arc::new).collect()) };
+        let first = graph.inputs().zip(ports).map(|((id, _), port)| (Value::from(id), units(port)));
         let exact: HashMap<Value, Units> = first.collect();
         Streams { graph, weights, batch: 1, quantised: exact.clone(), exact, readers }
     }
@@ -55,7 +60,7 @@ impl<'a> Streams<'a> {
     }
 
     /// The constants that a node reads, by operand.
-    pub(super) fn constants(&self, id: NodeId) -> Result<Constants, EvalError> {
+    pub(in crate::decide) fn constants(&self, id: NodeId) -> Result<Constants, EvalError> {
         let node = self.graph.node(id);
         let stored = |&v: &Value| self.graph.stored(v);
         let slots: Vec<(usize, Value)> =
@@ -114,12 +119,12 @@ impl<'a> Streams<'a> {
     }
 
     /// What the exact stream has at a node.
-    pub(super) fn exact_results(&self, id: NodeId, constants: &Constants) -> Result<Vec<Units>, EvalError> {
+    pub(in crate::decide) fn exact_results(&self, id: NodeId, constants: &Constants) -> Result<Vec<Units>, EvalError> {
         self.apply(id, &self.exact, constants, None)
     }
 
     /// Go through a node with both streams: the exact results, and for the quantised stream other constants or another operand, if there are any.
-    pub(super) fn advance(
+    pub(in crate::decide) fn advance(
         &mut self,
         id: NodeId,
         exact: Vec<Units>,

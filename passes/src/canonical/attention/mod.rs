@@ -72,7 +72,7 @@ enum Inputs {
     /// Sources in a layout.
     Sources(AttentionLayout, Box<[(Operand, Supply); 3]>),
     /// The operands of the products, heads cut.
-    Cut([Plan; 3]),
+    Cut(Box<[Plan; 3]>),
 }
 
 /// How the attention's result becomes the product's.
@@ -290,7 +290,8 @@ fn as_cut(graph: &Graph, scores: &Scores) -> Option<Found> {
     let (rows, columns) = (digit(queries, width), digit(width, Count::ONE));
     axes.extend(if scores.transposed { [columns, rows] } else { [rows, columns] });
     let back = Back { axes, result };
-    let found = Found { scores: scores.clone(), heads, scale: scores.scale, bias, inputs: Inputs::Cut(plans), back };
+    let found =
+        Found { scores: scores.clone(), heads, scale: scores.scale, bias, inputs: Inputs::Cut(Box::new(plans)), back };
     fits_mixes(graph, scores, &found).then_some(found)
 }
 
