@@ -13,6 +13,7 @@ mod linear;
 mod silu;
 mod simplify_movement;
 mod softmax;
+mod windows;
 
 use crate::pass::Pass;
 
@@ -26,6 +27,7 @@ pub const CANONICAL: &[Pass] = &[
     linear::PASS,
     batch_norm::PASS,
     attention::PASS,
+    windows::PASS,
     simplify_movement::PASS,
     drop_expand::PASS,
     join_slices::PASS,

@@ -11,10 +11,7 @@ impl View {
         let node = graph.producer(value);
         match &node.op {
             Op::Reshape { shape } => self.reshape(shape),
-            Op::Transpose { perm } => {
-                let axes = perm.iter().map(|&p| self.axes.get(p).cloned()).collect::<Option<_>>()?;
-                Some(View { axes, ..self.clone() })
-            }
+            Op::Transpose { perm } => self.permuted(perm),
             Op::Slice { cuts } => cuts.iter().try_fold(self.clone(), |view, cut| view.cut(cut)),
             Op::Split { axis, sizes } => {
                 let at = value.index as usize;
@@ -25,6 +22,12 @@ impl View {
             Op::Expand { shape } => self.expand(graph.shape(node.inputs[0]), shape),
             _ => None,
         }
+    }
+
+    /// The axes in another order.
+    pub(crate) fn permuted(&self, perm: &[usize]) -> Option<View> {
+        let axes = perm.iter().map(|&p| self.axes.get(p).cloned()).collect::<Option<_>>()?;
+        Some(View { axes, ..self.clone() })
     }
 
     /// Digits dealt out to the axes of another shape, cut where an axis ends inside of one.
