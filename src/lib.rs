@@ -23,6 +23,7 @@ pub mod picture;
 pub mod place;
 pub mod port;
 pub mod provenance;
+pub mod publish;
 pub mod report;
 pub mod runner;
 pub mod signature;

@@ -32,6 +32,8 @@ pub enum Setting {
     Ema,
     /// Values from outside that the artifact must reproduce.
     Expect,
+    /// What happens to a picture's shape.
+    Fit,
     /// Weights in a data file beside the artifact.
     ExternalData,
     /// Which position biases are stored.
@@ -64,6 +66,10 @@ pub enum Setting {
     KeepFailed,
     /// Names of the classes.
     Labels,
+    /// A file of pictures and their classes.
+    List,
+    /// Pictures of class indices.
+    Masks,
     /// Mean of the pixels, per channel.
     Mean,
     /// Which model.
@@ -80,6 +86,8 @@ pub enum Setting {
     Place,
     /// Element type of the computation.
     Precision,
+    /// Seed of generated weights.
+    Seed,
     /// Tensors under another name, `old=new`.
     Rename,
     /// Height and width of the input.
@@ -104,11 +112,13 @@ pub enum Setting {
     Upsample,
     /// The trained weights.
     Weights,
+    /// In masks 0 is no class.
+    ZeroIgnored,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 47] = [
+    pub const ALL: [Setting; 52] = [
         Setting::PaletteGroup,
         Setting::Calibrate,
         Setting::Samples,
@@ -125,6 +135,7 @@ impl Setting {
         Setting::Ema,
         Setting::Expect,
         Setting::ExternalData,
+        Setting::Fit,
         Setting::FoldTables,
         Setting::Force,
         Setting::Head,
@@ -136,6 +147,8 @@ impl Setting {
         Setting::Ios,
         Setting::KeepFailed,
         Setting::Labels,
+        Setting::List,
+        Setting::Masks,
         Setting::Mean,
         Setting::Model,
         Setting::Opset,
@@ -146,6 +159,7 @@ impl Setting {
         Setting::Precision,
         Setting::Rename,
         Setting::Resolution,
+        Setting::Seed,
         Setting::Sigmoid,
         Setting::Shape,
         Setting::Softmax,
@@ -156,6 +170,7 @@ impl Setting {
         Setting::Target,
         Setting::Upsample,
         Setting::Weights,
+        Setting::ZeroIgnored,
     ];
 
     /// Its neutral name, as a keyword argument would be called.
@@ -177,6 +192,7 @@ impl Setting {
             Setting::Ema => "ema",
             Setting::Expect => "expect",
             Setting::ExternalData => "external_data",
+            Setting::Fit => "fit",
             Setting::FoldTables => "fold_tables",
             Setting::Force => "force",
             Setting::Head => "head",
@@ -188,6 +204,8 @@ impl Setting {
             Setting::Ios => "ios",
             Setting::KeepFailed => "keep_failed",
             Setting::Labels => "labels",
+            Setting::List => "list",
+            Setting::Masks => "masks",
             Setting::Mean => "mean",
             Setting::Model => "model",
             Setting::Opset => "opset",
@@ -198,6 +216,7 @@ impl Setting {
             Setting::Precision => "precision",
             Setting::Rename => "rename",
             Setting::Resolution => "resolution",
+            Setting::Seed => "seed",
             Setting::Sigmoid => "sigmoid",
             Setting::Shape => "shape",
             Setting::Softmax => "softmax",
@@ -208,6 +227,7 @@ impl Setting {
             Setting::Target => "target",
             Setting::Upsample => "upsample",
             Setting::Weights => "weights",
+            Setting::ZeroIgnored => "zero_ignored",
         }
     }
 

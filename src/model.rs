@@ -26,5 +26,5 @@ pub use file::is_onnx;
 pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use lookalike::{Lookalike, lookalike};
 pub use recognise::{Recognised, recognise};
-pub use request::{FileRequest, ModelError, ModelRequest};
+pub use request::{FileRequest, ModelError, ModelRequest, TrainedWeights};
 pub use settings::Source;

@@ -6,7 +6,7 @@ mod torch_file;
 
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
-use torch_file::{Item, Tensor, archive};
+use torch_file::dense::{self, sizes};
 use vitc::arch::heads::{MAP_HEADS, NECKS};
 use vitc::arch::{self, BuildOptions, Results, Shapes, StageSet, seeded};
 use vitc::export::{self, RequestBuilder, TargetKind};
@@ -42,14 +42,7 @@ impl Case {
 
     /// Write the tensors of these names, wrapped as the authors save them.
     fn write(&self, wanted: &dyn Fn(&str) -> bool) {
-        let tensors = self.manifest["tensors"].as_object().unwrap().iter();
-        let items: Vec<(String, Item)> =
-            tensors.filter(|(key, _)| wanted(key)).map(|(key, entry)| (key.clone(), tensor(key, entry))).collect();
-        let item = match self.manifest["wrap"].as_str().unwrap() {
-            "none" => Item::dict(items),
-            wrap => Item::dict([(wrap.to_string(), Item::dict(items))]),
-        };
-        std::fs::write(self.weights(), archive(&item)).unwrap();
+        std::fs::write(self.weights(), dense::checkpoint(&self.manifest, wanted)).unwrap();
     }
 
     fn input(&self) -> Vec<usize> {
@@ -135,38 +128,6 @@ impl Case {
         let outputs = self.manifest["outputs"].as_object().unwrap();
         (0..).map(|i| format!("{prefix}.{i}")).take_while(|name| outputs.contains_key(name)).collect()
     }
-}
-
-fn sizes(list: &Json) -> Vec<usize> {
-    list.as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect()
-}
-
-/// A tensor of the manifest: its shape, or shape, type and a power of two.
-fn tensor(key: &str, entry: &Json) -> Item {
-    let list = entry.as_array().unwrap();
-    let (shape, class, exponent) = match list.first() {
-        Some(Json::Array(_)) => {
-            (sizes(&list[0]), list[1].as_str().unwrap(), list.get(2).map_or(0, |e| e.as_i64().unwrap() as i32))
-        }
-        _ => (sizes(entry), "float32", 0),
-    };
-    let elements = shape.iter().product();
-    if class != "float32" {
-        return Item::Tensor(Tensor { class: "LongStorage", shape, elements, data: vec![0; 8 * elements] });
-    }
-    let power = 2f64.powi(exponent);
-    let leaf = key.rsplit('.').next().unwrap_or(key);
-    let (offset, factor) = match leaf {
-        "running_mean" => (0.0, 0.1 * power),
-        "running_var" => (power * power, 0.5 * power * power),
-        leaf if leaf.starts_with("gamma") || leaf.starts_with("layer_scale") => (0.3 * power, 0.1 * power),
-        "weight" if shape.len() <= 1 => (power, 0.25 * power),
-        "weight" => (0.0, (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt() * power),
-        "bias" => (0.0, 0.1 * power),
-        _ => (0.0, 0.2 * power),
-    };
-    let stream = key.replace("global_tokenizer.to_global_feature.pos.", "global_tokenizer.pos_embed.");
-    Item::f32(&shape, seeded::noise(&stream, 0, elements).into_iter().map(|u| (offset + factor * f64::from(u)) as f32))
 }
 
 /// A part of a model that is cut off never gives a file.

@@ -22,6 +22,9 @@ pub enum CheckError {
     /// The user's array does not fit.
     #[error("{0}")]
     Input(String),
+    /// The trained model could not be asked.
+    #[error("the module could not be compared: {0}")]
+    Witness(String),
     /// A `.npy` file could not be read or written.
     #[error(transparent)]
     Npy(#[from] NpyError),

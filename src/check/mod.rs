@@ -32,6 +32,7 @@ mod save;
 #[cfg(test)]
 mod tests;
 mod whole;
+mod witness;
 
 pub use comparison::Comparison;
 pub use error::CheckError;
@@ -41,6 +42,7 @@ pub use inputs::Synthetic;
 pub use options::{Effort, Options};
 pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
+pub use witness::{Witness, testify};
 
 use crate::model::FileOrigin;
 use crate::runner::{Bottleneck, Pick, Request};

@@ -64,7 +64,7 @@ fn run(
 }
 
 /// Whether a session takes these arrays.
-fn fits(session: &Session, inputs: &[Vec<f32>]) -> Result<(), CheckError> {
+pub(super) fn fits(session: &Session, inputs: &[Vec<f32>]) -> Result<(), CheckError> {
     if session.inputs().len() != inputs.len() {
         let what = format!("it has {} inputs, the model has {}", session.inputs().len(), inputs.len());
         return Err(CheckError::Interface(what));

@@ -1,8 +1,10 @@
-//! A file as a slice of bytes, through the operating system's memory map.
+//! A file as a slice of bytes, through the operating system's memory map; or bytes that a program holds, in the place of a file.
 //!
-//! The only `unsafe` of the project is here. Nothing is copied: pages are read when a tensor is, and the system drops them again when memory
+//! The only `unsafe` of the library is here. Nothing is copied: pages are read when a tensor is, and the system drops them again when memory
 //! is short.
 
+use super::held::HeldBytes;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,25 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Mapped {
     path: PathBuf,
-    map: Option<memmap2::Mmap>,
+    content: Content,
+}
+
+/// Where the bytes are.
+enum Content {
+    /// Nowhere: an empty range cannot be mapped.
+    Empty,
+    File(memmap2::Mmap),
+    Held(HeldBytes),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Content::Empty => "empty",
+            Content::File(_) => "file",
+            Content::Held(_) => "held",
+        })
+    }
 }
 
 impl Mapped {
@@ -23,22 +43,35 @@ impl Mapped {
             _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         };
         let file = File::open(path)?;
-        // An empty range cannot be mapped.
-        let map = if length == 0 {
-            None
+        let content = if length == 0 {
+            Content::Empty
         } else {
             // SAFETY: the map is read-only and private, lives as long as the slices borrowed from it, and any bit pattern is a valid `u8`. What
             // the type system cannot exclude is another process that writes to the file meanwhile: then bytes change between two reads, which
             // every reader here survives because it checks ranges against the mapped length and never trusts a value read before; or it
             // truncates the file, and the system ends the process with SIGBUS before a byte of an artifact is in place.
-            Some(unsafe { memmap2::Mmap::map(&file)? })
+            Content::File(unsafe { memmap2::Mmap::map(&file)? })
         };
-        Ok(Mapped { path: path.to_path_buf(), map })
+        Ok(Mapped { path: path.to_path_buf(), content })
+    }
+
+    /// Bytes of a program; `name` stands where a file's would.
+    pub(super) fn held(name: &str, bytes: HeldBytes) -> Mapped {
+        Mapped { path: name.into(), content: Content::Held(bytes) }
+    }
+
+    /// Whether a program holds the bytes.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.content, Content::Held(_))
     }
 
     /// The whole file.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or(&[])
+        match &self.content {
+            Content::Empty => &[],
+            Content::File(map) => map,
+            Content::Held(bytes) => (**bytes).as_ref(),
+        }
     }
 
     /// Where it was found.

@@ -1,7 +1,8 @@
 //! Checkpoints: files and folders of tensors that somebody trained.
 //!
 //! The road of a checkpoint, one file each:
-//! - `open` asks each of these: `mapped` maps the file; `safetensors`, `zip`, `pickle` and `torch` find the tensors in it, `folder` those of several files, and
+//! - `open` asks each of these: `mapped` maps the file; `safetensors`, `zip`, `pickle` and `torch` find the tensors in it, `folder` those of several files, `held` those in
+//!   a program's memory, and
 //!   `recognise_foreign` says what a file is if it is none of these. The result is a [`Checkpoint`]: names, types, shapes and places.
 //! - `select` chooses the tensors of one model among them: wrappers, prefixes, EMA copies, the user's flags. The result is a [`Selected`].
 //! - `names` turns upstream's keys into the architecture's, `forms` recognises weights that are stored as factors, and `bind` matches what is
@@ -18,6 +19,7 @@ mod document;
 mod error;
 mod folder;
 mod forms;
+mod held;
 mod literals;
 mod mapped;
 mod names;
@@ -40,6 +42,7 @@ pub use contents::Shapes;
 pub use dense_config::DenseConfig;
 pub use error::{CheckpointError, hub_name};
 pub use forms::Forms;
+pub use held::{HeldBytes, HeldTensor};
 pub use names::{NameTable, WRAPPERS};
 pub use open::Checkpoint;
 pub use select::{SelectOptions, Selected, is_average};

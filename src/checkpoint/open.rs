@@ -48,7 +48,7 @@ impl Checkpoint {
     }
 
     /// What these files hold; `file` is the name of the one whose document says settings, before `beside`.
-    fn of(
+    pub(super) fn of(
         path: &Path,
         file: &str,
         files: Vec<Mapped>,
@@ -91,9 +91,16 @@ impl Checkpoint {
         self.files.iter().map(|f| f.bytes().len() as u64).sum()
     }
 
-    /// BLAKE3 of the file in hexadecimal, as `b3sum` prints it; for several files, of their hashes one after the other, as text.
+    /// BLAKE3 of the file in hexadecimal, as `b3sum` prints it; for several files, of their hashes one after the other, as text; of tensors
+    /// in memory, of their names, types, shapes and elements.
     pub fn blake3(&self) -> String {
         let hash = |bytes: &[u8]| blake3::Hasher::new().update_rayon(bytes).finalize().to_hex();
+        if self.files.iter().any(Mapped::is_held) {
+            let one = |(name, tensor): (&String, &TensorInfo)| {
+                format!("{name} {tensor} {}\n", hash(&tensor.read(self.files[tensor.file()].bytes())))
+            };
+            return hash(self.tensors().iter().map(one).collect::<String>().as_bytes()).to_string();
+        }
         match &*self.files {
             [file] => hash(file.bytes()).to_string(),
             files => {

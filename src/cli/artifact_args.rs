@@ -5,7 +5,7 @@ use super::file_args::FileArgs;
 use super::model_args::{ModelArgs, pair};
 use super::text::Colours;
 use super::values::{Element, Fit, Float, Fold, Heads, Input, Laid, Transform, batch, classes, input, ios, results};
-use super::{Failure, text, words};
+use super::{Failure, text};
 use crate::arch::Results;
 use crate::check::Effort;
 use crate::decide::quantize::Form;
@@ -13,6 +13,8 @@ use crate::export::{
     About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, QuantizeOptions,
     Request, RequestBuilder, TargetKind,
 };
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
 use crate::signature::Likelihood;
 use clap::ValueEnum;
@@ -237,7 +239,11 @@ pub(super) struct ArtifactArgs {
 impl ArtifactArgs {
     /// What is asked of the library, under the artifact's default name.
     pub(super) fn builder(&self) -> Result<RequestBuilder, Failure> {
-        let Some(target) = self.target else { return Err(no_target()) };
+        self.for_target(self.target.ok_or_else(no_target)?)
+    }
+
+    /// The same for this target.
+    pub(super) fn for_target(&self, target: TargetKind) -> Result<RequestBuilder, Failure> {
         let (form, values) = self.inputs()?;
         let batch = match self.batch[..] {
             [] => None,
@@ -246,9 +252,8 @@ impl ArtifactArgs {
         };
         let file = self.file_args.request(self.model.as_deref(), batch, self.named())?;
         if file.is_some() && self.batch.len() > 1 {
-            return Err(Failure::usage(
-                "--batch takes one number for a model file: export one artifact per batch size",
-            ));
+            let why = " takes one number for a model file: export one artifact per batch size";
+            return Err(Failure::usage(message!(Setting::Batch, why)));
         }
         // Whether the batch of a file stays open may be said by its shape too.
         let open = file.iter().flat_map(|f| &f.shapes).any(|(_, sizes)| sizes.contains(&None));
@@ -283,14 +288,14 @@ impl ArtifactArgs {
         })
     }
 
-    /// A flag that was given and belongs to models by name.
-    fn named(&self) -> Option<&'static str> {
+    /// A setting that was given and belongs to models by name.
+    fn named(&self) -> Option<Setting> {
         let own = [
-            (!self.resolution.is_empty(), "--resolution"),
-            (self.num_classes.is_some(), "--num-classes"),
-            (self.results() != Results::Logits, "--output"),
+            (!self.resolution.is_empty(), Setting::Resolution),
+            (self.num_classes.is_some(), Setting::Classes),
+            (self.results() != Results::Logits, Setting::Output),
         ];
-        self.model_args.named().or(own.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag))
+        self.model_args.named().or(own.into_iter().find(|(given, _)| *given).map(|(_, setting)| setting))
     }
 
     /// A function for each batch at each resolution.
@@ -376,7 +381,8 @@ impl ArtifactArgs {
             }
         }
         if forms.len() > 1 || values.len() > 1 {
-            return Err(Failure::usage("--input: give one form, tensor or image, and at most one .npy file"));
+            let why = ": give one form, tensor or image, and at most one .npy file";
+            return Err(Failure::usage(message!(Setting::Input, why)));
         }
         Ok((forms.first().copied().unwrap_or_default(), values.first().copied()))
     }
@@ -384,14 +390,15 @@ impl ArtifactArgs {
 
 /// What is asked, if it may be asked.
 pub(super) fn request(builder: RequestBuilder) -> Result<Request, Failure> {
-    builder.build().map_err(|message| Failure::usage(words(&message)))
+    builder.build().map_err(Failure::usage)
 }
 
 fn no_target() -> Failure {
     let line = |t: &TargetKind| {
         let value = t.to_possible_value().expect("no target is hidden");
-        format!("  --target {:<14} {}", value.get_name(), value.get_help().cloned().unwrap_or_default())
+        let help = value.get_help().cloned().unwrap_or_default();
+        message!("\n  ", Setting::Target.to(format_args!("{:<14}", value.get_name())), format!(" {help}"))
     };
-    let lines: Vec<String> = TargetKind::value_variants().iter().map(line).collect();
-    Failure::usage(format!("--target is missing: what is the file for?\n{}", lines.join("\n")))
+    let lines = Message::joined(TargetKind::value_variants().iter().map(line), "");
+    Failure::usage(message!(Setting::Target, " is missing: what is the file for?", lines))
 }

@@ -3,12 +3,14 @@
 use super::check_args::ExpectArgs;
 use super::model_args::ModelArgs;
 use super::progress::Progress;
-use super::{Answer, Exit, Failure, Outcome, summary};
+use super::{Answer, Caller, Exit, Failure, Outcome, summary};
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Fidelity, Outside, bounds};
 use crate::checkpoint::SelectOptions;
 use crate::decide::quantize::Form;
 use crate::export::calibration::{self, Calibration};
+use crate::message;
+use crate::message::Setting;
 use crate::model::{Model, ModelRequest, is_onnx};
 use crate::port::Port;
 use crate::provenance::{Provenance, QUANTIZE_KEY};
@@ -88,9 +90,9 @@ impl From<ArtifactError> for Failure {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let artifact = Artifact::open_to_run(&args.artifact)?;
-    let progress = Progress::new(false);
+    let progress = Progress::new(caller, false);
     let precision = match artifact.metadata.get("vitc.precision").map(String::as_str) {
         Some("f16") => DType::F16,
         _ => DType::F32,
@@ -105,15 +107,16 @@ pub(super) fn run(args: Args) -> Outcome {
     if !alone {
         let name = match (quantised(&args, &artifact)?, &args.calibrate) {
             (Some(form), _) => {
-                let (name, fidelity) = fidelity(&args, &artifact, form)?;
+                let (name, fidelity) = fidelity(&args, &artifact, form, caller)?;
                 found.fidelity = Some(fidelity);
                 name
             }
             (None, Some(_)) => {
-                return Err(Failure::usage("--calibrate judges quantised artifacts, and this one is not quantised"));
+                let why = " judges quantised artifacts, and this one is not quantised";
+                return Err(Failure::usage(message!(Setting::Calibrate, why)));
             }
             (None, None) => {
-                let (name, report) = functions(&args, &artifact)?;
+                let (name, report) = functions(&args, &artifact, caller)?;
                 found.check = report;
                 name
             }
@@ -136,13 +139,15 @@ fn quantised(args: &Args, artifact: &Artifact) -> Result<Option<Form>, Failure> 
 }
 
 /// The model's name, and how far a quantised artifact is from it.
-fn fidelity(args: &Args, artifact: &Artifact, form: Form) -> Result<(String, Fidelity), Failure> {
+fn fidelity(args: &Args, artifact: &Artifact, form: Form, caller: &Caller<'_>) -> Result<(String, Fidelity), Failure> {
     let provenance = Provenance::read(&artifact.metadata);
     let ports = Ports { inputs: &artifact.inputs, outputs: &artifact.outputs };
-    let model = Model::load(&request(args, artifact, ports, &provenance)?)?;
+    let mut request = request(args, artifact, ports, &provenance)?;
+    caller.hand_over(&mut request);
+    let model = Model::load(&request)?;
     let preprocessing = provenance.preprocessing.clone().or_else(|| model.signature.preprocessing().cloned());
     let read = |path| calibration::read(path, args.samples, &model.graph, preprocessing.as_ref());
-    let pictures = args.calibrate.as_deref().map(read).transpose()?;
+    let pictures = args.calibrate.as_deref().map(read).transpose().map_err(|e| Failure::of(e, caller))?;
     let bounds = if pictures.is_some() { bounds::quantised(form) } else { bounds::quantised_unseen(form) };
     let options = check::Options {
         probabilities: provenance.probabilities,
@@ -157,7 +162,7 @@ fn fidelity(args: &Args, artifact: &Artifact, form: Form) -> Result<(String, Fid
 }
 
 /// The model's name, and what the check of every function of the artifact found, each against the model at its size.
-fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckReport>), Failure> {
+fn functions(args: &Args, artifact: &Artifact, caller: &Caller<'_>) -> Result<(String, Option<CheckReport>), Failure> {
     let provenance = Provenance::read(&artifact.metadata);
     let whole = [(None, Ports { inputs: &artifact.inputs, outputs: &artifact.outputs })];
     let several = artifact.functions.iter();
@@ -167,7 +172,8 @@ fn functions(args: &Args, artifact: &Artifact) -> Result<(String, Option<CheckRe
     let mut first: Option<Model> = None;
     let mut found = Vec::new();
     for (function, ports) in functions {
-        let request = request(args, artifact, ports, &provenance)?;
+        let mut request = request(args, artifact, ports, &provenance)?;
+        caller.hand_over(&mut request);
         let model = match &first {
             Some(first) => first.resized(&request)?,
             None => Model::load(&request)?,
@@ -207,9 +213,9 @@ fn request(
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
     let given = args.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
     if let Some(file) = provenance.file(given) {
-        if let Some(flag) = args.model_args.named() {
-            let what = format!("{flag} belongs to a model by name; {} brings its own weights", file.path.display());
-            return Err(Failure::usage(what));
+        if let Some(setting) = args.model_args.named() {
+            let what = format!(" belongs to a model by name; {} brings its own weights", file.path.display());
+            return Err(Failure::usage(message!(setting, what)));
         }
         return Ok(ModelRequest { file: Some(file), ..args.model_args.request(None) });
     }
@@ -221,12 +227,21 @@ fn request(
     }
     let name = args.model.as_deref().or(said("vitc.architecture"));
     if name.is_none() && args.model_args.weights.is_none() {
-        let todo = "name the MODEL and give its --weights, or compare with --input and --expect";
-        return Err(Failure::usage(format!("the artifact does not say which model it is\n  {todo}")));
+        return Err(Failure::usage(message!(
+            "the artifact does not say which model it is\n  name the ",
+            Setting::Model,
+            " and give its ",
+            Setting::Weights,
+            ", or compare with ",
+            Setting::Input,
+            " and ",
+            Setting::Expect
+        )));
     }
     if args.model_args.weights.is_none() && args.model_args.seed.is_none() && said("vitc.seed").is_none() {
         let file = said("vitc.source").unwrap_or("the checkpoint");
-        return Err(Failure::usage(format!("the artifact holds trained weights\n  give them again: --weights {file}")));
+        let again = "the artifact holds trained weights\n  give them again: ";
+        return Err(Failure::usage(message!(again, Setting::Weights.to(file))));
     }
     let base = args.model_args.request(name.map(str::to_string));
     let dims: Vec<&str> = ports.inputs.first().map(|i| i.shape.split('x').collect()).unwrap_or_default();
@@ -270,8 +285,8 @@ fn answer(found: Found) -> Outcome {
         && found.fidelity.is_none_or(|f| f.passed)
         && found.expect.is_none_or(|e| e.passed);
     if passed {
-        return Ok(Answer { text, json, warning: None });
+        return Ok(Answer::new(text, json));
     }
     let message = format!("the artifact failed its check: {}", text.trim_end());
-    Err(Failure { exit: Exit::Check, message, report: Some(json) })
+    Err(Failure { json: Some(json), ..Failure::new(Exit::Check, message) })
 }

@@ -2,6 +2,8 @@
 
 use super::Failure;
 use crate::export::Expectation;
+use crate::message;
+use crate::message::Setting;
 use std::path::PathBuf;
 
 /// Values from outside.
@@ -28,9 +30,16 @@ impl ExpectArgs {
             (Some(input), false) => input.clone(),
             (None, true) => return Ok(None),
             (Some(_), true) => {
-                return Err(Failure::usage("--input names values, and --expect is missing: what should it answer?"));
+                let (names, missing) = (" names values, and ", " is missing: what should it answer?");
+                return Err(Failure::usage(message!(Setting::Input, names, Setting::Expect, missing)));
             }
-            (None, false) => return Err(Failure::usage("--expect is missing its --input FILE.npy")),
+            (None, false) => {
+                return Err(Failure::usage(message!(
+                    Setting::Expect,
+                    " is missing its ",
+                    Setting::Input.to("FILE.npy")
+                )));
+            }
         };
         let expected = self.expect.iter().map(|text| text.as_str().into()).collect();
         Ok(Some(Expectation { input, expected, atol: self.atol, rtol: self.rtol.unwrap_or(0.0) }))

@@ -2,8 +2,10 @@
 
 use super::progress::Progress;
 use super::text::table;
-use super::{Answer, Failure, Outcome};
+use super::{Answer, Caller, Exit, Failure, Outcome};
 use crate::evaluate::{EvaluateError, Evaluation, Judged, Marks, Request, Sight, Source, evaluate};
+use crate::message;
+use crate::message::{Message, Setting};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use vitc_exporters::metadata::Fit;
@@ -88,7 +90,7 @@ fn crop(text: &str) -> Result<f64, String> {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let source = match (&args.list, &args.masks) {
         (Some(file), _) => Source::List { folder: args.folder.clone(), file: file.clone() },
         (None, Some(masks)) => {
@@ -108,7 +110,7 @@ pub(super) fn run(args: Args) -> Outcome {
         output: args.output,
         sight: Sight { crop: args.crop, interpolation: args.interpolation, fit },
     };
-    let progress = Progress::new(args.json);
+    let progress = Progress::new(caller, args.json);
     progress.step("loading the artifact");
     let watch = |done: usize, of: usize| progress.step(&format!("{done} of {of} pictures"));
     let mut found = evaluate(&request, &watch);
@@ -116,34 +118,35 @@ pub(super) fn run(args: Args) -> Outcome {
         request.source = Source::Unknown(folder.clone());
         found = evaluate(&request, &watch);
     }
-    let found = found.map_err(|error| Failure::failed(format!("{error}{}", todo(&error))))?;
+    let found = found.map_err(|error| Failure::new(Exit::Failed, message!(error.to_string(), todo(&error))))?;
     if !args.json {
         found.notices.iter().for_each(|notice| progress.notice(notice));
     }
     drop(progress);
-    Ok(Answer { text: text(&found), json: serde_json::to_value(&found).map_err(Failure::failed)?, warning: None })
+    Ok(Answer::new(text(&found), serde_json::to_value(&found).map_err(Failure::failed)?))
 }
 
 /// What to do about it.
-fn todo(error: &EvaluateError) -> String {
+fn todo(error: &EvaluateError) -> Message {
     let todo = match error {
         EvaluateError::NoClassFolders(_) => {
-            "give --list FILE with path and class of each picture, or --masks FOLDER for a segmentation".to_string()
+            let (list, masks) = (Setting::List.to("FILE"), Setting::Masks.to("FOLDER"));
+            message!("give ", list, " with path and class of each picture, or ", masks, " for a segmentation")
         }
-        EvaluateError::Unprepared { why, .. } => super::run::prepared(*why).to_string(),
+        EvaluateError::Unprepared { why, .. } => super::run::prepared(*why),
         EvaluateError::Outputs { outputs, .. } => {
-            format!("name one: --output {}", outputs.first().map_or("NAME", |o| o))
+            message!("name one: ", Setting::Output.to(outputs.first().map_or("NAME", |o| o)))
         }
         EvaluateError::BeyondClasses { zero_ignored: false, .. } => {
-            "if 0 is no class in these masks and 1 the first, as in ADE20K: --zero-ignored".to_string()
+            message!("if 0 is no class in these masks and 1 the first, as in ADE20K: ", Setting::ZeroIgnored.on())
         }
-        EvaluateError::Cropped(_) => "show it whole pictures: --fit stretch".to_string(),
+        EvaluateError::Cropped(_) => message!("show it whole pictures: ", Setting::Fit.to("stretch")),
         EvaluateError::NoMask { .. } => {
-            "a mask is a PNG file with the picture's name, in a folder like the picture's".to_string()
+            "a mask is a PNG file with the picture's name, in a folder like the picture's".into()
         }
-        _ => return String::new(),
+        _ => return Message::default(),
     };
-    format!("\n  {todo}")
+    message!("\n  ", todo)
 }
 
 /// A share that an artifact is judged by.

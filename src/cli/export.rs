@@ -3,8 +3,9 @@
 use super::artifact_args::{ArtifactArgs, request};
 use super::page::{PageArgs, export};
 use super::progress::Progress;
-use super::{Answer, Exit, Failure, Outcome, explained, summary};
+use super::{Answer, Caller, Exit, Failure, Outcome, summary};
 use crate::export::{self, Error, RequestBuilder};
+use crate::message::Explain;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 
@@ -67,43 +68,48 @@ enum Emit {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let mut builder = args.artifact.builder()?;
     builder.artifact.output = args.out.clone();
     builder.artifact.force = args.force;
     builder.check.save_io = args.save_io.clone();
     builder.check.keep_failed = args.keep_failed;
-    let progress = Progress::new(args.quiet);
+    caller.complete(&mut builder);
+    let progress = Progress::new(caller, args.quiet);
     if let Some(emit) = args.emit {
-        return emitted(builder, emit, &progress);
+        return emitted(builder, emit, &progress, caller);
     }
     let page = args.report.map(|place| PageArgs { place: Some(place), force: args.force, only: false });
-    let report = export(builder, page, &progress)?;
+    let report = export(builder, page, &progress, caller)?;
     drop(progress);
-    let warning = summary::untrained(&report);
     let text = if args.quiet { String::new() } else { summary::text(&report) };
-    Ok(Answer { text, json: summary::json(&report)?, warning })
+    summary::answer(text, report, caller)
 }
 
 /// The graph as text.
-fn emitted(builder: RequestBuilder, emit: Emit, progress: &Progress) -> Outcome {
-    let lowered = export::lower(&request(builder)?, &|event| progress.watch(event))?;
+fn emitted(builder: RequestBuilder, emit: Emit, progress: &Progress, caller: &Caller<'_>) -> Outcome {
+    let lowered = export::lower(&request(builder)?, &|event| progress.watch(event));
+    let lowered = lowered.map_err(|error| Failure::of(error, caller))?;
     let graph = match emit {
         Emit::Ir => &lowered.graph,
         Emit::IrDeploy => &lowered.deploy,
         Emit::IrPaper => &lowered.model.graph,
     };
     let text = graph.to_string();
-    Ok(Answer { json: serde_json::json!({ "ir": text }), text, warning: None })
+    let json = serde_json::json!({ "ir": text });
+    Ok(Answer::new(text, json))
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        let message = explained(&error);
+impl Failure {
+    /// An export that was not made.
+    pub(super) fn of(error: Error, caller: &Caller<'_>) -> Failure {
+        let message = error.message();
         match error {
-            Error::Check { report, .. } => Failure { exit: Exit::Check, message, report: summary::json(&report).ok() },
+            Error::Check { report, .. } => {
+                Failure { exit: Exit::Check, message, json: summary::json(&report, caller).ok(), report: Some(report) }
+            }
             e if e.is_usage() => Failure::usage(message),
-            _ => Failure::failed(message),
+            _ => Failure::new(Exit::Failed, message),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The options of a model that a file holds: the same for every command that takes one.
 
 use super::Failure;
+use crate::message;
+use crate::message::Setting;
 use crate::model::{FileRequest, is_onnx};
 use std::path::Path;
 use vitc_ir::Dim;
@@ -37,7 +39,7 @@ fn shape(text: &str) -> Result<Shape, String> {
 }
 
 impl FileArgs {
-    /// The file that `model` is, if it is one. `foreign` is a flag that belongs to models by name, if one was given.
+    /// The file that `model` is, if it is one. `foreign` is a setting that belongs to models by name, if one was given.
     ///
     /// # Errors
     /// If flags are given that do not belong together.
@@ -45,22 +47,22 @@ impl FileArgs {
         &self,
         model: Option<&str>,
         batch: Option<Dim>,
-        foreign: Option<&str>,
+        foreign: Option<Setting>,
     ) -> Result<Option<FileRequest>, Failure> {
         let path = model.map(Path::new).filter(|path| is_onnx(path));
         let Some(path) = path else {
-            let given = [(!self.shape.is_empty(), "--shape"), (!self.outputs.is_empty(), "--outputs")];
+            let given = [(!self.shape.is_empty(), Setting::Shape), (!self.outputs.is_empty(), Setting::Outputs)];
             return match given.into_iter().find(|(given, _)| *given) {
-                Some((_, flag)) => {
-                    Err(Failure::usage(format!("{flag} is for a model file: name an .onnx file, or leave it out")))
+                Some((_, setting)) => {
+                    Err(Failure::usage(message!(setting, " is for a model file: name an .onnx file, or leave it out")))
                 }
                 None => Ok(None),
             };
         };
-        if let Some(flag) = foreign {
+        if let Some(setting) = foreign {
             let what =
-                format!("{flag} belongs to a model by name; {} brings its own weights\n  leave it out", path.display());
-            return Err(Failure::usage(what));
+                format!(" belongs to a model by name; {} brings its own weights\n  leave it out", path.display());
+            return Err(Failure::usage(message!(setting, what)));
         }
         Ok(Some(FileRequest {
             path: path.to_path_buf(),

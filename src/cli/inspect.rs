@@ -1,10 +1,12 @@
 //! `vitc inspect`: what is in a model, an artifact or a checkpoint.
 
 use super::text::{bytes, si, table};
-use super::{Answer, Failure, Outcome};
+use super::{Answer, Caller, Failure, Outcome};
 use crate::artifact::{Artifact, LABELS_KEY, is_artifact};
 use crate::checkpoint::Checkpoint;
-use crate::model::{Model, ModelRequest};
+use crate::message;
+use crate::message::Setting;
+use crate::model::{Model, ModelError, ModelRequest};
 use crate::port::Port;
 use crate::stages::{Stage, stages};
 use clap::Parser;
@@ -71,27 +73,32 @@ struct Deploy {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let path = Path::new(&args.what);
     if args.tensors {
-        return tensors(path);
+        return match caller.weights {
+            Some(held) => Ok(tensors(path, held)),
+            None => Ok(tensors(path, &Checkpoint::open(path).map_err(ModelError::from)?)),
+        };
     }
-    if is_artifact(path) {
+    if caller.weights.is_none() && is_artifact(path) {
         if args.resolution.is_some() {
-            return Err(Failure::usage("--resolution is for models: an artifact has the size it was exported with"));
+            let why = " is for models: an artifact has the size it was exported with";
+            return Err(Failure::usage(message!(Setting::Resolution, why)));
         }
         return artifact(path);
     }
-    let looks_like_path = path.exists() || args.what.contains(['/', '\\']);
+    let looks_like_path = caller.weights.is_some() || path.exists() || args.what.contains(['/', '\\']);
     let request = if looks_like_path { ModelRequest::checkpoint(path) } else { ModelRequest::named(&args.what) };
-    let model = Model::load(&ModelRequest { resolution: args.resolution, ..request })?;
+    let mut request = ModelRequest { resolution: args.resolution, ..request };
+    caller.hand_over(&mut request);
+    let model = Model::load(&request)?;
     let report = report(&model, looks_like_path.then(|| path.to_path_buf()))?;
-    Ok(Answer { text: text(&report), json: serde_json::to_value(&report).map_err(Failure::failed)?, warning: None })
+    Ok(Answer::new(text(&report), serde_json::to_value(&report).map_err(Failure::failed)?))
 }
 
 /// The tensors of a checkpoint, as they are stored.
-fn tensors(path: &Path) -> Outcome {
-    let checkpoint = Checkpoint::open(path).map_err(Failure::failed)?;
+fn tensors(path: &Path, checkpoint: &Checkpoint) -> Answer {
     let printable = |name: &str| name.replace(char::is_control, "\u{fffd}");
     let rows = checkpoint.tensors().iter().map(|(name, tensor)| [printable(name), tensor.to_string()]);
     let list: Vec<serde_json::Value> = checkpoint
@@ -100,7 +107,7 @@ fn tensors(path: &Path) -> Outcome {
         .map(|(name, t)| serde_json::json!({ "name": name, "type": t.dtype.to_string(), "shape": t.shape }))
         .collect();
     let json = serde_json::json!({ "kind": "checkpoint", "path": path, "tensors": list });
-    Ok(Answer { text: format!("{}\n\n{}", path.display(), pairs(rows.collect())), json, warning: None })
+    Answer::new(format!("{}\n\n{}", path.display(), pairs(rows.collect())), json)
 }
 
 fn artifact(path: &Path) -> Outcome {
@@ -138,7 +145,7 @@ fn artifact(path: &Path) -> Outcome {
     if let (Some(json), Ok(serde_json::Value::Object(more))) = (json.as_object_mut(), serde_json::to_value(&found)) {
         json.extend(more);
     }
-    Ok(Answer { text, json, warning: None })
+    Ok(Answer::new(text, json))
 }
 
 fn report(model: &Model, file: Option<PathBuf>) -> Result<ModelReport, Failure> {

@@ -2,6 +2,8 @@
 
 use super::{Answer, Failure, Outcome};
 use crate::export::TargetKind;
+use crate::message;
+use crate::message::Setting;
 use crate::model::{Model, ModelRequest};
 use crate::nearest::edit_distance;
 use clap::Parser;
@@ -81,7 +83,7 @@ pub(super) fn run(args: Args) -> Outcome {
     checked(&graph, &target)?;
     let text = if args.listing { graph.listing().to_string() } else { graph.to_string() };
     let json = serde_json::json!({ "graph": text, "passes": done });
-    Ok(Answer { text, json, warning: None })
+    Ok(Answer::new(text, json))
 }
 
 /// The graph that the arguments name.
@@ -94,7 +96,8 @@ fn graph(args: &Args) -> Result<Graph, Failure> {
         return Ok(Model::load(&ModelRequest { resolution: args.resolution, ..request })?.graph);
     }
     if args.resolution.is_some() {
-        return Err(Failure::usage("--resolution is for models: a graph in text form has the sizes that it says"));
+        let why = " is for models: a graph in text form has the sizes that it says";
+        return Err(Failure::usage(message!(Setting::Resolution, why)));
     }
     let mut text = String::new();
     let (name, read) = match args.what.as_str() {
@@ -162,17 +165,24 @@ outputs y=%n
         assert!(
             failure
                 .message
+                .to_string()
                 .contains("there is no pass `fold_batchnorm`; the nearest is fold_batch_norm\npasses: deploy")
         );
         let failure = ran(&BLOCK.replace("conv(", "cov("), &[]).unwrap_err();
         assert_eq!(failure.exit, super::super::Exit::Failed);
         assert!(
-            failure.message.ends_with("block.ir: line 3: expected an operator, found `cov`"),
+            failure.message.to_string().ends_with("block.ir: line 3: expected an operator, found `cov`"),
             "{}",
             failure.message
         );
         let failure = ran(&BLOCK.replace("stage=paper", "stage=deploy"), &[]).unwrap_err();
-        assert!(failure.message.starts_with("the deploy graph is not valid: "), "{}", failure.message);
-        assert!(ran(BLOCK, &["--resolution", "64"]).unwrap_err().message.starts_with("--resolution is for models"));
+        assert!(failure.message.to_string().starts_with("the deploy graph is not valid: "), "{}", failure.message);
+        assert!(
+            ran(BLOCK, &["--resolution", "64"])
+                .unwrap_err()
+                .message
+                .to_string()
+                .starts_with("resolution is for models")
+        );
     }
 }

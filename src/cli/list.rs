@@ -68,5 +68,5 @@ pub(super) fn run(_: Args) -> Outcome {
         models.extend(lines);
     }
     text.push_str("\nParameters, MACs and top-1 (ImageNet-1K, percent) as published.\n");
-    Ok(Answer { text, json: serde_json::json!({ "models": models }), warning: None })
+    Ok(Answer::new(text, serde_json::json!({ "models": models })))
 }

@@ -2,9 +2,12 @@
 //!
 //! Invariants: the result of a command goes to stdout and nothing else does, so it can be piped; notices, progress and errors go to
 //! stderr. With `--json` stdout holds exactly one object, however the command ends. Exit codes: 0 done, 1 failed, 2 wrong use, 3 the check
-//! failed. Every command only translates: arguments into a request to the library, the library's report into text or JSON.
+//! failed. Every command only translates: arguments into a request to the library, the library's report into text or JSON. A program that links
+//! the library runs the same commands through [`call()`].
 
 mod artifact_args;
+mod call;
+mod caller;
 mod check;
 mod check_args;
 #[cfg(feature = "run")]
@@ -14,10 +17,12 @@ mod file_args;
 mod inspect;
 mod ir;
 mod list;
+mod misuse;
 mod model_args;
 mod next;
 mod page;
 mod progress;
+mod publish;
 mod report;
 #[cfg(feature = "run")]
 mod run;
@@ -27,8 +32,12 @@ mod text;
 mod values;
 mod words;
 
+pub use call::{Answered, CommandOption, call, options};
+pub use caller::{Caller, Listener};
 pub use words::{explained, words};
 
+use crate::export::Report;
+use crate::message::{Explain, Message};
 use crate::nearest::edit_distance;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -58,7 +67,6 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 the artifact failed its check.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Export(Box<export::Args>),
-
     Check(Box<check::Args>),
     #[cfg(feature = "run")]
     Run(run::Args),
@@ -68,6 +76,7 @@ enum Command {
     Ir(ir::Args),
     List(list::Args),
     Report(Box<report::Args>),
+    Publish(Box<publish::Args>),
     Completions(shell::CompletionArgs),
     Man(shell::ManArgs),
 }
@@ -81,6 +90,15 @@ struct Answer {
     json: serde_json::Value,
     /// Said last, on stderr.
     warning: Option<String>,
+    /// The export, if one was made.
+    report: Option<Box<Report>>,
+}
+
+impl Answer {
+    /// An answer in words and data.
+    fn new(text: String, json: serde_json::Value) -> Answer {
+        Answer { text, json, warning: None, report: None }
+    }
 }
 
 /// A command that did not do what was asked.
@@ -88,9 +106,11 @@ struct Answer {
 struct Failure {
     exit: Exit,
     /// What, where, why, what to do.
-    message: String,
-    /// What is known all the same: the report of an artifact that failed its check.
-    report: Option<serde_json::Value>,
+    message: Message,
+    /// What is known all the same, for a program.
+    json: Option<serde_json::Value>,
+    /// The export that failed its check.
+    report: Option<Box<Report>>,
 }
 
 /// Why a command fails, as an exit code.
@@ -102,19 +122,23 @@ enum Exit {
 }
 
 impl Failure {
-    fn usage(message: impl Into<String>) -> Failure {
-        Failure { exit: Exit::Usage, message: message.into(), report: None }
+    fn new(exit: Exit, message: impl Into<Message>) -> Failure {
+        Failure { exit, message: message.into(), json: None, report: None }
     }
 
+    fn usage(message: impl Into<Message>) -> Failure {
+        Failure::new(Exit::Usage, message)
+    }
+
+    /// What names no setting.
     fn failed(message: impl std::fmt::Display) -> Failure {
-        Failure { exit: Exit::Failed, message: message.to_string(), report: None }
+        Failure::new(Exit::Failed, message.to_string())
     }
 }
 
 impl From<crate::model::ModelError> for Failure {
     fn from(error: crate::model::ModelError) -> Failure {
-        let message = explained(&error);
-        if error.is_usage() { Failure::usage(message) } else { Failure::failed(message) }
+        Failure::new(if error.is_usage() { Exit::Usage } else { Exit::Failed }, error.message())
     }
 }
 
@@ -123,8 +147,13 @@ type Outcome = Result<Answer, Failure>;
 /// Run the program on the process's arguments.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(program(&args))
+}
+
+/// Run the program on these arguments, the first of which is its name, and return its exit code.
+pub fn program(args: &[OsString]) -> u8 {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
-    ExitCode::from(run(&args, &mut out, &mut err))
+    run(args, &mut out, &mut err)
 }
 
 /// Run one command line and return its exit code. A stream that nobody reads any more (`vitc list | head -1`) is not an error.
@@ -142,23 +171,31 @@ fn run(args: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             let known = asked.filter(|a| Cli::command().find_subcommand(a).is_some());
             (known.unwrap_or("vitc").to_string(), Err(Failure::usage(message)))
         }
-        Ok(cli) => match cli.command {
-            Command::Export(args) => ("export".into(), export::run(*args)),
-
-            Command::Check(args) => ("check".into(), check::run(*args)),
-            #[cfg(feature = "run")]
-            Command::Run(args) => ("run".into(), run::run(args)),
-            #[cfg(feature = "run")]
-            Command::Evaluate(args) => ("evaluate".into(), evaluate::run(*args)),
-            Command::Inspect(args) => ("inspect".into(), inspect::run(args)),
-            Command::Ir(args) => ("ir".into(), ir::run(args)),
-            Command::List(args) => ("list".into(), list::run(args)),
-            Command::Report(args) => ("report".into(), report::run(*args)),
-            Command::Completions(args) => ("completions".into(), shell::completions(args)),
-            Command::Man(args) => ("man".into(), shell::man(args)),
-        },
+        Ok(cli) => {
+            let (name, outcome) = dispatch(cli.command, &Caller::TERMINAL);
+            (name.to_string(), outcome)
+        }
     };
     finish(&name, outcome, json, out, err)
+}
+
+/// Run one command, which has this name.
+fn dispatch(command: Command, caller: &Caller<'_>) -> (&'static str, Outcome) {
+    match command {
+        Command::Export(args) => ("export", export::run(*args, caller)),
+        Command::Check(args) => ("check", check::run(*args, caller)),
+        #[cfg(feature = "run")]
+        Command::Run(args) => ("run", run::run(args, caller)),
+        #[cfg(feature = "run")]
+        Command::Evaluate(args) => ("evaluate", evaluate::run(*args, caller)),
+        Command::Inspect(args) => ("inspect", inspect::run(args, caller)),
+        Command::Ir(args) => ("ir", ir::run(args)),
+        Command::List(args) => ("list", list::run(args)),
+        Command::Report(args) => ("report", report::run(*args, caller)),
+        Command::Publish(args) => ("publish", publish::run(*args, caller)),
+        Command::Completions(args) => ("completions", shell::completions(args)),
+        Command::Man(args) => ("man", shell::man(args)),
+    }
 }
 
 /// An error about an unknown flag, without a tip that is another flag altogether.
@@ -182,18 +219,25 @@ fn without_far_tip(error: clap::Error) -> clap::Error {
     plain
 }
 
+/// What `--json` prints: how the command ended, and what it has to say.
+fn object(command: &str, more: serde_json::Value, failed: Option<(Exit, &str)>) -> serde_json::Value {
+    let mut object = serde_json::json!({ "vitc": env!("CARGO_PKG_VERSION"), "command": command });
+    let end = match failed {
+        None => serde_json::json!({ "ok": true, "exit": 0 }),
+        Some((exit, message)) => serde_json::json!({ "ok": false, "exit": exit as u8, "error": message }),
+    };
+    for part in [end, more] {
+        if let (Some(object), serde_json::Value::Object(part)) = (object.as_object_mut(), part) {
+            object.extend(part);
+        }
+    }
+    object
+}
+
 /// Write what a command has to say.
 fn finish(command: &str, outcome: Outcome, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let mut object = serde_json::json!({ "vitc": env!("CARGO_PKG_VERSION"), "command": command });
-    let mut extend = |more: serde_json::Value| {
-        if let (Some(object), serde_json::Value::Object(more)) = (object.as_object_mut(), more) {
-            object.extend(more);
-        }
-    };
-    let exit = match outcome {
+    let (object, exit) = match outcome {
         Ok(answer) => {
-            extend(serde_json::json!({ "ok": true, "exit": 0 }));
-            extend(answer.json);
             if !json {
                 let _ = write!(out, "{}", answer.text);
             }
@@ -201,14 +245,13 @@ fn finish(command: &str, outcome: Outcome, json: bool, out: &mut dyn Write, err:
             if let Some(warning) = answer.warning {
                 let _ = writeln!(err, "warning: {warning}");
             }
-            0
+            (object(command, answer.json, None), 0)
         }
         Err(failure) => {
-            let exit = failure.exit as u8;
-            extend(serde_json::json!({ "ok": false, "exit": exit, "error": failure.message }));
-            extend(failure.report.unwrap_or_default());
-            let _ = writeln!(err, "error: {}", failure.message);
-            exit
+            let message = words(&failure.message);
+            let _ = writeln!(err, "error: {message}");
+            let json = failure.json.unwrap_or_default();
+            (object(command, json, Some((failure.exit, &message))), failure.exit as u8)
         }
     };
     if json {

@@ -3,6 +3,7 @@
 use crate::arch::Results;
 use crate::arch::heads::HeadName;
 use crate::checkpoint::SelectOptions;
+use crate::message::Setting;
 use crate::model::ModelRequest;
 use clap::Args;
 use std::path::PathBuf;
@@ -67,15 +68,15 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl ModelArgs {
-    /// A flag that was given and belongs to models by name.
-    pub(super) fn named(&self) -> Option<&'static str> {
+    /// A setting that was given and belongs to models by name.
+    pub(super) fn named(&self) -> Option<Setting> {
         let given = [
-            (self.weights.is_some(), "--weights"),
-            (self.seed.is_some(), "--seed"),
-            (!self.choice.is_empty(), "--choice"),
-            (!self.head.is_empty(), "--head"),
+            (self.weights.is_some(), Setting::Weights),
+            (self.seed.is_some(), Setting::Seed),
+            (!self.choice.is_empty(), Setting::Choice),
+            (!self.head.is_empty(), Setting::Head),
         ];
-        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+        given.into_iter().find(|(given, _)| *given).map(|(_, setting)| setting)
     }
 
     /// The library's request, at batch 1 and whatever resolution the model has.
@@ -83,7 +84,7 @@ impl ModelArgs {
         ModelRequest {
             file: None,
             name,
-            weights: self.weights.clone(),
+            weights: self.weights.clone().map(Into::into),
             seed: self.seed.unwrap_or(0),
             batch: Dim::Fixed(1),
             resolution: None,

@@ -2,7 +2,7 @@
 
 use super::artifact_args::request;
 use super::progress::Progress;
-use super::{Failure, words};
+use super::{Caller, Failure};
 use crate::export::{self, Destination, Error, Report, RequestBuilder};
 use crate::report::PageFile;
 use std::path::PathBuf;
@@ -23,14 +23,16 @@ pub(super) fn export(
     mut builder: RequestBuilder,
     page: Option<PageArgs>,
     progress: &Progress,
+    caller: &Caller<'_>,
 ) -> Result<Report, Failure> {
+    let failed = |error: Error| Failure::of(error, caller);
     let observer = |event: export::Event<'_>| progress.watch(event);
     builder.check.layers = page.is_some();
     let request = request(builder)?;
-    let Some(args) = page else { return Ok(export::export(&request, &observer)?) };
-    let lowered = export::lower(&request, &observer)?;
-    let file = PageFile::begin(args.place.as_deref(), &lowered.model.name, args.force)?;
-    let scratch = args.only.then(|| file.scratch()).transpose().map_err(Error::from)?;
+    let Some(args) = page else { return export::export(&request, &observer).map_err(failed) };
+    let lowered = export::lower(&request, &observer).map_err(failed)?;
+    let file = PageFile::begin(args.place.as_deref(), &lowered.model.name, args.force).map_err(failed)?;
+    let scratch = args.only.then(|| file.scratch()).transpose().map_err(|e| failed(e.into()))?;
     let destination = scratch.as_deref().map_or(Destination::Place, Destination::Scratch);
     let mut outcome = export::finish(&request, lowered, destination, &observer);
     let about = match &mut outcome {
@@ -40,7 +42,7 @@ pub(super) fn export(
     };
     if let Some(report) = about {
         progress.step("writing the report");
-        file.write(report, &words).map_err(Error::from)?;
+        file.write(report, &caller.words).map_err(|e| failed(e.into()))?;
     }
-    Ok(outcome?)
+    outcome.map_err(failed)
 }

@@ -3,7 +3,7 @@
 use super::artifact_args::ArtifactArgs;
 use super::page::{PageArgs, export};
 use super::progress::Progress;
-use super::{Answer, Outcome, summary};
+use super::{Caller, Outcome, summary};
 use crate::export::Report;
 use crate::numbers::magnitude;
 use clap::Parser;
@@ -40,15 +40,16 @@ pub(super) struct Args {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let page = PageArgs { place: args.out.clone(), force: args.force, only: true };
     let mut builder = args.artifact.builder()?;
     builder.artifact.force = args.force;
-    let progress = Progress::new(args.quiet);
-    let report = export(builder, Some(page), &progress)?;
+    caller.complete(&mut builder);
+    let progress = Progress::new(caller, args.quiet);
+    let report = export(builder, Some(page), &progress, caller)?;
     drop(progress);
     let text = if args.quiet { String::new() } else { text(&report) };
-    Ok(Answer { text, json: summary::json(&report)?, warning: summary::untrained(&report) })
+    summary::answer(text, report, caller)
 }
 
 /// The page's place and what it says first.

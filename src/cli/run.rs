@@ -4,9 +4,11 @@ mod dense;
 
 use super::progress::Progress;
 use super::text::table;
-use super::{Answer, Failure, Outcome};
+use super::{Answer, Caller, Exit, Failure, Outcome};
 use crate::artifact::{Artifact, FunctionPorts};
 use crate::check;
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::picture::returned::Frame;
 use crate::picture::{self, Preparation};
 use crate::port::Port;
@@ -87,10 +89,10 @@ struct Class {
 }
 
 /// Run the command.
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let path = &args.artifact;
     let artifact = Artifact::open_to_run(path)?;
-    let progress = Progress::new(args.json);
+    let progress = Progress::new(caller, args.json);
     let (function, inputs) = picked(&artifact, args.function.as_deref());
     let (provenance, preprocessing) = usable(path, &artifact, inputs)?;
     progress.step("loading the artifact");
@@ -132,7 +134,7 @@ pub(super) fn run(args: Args) -> Outcome {
     drop(progress);
     let model = artifact.metadata.get("vitc.architecture").cloned().unwrap_or_default();
     let found = Found { artifact: path.clone(), model, pictures };
-    Ok(Answer { text: text(&found), json: serde_json::to_value(&found).map_err(Failure::failed)?, warning: None })
+    Ok(Answer::new(text(&found), serde_json::to_value(&found).map_err(Failure::failed)?))
 }
 
 /// The function that runs, and its inputs.
@@ -152,30 +154,32 @@ fn images(inputs: &[Port]) -> Option<usize> {
 }
 
 /// What to do about an artifact that cannot be shown pictures.
-pub(super) fn prepared(why: Unprepared) -> &'static str {
+pub(super) fn prepared(why: Unprepared) -> Message {
     match why {
-        Unprepared::Foreign => "export it with vitc: pictures are shown to what vitc export wrote",
-        Unprepared::Unsaid => "export it again with --mean and --std, as the model was trained",
+        Unprepared::Foreign => "export it with vitc: pictures are shown to what vitc export wrote".into(),
+        Unprepared::Unsaid => {
+            message!("export it again with ", Setting::Mean, " and ", Setting::Std, ", as the model was trained")
+        }
     }
 }
 
 /// How the artifact was made, if pictures can be shown to it one by one.
 fn usable(path: &Path, artifact: &Artifact, inputs: &[Port]) -> Result<(Provenance, Preprocessing), Failure> {
-    let fail = |what: &str| Err(Failure::failed(format!("{}: {what}", path.display())));
+    let fail = |what: Message| Err(Failure::new(Exit::Failed, message!(format!("{}: ", path.display()), what)));
     let (provenance, preprocessing) = match Provenance::of_pictures(&artifact.metadata) {
         Ok(found) => found,
-        Err(why) => return fail(&format!("{why}\n  {}", prepared(why))),
+        Err(why) => return fail(message!(format!("{why}\n  "), prepared(why))),
     };
     if !provenance.dense && !provenance.classifies() {
-        return fail(
-            "returns features, not class scores, so there are no classes to show\n  export it with --output logits",
-        );
+        let what = "returns features, not class scores, so there are no classes to show\n  export it with ";
+        return fail(message!(what, Setting::Output.to("logits")));
     }
     match images(inputs) {
         Some(1) | None => Ok((provenance, preprocessing)),
-        Some(n) => fail(&format!(
-            "takes {n} pictures at once, and vitc run shows it one at a time\n  export it with --batch 1 or --batch dynamic"
-        )),
+        Some(n) => {
+            let what = format!("takes {n} pictures at once, and vitc run shows it one at a time\n  export it with ");
+            fail(message!(what, Setting::Batch.to(1), " or ", Setting::Batch.to("dynamic")))
+        }
     }
 }
 

@@ -55,5 +55,6 @@ pub(super) fn man(args: ManArgs) -> Outcome {
 
 fn answer(text: Vec<u8>, what: &str) -> Outcome {
     let text = String::from_utf8(text).map_err(Failure::failed)?;
-    Ok(Answer { json: serde_json::json!({ what: text }), text, warning: None })
+    let json = serde_json::json!({ what: text });
+    Ok(Answer::new(text, json))
 }

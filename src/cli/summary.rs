@@ -1,10 +1,12 @@
 //! The summary of an export: the report as a person reads it.
 
 use super::text::{bytes, si, table};
-use super::{Failure, next, words};
+use super::{Answer, Caller, Failure, Outcome, next};
 use crate::check::{Answered, Comparison, Outside};
 use crate::engine_rules::Finding;
 use crate::export::{FunctionLine, Report, WeightsLine};
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::numbers::magnitude;
 use crate::port::Port;
 use std::fmt::Write;
@@ -32,20 +34,27 @@ pub(super) fn text(report: &Report) -> String {
     out
 }
 
-/// The report for a program, with what to run next. Its notices read as on the terminal.
-pub(super) fn json(report: &Report) -> Result<serde_json::Value, Failure> {
+/// What an export answers: the text for a person, the report for a program.
+pub(super) fn answer(text: String, report: Report, caller: &Caller<'_>) -> Outcome {
+    let (json, warning) = (json(&report, caller)?, untrained(&report).map(|what| (caller.words)(&what)));
+    Ok(Answer { text, json, warning, report: Some(Box::new(report)) })
+}
+
+/// The report for a program, with what to run next. Its notices are in the caller's words.
+pub(super) fn json(report: &Report, caller: &Caller<'_>) -> Result<serde_json::Value, Failure> {
     let mut json = serde_json::to_value(report).map_err(Failure::failed)?;
-    json["notices"] = report.notices.iter().map(words).collect();
+    json["notices"] = report.notices.iter().map(caller.words).collect();
     json["next"] = next::commands(report).into();
     Ok(json)
 }
 
 /// The last line on stderr for weights that nobody trained.
-pub(super) fn untrained(report: &Report) -> Option<String> {
+pub(super) fn untrained(report: &Report) -> Option<Message> {
     match &report.weights {
-        WeightsLine::Seeded { seed } => Some(format!(
-            "untrained weights (seed {seed}): this file is for measuring latency only; give --weights for a real one"
-        )),
+        WeightsLine::Seeded { seed } => {
+            let what = format!("untrained weights (seed {seed}): this file is for measuring latency only; give ");
+            Some(message!(what, Setting::Weights, " for a real one"))
+        }
         WeightsLine::Checkpoint { .. } => None,
     }
 }
@@ -120,7 +129,7 @@ fn quantisation(report: &Report) -> Vec<String> {
         }
         (Some((pictures, _)), None) => lines.push(format!("fitted to {pictures} pictures; the loss was not measured")),
         (None, _) => lines.push(
-            "every weight rounded by itself; the loss was not measured: --calibrate FOLDER fits the weights to pictures and measures it".into(),
+            "every weight rounded by itself; the loss was not measured: calibration pictures fit the weights and measure it".into(),
         ),
     }
     lines
@@ -205,6 +214,10 @@ fn check(report: &Report) -> String {
             );
         }
         None => out.push_str("\nnot checked\n"),
+    }
+    if let Some(verify) = &report.verify {
+        out.push_str("\nverified: the file, run in tract, against the module itself, on synthetic inputs\n");
+        verify.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
     }
     if let Some(outside) = &report.expect {
         let _ = writeln!(out, "\n{}", expectation(outside));

@@ -197,7 +197,7 @@ pub(super) fn input(text: &str) -> Result<Input, String> {
         "tensor" => Ok(Input::Form(InputForm::Tensor)),
         "image" => Ok(Input::Form(InputForm::Image)),
         path if path.ends_with(".npy") => Ok(Input::Values(path.into())),
-        _ => Err("expected tensor, image, or with --expect a .npy file".into()),
+        _ => Err("expected tensor, image, or beside expected values a .npy file".into()),
     }
 }
 

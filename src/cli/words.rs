@@ -47,6 +47,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Ema => "--ema",
         Setting::Expect => "--expect",
         Setting::ExternalData => "--external-data",
+        Setting::Fit => "--fit",
         Setting::FoldTables => "--fold-tables",
         Setting::Force => "--force",
         Setting::Head => "--head",
@@ -58,6 +59,8 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Ios => "--ios",
         Setting::KeepFailed => "--keep-failed",
         Setting::Labels => "--labels",
+        Setting::List => "--list",
+        Setting::Masks => "--masks",
         Setting::Mean => "--mean",
         Setting::Model => "MODEL",
         Setting::Opset => "--opset",
@@ -68,6 +71,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Precision => "--fp16",
         Setting::Rename => "--rename",
         Setting::Resolution => "--resolution",
+        Setting::Seed => "--seed",
         Setting::Sigmoid => "--sigmoid",
         Setting::Shape => "--shape",
         Setting::Softmax => "--softmax",
@@ -78,6 +82,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Target => "--target",
         Setting::Upsample => "--upsample",
         Setting::Weights => "--weights",
+        Setting::ZeroIgnored => "--zero-ignored",
     }
 }
 
@@ -87,13 +92,15 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn every_setting_is_a_flag_of_export() {
+    fn every_setting_is_a_flag() {
         let command = super::super::Cli::command();
-        let export = command.find_subcommand("export").expect("a command");
+        // What `evaluate` alone is asked stands in messages too.
+        let asking = ["export", "evaluate"].map(|name| command.find_subcommand(name).expect("a command"));
+        let arguments = || asking.iter().flat_map(|command| command.get_arguments());
         let known = |word: &str| match (word.strip_prefix("--"), word.strip_prefix('-')) {
-            (Some(long), _) => export.get_arguments().any(|a| a.get_long() == Some(long)),
-            (None, Some(short)) => export.get_arguments().any(|a| a.get_short() == short.chars().next()),
-            _ => export.get_positionals().any(|a| a.get_value_names().is_some_and(|n| n[0] == word)),
+            (Some(long), _) => arguments().any(|a| a.get_long() == Some(long)),
+            (None, Some(short)) => arguments().any(|a| a.get_short() == short.chars().next()),
+            _ => arguments().any(|a| a.is_positional() && a.get_value_names().is_some_and(|n| n[0] == word)),
         };
         for setting in Setting::ALL {
             assert!(known(flag(setting)), "{setting:?}");

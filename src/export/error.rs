@@ -103,6 +103,10 @@ fn failed(report: &Report, kept: Option<&Path>) -> Message {
     if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
         lines.extend(check.to_string().lines().map(|line| format!("  {line}").into()));
     }
+    if let Some(check) = report.verify.as_ref().filter(|c| !c.passed) {
+        lines.push("  against the module:".into());
+        lines.extend(check.to_string().lines().map(|line| format!("  {line}").into()));
+    }
     let differing = report.expect.iter().flat_map(|e| &e.outputs).filter(|a| !a.passed);
     for Answered { output, outside, comparison: c, .. } in differing {
         let (error, reference) = (c.max_error, c.max_reference);

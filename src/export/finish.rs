@@ -9,7 +9,7 @@ use super::place::{artifact_place, outdated_data_files};
 use super::report::Report;
 use super::request::Request;
 use crate::artifact::written_by_vitc;
-use crate::check::{self, CheckReport, Fidelity};
+use crate::check::{self, CheckError, CheckReport, Fidelity};
 use crate::decide::quantize::Form;
 use crate::place::Staging;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,7 @@ pub fn finish(
     let mut kept = None;
     if let Stand::Staged(staging) = stand {
         if report.passed() {
+            observer(Event::Step("putting the artifact in its place"));
             let outdated = outdated_data_files(&place, &staged);
             staging.commit()?;
             for path in outdated {
@@ -98,9 +99,22 @@ fn function(lowered: &Lowered) -> FunctionContent<'_> {
     FunctionContent { name: &lowered.function, graph: &lowered.graph, numbers: lowered.numbers() }
 }
 
-/// Compare the artifact with the model, and with values from outside, as far as it is asked for.
+/// What a function of the artifact should compute.
+fn reference(function: &Lowered) -> check::Reference<'_> {
+    let model = &function.model;
+    let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
+    check::Reference { graph, signature, weights, file: model.file() }
+}
+
+/// Compare the artifact with the model, with that model as it was trained, and with values from outside, as far as it is asked for.
 fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Observer<'_>) -> Result<(), Error> {
     let lowered = &report.lowered;
+    let several = !lowered.others.is_empty();
+    let options = |function: &Lowered| check::Options {
+        probabilities: function.probabilities,
+        function: several.then(|| function.function.clone()),
+        ..check::Options::new(function.preprocessing.clone())
+    };
     if let Some(effort) = request.check.effort {
         observer(Event::Step("checking the artifact"));
         if lowered.quantised.is_some() {
@@ -111,26 +125,28 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
             }
             return outside(request, report, staged);
         }
-        let several = !lowered.others.is_empty();
         let mut found = Vec::new();
         for function in lowered.functions() {
+            let options = options(function);
             let folder = request.check.save_io.as_ref();
-            let name = several.then(|| function.function.clone());
             let options = check::Options {
-                probabilities: function.probabilities,
                 effort,
                 layers: request.check.layers && found.is_empty(),
-                save_io: folder.map(|f| name.as_ref().map_or(f.clone(), |name| f.join(name))),
-                function: name,
-                ..check::Options::new(function.preprocessing.clone())
+                save_io: folder.map(|f| options.function.as_ref().map_or(f.clone(), |name| f.join(name))),
+                ..options
             };
-            let model = &function.model;
-            let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-            let file = model.file();
-            let reference = check::Reference { graph, signature, weights, file };
-            found.push((function.function.clone(), check::check(reference, staged, &options)?));
+            found.push((function.function.clone(), check::check(reference(function), staged, &options)?));
         }
         report.check = CheckReport::of_functions(found);
+    }
+    if let Some(witness) = &request.check.witness {
+        observer(Event::Step("comparing with the module"));
+        let testify = |function: &Lowered| {
+            let found = check::testify(reference(function), staged, &options(function), &**witness)?;
+            Ok((function.function.clone(), found))
+        };
+        let found = lowered.functions().map(testify).collect::<Result<Vec<_>, CheckError>>()?;
+        report.verify = CheckReport::of_functions(found);
     }
     outside(request, report, staged)
 }
@@ -150,9 +166,7 @@ fn quantised(
         save_io: request.check.save_io.clone(),
         ..check::Options::new(lowered.preprocessing.clone())
     };
-    let model = &lowered.model;
-    let (graph, signature, weights) = (&model.graph, &model.signature, model.weights.weights());
-    let paper = check::Reference { graph, signature, weights, file: model.file() };
+    let paper = reference(lowered);
     let form = request.numbers.quantize.as_ref().map_or(Form::W8, |q| q.form);
     let fidelity = match &lowered.calibration {
         None => None,

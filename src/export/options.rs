@@ -1,10 +1,11 @@
 //! What an export may be asked beside the model and the target, in groups with their defaults.
 
 use super::expect::Expectation;
-use crate::check::Effort;
+use crate::check::{Effort, Witness};
 use crate::decide::quantize::Form;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
+use std::sync::Arc;
 use vitc_exporters::coreml::InputForm;
 use vitc_exporters::metadata::{Fit, Layout};
 use vitc_ir::DType;
@@ -183,6 +184,8 @@ pub struct CheckOptions {
     pub passes: bool,
     /// Values from outside that the artifact must reproduce.
     pub expect: Option<Expectation>,
+    /// The trained model itself, which the artifact is compared with too.
+    pub witness: Option<Arc<dyn Witness>>,
     /// Folder for the check's inputs and reference outputs.
     pub save_io: Option<PathBuf>,
     /// Leave an artifact that failed as `<output>.failed`.
@@ -192,6 +195,14 @@ pub struct CheckOptions {
 impl Default for CheckOptions {
     fn default() -> Self {
         let effort = Some(Effort::default());
-        CheckOptions { effort, layers: false, passes: false, expect: None, save_io: None, keep_failed: false }
+        CheckOptions {
+            effort,
+            layers: false,
+            passes: false,
+            expect: None,
+            witness: None,
+            save_io: None,
+            keep_failed: false,
+        }
     }
 }

@@ -59,6 +59,9 @@ pub struct Report {
     pub quantisation: Option<QuantisationLine>,
     /// What the check found; absent if it did not run.
     pub check: Option<CheckReport>,
+    /// How the artifact compares with the trained model itself; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<CheckReport>,
     /// How the artifact compares with values from outside; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Outside>,
@@ -300,6 +303,7 @@ impl Report {
             passes: lowered.passes.iter().map(PassLine::from).collect(),
             quantisation: QuantisationLine::of(request, &lowered),
             check: None,
+            verify: None,
             expect: None,
             page: None,
             notices: lowered.notices.clone(),
@@ -309,7 +313,7 @@ impl Report {
 
     /// Whether nothing was found that speaks against the artifact.
     pub fn passed(&self) -> bool {
-        self.check.as_ref().is_none_or(|c| c.passed)
+        [&self.check, &self.verify].into_iter().flatten().all(|c| c.passed)
             && self.quantisation.iter().flat_map(|q| &q.fidelity).all(|f| f.passed)
             && self.expect.as_ref().is_none_or(|e| e.passed)
     }

@@ -25,7 +25,7 @@ impl Model {
         }
         let named = request.name.as_deref().map(find).transpose()?;
         match &request.weights {
-            Some(path) => trained::load(request, named, path),
+            Some(weights) => trained::load(request, named, weights),
             None => seeded(request, named),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::arch::heads::{self, HeadName};
 use crate::arch::{ArchError, Choice, Family, Results, UnknownModel};
-use crate::checkpoint::{CheckpointError, SelectOptions, StrictError};
+use crate::checkpoint::{Checkpoint, CheckpointError, SelectOptions, StrictError};
 use crate::message;
 use crate::message::{Explain, Message, Setting};
 use std::collections::BTreeMap;
@@ -22,6 +22,31 @@ pub struct FileRequest {
     pub outputs: Vec<String>,
 }
 
+/// Where trained weights are.
+#[derive(Debug, Clone)]
+pub enum TrainedWeights {
+    /// A file or folder.
+    Path(PathBuf),
+    /// A program's memory.
+    Held(Box<Checkpoint>),
+}
+
+impl TrainedWeights {
+    /// The checkpoint, and what stands for its path in messages.
+    pub(super) fn open(&self) -> Result<(Checkpoint, PathBuf), CheckpointError> {
+        match self {
+            TrainedWeights::Path(path) => Ok((Checkpoint::open(path)?, path.clone())),
+            TrainedWeights::Held(checkpoint) => Ok(((**checkpoint).clone(), checkpoint.file_name().into())),
+        }
+    }
+}
+
+impl From<PathBuf> for TrainedWeights {
+    fn from(path: PathBuf) -> TrainedWeights {
+        TrainedWeights::Path(path)
+    }
+}
+
 /// Which model is wanted.
 #[derive(Debug, Clone)]
 pub struct ModelRequest {
@@ -30,7 +55,7 @@ pub struct ModelRequest {
     /// Name in any spelling that [`crate::arch::find`] knows; `None` to recognise the checkpoint.
     pub name: Option<String>,
     /// The checkpoint; `None` for seeded weights.
-    pub weights: Option<PathBuf>,
+    pub weights: Option<TrainedWeights>,
     /// Seed of seeded weights.
     pub seed: u64,
     /// Batch: a number, or `Dim::Batch(1)`.
@@ -72,7 +97,7 @@ impl ModelRequest {
 
     /// What recognises this checkpoint, batch 1, at its own resolution.
     pub fn checkpoint(path: &Path) -> ModelRequest {
-        ModelRequest { name: None, weights: Some(path.into()), ..ModelRequest::named("") }
+        ModelRequest { name: None, weights: Some(path.to_path_buf().into()), ..ModelRequest::named("") }
     }
 
     /// The choices, if the family has them.

@@ -9,14 +9,14 @@ use super::digest::digest;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Model, WeightSource};
 use super::recognise::recognise;
-use super::request::{ModelError, ModelRequest};
+use super::request::{ModelError, ModelRequest, TrainedWeights};
 use super::settings::{Source, stored};
 use super::size;
 use super::stem;
 use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
-    self, BoundPart, BoundWeights, Checkpoint, Forms, ModelHints, NameTable, Selected, StrictError, TensorInfo,
+    self, BoundPart, BoundWeights, Forms, ModelHints, NameTable, Selected, StrictError, TensorInfo,
 };
 use crate::message;
 use crate::message::{Message, Setting};
@@ -24,12 +24,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use vitc_ir::Graph;
 
-/// The model that the checkpoint at `path` holds, or the named one with its weights.
+/// The model that the checkpoint holds, or the named one with its weights.
 ///
 /// # Errors
 /// If it cannot be read, fits no model, or leaves open what the model would compute.
-pub(super) fn load(request: &ModelRequest, named: Option<Backbone>, path: &Path) -> Result<Model, ModelError> {
-    let checkpoint = Checkpoint::open(path)?;
+pub(super) fn load(
+    request: &ModelRequest,
+    named: Option<Backbone>,
+    weights: &TrainedWeights,
+) -> Result<Model, ModelError> {
+    let (checkpoint, path) = weights.open()?;
+    let path = path.as_path();
     let blake3 = digest(checkpoint.clone());
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;

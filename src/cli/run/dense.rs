@@ -1,8 +1,10 @@
 //! What a segmenter, a detector or a net that enlarges answers about a picture: drawn, and listed.
 
-use super::{Failure, SHOWN, Seen};
+use super::{Exit, Failure, SHOWN, Seen};
 use crate::arch::Results;
 use crate::artifact::Artifact;
+use crate::message;
+use crate::message::{Message, Setting};
 use crate::model::PALETTE_KEY;
 use crate::picture::Picture;
 use crate::picture::draw::{self, Palette};
@@ -68,9 +70,13 @@ impl Drawing<'_> {
                 Ok(self.seen(Vec::new(), Vec::new(), vec![written]))
             }
             ("detection", ..) => {
-                Err(self.failed("returns offsets from anchors, which are not drawn\n  export it with --decode"))
+                let what = "returns offsets from anchors, which are not drawn\n  export it with ";
+                Err(self.failed(message!(what, Setting::Decode.on())))
             }
-            _ => Err(self.failed("returns maps, not what its head predicts\n  export it without --output")),
+            _ => {
+                let what = "returns maps, not what its head predicts\n  export it without ";
+                Err(self.failed(message!(what, Setting::Output)))
+            }
         }
     }
 
@@ -126,8 +132,8 @@ impl Drawing<'_> {
         self.artifact.metadata.get(key).map_or("", String::as_str)
     }
 
-    fn failed(&self, what: &str) -> Failure {
-        Failure::failed(format!("the artifact {what}"))
+    fn failed(&self, what: Message) -> Failure {
+        Failure::new(Exit::Failed, message!("the artifact ", what))
     }
 }
 

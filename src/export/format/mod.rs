@@ -7,6 +7,7 @@ mod onnx;
 
 pub(super) use description::{Content, FileFormat, FunctionContent};
 
+use crate::message::Setting;
 use vitc_ir::Target;
 
 /// What an artifact is for.
@@ -40,6 +41,11 @@ impl TargetKind {
             TargetKind::CoreMl => Target::coreml(version),
             TargetKind::CoreAi => Target::coreai(version),
         }
+    }
+
+    /// The setting that says the version of its format.
+    pub fn version_setting(self) -> Setting {
+        self.format().version
     }
 
     /// The format of its files.

@@ -1,0 +1,147 @@
+"""What people call a model, as tensors: nothing is copied where it is dense and on this processor.
+
+PyTorch is never imported: its tensors speak DLPack, its modules have `state_dict`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ._errors import UsageError
+
+# Deepest nesting of dicts in which tensors and settings are looked for.
+DEPTH = 8
+# DLPack's numbers of devices whose memory this processor reads.
+READABLE = (1, 3, 11)
+
+
+@dataclass
+class Held:
+    """Tensors in memory: what the native half makes a checkpoint of."""
+
+    name: str
+    # (dict, name, array or capsule, type that NumPy has no letter for)
+    entries: list[tuple[str, str, Any, Optional[str]]]
+    # What is known about the model besides, as JSON.
+    settings: Optional[str]
+
+
+def is_module(model: Any) -> bool:
+    """Whether it is a module as PyTorch's are."""
+    return callable(model) and callable(getattr(model, "state_dict", None))
+
+
+def held(model: Any) -> Held:
+    """The tensors of a dict or module.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if is_module(model):
+        whole = getattr(model, "_orig_mod", model)
+        entries, _ = _walk(model.state_dict())
+        return Held(type(whole).__name__, entries, _json(_module_settings(whole)))
+    if isinstance(model, Mapping):
+        entries, settings = _walk(model)
+        return Held("state_dict", entries, _json(settings))
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    raise UsageError(f"a {kind} is no model\n  give a path, the name of an architecture, a dict of tensors, or a torch.nn.Module")
+
+
+def _walk(model: Mapping[Any, Any]) -> tuple[list[tuple[str, str, Any, Optional[str]]], dict[str, Any]]:
+    """The tensors in a dict and the dicts inside, and the settings beside them."""
+    entries: list[tuple[str, str, Any, Optional[str]]] = []
+
+    def inside(mapping: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        for key, value in mapping.items():
+            name = str(key)
+            if is_tensor(value):
+                found = view(value)
+                if found is not None:
+                    entries.append((path, name, *found))
+            elif isinstance(value, Mapping) and depth < DEPTH:
+                within = inside(value, f"{path}.{name}" if path else name, depth + 1)
+                if within:
+                    settings[name] = within
+            else:
+                settings[name] = _setting(value)
+        return settings
+
+    return entries, inside(model, "", 0)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether it holds numbers in an array's order."""
+    if isinstance(value, (str, bytes, int, float, list, tuple)) or value is None:
+        return False
+    return hasattr(value, "__dlpack__") or hasattr(value, "__array_interface__") or isinstance(value, memoryview)
+
+
+def view(tensor: Any) -> Optional[tuple[Any, Optional[str]]]:
+    """The tensor as the native half reads it: a DLPack capsule, or an array of NumPy's and the name of a type that has no letter.
+
+    `None` for what has no numbers of its own: tensors on PyTorch's `meta` device.
+    """
+    import numpy
+
+    if isinstance(tensor, numpy.ndarray) or not hasattr(tensor, "__dlpack__"):
+        return _array(numpy, tensor)
+    if getattr(tensor, "is_meta", False):
+        return None
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach()
+    if tensor.__dlpack_device__()[0] not in READABLE and hasattr(tensor, "cpu"):
+        tensor = tensor.cpu()
+    return tensor.__dlpack__(), None
+
+
+def _array(numpy: Any, tensor: Any) -> tuple[Any, Optional[str]]:
+    array = numpy.asarray(tensor)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    kind = array.dtype.name if array.dtype.kind == "V" else None
+    size = array.dtype.itemsize
+    if any(stride < 0 or stride % size for stride in array.strides):
+        array = numpy.ascontiguousarray(array)
+    return array, kind
+
+
+def _module_settings(module: Any) -> dict[str, Any]:
+    """What a module knows about itself, where timm and transformers keep it."""
+    settings: dict[str, Any] = {}
+    for name in ("pretrained_cfg", "default_cfg", "config"):
+        said = getattr(module, name, None)
+        if hasattr(said, "to_dict"):
+            said = said.to_dict()
+        if isinstance(said, Mapping):
+            settings[name] = {str(key): _setting(value) for key, value in said.items()}
+    # A classifier that was replaced answers with other classes than the published one.
+    for said in settings.values():
+        if getattr(module, "num_classes", None) != said.get("num_classes"):
+            for name in ("num_classes", "label_names", "label_descriptions"):
+                said.pop(name, None)
+    return settings
+
+
+def _setting(value: Any) -> Any:
+    """A value as JSON has it; `None` for what it has not."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _setting(one) for key, one in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, memoryview)) and not is_tensor(value):
+        return [_setting(one) for one in value] if hasattr(value, "__len__") else None
+    return None
+
+
+def _json(settings: dict[str, Any]) -> Optional[str]:
+    return json.dumps(settings) if settings else None

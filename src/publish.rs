@@ -1,0 +1,118 @@
+//! Publishing: artifacts for several targets, the weights they were made from and a card about them, as one folder that a model hub takes.
+//!
+//! Invariants: the folder appears complete or not at all; each artifact walked the whole road, its check included; trained weights in the folder were
+//! read back and are the model's, so `weights=FOLDER` makes the same artifacts again.
+
+mod card;
+mod config;
+mod files;
+mod weights;
+
+pub use files::PublishedFile;
+
+use crate::export::{self, Error, Observer, Report, RequestBuilder};
+use crate::model::{Model, ModelError, ModelRequest, WeightSource};
+use crate::place::{Form, PlaceError, Staging};
+use std::path::{Path, PathBuf};
+
+/// Name of the weights in the folder, which comes first where a folder is read.
+const WEIGHTS: &str = "model.safetensors";
+/// Name of the card.
+const CARD: &str = "README.md";
+/// Name of the list of hashes, as `b3sum --check` reads it.
+const SUMS: &str = "BLAKE3SUMS";
+
+/// A folder that was published.
+#[derive(Debug)]
+pub struct Published {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its files, by their paths in it.
+    pub files: Vec<PublishedFile>,
+    /// The export for each target.
+    pub reports: Vec<Report>,
+}
+
+/// Whether vitc published the folder at `path`, or it is empty.
+pub fn written_by_vitc(path: &Path) -> bool {
+    let empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    empty || config::is_ours(path)
+}
+
+/// Export the model to each target into a folder of its own below `place`, and put weights, settings, card and hashes beside them.
+///
+/// # Errors
+/// See [`Error`]. If one artifact cannot be made or fails its check there is none, and what was at `place` is there still.
+pub fn publish(
+    builders: Vec<RequestBuilder>,
+    place: &Path,
+    force: bool,
+    observer: &Observer<'_>,
+) -> Result<Published, Error> {
+    let staging = Staging::begin(place, Form::Package, force, written_by_vitc)?;
+    let root = staging.artifact();
+    let asked = builders.first().map(|builder| (builder.model.clone(), builder.about.license.clone()));
+    let mut reports = Vec::new();
+    for mut builder in builders {
+        let folder = root.join(builder.target.name());
+        create(&folder)?;
+        builder.artifact.output = Some(folder);
+        let mut report = export::export(&builder.build().map_err(Error::Usage)?, observer)?;
+        // Where it will be.
+        if let Ok(inside) = report.artifact.path.strip_prefix(&root) {
+            report.artifact.path = place.join(inside);
+        }
+        reports.push(report);
+    }
+    if let (Some(first), Some((asked, license))) = (reports.first(), asked) {
+        observer(export::Event::Step("writing weights and card"));
+        config::write(&root, first)?;
+        // Generated weights are never put where trained ones are looked for, and a model file's are inside the artifacts.
+        if matches!(first.lowered.model.weights, WeightSource::Checkpoint { .. }) {
+            weights::write(&first.lowered.model, &root.join(WEIGHTS))?;
+            read_back(&first.lowered.model, asked, &root)?;
+        }
+        let listed = files::list(&root, &[])?;
+        files::write(&root.join(CARD), card::card(place, &reports, &listed, license.as_deref()).as_bytes())?;
+    }
+    let files = files::list(&root, &[SUMS])?;
+    files::write(&root.join(SUMS), files::sums(&files).as_bytes())?;
+    observer(export::Event::Step("putting the folder in its place"));
+    staging.commit()?;
+    Ok(Published { folder: place.to_path_buf(), files, reports })
+}
+
+/// An error unless the folder is read as the model that was exported.
+fn read_back(model: &Model, asked: ModelRequest, root: &Path) -> Result<(), Error> {
+    let request = ModelRequest {
+        weights: Some(root.to_path_buf().into()),
+        name: None,
+        batch: model.batch,
+        resolution: Some(model.resolution),
+        select: Default::default(),
+        ..asked
+    };
+    let again = Model::load(&request)?;
+    let same = again.name == model.name && again.graph.to_string() == model.graph.to_string();
+    let (own, read) = (model.weights.weights(), again.weights.weights());
+    let equal = |(key, ty): (&str, &vitc_ir::Type)| {
+        let elements = ty.shape.at(1).iter().product();
+        matches!((own.weight(key, elements), read.weight(key, elements)), (Ok(a), Ok(b)) if a.dtype == b.dtype && a.bytes == b.bytes)
+    };
+    if same && model.graph.weights().all(equal) {
+        return Ok(());
+    }
+    let what = "the weights were written and are read back as another model, so nothing is published";
+    Err(ModelError::Other(
+        format!("{what}\n  export the artifacts one by one, and publish them beside the checkpoint").into(),
+    )
+    .into())
+}
+
+fn create(folder: &Path) -> Result<(), PlaceError> {
+    std::fs::create_dir_all(folder).map_err(|source| PlaceError::Io {
+        what: "create a folder here",
+        path: folder.to_path_buf(),
+        source,
+    })
+}
