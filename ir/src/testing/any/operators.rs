@@ -50,7 +50,7 @@ impl Maker {
     }
 
     fn unary(&mut self) -> Option<Value> {
-        let x = self.value()?;
+        let mut x = self.value()?;
         let kind = self.rng.pick(&[
             UnaryKind::Relu,
             UnaryKind::Gelu,
@@ -72,6 +72,10 @@ impl Maker {
             UnaryKind::LeakyRelu { slope: Real(0.1) },
             UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) },
         ]);
+        // Rounding decides on which side of 0 a difference of equals lies, and whether it has a root.
+        if matches!(kind, UnaryKind::Sqrt | UnaryKind::Log) {
+            x = self.push(Op::Unary(UnaryKind::Exp), &[x])?;
+        }
         self.push(Op::Unary(kind), &[x])
     }
 

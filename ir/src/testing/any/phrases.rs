@@ -8,15 +8,15 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(9) {
+        match self.rng.below(11) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
             3 => self.towers(),
             4 => self.joined_twice(),
             5 => self.joint_projection(),
-            6 => self.rows_between_views(),
-            7 => super::spelled::attention(self),
+            6..9 => self.rows_between_views(),
+            9 => super::spelled::attention(self),
             _ => self.talking_heads(),
         }
     }
