@@ -1,5 +1,5 @@
 //! The book's commands do what its pages say they do: every command of a `sh` block is run, in the order of its page, in a folder with the files that people
-//! would have. Blocks marked `device`, `setup` or `pytorch` need what is not here; Python's are run by `tests/wheel`.
+//! would have. Blocks marked `device`, `setup`, `pytorch` or `example` need what is not here; Python's are run by `tests/wheel`.
 
 mod common;
 mod torch_file;
@@ -121,6 +121,11 @@ fn the_book_is_whole() {
     assert!(missing.is_empty(), "no page of the contents: {missing:?}");
     for page in pages.iter().chain([&repository().join("README.md")]) {
         let text = fs::read_to_string(page).unwrap();
+        for included in text.split("{{#include ").skip(1).map(|rest| rest.split("}}").next().unwrap()) {
+            let (path, anchor) = included.split_once(':').unwrap();
+            let text = fs::read_to_string(page.with_file_name(path)).unwrap();
+            assert!(text.contains(&format!("<!-- ANCHOR: {anchor} -->")), "{included}");
+        }
         for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
             let path = link.split('#').next().unwrap();
             let there = path.is_empty() || path.contains("://") || page.with_file_name(path).exists();

@@ -251,4 +251,4 @@ def _run(arguments: Arguments, given: Optional[Held], witness: Optional[Witness]
         if message:
             told.notice(message)
         return report
-    raise BY_EXIT_CODE[exit_code](message, report)
+    raise BY_EXIT_CODE[exit_code](message or text, report)

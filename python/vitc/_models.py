@@ -44,7 +44,7 @@ def held(model: Any) -> Held:
         If it is neither.
     """
     if is_module(model):
-        whole = getattr(model, "_orig_mod", model)
+        whole = _unwrapped(model)
         entries, _ = _walk(model.state_dict())
         return Held(type(whole).__name__, entries, _json(_module_settings(whole)))
     if isinstance(model, Mapping):
@@ -52,6 +52,14 @@ def held(model: Any) -> Held:
         return Held("state_dict", entries, _json(settings))
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     raise UsageError(f"a {kind} is no model\n  give a path, the name of an architecture, a dict of tensors, or a torch.nn.Module")
+
+
+def _unwrapped(module: Any) -> Any:
+    """The module inside `torch.compile` and `DataParallel`: what it is called and what it knows are its own."""
+    for name in ("_orig_mod", "module"):
+        inner = getattr(module, name, None)
+        module = inner if is_module(inner) else module
+    return module
 
 
 def _walk(model: Mapping[Any, Any]) -> tuple[list[tuple[str, str, Any, Optional[str]]], dict[str, Any]]:
@@ -63,11 +71,11 @@ def _walk(model: Mapping[Any, Any]) -> tuple[list[tuple[str, str, Any, Optional[
         for key, value in mapping.items():
             name = str(key)
             if is_tensor(value):
-                found = view(value)
+                found = _viewed(name, value)
                 if found is not None:
                     entries.append((path, name, *found))
-            elif isinstance(value, Mapping) and depth < DEPTH:
-                within = inside(value, f"{path}.{name}" if path else name, depth + 1)
+            elif isinstance(_fields(value), Mapping) and depth < DEPTH:
+                within = inside(_fields(value), f"{path}.{name}" if path else name, depth + 1)
                 if within:
                     settings[name] = within
             else:
@@ -82,6 +90,18 @@ def is_tensor(value: Any) -> bool:
     if isinstance(value, (str, bytes, int, float, list, tuple)) or value is None:
         return False
     return hasattr(value, "__dlpack__") or hasattr(value, "__array_interface__") or isinstance(value, memoryview)
+
+
+def _viewed(name: str, tensor: Any) -> Optional[tuple[Any, Optional[str]]]:
+    try:
+        return view(tensor)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"tensor {name}: it cannot be read where it lies: {error}") from error
+
+
+def _fields(value: Any) -> Any:
+    """What scripts keep their arguments in, as a dict; anything else as it is."""
+    return vars(value) if type(value).__name__ in ("Namespace", "SimpleNamespace") else value
 
 
 def view(tensor: Any) -> Optional[tuple[Any, Optional[str]]]:
@@ -117,7 +137,7 @@ def _module_settings(module: Any) -> dict[str, Any]:
     """What a module knows about itself, where timm and transformers keep it."""
     settings: dict[str, Any] = {}
     for name in ("pretrained_cfg", "default_cfg", "config"):
-        said = getattr(module, name, None)
+        said: Any = getattr(module, name, None)
         if hasattr(said, "to_dict"):
             said = said.to_dict()
         if isinstance(said, Mapping):
@@ -136,6 +156,7 @@ def _setting(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    value = _fields(value)
     if isinstance(value, Mapping):
         return {str(key): _setting(one) for key, one in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, (bytes, memoryview)) and not is_tensor(value):

@@ -40,7 +40,7 @@ class Progress:
 
 def _bar() -> Any:
     try:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         return None
     return tqdm(bar_format="{desc} [{elapsed}]", leave=False)

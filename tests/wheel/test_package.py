@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
 import warnings
 
@@ -108,7 +109,9 @@ class Models(Package):
         report = self.export(module)
         self.assertIn("mean <- Module: pretrained_cfg.mean", report.settings)
         self.assertIn("minus mean [0.5,0.5,0.5]", report.preprocessing)
-        given = self.export({"args": {"mean": [0.1, 0.2, 0.3]}, "model": self.weights}, mean=(0.4, 0.4, 0.4))
+        script = types.SimpleNamespace(mean=[0.1, 0.2, 0.3], lr=1e-3)
+        self.assertIn("mean <- state_dict: args.mean", self.export({"args": script, "model": self.weights}).settings)
+        given = self.export({"args": script, "model": self.weights}, mean=(0.4, 0.4, 0.4))
         self.assertIn("minus mean [0.4,0.4,0.4]", given.preprocessing)
 
     def test_a_stranger_is_refused(self):
@@ -117,6 +120,8 @@ class Models(Package):
                 vitc.export(model, target="onnx")
         with self.assertRaisesRegex(vitc.UsageError, "tensor x: its type"):
             vitc.inspect({"x": np.array(["a"])})
+        with self.assertRaisesRegex(vitc.UsageError, "tensor x: .* on another device"):
+            vitc.inspect({"x": people.Lost(np.ones(3))})
         with self.assertRaises(vitc.RefusedError) as caught:
             self.export({name: array for name, array in self.weights.items() if "patch_embed" not in name})
         self.assertNotIn("--", str(caught.exception))
