@@ -130,6 +130,8 @@ pub struct Target {
     pub format: Format,
     /// Highest rank of a value.
     pub rank_limit: usize,
+    /// Inputs and outputs may hold truth values.
+    pub truth_ports: bool,
     /// `Gelu` is one node.
     pub gelu: bool,
     /// `Silu` is one node.
@@ -183,6 +185,8 @@ pub struct Target {
     pub conv_accumulates_f32: bool,
     /// So many parallel products of one geometry on one input become one, whose result is split.
     pub merge_siblings: usize,
+    /// In graphs where a convolution's map of at least so many positions is split for other convolutions, each part is a convolution of its own.
+    pub split_maps: Option<usize>,
     /// Two layers in a row on at most so many rows, each with weights of at least so many bytes, run faster as 1x1 convolutions.
     pub streamed_weights: Option<(usize, usize)>,
     /// How a norm over channels and positions together is spelled.
@@ -202,6 +206,7 @@ impl Target {
         Target {
             format: Format::Onnx { opset },
             rank_limit: usize::MAX,
+            truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
             hard_swish: opset >= 14,
@@ -228,6 +233,7 @@ impl Target {
             moments_f32: true,
             conv_accumulates_f32: false, // products accumulate in f32 as well
             merge_siblings: 3,           // two would trade a product for a split
+            split_maps: None,            // a split is a view of its operand, or one copy
             // 49 rows, 2048x512 to be read from memory: 561 us against 692, and 579 against 675 for 512x2048. 212 rows: 529 against 534.
             streamed_weights: Some((64, 2 << 20)),
             // Three nodes in one, at equal speed; without the operator there is nothing to join.
@@ -263,6 +269,7 @@ impl Target {
             spectral: SpectralForms { column_multiple: 4, mix: MixForm::BlockDiagonal, product: ProductForm::Split },
             mean_f32: false,   // reductions accumulate in f32 whatever the type; an island costs a kernel
             merge_siblings: 2, // three convolutions for q, k and v cost 17 kernels, one 7 (tensorrt.md 2.3)
+            split_maps: Some(128 * 128), // see the pass
             ..Target::onnx(opset)
         }
     }
@@ -272,6 +279,7 @@ impl Target {
         Target {
             format: Format::CoreMl { ios },
             rank_limit: 5,
+            truth_ports: false,
             gelu: true,
             gelu_tanh: true,
             hard_swish: false,
@@ -298,6 +306,7 @@ impl Target {
             moments_f32: false,
             conv_accumulates_f32: false,
             merge_siblings: 3,
+            split_maps: None,
             streamed_weights: None,
             joint_norm: NormForm::Affine,
             // By fewest multiplications; not measured on a device.
@@ -363,6 +372,9 @@ impl Target {
                 let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
                 has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
             }
+            Op::Gather { .. } if self.is_core_ai() && !graph.is_stored(node.inputs[1]) => {
+                has(false, "gather at indices that are computed")
+            }
             Op::Sum => has(self.sum, "sum of several values"),
             Op::Linear => has(rank <= self.linear_rank, &format!("linear on rank {rank}")),
             Op::MatMul { transpose_a, transpose_b } => {
@@ -419,6 +431,8 @@ impl Target {
             | Op::Reduce { .. }
             | Op::AvgPool { .. }
             | Op::ArgMax { .. }
+            | Op::Select
+            | Op::TopK { .. }
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. }
             | Op::Reshape { .. }
@@ -519,5 +533,5 @@ fn is_padded(graph: &Graph, node: &Node) -> bool {
 /// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
 fn written_in_core_ai(op: &Op) -> bool {
     let steps = matches!(op, Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign));
-    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. })
+    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. } | Op::Select | Op::TopK { .. })
 }

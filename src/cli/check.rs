@@ -11,7 +11,7 @@ use crate::decide::quantize::Form;
 use crate::export::calibration::{self, Calibration};
 use crate::message;
 use crate::message::Setting;
-use crate::model::{Model, ModelRequest, is_onnx};
+use crate::model::{Model, ModelRequest, is_model_file};
 use crate::port::Port;
 use crate::provenance::{Provenance, QUANTIZE_KEY};
 use clap::Parser;
@@ -211,7 +211,7 @@ fn request(
     provenance: &Provenance,
 ) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
-    let given = args.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
+    let given = args.model.as_deref().map(Path::new).filter(|path| is_model_file(path));
     if let Some(file) = provenance.file(given) {
         if let Some(setting) = args.model_args.named() {
             let what = format!(" belongs to a model by name; {} brings its own weights", file.path.display());

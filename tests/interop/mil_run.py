@@ -243,7 +243,13 @@ def resize_bilinear(x, target_size_height, target_size_width, sampling_mode):
 
 
 def cast(x, dtype):
-    return x.astype({"fp16": np.float32, "fp32": np.float32, "int32": np.int32}[dtype])
+    return x.astype({"fp16": np.float32, "fp32": np.float32, "int32": np.int32, "bool": np.bool_}[dtype])
+
+
+def topk(x, k, axis, ascending, sort=True, return_indices=True, output_indices_dtype="int32"):
+    assert sort and return_indices and output_indices_dtype == "int32"
+    order = np.argsort(x if ascending else -x, axis, kind="stable").take(range(int(k)), axis)
+    return np.take_along_axis(x, order, axis), order.astype(np.int32)
 
 
 def concat(values, axis, interleave):
@@ -262,6 +268,7 @@ def dequantize(input, scale, zero_point=0, axis=None):
 
 
 OPERATORS = {
+    "select": lambda cond, a, b: np.where(cond, a, b), "topk": topk,
     "quantize": quantize, "dequantize": dequantize,
     "conv_transpose": conv_transpose, "max_pool": max_pool, "reduce_argmax": argmax, "log": log, "softplus": softplus,
     "sin": lambda x: np.sin(x), "cos": lambda x: np.cos(x), "floor": lambda x: np.floor(x), "ceil": lambda x: np.ceil(x),

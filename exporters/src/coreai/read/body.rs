@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use vitc_ir::op::{Generator, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value};
 
-/// A parameter is an array of at most this many numbers: two for each dimension.
-const PARAMETERS: usize = 16;
+/// A parameter is an array of at most this many numbers: two for each dimension, or a size for each part of a split.
+const PARAMETERS: usize = 4096;
 
 /// Indices that an f32 weight holds exactly.
 const INDEX_LIMIT: u32 = 1 << 24;

@@ -171,6 +171,7 @@ impl Body<'_> {
             Op::Keep => return Err("it is read through, not an operation".into()),
             Op::Resize { sampling, size, scale: None } => self.resize(x, sampling, *size)?,
             Op::Resize { .. } | Op::ArgMax { .. } | Op::ConvTranspose { .. } => return Err(UNKNOWN.into()),
+            Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
             }
