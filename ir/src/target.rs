@@ -384,8 +384,8 @@ impl Target {
                 has(self.layer_norm_any_axis || axes.last() == Some(&(rank - 1)), "layer_norm on inner axes")?;
                 has(self.layer_norm, "layer_norm")
             }
-            Op::Quantize { .. } | Op::Dequantize => has(!matches!(self.format, Format::CoreAi { .. }), node.op.word()),
-            Op::Lookup { .. } => has(matches!(self.format, Format::CoreMl { .. }), node.op.word()),
+            Op::Quantize { .. } | Op::Dequantize => Ok(()),
+            Op::Lookup { .. } => has(!matches!(self.format, Format::Onnx { .. }), node.op.word()),
             Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => {
                 has(self.attention_operator(), node.op.word())
             }

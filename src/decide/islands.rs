@@ -3,10 +3,11 @@
 //! The range of every value is measured on inputs: own ones, calibration pictures, or what vitc makes. Nothing is guessed from operators' names, and what is
 //! not seen on the inputs is not known: the inputs are named beside the result.
 
-use super::quantize::Streams;
-use std::collections::BTreeMap;
-use vitc_ir::eval::EvalError;
-use vitc_ir::{Graph, Op, Value, Weights};
+use super::quantize::{Step, Units};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use vitc_ir::eval::{self, EvalError};
+use vitc_ir::{Graph, NodeId, Op, Value, Weights};
 
 /// Inputs on which ranges are measured.
 #[derive(Debug, Clone)]
@@ -39,12 +40,12 @@ pub struct Measured {
 /// # Errors
 /// If a weight is missing, or a node cannot be computed.
 pub(super) fn measure(graph: &Graph, weights: &dyn Weights, inputs: RangeInputs) -> Result<Measured, EvalError> {
-    let mut streams = Streams::of_ports(graph, weights, inputs.inputs);
+    let mut values = Values::new(graph, inputs.inputs);
     let mut seen: BTreeMap<Value, f64> = BTreeMap::new();
     let mut measured = Measured { on: inputs.on, most: (0.0, String::new()), nodes: BTreeMap::new() };
     for (id, node) in graph.run_time_nodes().filter(|(_, node)| node.op != Op::Keep) {
-        let constants = streams.constants(id)?;
-        let results = streams.exact_results(id, &constants)?;
+        let step = values.step(weights, id)?;
+        let results = step.run(&values.operands(id))?;
         let mut most: f64 = 0.0;
         for (index, units) in results.iter().enumerate() {
             let largest = units.iter().flat_map(|unit| unit.iter()).fold(0.0, |m: f64, &x| m.max(f64::from(x.abs())));
@@ -56,14 +57,65 @@ pub(super) fn measure(graph: &Graph, weights: &dyn Weights, inputs: RangeInputs)
         }
         // Reading a large value takes the type that holds it, and so does a large constant.
         let read = node.inputs.iter().filter_map(|v| seen.get(&graph.stored(*v)).copied());
-        let held = constants.values().flat_map(|c| c.iter()).fold(0.0, |m: f64, &x| m.max(x.abs())) / ROOM;
+        let held = step.constants().values().flat_map(|c| c.iter()).fold(0.0, |m: f64, &x| m.max(x.abs())) / ROOM;
         let most = read.fold(most.max(held), f64::max);
         if most > LARGEST / ROOM {
             measured.nodes.insert(node.path.clone(), most);
         }
-        streams.advance(id, results, None)?;
+        values.advance(id, results);
     }
     Ok(measured)
+}
+
+/// Values until their last reader.
+struct Values<'a> {
+    graph: &'a Graph,
+    values: HashMap<Value, Units>,
+    /// Operands that a value still is.
+    left: HashMap<Value, usize>,
+}
+
+impl<'a> Values<'a> {
+    fn new(graph: &'a Graph, ports: Vec<Vec<Vec<f32>>>) -> Values<'a> {
+        let units = |port: Vec<Vec<f32>>| -> Units { Arc::new(port.into_iter().map(Arc::new).collect()) };
+        let values = graph.inputs().zip(ports).map(|((id, _), port)| (id.into(), units(port))).collect();
+        let mut left: HashMap<Value, usize> = HashMap::new();
+        for (_, node) in graph.run_time_nodes() {
+            node.inputs.iter().for_each(|&v| *left.entry(graph.stored(v)).or_default() += 1);
+        }
+        Values { graph, values, left }
+    }
+
+    /// A node with its constants.
+    fn step(&self, weights: &dyn Weights, id: NodeId) -> Result<Step<'a>, EvalError> {
+        let stored = self.graph.node(id).inputs.iter().map(|&v| self.graph.stored(v)).enumerate();
+        let slots: Vec<(usize, Value)> = stored.filter(|(_, v)| self.graph.is_constant(*v)).collect();
+        let wanted: Vec<Value> = slots.iter().map(|(_, v)| *v).collect();
+        let constants = eval::constants(self.graph, weights, &wanted)?;
+        Ok(Step::new(self.graph, id, slots.into_iter().map(|(slot, _)| slot).zip(constants).collect()))
+    }
+
+    fn operands(&self, id: NodeId) -> Vec<Option<Units>> {
+        let inputs = self.graph.node(id).inputs.iter();
+        inputs.map(|&v| self.values.get(&self.graph.stored(v)).cloned()).collect()
+    }
+
+    /// Keep the results that something reads, and let go of what nothing reads any more.
+    fn advance(&mut self, id: NodeId, results: Vec<Units>) {
+        for (index, units) in results.into_iter().enumerate() {
+            let value = Value { node: id, index: index as u32 };
+            if self.left.contains_key(&value) {
+                self.values.insert(value, units);
+            }
+        }
+        for v in self.graph.node(id).inputs.iter().map(|&v| self.graph.stored(v)) {
+            let Some(left) = self.left.get_mut(&v) else { continue };
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.values.remove(&v);
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Measured {
