@@ -143,6 +143,7 @@ class Verify(Package):
         module = self.module()
         report = self.export(module, verify=True)
         self.assertTrue(report.verify["passed"] and len(report.verify["runs"]) == 3)
+        self.assertIn("Against the module itself", report.to_html())
         self.assertEqual(module.modes, [(False, False)] * 3)
         self.assertEqual((module.training, module.part.training), (True, False))
 
