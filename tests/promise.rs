@@ -96,6 +96,7 @@ fn context(rng: &mut Rng, target: &Target) -> Context {
         target.cost.rate *= rng.pick(&[1e-6, 1.0, 1e3]);
         target.cost.bandwidth *= rng.pick(&[1e-6, 1.0, 1e3]);
         target.merge_siblings = rng.range(2, 3);
+        target.split_maps = target.split_maps.map(|_| 1);
         target.streamed_weights = target.streamed_weights.map(|(rows, _)| (rows, rng.pick(&[4, 64])));
     }
     Context::new(&target, &options)

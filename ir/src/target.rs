@@ -181,6 +181,8 @@ pub struct Target {
     pub conv_accumulates_f32: bool,
     /// So many parallel products of one geometry on one input become one, whose result is split.
     pub merge_siblings: usize,
+    /// In graphs where a convolution's map of at least so many positions is split for other convolutions, each part is a convolution of its own.
+    pub split_maps: Option<usize>,
     /// Two layers in a row on at most so many rows, each with weights of at least so many bytes, run faster as 1x1 convolutions.
     pub streamed_weights: Option<(usize, usize)>,
     /// How a norm over channels and positions together is spelled.
@@ -225,6 +227,7 @@ impl Target {
             moments_f32: true,
             conv_accumulates_f32: false, // products accumulate in f32 as well
             merge_siblings: 3,           // two would trade a product for a split
+            split_maps: None,            // a split is a view of its operand, or one copy
             // 49 rows, 2048x512 to be read from memory: 561 us against 692, and 579 against 675 for 512x2048. 212 rows: 529 against 534.
             streamed_weights: Some((64, 2 << 20)),
             // Three nodes in one, at equal speed; without the operator there is nothing to join.
@@ -260,6 +263,7 @@ impl Target {
             spectral: SpectralForms { column_multiple: 4, mix: MixForm::BlockDiagonal, product: ProductForm::Split },
             mean_f32: false,   // reductions accumulate in f32 whatever the type; an island costs a kernel
             merge_siblings: 2, // three convolutions for q, k and v cost 17 kernels, one 7 (tensorrt.md 2.3)
+            split_maps: Some(128 * 128), // see the pass
             ..Target::onnx(opset)
         }
     }
@@ -294,6 +298,7 @@ impl Target {
             moments_f32: false,
             conv_accumulates_f32: false,
             merge_siblings: 3,
+            split_maps: None,
             streamed_weights: None,
             joint_norm: NormForm::Affine,
             // By fewest multiplications; not measured on a device.

@@ -2,7 +2,7 @@
 
 use super::family::{ArchError, BuildOptions};
 use super::layers::enlarge;
-use super::prediction::{AnchoredBoxes, PixelScores, Prediction};
+use super::prediction::{AnchoredBoxes, BoxCoder, PixelScores, Prediction};
 use super::results::Results;
 use crate::message;
 use crate::message::Setting;
@@ -45,6 +45,15 @@ fn pixels(net: &mut Net, options: &BuildOptions, scores: PixelScores) -> Result<
     if options.results == Results::Logits {
         return Ok(vec![("logits".into(), scores.value, role)]);
     }
+    if classes == 1 && options.results == Results::ClassMap {
+        let what = message!(
+            Setting::Argmax,
+            ": the model has one score for each pixel, of which the largest is always the first\n  use ",
+            Setting::Sigmoid.on(),
+            " for its probability, and compare it with the threshold that it was trained for"
+        );
+        return Err(ArchError::Results { model: options.backbone.variant.name, what });
+    }
     let whole = options.resolution.iter().all(|side| side.is_multiple_of(scores.stride));
     if scores.corners && !whole {
         let advice = format!("use multiples of {}", scores.stride);
@@ -82,7 +91,9 @@ fn decoded(net: &mut Net, options: &BuildOptions, boxes: &AnchoredBoxes) -> Vec<
         let sides = boxes.anchors.sides(level.stride);
         all_scores.push(by_anchor(&mut net.at("scores"), level.scores, boxes.classes));
         let offsets = by_anchor(&mut net.at("offsets"), level.offsets, 4);
-        all_boxes.push(level_boxes(&mut net, offsets, map, level.stride, &sides));
+        let offsets = denormalised(&mut net.at("offsets"), offsets, &boxes.coder);
+        let grid = Grid { map, stride: level.stride, centre: boxes.anchors.centre };
+        all_boxes.push(level_boxes(&mut net, offsets, grid, &sides));
     }
     let scores = net.concat("scores", &all_scores, 1);
     let scores = net.unary("probabilities", UnaryKind::Sigmoid, scores);
@@ -104,9 +115,34 @@ fn by_anchor(net: &mut Net, x: Value, n: usize) -> Value {
     net.reshape("rows", x, Shape::batched(batch, &[positions, n]))
 }
 
+/// Offsets as the anchors take them.
+fn denormalised(net: &mut Net, offsets: Value, coder: &BoxCoder) -> Value {
+    let mut x = offsets;
+    for (name, kind, numbers, idle) in
+        [("stds", BinaryKind::Mul, coder.stds, 1.0), ("means", BinaryKind::Add, coder.means, 0.0)]
+    {
+        if numbers.iter().any(|&number| number != idle) {
+            let numbers = net.literal(name, &[1, 1, 4], &numbers);
+            x = net.binary(format!("by_{name}"), kind, x, numbers);
+        }
+    }
+    x
+}
+
+/// Where a level's anchors stand.
+#[derive(Clone, Copy)]
+struct Grid {
+    /// Rows and columns of the level.
+    map: [usize; 2],
+    /// Pixels of the image per position.
+    stride: usize,
+    /// Where in its cell an anchor is centred, in strides.
+    centre: f64,
+}
+
 /// Corners `[B,N,4]` of a level's boxes: the centre moves by the offset times the anchor's sides, sides grow by its exponential.
-fn level_boxes(net: &mut Net, offsets: Value, map: [usize; 2], stride: usize, sides: &[[f64; 2]]) -> Value {
-    let (centres, sizes) = anchors(&mut net.at("anchors"), map, stride, sides);
+fn level_boxes(net: &mut Net, offsets: Value, grid: Grid, sides: &[[f64; 2]]) -> Value {
+    let (centres, sizes) = anchors(&mut net.at("anchors"), grid, sides);
     let parts = net.split("parts", offsets, 2, &[2, 2]);
     let moved = net.binary("moved", BinaryKind::Mul, parts[0], sizes);
     let centre = net.binary("centre", BinaryKind::Add, moved, centres);
@@ -122,12 +158,16 @@ fn level_boxes(net: &mut Net, offsets: Value, map: [usize; 2], stride: usize, si
 }
 
 /// Constants `[1,N,2]` of a level: centres (x, y) and sides (width, height) of all anchors.
-fn anchors(net: &mut Net, [height, width]: [usize; 2], stride: usize, sides: &[[f64; 2]]) -> (Value, Value) {
+fn anchors(net: &mut Net, Grid { map: [height, width], stride, centre }: Grid, sides: &[[f64; 2]]) -> (Value, Value) {
     let grid = [height, width, sides.len(), 1];
     let count = height * width * sides.len();
     let step = net.scalar(stride as f64);
     let coordinate = |net: &mut Net, name: &str, axis: usize| {
-        let index = net.generate(format!("{name}_index"), Generator::Iota { axis }, Type::f32(&grid));
+        let mut index = net.generate(format!("{name}_index"), Generator::Iota { axis }, Type::f32(&grid));
+        if centre != 0.0 {
+            let centre = net.scalar(centre);
+            index = net.binary(format!("{name}_centre"), BinaryKind::Add, index, centre);
+        }
         net.binary(name, BinaryKind::Mul, index, step)
     };
     let (y, x) = (coordinate(net, "y", 0), coordinate(net, "x", 1));
@@ -139,4 +179,37 @@ fn anchors(net: &mut Net, [height, width]: [usize; 2], stride: usize, sides: &[[
     let sizes = net.push("all_sides", Op::Expand { shape }, &[sizes]);
     let sizes = net.reshape("sizes", sizes, Shape::fixed(&[1, count, 2]));
     (centres, sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitc_ir::{Stored, WeightError, Weights, eval};
+
+    struct NoWeights;
+
+    impl Weights for NoWeights {
+        fn weight(&self, _: &str, _: usize) -> Result<Stored<'_>, WeightError> {
+            unreachable!("no weight is asked for")
+        }
+    }
+
+    /// The formula by hand: anchors 8 wide and 4 high in the middle of cells of 10, offsets times (0.1, 0.1, 0.2, 0.2) plus (1, 0, 0, 0).
+    #[test]
+    fn boxes_move_by_normalised_offsets_from_where_anchors_are_centred() {
+        let mut graph = vitc_ir::net::paper("boxes");
+        let mut net = Net::new(&mut graph);
+        let offsets = net.literal("offsets", &[1, 2, 4], &[0.0, 0.0, 0.0, 0.0, 5.0, -10.0, 1.0, 100.0]);
+        let coder = BoxCoder { means: [1.0, 0.0, 0.0, 0.0], stds: [0.1, 0.1, 0.2, 0.2] };
+        let offsets = denormalised(&mut net, offsets, &coder);
+        let grid = Grid { map: [1, 2], stride: 10, centre: 0.5 };
+        let boxes = level_boxes(&mut net, offsets, grid, &[[8.0, 4.0]]);
+        let found: Vec<f64> = eval::constant(&graph, &NoWeights, boxes).unwrap().into_iter().collect();
+        let half = [4.0 * 0.2f64.exp(), 2.0 * LARGEST_OFFSET.exp()];
+        let [x, y] = [15.0 + 8.0 * 1.5, 5.0 - 4.0];
+        let wanted = [9.0, 3.0, 17.0, 7.0, x - half[0], y - half[1], x + half[0], y + half[1]];
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-4, "{found} for {wanted}");
+        }
+    }
 }

@@ -163,9 +163,12 @@ impl Assembly<'_> {
             let read = match head.reads {
                 Reads::Features => pooled,
                 Reads::Scores => scores.unwrap_or(pooled), // whoever asks for it knows that there are scores
-                Reads::Map => {
+                Reads::Map | Reads::MaxMean | Reads::MeanMax => {
                     let map = net.graph().producer(pooled).inputs[0];
-                    heads::flattened(net, map)
+                    match head.reads {
+                        Reads::Map => heads::flattened(net, map),
+                        reads => heads::max_and_mean(&mut net.at("both"), map, reads == Reads::MaxMean),
+                    }
                 }
             };
             let name = if own.len() == 1 && outputs.is_empty() { "logits".to_string() } else { head.name() };

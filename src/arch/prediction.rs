@@ -44,9 +44,9 @@ impl Prediction {
                 entry("anchors.strides", list(&mut boxes.levels.iter().map(|level| level.stride as f64))),
                 entry("anchors.ratios", list(&mut boxes.anchors.ratios.iter().copied())),
                 entry("anchors.sizes", list(&mut boxes.anchors.sizes.iter().copied())),
-                entry("anchors.centre_offset", "0".into()),
-                entry("boxes.means", "0,0,0,0".into()),
-                entry("boxes.stds", "1,1,1,1".into()),
+                entry("anchors.centre_offset", boxes.anchors.centre.to_string()),
+                entry("boxes.means", list(&mut boxes.coder.means.iter().copied())),
+                entry("boxes.stds", list(&mut boxes.coder.stds.iter().copied())),
                 entry("boxes.clip", "4.135166556742356".into()),
                 entry("nms", "per level the 1000 best above 0.05, by class at IoU 0.5, 100 boxes".into()),
             ],
@@ -77,6 +77,8 @@ pub struct AnchoredBoxes {
     pub levels: Vec<BoxLevel>,
     /// The anchors of every position.
     pub anchors: Anchors,
+    /// How offsets are normalised.
+    pub coder: BoxCoder,
     /// Number of classes, without a background.
     pub classes: usize,
 }
@@ -92,13 +94,24 @@ pub struct BoxLevel {
     pub stride: usize,
 }
 
-/// Anchors centred on (x·stride, y·stride): for each ratio (height over width) and each size, `stride·size` by area.
+/// Offsets dx, dy, dw, dh are what the maps hold, times the deviations, plus the means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BoxCoder {
+    /// Added.
+    pub means: [f64; 4],
+    /// Multiplied by.
+    pub stds: [f64; 4],
+}
+
+/// Anchors centred on ((x + centre)·stride, (y + centre)·stride): for each ratio (height over width) and each size, `stride·size` by area.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Anchors {
     /// Height over width.
     pub ratios: Vec<f64>,
     /// Sides of the square of the same area, in strides.
     pub sizes: Vec<f64>,
+    /// Where in its cell, in strides.
+    pub centre: f64,
 }
 
 impl Anchors {

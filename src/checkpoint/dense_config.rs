@@ -24,6 +24,8 @@ pub struct DenseConfig {
     pub mean: Option<[f64; 3]>,
     /// Standard deviation per channel of pixels in 0..1.
     pub std: Option<[f64; 3]>,
+    /// Whether the network sees blue, green and red; then mean and deviation are in this order too.
+    pub bgr: Option<bool>,
     /// Values of choices, by the choice's name, and the name that the text has for it.
     pub choices: Vec<(&'static str, String, &'static str)>,
 }
@@ -56,6 +58,9 @@ impl DenseConfig {
             let three = <[f64; 3]>::try_from(numbers(name)?).ok()?;
             three.iter().all(|x| (0.0..=255.0).contains(x)).then(|| three.map(|x| x / 255.0))
         };
+        // Pictures are read as blue, green, red; either conversion swaps them.
+        let swaps = ["to_rgb", "bgr_to_rgb", "rgb_to_bgr"].map(|name| literal(text, name));
+        let swaps = |wanted: bool| swaps.iter().flatten().any(|said| *said == Literal::Bool(wanted));
         let choices = CHOICES.iter().filter_map(|&(choice, name)| Some((choice, value(&literal(text, name)?)?, name)));
         DenseConfig {
             crop_size: size("crop_size"),
@@ -63,6 +68,7 @@ impl DenseConfig {
             image_scale: ["img_scale", "scale"].into_iter().find_map(|name| Some(wide(size(name)?))),
             mean: scaled("mean"),
             std: scaled("std").filter(|std| std.iter().all(|x| *x > 0.0)),
+            bgr: (swaps(true) || swaps(false)).then(|| !swaps(true)),
             choices: choices.collect(),
             ..DenseConfig::default()
         }
@@ -78,6 +84,9 @@ const CHOICES: &[(&str, &str)] = &[
     ("anchor-scale", "octave_base_scale"),
     ("anchor-octaves", "scales_per_octave"),
     ("anchor-ratios", "ratios"),
+    ("anchor-centre", "center_offset"),
+    ("box-means", "target_means"),
+    ("box-stds", "target_stds"),
 ];
 
 /// A literal as a choice's value is written.

@@ -46,7 +46,7 @@ pub(super) struct ModelArgs {
 
     /// Which head of several, by the name in front of its layers, and what it reads where its width leaves that open; `average`, `head` and
     /// `dist_head` are the trunk's own. Repeatable: each is an output.
-    #[arg(long, value_name = "PREFIX[=features|scores|map]", value_parser = head, help_heading = "Weights")]
+    #[arg(long, value_name = "PREFIX[=features|scores|map|max-mean|mean-max]", value_parser = head, help_heading = "Weights")]
     pub(super) head: Vec<HeadName>,
 }
 

@@ -92,7 +92,7 @@ impl<'a> Wrapping<'a> {
             fit: asked.fit.unwrap_or(own.fit),
             crop: asked.crop.unwrap_or(own.crop),
             interpolation: asked.interpolation.clone().unwrap_or_else(|| own.interpolation.clone()),
-            layout: asked.layout,
+            layout: Layout { bgr: asked.layout.bgr || own.layout.bgr, ..asked.layout },
             normalised_inside: asked.input == InputForm::Image,
         });
         let mut preprocessing = preprocessing;
@@ -134,7 +134,7 @@ impl<'a> Wrapping<'a> {
     pub(super) fn interface(&self) -> Interface {
         Interface {
             input: if self.picture { InputForm::Image } else { InputForm::Tensor },
-            bgr: self.request.interface.layout.bgr,
+            bgr: self.preprocessing.as_ref().is_some_and(|p| p.layout.bgr),
             input_description: self.preprocessing.as_ref().map(Preprocessing::describe).unwrap_or_default(),
             labels: self.labels.clone().filter(|_| self.classifier),
             ..Interface::default()
@@ -167,11 +167,11 @@ fn suits(request: &Request, preprocessing: &Preprocessing, channels: usize) -> R
         let what = format!(": a picture has 1 or 3 channels, and the model takes {channels}\n  use ");
         return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));
     }
-    if request.interface.layout.bgr && channels != 3 {
+    if preprocessing.layout.bgr && channels != 3 {
         let what = format!(": the model takes {channels} channels, which are not blue, green and red\n  leave it out");
         return Err(Error::Usage(message!(Setting::Bgr.on(), what)));
     }
-    let other = channels == 1 || request.interface.layout.bgr;
+    let other = channels == 1 || preprocessing.layout.bgr;
     if let (InputForm::Image, true, Some(why)) = (request.interface.input, other, format.plain_picture) {
         let what = format!(": {why}, and this model takes others\n  use ");
         return Err(Error::Usage(message!(Setting::Input.to("image"), what, Setting::Input.to("tensor"))));

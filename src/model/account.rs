@@ -208,7 +208,8 @@ impl<'s> Names<'s> {
         // In another dict: a second copy has the model's names.
         let relative = shown(dict, file);
         let relative = relative.strip_prefix("module.").unwrap_or(relative);
-        if self.own.contains(relative) {
+        // Either of the two may have been averaged under a wrapper.
+        if self.own.contains(relative) || self.own.contains(&format!("module.{relative}")) {
             return Nature::Copy;
         }
         let number = selected.beside.get(file).is_some_and(|t| t.elements() <= 1);
@@ -217,7 +218,7 @@ impl<'s> Names<'s> {
 }
 
 /// A name without the dict in front of it.
-fn shown<'k>(dict: &str, file: &'k str) -> &'k str {
+pub(super) fn shown<'k>(dict: &str, file: &'k str) -> &'k str {
     match dict {
         "" => file,
         dict => file.strip_prefix(dict).and_then(|rest| rest.strip_prefix('.')).unwrap_or(file),

@@ -40,7 +40,7 @@ fn stands_behind(all: &[Leftover], prefixed: bool, sources: &Sources) -> bool {
     }
     let features: Sources = sources.iter().filter(|(reads, _)| *reads == Reads::Features).copied().collect();
     if let Found::Heads(heads) = sequence::head("", &shapes, &features) {
-        return heads.iter().all(|h| h.layers.iter().all(|l| matches!(l.kind, Kind::BatchNorm(_))));
+        return heads.iter().all(|h| h.layers.iter().all(|l| matches!(l.kind, Kind::BatchNorm { .. })));
     }
     let name = all[0].group.to_ascii_lowercase();
     prefixed && all.iter().all(|l| !l.inside) && !IN_FRONT.iter().any(|word| name.contains(word))

@@ -3,6 +3,7 @@
 //! A part is found by keys that no other has, under whatever prefix they lie; of several copies the one nearest to the trunk is taken.
 
 use super::account::{Account, Leftover, outline, printable};
+use super::nature::Nature;
 use super::request::{ModelError, ModelRequest};
 use crate::arch::heads::{MAP_HEADS, NECKS};
 use crate::arch::{Backbone, Choice, MapHead, Neck, Results, Shapes};
@@ -28,7 +29,7 @@ struct Placed<P: 'static> {
 pub(super) struct Dense {
     neck: Option<Placed<Neck>>,
     head: Option<Placed<MapHead>>,
-    /// Names on the way from the file's root to its parts that say that a second stage reads the neck.
+    /// What reads the maps and is not built, as names in the file say it.
     second_stage: Option<&'static str>,
 }
 
@@ -51,7 +52,7 @@ impl Dense {
             neck = neck.or(found.filter(|found| !of_head(&found.prefix)));
         }
         let says = |word: &str| names.iter().any(|name| name.split('.').any(|segment| segment == word));
-        let second_stage = [("rpn_head", RPN), ("roi_head", RPN), ("transformer", TRANSFORMER)];
+        let second_stage = [("rpn_head", RPN), ("roi_head", RPN), ("transformer", TRANSFORMER), ("ssd_heads", SSDLITE)];
         let second_stage = second_stage.into_iter().find(|(word, _)| says(word)).map(|(_, what)| what);
         Ok(Dense { neck, head, second_stage })
     }
@@ -151,10 +152,17 @@ impl Dense {
     }
 
     /// Stops where the whole model is asked for and is more than the parts that are known.
-    pub(super) fn refuse(&self, results: Results, account: &Account, normed: bool) -> Result<(), ModelError> {
+    pub(super) fn refuse(
+        &self,
+        results: Results,
+        account: &Account,
+        (normed, classified): (bool, bool),
+    ) -> Result<(), ModelError> {
         if !results.are_final() || self.head.is_some() {
             return Ok(());
         }
+        let left = &account.leftovers;
+        let reads_maps = |l: &Leftover| !l.within && l.nature == Nature::Dense;
         let pyramid = message!(Setting::Output.to("pyramid"), " exports the maps that the backbone returns");
         if self.neck.is_some() {
             let what = self.second_stage.unwrap_or(UNKNOWN);
@@ -166,7 +174,13 @@ impl Dense {
                 pyramid
             )));
         }
-        if normed && (results != Results::Logits || account.leftovers.is_empty()) {
+        if !classified && left.iter().any(reads_maps) && !left.iter().any(|l| l.within) {
+            let what = self.second_stage.unwrap_or(UNKNOWN);
+            let what =
+                format!("the checkpoint has no classifier, and beside its backbone {}: {what}\n  ", outline(left));
+            return Err(ModelError::Request(message!(what, pyramid)));
+        }
+        if normed && !classified && (results != Results::Logits || account.leftovers.is_empty()) {
             let what = "the checkpoint is the backbone of a detector or segmenter: it has norms on the stages' outputs and no classifier\n  ";
             return Err(ModelError::Request(message!(what, pyramid)));
         }
@@ -206,7 +220,10 @@ impl Dense {
                 lines.push(format!("{} {}, assumed: {}", choice.name, choice.values[0], unrecorded(choice)));
             } else if choice.name == "output-stride" {
                 let stride = self.head().and_then(|head| head.backbone_stride).unwrap_or(32);
-                lines.push(format!("{} {stride}, assumed: {}", choice.name, unrecorded(choice)));
+                lines.push(match self.second_stage {
+                    Some(SSDLITE) => format!("{} {stride}, as SSDLite has it", choice.name),
+                    _ => format!("{} {stride}, assumed: {}", choice.name, unrecorded(choice)),
+                });
             }
         }
         settings
@@ -232,6 +249,8 @@ impl Dense {
 const RPN: &str = "its RPN and region heads pick regions by NMS and cut them out by RoIAlign, numbers of boxes that depend on the picture, which \
                    vitc does not write";
 const TRANSFORMER: &str = "its transformer attends to points that depend on the picture, which vitc does not write";
+const SSDLITE: &str =
+    "SSDLite's heads, which vitc does not build: no such checkpoint is published that they could be held against";
 const UNKNOWN: &str = "a head of a kind that vitc does not know, or one whose tensors are not all there";
 
 /// Modules that read what a neck or backbone returns, as mmdetection, mmsegmentation, CVNets and DINO name them.

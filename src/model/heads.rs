@@ -5,7 +5,7 @@ use super::nature::{Nature, says_embedding, says_head};
 use super::request::ModelError;
 use crate::arch::heads::sequence::{self, Found, Sources};
 use crate::arch::heads::{HeadName, Kind, OwnHead, Reads};
-use crate::arch::{Family, FamilyScores, Head};
+use crate::arch::{Family, FamilyScores, Head, Shapes};
 use crate::message;
 use crate::message::{Message, Setting};
 use std::collections::{BTreeSet, HashSet};
@@ -35,6 +35,10 @@ pub(super) struct Offer {
     pub(super) held: Vec<&'static str>,
     /// Keys that the stage maps alone ask for.
     pub(super) maps: BTreeSet<String>,
+    /// Channels of the map that is pooled.
+    pub(super) channels: usize,
+    /// Where the trunk stands in the file.
+    pub(super) place: String,
 }
 
 /// The heads among what the trunk does not ask for, which are taken out of it.
@@ -98,23 +102,66 @@ fn asked(name: &HeadName, offer: &Offer, account: &mut Account) -> Result<(OwnHe
     if let (Some(Reads::Scores), false) = (reads, offer.sources.iter().any(|(r, _)| *r == Reads::Scores)) {
         return Err(ModelError::Other(message!(given, ": the trunk has no classifier whose scores it could read")));
     }
-    let sources: Sources =
-        offer.sources.iter().filter(|(r, _)| reads.is_none_or(|reads| reads == *r)).copied().collect();
     let place = prefix.rsplit('+').next().unwrap_or(prefix);
-    match sequence::head(place, &shapes(&tensors), &sources) {
+    let why = match sequence::head(place, &shapes(&tensors), &offer.readable(*reads)) {
         Found::Heads(heads) => match heads.into_iter().next() {
-            Some(head) => Ok((head, tensors)),
-            None => Err(ModelError::Other(message!(given, ": it has no layers"))),
+            Some(head) if reads.is_none() && head.minds_the_pooling() => by_position(&head),
+            Some(head) => return Ok((head, tensors)),
+            None => return Err(ModelError::Other(message!(given, ": it has no layers"))),
         },
-        Found::Doubt(why) | Found::No(why) => Err(ModelError::Other(message!(
-            given,
-            format!(": {why}\n  say what it reads, where that is the doubt: "),
-            Setting::Head.to(format!("{prefix}={}", offer.words()))
-        ))),
-    }
+        Found::Doubt(why) | Found::No(why) => why,
+    };
+    Err(ModelError::Other(message!(
+        given,
+        format!(": {why}\n  say what it reads, where that is the doubt: "),
+        Setting::Head.to(format!("{prefix}={}", offer.words()))
+    )))
+}
+
+/// What is not certain about convolutions with an activation between them.
+fn by_position(head: &OwnHead) -> String {
+    format!(
+        "{} is made of convolutions with something between them that does not commute with a mean: on every position of the map, pooled \
+         afterwards, they return something else than on the pooled features",
+        printable(&head.place)
+    )
 }
 
 impl Offer {
+    /// What a head may read that says this of it. Both kinds of pooling together are read where that is said, since their order is in no file.
+    fn readable(&self, reads: Option<Reads>) -> Sources {
+        let both = match reads {
+            Some(Reads::MaxMean | Reads::MeanMax) => reads.map(|reads| (reads, 2 * self.channels)),
+            _ => None,
+        };
+        let wanted = |(r, _): &&(Reads, usize)| reads.is_none_or(|reads| reads == *r);
+        self.sources.iter().filter(wanted).copied().chain(both).collect()
+    }
+
+    /// Whether this place follows the trunk's in one sequence of modules: `1` behind `0` or `0.model`.
+    fn is_followed_by(&self, place: &str) -> bool {
+        let mut pairs = self.place.split('.').zip(place.split('.'));
+        let first = pairs.find(|(a, b)| a != b).and_then(|(a, b)| Some((a.parse::<u8>().ok()?, b.parse::<u8>().ok()?)));
+        first.is_some_and(|(trunk, head)| trunk < head)
+    }
+
+    /// The one head behind the trunk in a sequence of modules that begins as fastai's do, with both kinds of pooling and their BatchNorm.
+    fn fastai(&self, tensors: &Shapes) -> Found {
+        let sources = self.readable(Some(Reads::MaxMean));
+        let found = sequence::heads(tensors, &sources);
+        let is_fastai = |heads: &[OwnHead]| match heads {
+            [head] => {
+                let normed = head.layers.first().is_some_and(|layer| matches!(layer.kind, Kind::BatchNorm { .. }));
+                normed && self.is_followed_by(&head.place)
+            }
+            _ => false,
+        };
+        match found {
+            Found::Heads(heads) if is_fastai(&heads) => Found::Heads(heads),
+            _ => Found::No(String::new()),
+        }
+    }
+
     /// What can be read, as a user would say it.
     fn words(&self) -> String {
         self.sources.iter().map(|(reads, _)| reads.word()).collect::<Vec<_>>().join("|")
@@ -129,7 +176,10 @@ fn found(offer: &Offer, account: &mut Account, path: &Path) -> Result<Heads, Mod
         return Ok(Heads::default());
     }
     let mut tensors = all.clone();
-    let mut found = sequence::heads(&shapes(&tensors), &offer.sources);
+    let mut found = match offer.fastai(&shapes(&tensors)) {
+        Found::No(_) => sequence::heads(&shapes(&tensors), &offer.sources),
+        fastai => fastai,
+    };
     if matches!(found, Found::No(_)) {
         // What is no layer says nothing against those that are called heads: it stops the export by itself.
         tensors.retain(|l| l.nature == Nature::Head);
@@ -181,8 +231,12 @@ fn doubt(own: &[OwnHead], offer: &Offer) -> Option<String> {
     let unsure = |head: &&OwnHead| {
         let last = head.layers.last();
         let bare = matches!(last.map(|l| l.kind), Some(Kind::Linear { bias: false, .. }));
-        says_embedding(&head.place) || (bare && !last.is_some_and(|l| says_head(&l.key)))
+        let named = last.is_some_and(|l| says_head(&l.key)) || offer.is_followed_by(&head.place);
+        says_embedding(&head.place) || (bare && !named)
     };
+    if let Some(head) = own.iter().find(|head| head.minds_the_pooling()) {
+        return Some(by_position(head));
+    }
     if let Some(head) = own.iter().find(unsure) {
         let place = printable(&head.place);
         return Some(format!("{place} has a head's shape, and its name does not say that it is one"));
@@ -198,7 +252,7 @@ fn doubtful(why: &str, own: &[OwnHead], offer: &Offer, path: &Path) -> ModelErro
     let all: Vec<Message> = own.iter().map(|head| Setting::Head.to(printable(&head.place)).into()).collect();
     let mut todo: Message = "name each head, with what it reads: ".into();
     todo.push(Setting::Head.to(format!("NAME={}", offer.words())));
-    if !all.is_empty() {
+    if !all.is_empty() && !own.iter().any(OwnHead::minds_the_pooling) {
         todo = message!("name those that are outputs: ", Message::joined(all, " "));
         if let Some(held) = offer.held.first() {
             todo = message!(todo, ", with ", Setting::Head.to(held), " before them if the trunk's own is one too");

@@ -168,18 +168,13 @@ impl Model {
         let config = weights.config().unwrap_or(&nothing);
         let (mut preprocessing, mut sources, assumed) = preprocessing(parts.backbone, config, options.channels);
         notices.extend(assumed);
+        if let Some(text) = weights.dense_config() {
+            let first = is_dense || (config.mean.is_none() && config.std.is_none());
+            colours_of(text, options.channels, first, &mut preprocessing, &mut sources);
+        }
         if is_dense {
-            preprocessing = whole_picture(options, said, preprocessing);
-            // A dense model's configuration goes before; what it shows of a picture is the whole.
+            preprocessing = whole_picture(options, preprocessing);
             sources.retain(|source| !["crop", "interpolation", "fit"].contains(&source.setting));
-            let config = |setting| {
-                said.is_some_and(|said| match setting {
-                    "mean" => said.mean.is_some(),
-                    _ => said.std.is_some(),
-                })
-            };
-            let from = "the checkpoint's config".to_string();
-            sources.iter_mut().filter(|s| config(s.setting)).for_each(|s| s.from = Some(from.clone()));
         }
         let palette = said.and_then(|said| said.palette.as_ref()).filter(|p| classes == Some(p.len()));
         facts.extend(palette.map(|palette| (PALETTE_KEY.to_string(), colours(palette))));
@@ -231,14 +226,44 @@ fn colours(palette: &[[u8; 3]]) -> String {
     palette.iter().map(|[r, g, b]| format!("#{r:02x}{g:02x}{b:02x}")).collect::<Vec<_>>().join(",")
 }
 
+/// What the configuration's text says of colours; of their mean and deviation if it goes `first`.
+fn colours_of(
+    text: &DenseConfig,
+    channels: usize,
+    first: bool,
+    preprocessing: &mut Preprocessing,
+    sources: &mut Vec<Source>,
+) {
+    if channels != 3 {
+        return;
+    }
+    let from = || Some("the checkpoint's config".to_string());
+    // Ours are in the order of red, green and blue.
+    let in_order = |mut of: [f64; 3]| {
+        if text.bgr == Some(true) {
+            of.reverse();
+        }
+        of.to_vec()
+    };
+    for (setting, said, ours) in
+        [("mean", text.mean, &mut preprocessing.mean), ("std", text.std, &mut preprocessing.std)]
+    {
+        if let Some(said) = said.filter(|_| first) {
+            *ours = in_order(said);
+            sources.iter_mut().filter(|s| s.setting == setting).for_each(|s| s.from = from());
+        }
+    }
+    if text.bgr == Some(true) {
+        preprocessing.layout.bgr = true;
+        sources.push(Source { setting: "colours", from: from() });
+    }
+}
+
 /// How a dense model sees a picture: the whole of it, stretched; of a detector in proportion, padded.
-fn whole_picture(options: &BuildOptions, said: Option<&DenseConfig>, usual: Preprocessing) -> Preprocessing {
+fn whole_picture(options: &BuildOptions, usual: Preprocessing) -> Preprocessing {
     // Behind a neck whose head is not built stands a detector's.
     let detects = options.map_head.map_or(options.neck.is_some(), |head| head.scope == "bbox_head");
-    let colours = |of: Option<[f64; 3]>| of.map(Vec::from).filter(|_| options.channels == 3);
     Preprocessing {
-        mean: colours(said.and_then(|said| said.mean)).unwrap_or(usual.mean),
-        std: colours(said.and_then(|said| said.std)).unwrap_or(usual.std),
         fit: if detects { Fit::Pad } else { Fit::Stretch },
         crop: 1.0,
         interpolation: "bilinear".into(),

@@ -82,6 +82,20 @@ const TRAINING: &[&str] = &[
     "rng_states",
     "trainer_state",
 ];
+/// Counts of a training script, as names of their own.
+const STEPS: &[&str] = &["step", "steps", "global_step", "epoch", "iteration", "iterations"];
+/// Weights of several losses, and the queue of negatives of a contrastive one, as names of their own.
+const TASK_WEIGHTS: &[&str] = &[
+    "log_vars",
+    "log_var",
+    "log_sigmas",
+    "log_sigma",
+    "log_variances",
+    "loss_weights",
+    "task_weights",
+    "queue",
+    "queue_ptr",
+];
 const LOSS: &[&str] =
     &["criterion", "criterions", "criteria", "loss", "losses", "loss_fn", "loss_fct", "loss_func", "loss_function"];
 const METRIC: &[&str] =
@@ -129,6 +143,8 @@ const DENSE: &[&str] = &[
     "proposal_generator",
     "decoder",
     "upsampler",
+    "ssd_heads",
+    "extra_layers",
     "upconv1",
     "conv_last",
 ];
@@ -195,6 +211,10 @@ pub(super) fn nature(name: &str) -> Nature {
         Nature::Optimizer
     } else if ["n_averaged", "initted", "num_updates"].contains(&leaf) {
         Nature::Counter
+    } else if segments.len() == 1 && STEPS.contains(&leaf) {
+        Nature::Training
+    } else if segments.len() == 1 && TASK_WEIGHTS.contains(&leaf) {
+        Nature::Loss
     } else if first(TRAINING) {
         Nature::Training
     } else if leaf == "_amax" || within(CALIBRATION) {
@@ -239,6 +259,9 @@ mod tests {
         for (name, nature_) in [
             ("optimizer.state.3.exp_avg", Nature::Optimizer),
             ("n_averaged", Nature::Counter),
+            ("steps", Nature::Training),
+            ("log_vars", Nature::Loss),
+            ("encoder.queue", Nature::Unknown),
             ("criterion.pos_weight", Nature::Loss),
             ("center_loss.centers", Nature::Loss),
             ("val_metrics.MulticlassAccuracy.tp", Nature::Metric),

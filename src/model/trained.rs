@@ -1,6 +1,6 @@
 //! A model from a checkpoint: recognise family, spelling and variant, decide resolution, heads and classes, bind every tensor.
 
-use super::account::{Account, Leftover, counted, printable};
+use super::account::{Account, Leftover, counted, printable, shown};
 use super::behind::{behind, stops};
 use super::classes::{classes, decided_classes};
 use super::dense::Dense;
@@ -60,7 +60,7 @@ pub(super) fn load(
         ..BuildOptions::new(backbone)
     };
     options.channels = stem::channels(&options, request.channels)?;
-    let (trunk, offer) = trunk(&options)?;
+    let (trunk, offer) = trunk(&options, shown(&selected.dict, &selected.prefix))?;
     let mut account = Account::of(&selected, table, &trunk, family);
     config = stored(&mut account, &selected, checkpoint.file_name()).or(config);
     notices.extend(config.conflicts.iter().map(|c| Message::from(c.clone())));
@@ -76,8 +76,11 @@ pub(super) fn load(
     let norms = family.outputs.norms.map(|norm| (norm, shapes.contains_key(&format!("{norm}.weight"))));
     Dense::check_norms(&norms)?;
     let normed = norms.iter().any(|(_, held)| *held);
+    if dense.is_any() && !normed {
+        found.push("no norms on the stages' outputs: the file holds none".into());
+    }
     let classified = !offer.held.is_empty() || !heads.own.is_empty();
-    dense.refuse(request.results, &account, normed && !classified)?;
+    dense.refuse(request.results, &account, (normed, classified))?;
     found.extend(behind(request.results, !selected.prefix.is_empty(), &offer.sources, &mut account));
     found.extend(heads.lines.iter().cloned());
     let classes = decided_classes(request, family, &shapes, &heads)?;
@@ -95,6 +98,7 @@ pub(super) fn load(
     let mut built = options.build()?;
     found.extend(options.own.iter().map(|head| format!("head {}", head.describe(options.choice(&ACTIVATION)))));
     notices.extend(assumed(&options, &request.choices)?);
+    notices.extend(unrecorded(&options.own));
     notices.extend(as_stored(&mut built.graph, &shapes, &selected.forms(table)));
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
@@ -131,7 +135,7 @@ fn as_stored(graph: &mut Graph, shapes: &Shapes, forms: &Forms) -> Vec<Message> 
 }
 
 /// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
-fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError> {
+fn trunk(options: &BuildOptions, place: &str) -> Result<(BTreeSet<String>, Offer), ModelError> {
     let stored = options.tensors;
     let keys = |graph: &Graph| {
         let whole = stored.and_then(|stored| folded(graph, stored));
@@ -151,7 +155,8 @@ fn trunk(options: &BuildOptions) -> Result<(BTreeSet<String>, Offer), ModelError
     let pyramid = BuildOptions { results: Results::Pyramid, ..options.clone() }.build()?;
     let maps: BTreeSet<String> = keys(&pyramid.graph).into_iter().collect();
     let all = keys(&whole.graph).into_iter().chain(keys(&features.graph)).chain(maps.iter().cloned());
-    Ok((all.collect(), Offer { sources, held, maps }))
+    let channels = features.graph.shape(map).at(1)[1];
+    Ok((all.collect(), Offer { sources, held, maps, channels, place: place.to_string() }))
 }
 
 /// Heads and their tensors under the names that the graph has for them: those of the file, which may be the trunk's too.
@@ -170,7 +175,21 @@ fn placed(
     (own, named.collect())
 }
 
-/// What is assumed of heads that somebody wrote; an error if a choice decides nothing.
+/// What is assumed of heads that somebody wrote besides the activation.
+fn unrecorded(own: &[OwnHead]) -> impl Iterator<Item = Message> {
+    let places = |says: fn(&OwnHead) -> bool| {
+        let places: Vec<String> = own.iter().filter(|head| says(head)).map(|head| printable(&head.place)).collect();
+        (!places.is_empty()).then(|| places.join(", "))
+    };
+    let scores = places(|head| head.reads == Reads::Scores)
+        .map(|places| format!("{places} reads the scores as they are: an activation between would be in no file; "));
+    let rows = places(OwnHead::normalises_rows)
+        .map(|places| format!("the norm in {places} is taken for a LayerNorm: a GroupNorm would look the same; "));
+    let advice = |what: String| message!(what, Setting::Expect, " compares with what PyTorch answers");
+    scores.into_iter().chain(rows).map(advice)
+}
+
+/// What is assumed of the activation of heads that somebody wrote; an error if a choice decides nothing.
 fn assumed(options: &BuildOptions, choices: &BTreeMap<String, String>) -> Result<Option<Message>, ModelError> {
     let activated: Vec<String> =
         options.own.iter().filter(|head| head.activated()).map(|head| printable(&head.place)).collect();

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod config_text;
 mod containers;
 mod own;
 mod readme;

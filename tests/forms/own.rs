@@ -46,6 +46,13 @@ fn named(heads: &'static [&'static str]) -> impl Fn(&mut ModelRequest) {
 fn heads_beside_a_trunk_are_its_outputs() {
     let linear =
         |name: &str, rows: usize, columns: usize| format!("{name}.weight {rows}x{columns}, {name}.bias {rows}");
+    let fastai = |width: usize| {
+        let norm = |name: &str, width: usize| {
+            ["weight", "bias", "running_mean", "running_var"].map(|leaf| format!("{name}.{leaf} {width}")).join(", ")
+        };
+        let (first, second) = (norm("1.2", width), norm("1.6", 64));
+        format!("{first}, 1.4.weight 64x{width}, {second}, 1.8.weight 5x64")
+    };
     for (prefix, head, beside, wanted) in [
         ("", "none", linear("head.1", 7, 176), "logits 7"),
         ("", "none", linear("head.0", 256, 176) + ", " + &linear("head.3", 7, 256), "logits 7"),
@@ -61,6 +68,11 @@ fn heads_beside_a_trunk_are_its_outputs() {
         ("model.", "1000", linear("head", 7, 1000), "logits 7"),
         ("net.", "none", linear("fc", 7, 176 * 49), "logits 7"),
         ("net.", "none", "fc.weight 7x176".into(), "logits 7"),
+        // fastai's: one sequence of trunk and head, both kinds of pooling or one.
+        ("0.model.", "none", fastai(352), "logits 5"),
+        ("0.", "none", fastai(176), "logits 5"),
+        // Convolutions without anything between them commute with the pooling.
+        ("cnn.", "none", "head.0.weight 8x176x1x1, head.1.weight 5x8x1x1".into(), "logits 5"),
         // One of the authors' two classifiers is a sequence now: its mean with the other is still the result.
         ("", "10/first", linear("head_dist.1", 10, 176), "logits 10"),
     ] {
@@ -93,6 +105,31 @@ fn heads_can_be_named() {
         lines.contains("old (2 tensors)") && lines.contains("not asked for: dist_head (2 tensors), head (2 tensors)"),
         "{lines}"
     );
+}
+
+/// A head whose reading keys and widths do not tell is no output until it is said what it reads.
+#[test]
+fn what_a_head_reads_is_never_guessed() {
+    let conv = "head.0.weight 8x176x1x1, head.0.bias 8, head.2.weight 5x8x1x1, head.2.bias 5";
+    let norm = "head.0.weight 8x176x1x1, head.1.weight 8, head.1.bias 8, head.2.weight 5x8";
+    let double = "fc.weight 5x352, fc.bias 5";
+    for (beside, heads, wanted) in [
+        (conv, &[] as &[_], Err("does not commute with a mean")),
+        (conv, &["head"], Err("does not commute with a mean")),
+        (norm, &[], Err("does not commute with a mean")),
+        (conv, &["head=features"], Ok("logits 5")),
+        // Twice the width is two images, or two poolings in an order that is in no file.
+        (double, &[], Err("a head")),
+        (double, &["fc"], Err("do not fit")),
+        (double, &["fc=max-mean"], Ok("logits 5")),
+        (double, &["fc=mean-max"], Ok("logits 5")),
+    ] {
+        let found = load(&state("cnn.", "none", beside), named(heads)).map(|model| outputs(&model));
+        match wanted {
+            Ok(wanted) => assert_eq!(found.as_deref(), Ok(wanted), "{heads:?}"),
+            Err(part) => assert!(found.as_ref().is_err_and(|e| e.contains(part)), "{beside}, {heads:?}: {found:?}"),
+        }
+    }
 }
 
 /// What stands behind the output is named, what computes in front of it stops the export, whatever its shape.
@@ -128,13 +165,14 @@ fn nothing_is_left_out_in_silence() {
             );
         }
     }
-    let known = "n_averaged 1, criterion.pos_weight 7, aux_head.0.weight 5x64, train_acc.total 1";
+    let known = "n_averaged 1, criterion.pos_weight 7, aux_head.0.weight 5x64, train_acc.total 1, log_vars 2, step 1";
     let lines = load(&state("backbone.", "10", known), |_| ()).unwrap().weights.found().join("\n");
     for part in [
         "n_averaged (1 tensor), a counter",
-        "criterion (1 tensor), part of a loss",
+        "criterion (1 tensor), log_vars (1 tensor), part of a loss",
         "auxiliary head",
         "a metric's state",
+        "the training script's state",
     ] {
         assert!(lines.contains(part), "{lines}");
     }

@@ -1,18 +1,31 @@
 //! Checkpoints of dense prediction as `golden/dense` describes them: names, shapes and a rule for the values.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use super::{Item, Tensor, archive};
 use serde_json::Value as Json;
+use std::path::Path;
 use vitc::arch::seeded;
+
+/// What is known of a case.
+pub(crate) fn manifest(name: &str) -> Json {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/dense").join(format!("{name}.json"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
 
 /// The file: the tensors of these names, wrapped as the authors save them.
 pub(crate) fn checkpoint(manifest: &Json, wanted: &dyn Fn(&str) -> bool) -> Vec<u8> {
-    let tensors = manifest["tensors"].as_object().unwrap().iter();
-    let items: Vec<(String, Item)> =
-        tensors.filter(|(key, _)| wanted(key)).map(|(key, entry)| (key.clone(), tensor(key, entry))).collect();
+    let items = Item::dict(tensors(manifest, wanted));
     archive(&match manifest["wrap"].as_str().unwrap() {
-        "none" => Item::dict(items),
-        wrap => Item::dict([(wrap.to_string(), Item::dict(items))]),
+        "none" => items,
+        wrap => Item::dict([(wrap.to_string(), items)]),
     })
+}
+
+/// The tensors of these names.
+pub(crate) fn tensors(manifest: &Json, wanted: &dyn Fn(&str) -> bool) -> Vec<(String, Item)> {
+    let all = manifest["tensors"].as_object().unwrap().iter();
+    all.filter(|(key, _)| wanted(key)).map(|(key, entry)| (key.clone(), tensor(key, entry))).collect()
 }
 
 /// A list of sizes.

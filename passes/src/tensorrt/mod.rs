@@ -3,10 +3,19 @@
 mod channels_last;
 mod fuse_talking_heads;
 mod pad_heads;
+mod split_convolutions;
 
 use crate::lower::{ALGEBRA, BIASES, FINISH, ORDER, SPELL};
 use crate::pass::Pass;
 
 /// In order.
-pub const PASSES: &[&[Pass]] =
-    &[ALGEBRA, &[fuse_talking_heads::PASS, pad_heads::PASS], BIASES, &[channels_last::PASS], ORDER, SPELL, FINISH];
+pub const PASSES: &[&[Pass]] = &[
+    ALGEBRA,
+    &[fuse_talking_heads::PASS, pad_heads::PASS],
+    BIASES,
+    &[channels_last::PASS],
+    ORDER,
+    &[split_convolutions::PASS],
+    SPELL,
+    FINISH,
+];

@@ -2,7 +2,8 @@
 
 use super::own::{Kind, OwnHead};
 use crate::arch::layers::BN_EPS;
-use vitc_ir::{BinaryKind, Net, Shape, UnaryKind, Value};
+use vitc_ir::op::ReduceKind;
+use vitc_ir::{BinaryKind, Generator, Net, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// Epsilon of a LayerNorm where the code does not set it: PyTorch's default.
 const LN_EPS: f64 = 1e-5;
@@ -13,11 +14,28 @@ pub(in crate::arch) fn answer(head: &OwnHead, net: &mut Net, x: Value, activatio
         let mut net = net.at(&layer.key);
         let y = match layer.kind {
             Kind::Linear { outputs, bias, .. } => net.linear(x, outputs, bias),
-            Kind::BatchNorm(_) => net.batch_norm(x, BN_EPS),
+            Kind::BatchNorm { affine: true, .. } => net.batch_norm(x, BN_EPS),
+            Kind::BatchNorm { affine: false, width } => standardised(&mut net, x, width),
             Kind::LayerNorm(_) => net.layer_norm(x, 1, LN_EPS),
         };
         if layer.activated { activated(&mut net.at("act"), y, activation) } else { y }
     })
+}
+
+/// BatchNorm that neither scales nor shifts.
+fn standardised(net: &mut Net, x: Value, width: usize) -> Value {
+    let [mean, variance] = ["running_mean", "running_var"].map(|key| net.weight(key, &[width]));
+    let mut fill =
+        |name: &str, value: f64| net.generate(name, Generator::Fill { value: Real(value) }, Type::f32(&[width]));
+    let (ones, zeros) = (fill("ones", 1.0), fill("zeros", 0.0));
+    net.push("", Op::BatchNorm { eps: Real(BN_EPS) }, &[x, ones, zeros, mean, variance])
+}
+
+/// The largest element and the mean of each channel of a map `[B,C,H,W]`, `[B,2·C]`, in this order or the other.
+pub(in crate::arch) fn max_and_mean(net: &mut Net, map: Value, max_first: bool) -> Value {
+    let mut reduced = |name: &str, kind| net.push(name, Op::Reduce { kind, axes: vec![2, 3], keep: false }, &[map]);
+    let (max, mean) = (reduced("max", ReduceKind::Max), reduced("mean", ReduceKind::Mean));
+    net.concat("pooled", &if max_first { [max, mean] } else { [mean, max] }, 1)
 }
 
 /// The function of this name, one of the choice's.
@@ -77,7 +95,7 @@ mod tests {
 
     /// What a linear layer of these four weights, activated, makes of (1, -1).
     fn answers(activation: &str) -> Vec<f64> {
-        let kind = Kind::Linear { inputs: 2, outputs: 2, bias: false };
+        let kind = Kind::Linear { inputs: 2, outputs: 2, bias: false, conv: false };
         let layers = vec![Layer { key: "fc".into(), kind, activated: true }];
         let head = OwnHead { place: "fc".into(), reads: Reads::Features, layers };
         let mut graph = vitc_ir::net::paper("head");
@@ -114,6 +132,34 @@ mod tests {
             for (found, wanted) in answers(name).into_iter().zip([1.0, -2.0].map(formula)) {
                 assert!((found - wanted).abs() < 1e-6, "{name}: {found} for {wanted}");
             }
+        }
+    }
+
+    /// Of (1, -1), with mean and variance 3.
+    #[test]
+    fn a_norm_may_neither_scale_nor_shift() {
+        let layers =
+            vec![Layer { key: "bn".into(), kind: Kind::BatchNorm { width: 2, affine: false }, activated: false }];
+        let head = OwnHead { place: "bn".into(), reads: Reads::Features, layers };
+        let mut graph = vitc_ir::net::paper("head");
+        let mut net = Net::new(&mut graph);
+        let x = net.literal("x", &[1, 2], &[1.0, -1.0]);
+        let value = answer(&head, &mut net, x, "none");
+        let found: Vec<f64> = eval::constant(&graph, &Same(vec![3.0; 2]), value).unwrap().into_iter().collect();
+        for (found, wanted) in found.iter().zip([-2.0, -4.0].map(|x| x / (3.0 + BN_EPS).sqrt())) {
+            assert!((found - wanted).abs() < 1e-6, "{found} for {wanted}");
+        }
+    }
+
+    #[test]
+    fn both_kinds_of_pooling_come_in_the_order_that_is_said() {
+        for (max_first, wanted) in [(true, [4.0, -1.0, 2.5, -2.5]), (false, [2.5, -2.5, 4.0, -1.0])] {
+            let mut graph = vitc_ir::net::paper("pooled");
+            let mut net = Net::new(&mut graph);
+            let map = net.literal("map", &[1, 2, 2, 2], &[1.0, 2.0, 3.0, 4.0, -1.0, -2.0, -3.0, -4.0]);
+            let value = max_and_mean(&mut net, map, max_first);
+            let found: Vec<f64> = eval::constant(&graph, &Same(Vec::new()), value).unwrap().into_iter().collect();
+            assert_eq!(found, wanted);
         }
     }
 }

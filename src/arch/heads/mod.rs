@@ -17,7 +17,7 @@ pub mod sequence;
 mod super_resolution;
 mod upernet;
 
-pub(super) use answer::{answer, flattened};
+pub(super) use answer::{answer, flattened, max_and_mean};
 pub use classifier::Classifier;
 pub use own::{ACTIVATION, HeadName, Kind, Layer, OwnHead, Reads};
 

@@ -21,11 +21,15 @@ pub enum Reads {
     Scores,
     /// The map that the trunk pools, flattened: `[B,C·H·W]`.
     Map,
+    /// The largest element and then the mean of each channel of that map, `[B,2·C]`: fastai's `AdaptiveConcatPool2d`.
+    MaxMean,
+    /// The mean and then the largest element, `[B,2·C]`: timm's `catavgmax`.
+    MeanMax,
 }
 
 impl Reads {
     /// Each.
-    pub const ALL: [Reads; 3] = [Reads::Features, Reads::Scores, Reads::Map];
+    pub const ALL: [Reads; 5] = [Reads::Features, Reads::Scores, Reads::Map, Reads::MaxMean, Reads::MeanMax];
 
     /// Its word.
     pub fn word(self) -> &'static str {
@@ -33,6 +37,8 @@ impl Reads {
             Reads::Features => "features",
             Reads::Scores => "scores",
             Reads::Map => "map",
+            Reads::MaxMean => "max-mean",
+            Reads::MeanMax => "mean-max",
         }
     }
 }
@@ -86,9 +92,16 @@ pub enum Kind {
         outputs: usize,
         /// Whether a bias is stored.
         bias: bool,
+        /// Whether it is stored as a convolution with a kernel of 1x1.
+        conv: bool,
     },
-    /// BatchNorm of so many channels.
-    BatchNorm(usize),
+    /// BatchNorm.
+    BatchNorm {
+        /// Channels.
+        width: usize,
+        /// Whether it scales and shifts what it normalised.
+        affine: bool,
+    },
     /// LayerNorm of so many channels.
     LayerNorm(usize),
 }
@@ -98,7 +111,7 @@ impl Kind {
     pub(super) fn widths(self) -> [usize; 2] {
         match self {
             Kind::Linear { inputs, outputs, .. } => [inputs, outputs],
-            Kind::BatchNorm(width) | Kind::LayerNorm(width) => [width; 2],
+            Kind::BatchNorm { width, .. } | Kind::LayerNorm(width) => [width; 2],
         }
     }
 }
@@ -141,6 +154,18 @@ impl OwnHead {
         self.layers.iter().any(|layer| layer.activated)
     }
 
+    /// Whether it has a LayerNorm, which a file does not tell from a GroupNorm.
+    pub fn normalises_rows(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.kind, Kind::LayerNorm(_)))
+    }
+
+    /// Whether it makes another result of each position of a map, averaged afterwards, than of the pooled vector: convolutions commute with the
+    /// mean, what follows them need not.
+    pub fn minds_the_pooling(&self) -> bool {
+        let conv = |layer: &&Layer| !matches!(layer.kind, Kind::Linear { conv: true, .. });
+        self.layers.iter().skip_while(conv).any(|layer| layer.activated || matches!(layer.kind, Kind::LayerNorm(_)))
+    }
+
     /// Its output's name in a file: letters, digits and `_` of where it stands.
     pub fn name(&self) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -154,7 +179,7 @@ impl OwnHead {
         for layer in &self.layers {
             text.push_str(&match layer.kind {
                 Kind::Linear { outputs, .. } => format!(" -> {outputs}"),
-                Kind::BatchNorm(_) => ", BatchNorm".into(),
+                Kind::BatchNorm { .. } => ", BatchNorm".into(),
                 Kind::LayerNorm(_) => ", LayerNorm".into(),
             });
             if layer.activated {

@@ -7,7 +7,7 @@ use super::numbers::{axis, count, part_error, rows};
 use crate::arch::choice::Choice;
 use crate::arch::family::{ArchError, BuildOptions, MapHead, StageMap};
 use crate::arch::layers::conv_module;
-use crate::arch::prediction::{AnchoredBoxes, Anchors, BoxLevel, Prediction};
+use crate::arch::prediction::{AnchoredBoxes, Anchors, BoxCoder, BoxLevel, Prediction};
 use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
 
 const NAME: &str = "RetinaNet";
@@ -17,7 +17,7 @@ pub(super) static RETINANET: MapHead = MapHead {
     name: NAME,
     scope: "bbox_head",
     anchors: &["retina_cls.weight", "retina_reg.weight"],
-    choices: &[&ANCHOR_SCALE, &ANCHOR_OCTAVES, &ANCHOR_RATIOS],
+    choices: &[&ANCHOR_SCALE, &ANCHOR_OCTAVES, &ANCHOR_RATIOS, &ANCHOR_CENTRE, &BOX_MEANS, &BOX_STDS],
     backbone_stride: None,
     build,
 };
@@ -33,6 +33,21 @@ pub(super) static ANCHOR_OCTAVES: Choice =
 /// Shapes of anchors.
 pub(super) static ANCHOR_RATIOS: Choice =
     Choice { name: "anchor-ratios", values: &["0.5,1,2"], help: "heights of anchors over their widths" };
+
+/// Centres of anchors.
+pub(super) static ANCHOR_CENTRE: Choice = Choice {
+    name: "anchor-centre",
+    values: &["0"],
+    help: "where in its cell an anchor is centred: 0 in the corner, 0.5 in the middle",
+};
+
+/// What offsets are normalised by.
+pub(super) static BOX_MEANS: Choice =
+    Choice { name: "box-means", values: &["0,0,0,0"], help: "what is added to the offsets of a box" };
+
+/// The other half of it.
+pub(super) static BOX_STDS: Choice =
+    Choice { name: "box-stds", values: &["1,1,1,1"], help: "what the offsets of a box are multiplied by" };
 
 fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Prediction, ArchError> {
     let anchors = anchors(options)?;
@@ -57,7 +72,8 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
     let level =
         |((scores, offsets), map): ((Value, Value), &StageMap)| BoxLevel { scores, offsets, stride: map.stride };
     let levels = scored.into_iter().zip(moved).zip(maps).map(level).collect();
-    Ok(Prediction::Anchored(AnchoredBoxes { levels, anchors, classes: scores / each }))
+    let coder = BoxCoder { means: four(options, &BOX_MEANS)?, stds: four(options, &BOX_STDS)? };
+    Ok(Prediction::Anchored(AnchoredBoxes { levels, anchors, coder, classes: scores / each }))
 }
 
 /// One tower and its last convolution on every level.
@@ -82,11 +98,21 @@ fn tower(
     Ok(found)
 }
 
+/// A choice's value that is none of its kind.
+fn wrong(options: &BuildOptions, choice: &'static Choice, takes: &str) -> ArchError {
+    part_error(NAME, format!("{} takes {takes}, found {}", choice.name, options.choice(choice)))
+}
+
+/// The four numbers of a choice.
+fn four(options: &BuildOptions, choice: &'static Choice) -> Result<[f64; 4], ArchError> {
+    let number = |text: &str| text.trim().parse().ok().filter(|x: &f64| x.is_finite());
+    let numbers: Option<Vec<f64>> = options.choice(choice).split(',').map(number).collect();
+    numbers.and_then(|n| n.try_into().ok()).ok_or_else(|| wrong(options, choice, "four numbers"))
+}
+
 /// The anchors of one position, as the choices have them.
 fn anchors(options: &BuildOptions) -> Result<Anchors, ArchError> {
-    let wrong = |choice: &'static Choice| {
-        part_error(NAME, format!("{} takes positive numbers, found {}", choice.name, options.choice(choice)))
-    };
+    let wrong = |choice: &'static Choice| wrong(options, choice, "positive numbers");
     let positive = |text: &str| text.trim().parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
     let scale = positive(options.choice(&ANCHOR_SCALE)).ok_or_else(|| wrong(&ANCHOR_SCALE))?;
     let octaves: u32 = options.choice(&ANCHOR_OCTAVES).trim().parse().unwrap_or(0);
@@ -96,5 +122,7 @@ fn anchors(options: &BuildOptions) -> Result<Anchors, ArchError> {
     let ratios: Option<Vec<f64>> = options.choice(&ANCHOR_RATIOS).split(',').map(positive).collect();
     let ratios = ratios.ok_or_else(|| wrong(&ANCHOR_RATIOS))?;
     let sizes = (0..octaves).map(|i| scale * (f64::from(i) / f64::from(octaves)).exp2()).collect();
-    Ok(Anchors { ratios, sizes })
+    let centre = options.choice(&ANCHOR_CENTRE).trim().parse().ok().filter(|x: &f64| (0.0..=1.0).contains(x));
+    let centre = centre.ok_or_else(|| self::wrong(options, &ANCHOR_CENTRE, "a number from 0 to 1"))?;
+    Ok(Anchors { ratios, sizes, centre })
 }

@@ -64,21 +64,26 @@ fn layers(tensors: &Shapes) -> Result<BTreeMap<String, Kind>, String> {
         let names: Vec<&str> = leaves.keys().copied().collect();
         let vector = |leaf: &str| leaves.get(leaf).and_then(|s| if s.len() == 1 { Some(s[0]) } else { None });
         let weight = leaves.get("weight").map(|s| s.as_slice());
+        let conv = weight.is_some_and(|shape| shape.len() == 4);
         let kind = match (&names[..], weight) {
             (["weight"], Some(&[outputs, inputs] | &[outputs, inputs, 1, 1])) => {
-                Kind::Linear { inputs, outputs, bias: false }
+                Kind::Linear { inputs, outputs, bias: false, conv }
             }
             (["bias", "weight"], Some(&[outputs, inputs] | &[outputs, inputs, 1, 1]))
                 if vector("bias") == Some(outputs) =>
             {
-                Kind::Linear { inputs, outputs, bias: true }
+                Kind::Linear { inputs, outputs, bias: true, conv }
             }
             (["bias", "weight"], Some(&[width])) if vector("bias") == Some(width) => Kind::LayerNorm(width),
             (["bias", "running_mean", "running_var", "weight"], Some(&[width]))
                 if ["bias", "running_mean", "running_var"].iter().all(|leaf| vector(leaf) == Some(width)) =>
             {
-                Kind::BatchNorm(width)
+                Kind::BatchNorm { width, affine: true }
             }
+            (["running_mean", "running_var"], None) => match (vector("running_mean"), vector("running_var")) {
+                (Some(width), Some(same)) if width == same => Kind::BatchNorm { width, affine: false },
+                _ => return Err(format!("{layer} is no linear layer and no norm")),
+            },
             _ => return Err(format!("{layer} is no linear layer and no norm")),
         };
         Ok((layer.to_string(), kind))
@@ -272,7 +277,7 @@ mod tests {
 
     const SOURCES: [(Reads, usize); 3] = [(Reads::Features, 16), (Reads::Scores, 10), (Reads::Map, 144)];
 
-    /// Layers as `NAME INxOUT` (with bias), `NAME INxOUT-` (without), `NAME bn N`, `NAME ln N`.
+    /// Layers as `NAME INxOUT` (with bias), `NAME INxOUT-` (without), `NAME bn N`, `NAME plain N` (a BatchNorm without scale and shift), `NAME ln N`.
     fn tensors(text: &str) -> Shapes {
         let mut shapes = Shapes::new();
         for layer in text.split(',').map(str::trim) {
@@ -281,6 +286,7 @@ mod tests {
                 |leaf: &str, shape: &[usize]| drop(shapes.insert(format!("{}.{leaf}", words[0]), shape.into()));
             let leaves: &[&str] = match words[1] {
                 "bn" => &["weight", "bias", "running_mean", "running_var"],
+                "plain" => &["running_mean", "running_var"],
                 "ln" => &["weight", "bias"],
                 linear => {
                     let (inputs, outputs) = linear.trim_end_matches('-').split_once('x').unwrap();
@@ -328,6 +334,7 @@ mod tests {
                 "head.norm ln 16, head.pre_logits.fc 16x8, head.fc 8x5",
                 "head on features: 16, LayerNorm -> 8, relu -> 5",
             ),
+            ("bottleneck plain 16, classifier 16x5-", "classifier on features: 16, BatchNorm -> 5"),
             ("bottleneck bn 16, classifier 16x5-", "classifier on features: 16, BatchNorm -> 5"),
             // Several heads.
             ("age 16x1, sex 16x2", "age on features: 16 -> 1; sex on features: 16 -> 2"),
