@@ -14,6 +14,7 @@ mod heads;
 mod load;
 mod loaded;
 mod nature;
+mod package;
 mod recognise;
 mod request;
 mod settings;
@@ -21,7 +22,7 @@ mod size;
 mod stem;
 mod trained;
 
-pub use file::is_onnx;
+pub use file::{is_model_file, is_onnx};
 pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
 pub use request::{FileRequest, ModelError, ModelRequest, TrainedWeights};

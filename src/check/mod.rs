@@ -55,7 +55,7 @@ use memory::Budget;
 use outcome::Findings;
 use sides::{agreed, judged};
 use std::path::Path;
-use vitc_ir::{Graph, Weights};
+use vitc_ir::{Graph, Op, UnaryKind, Weights};
 
 /// A model: what the artifact should compute.
 #[derive(Clone, Copy)]
@@ -83,6 +83,8 @@ struct Check<'a> {
     bottlenecks: Vec<Bottleneck>,
     options: Options,
     budget: Budget,
+    /// The model rounds activations to codes: where one lies between two of them, the last bit of a sum decides, and a whole step differs.
+    coded: bool,
 }
 
 /// Check an artifact against its model.
@@ -103,7 +105,12 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
     let mut findings = Findings::new();
     let whole = options.effort == Effort::Full && budget.fits();
     let file = file(model, &options, batches[0], whole, &mut findings);
-    let check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget };
+    let coded = model.graph.run_time_nodes().any(|(_, node)| node.op == Op::Unary(UnaryKind::Round));
+    if coded {
+        let why = "the model rounds activations, and the last bit of a sum may decide between two whole numbers";
+        findings.notes.push(format!("{why}: the bound is that of fp16"));
+    }
+    let check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget, coded };
 
     let (full, fits) = (check.options.effort == Effort::Full, check.budget.fits());
     for &batch in &batches {
@@ -137,7 +144,10 @@ fn file<'a>(
         findings.notes.push(format!("reference: the imported graph, in pieces; {unproven}"));
         return None;
     }
-    let computation = Computation::file(origin);
+    let Some(computation) = Computation::file(origin) else {
+        findings.notes.push("reference: the package's own program, read back and computed in fp32".into());
+        return None;
+    };
     let cases = cases(model, options, batch);
     let tried =
         computation.load(Request::outputs(batch)).and_then(|session| computation.run(&session, &cases[0].reference));

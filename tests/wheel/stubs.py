@@ -47,7 +47,7 @@ def type_of(name, option):
         return "int"
     if value.startswith("N|"):
         return "Union[int, str, Sequence[Union[int, str]]]"
-    if value in ("X", "SHARE"):
+    if value in ("X", "SHARE", "DB"):
         return "float"
     if option["repeatable"] or option["delimiter"]:
         return "Union[str, Sequence[str]]"
