@@ -62,6 +62,16 @@ pub enum Setting {
     Samples,
     /// What is held in few bits.
     Quantize,
+    /// Least signal to noise of a quantised model.
+    MinSnr,
+    /// Least share of classes that a quantised model keeps.
+    Agreement,
+    /// Layers that are not quantised.
+    Keep,
+    /// Pictures that a quantised model is judged by.
+    Evaluate,
+    /// Which processor runs a quantised ONNX file.
+    Cpu,
     /// Whether an artifact that failed its check is left to look at.
     KeepFailed,
     /// Names of the classes.
@@ -118,11 +128,16 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Setting; 52] = [
+    pub const ALL: [Setting; 57] = [
         Setting::PaletteGroup,
         Setting::Calibrate,
         Setting::Samples,
         Setting::Quantize,
+        Setting::MinSnr,
+        Setting::Agreement,
+        Setting::Keep,
+        Setting::Evaluate,
+        Setting::Cpu,
         Setting::Argmax,
         Setting::Attention,
         Setting::Batch,
@@ -180,6 +195,11 @@ impl Setting {
             Setting::Calibrate => "calibrate",
             Setting::Samples => "samples",
             Setting::Quantize => "quantize",
+            Setting::MinSnr => "min_snr",
+            Setting::Agreement => "agreement",
+            Setting::Keep => "keep",
+            Setting::Evaluate => "evaluate",
+            Setting::Cpu => "cpu",
             Setting::Argmax => "argmax",
             Setting::Attention => "attention",
             Setting::Batch => "batch",

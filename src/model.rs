@@ -15,6 +15,7 @@ mod heads;
 mod load;
 mod loaded;
 mod nature;
+mod package;
 mod recognise;
 mod request;
 mod settings;
@@ -22,7 +23,7 @@ mod size;
 mod stem;
 mod trained;
 
-pub use file::is_onnx;
+pub use file::{is_model_file, is_onnx};
 pub use loaded::{Digest, FileOrigin, Model, Origin, PALETTE_KEY, WeightSource};
 pub use recognise::{Recognised, recognise};
 pub use request::{FileRequest, ModelError, ModelRequest, TrainedWeights};

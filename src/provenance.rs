@@ -32,6 +32,12 @@ const IMPORT_KEY: &str = "vitc.import";
 /// Key of the form of a quantised artifact.
 pub const QUANTIZE_KEY: &str = "vitc.quantize";
 
+/// Key of the signal to noise that was asked of it, in dB.
+pub const MIN_SNR_KEY: &str = "vitc.quantize.min_snr";
+
+/// Key of the share of kept classes that was asked of it.
+pub const AGREEMENT_KEY: &str = "vitc.quantize.agreement";
+
 /// What an artifact returns, with probabilities for scores or not, and its word.
 const OUTPUTS: [(&str, Results, Option<Likelihood>); 10] = [
     ("logits", Results::Logits, None),

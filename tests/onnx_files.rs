@@ -72,6 +72,53 @@ fn files_pass_their_check_on_every_target() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Operators that are written out, looked up or chosen when the model runs; whole numbers and truths at the interface.
+#[test]
+fn operators_pass_their_check_on_every_target() {
+    const OPERATORS: [&str; 10] = [
+        "lstm_both",
+        "gru_after",
+        "attention_tokens",
+        "where_infinite",
+        "topk",
+        "gather_nd_computed",
+        "ids",
+        "truth_in",
+        "qlinear_matmul",
+        "grid_linear_reflection",
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = format!("{}/", dir.path().display());
+    let mut wrong = Vec::new();
+    for target in ["onnx", "tensorrt-onnx", "coreml"] {
+        for name in OPERATORS {
+            let file = folder.join(format!("{name}.onnx")).display().to_string();
+            let precision = if target == "coreml" { &["--fp32"][..] } else { &[] };
+            let output = vitc(&[&["export", &file, "--target", target, "-o", &out, "--force"], precision].concat());
+            if !output.status.success() {
+                wrong.push(format!("{name} to {target}: {}", String::from_utf8_lossy(&output.stderr)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Each target says whether it takes a file, and a refusal shows the way from an input to what needs a number.
+#[test]
+fn what_stands_in_the_way_is_said() {
+    let inspected = |name: &str| -> Json {
+        let file = folder().join(format!("{name}.onnx")).display().to_string();
+        let output = vitc(&["inspect", &file, "--json"]);
+        serde_json::from_slice(&output.stdout).expect("an object")
+    };
+    let answers = inspected("move_topk")["exports"].as_array().expect("answers").clone();
+    let taken = |target: &str| answers.iter().find(|a| a["target"] == target).expect("a target")["ok"] == true;
+    assert!(taken("onnx") && taken("coreml") && !taken("coreai"), "{answers:?}");
+    let why = inspected("refuse_loop")["exports"][0]["why"].as_str().expect("a reason").to_string();
+    assert!(why.contains("depends on the image: ") && why.contains(" -> "), "{why}");
+}
+
 /// The reference is the file itself, or the report says that it is not; a check can be repeated with the file at hand.
 #[test]
 fn the_file_is_its_own_reference() {

@@ -91,7 +91,7 @@ impl Op {
                 let parts = in_blocks(&Shape(operands[1].0[..1].to_vec()), &Shape(shape.0[..1].to_vec()));
                 vec![vec![Axis::Spread((0..shape.rank()).collect())], [parts, vec![Axis::Contracted]].concat()]
             }
-            Op::Binary(_) | Op::Sum => elementwise(operands),
+            Op::Binary(_) | Op::Sum | Op::Select => elementwise(operands),
             Op::Expand { shape } => vec![aligned(operands[0], shape)],
             Op::Prelu => vec![alike(0), vec![along(operands[1].0[0], operands[0], 1)]],
 
@@ -116,6 +116,7 @@ impl Op {
 
             Op::Reduce { axes, keep, .. } => vec![reduced(rank(0), axes, *keep)],
             Op::ArgMax { axis, keep } => vec![reduced(rank(0), &[*axis], *keep)],
+            Op::TopK { axis, .. } => vec![contracted(alike(0), [*axis])],
             Op::AvgPool { kernel, stride, pad } => {
                 vec![Windows { stride, pad, dilation: &[1; 2] }.map(*kernel)]
             }

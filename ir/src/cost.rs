@@ -6,9 +6,11 @@
 
 use crate::facts::Class;
 use crate::graph::{Graph, Node};
+use crate::id::Value;
 use crate::op::{AttentionLayout, Op};
 use crate::target::{Cost, Target};
 use crate::ty::{DType, Dim, Shape};
+use std::collections::{HashMap, HashSet};
 use std::ops::AddAssign;
 
 /// What a piece of a graph asks of a machine, for one batch item. A pass that has two exact forms to choose from counts both and takes the cheaper one.
@@ -176,12 +178,16 @@ fn transform_macs(op: &Op, result: &Shape, operand: &Shape) -> u64 {
 
 /// Elements of the float constants that run-time nodes read: the parameters of the graph as it stands.
 pub fn parameters(graph: &Graph) -> u64 {
-    emitted_constants(graph)
-        .iter()
-        .map(|&v| graph.ty(v))
-        .filter(|t| t.dtype.is_float())
-        .map(|t| t.shape.elements() as u64)
-        .sum()
+    let decodes = |node: &Node| node.op.facts().class == Class::Quantisation && graph.is_stored(node.inputs[0]);
+    // Codes count as what they stand for, and their scales and tables not at all.
+    let (mut beside, mut codes) = (HashSet::new(), HashMap::new());
+    for (_, node) in graph.run_time_nodes().filter(|(_, node)| decodes(node)) {
+        beside.insert(graph.stored(node.inputs[1]));
+        codes.insert(graph.stored(node.inputs[0]), node.types[0].shape.elements() as u64);
+    }
+    let float = |&v: &Value| graph.ty(v).dtype.is_float() && !beside.contains(&v);
+    let floats = emitted_constants(graph).into_iter().filter(float).map(|v| graph.ty(v).shape.elements() as u64);
+    floats.sum::<u64>() + codes.values().sum::<u64>()
 }
 
 /// Elements of the trained tensors that the graph asks for, as papers count parameters: running statistics are not trained.
@@ -195,8 +201,8 @@ pub fn is_trained(key: &str) -> bool {
 }
 
 /// Constant values that run-time nodes (or outputs) read, each once, in order of first use: what an artifact stores.
-pub fn emitted_constants(graph: &Graph) -> Vec<crate::id::Value> {
-    let mut seen = std::collections::HashSet::new();
+pub fn emitted_constants(graph: &Graph) -> Vec<Value> {
+    let mut seen = HashSet::new();
     let reads = graph.run_time_nodes().flat_map(|(_, n)| n.inputs.iter().copied());
     let reads = reads.chain(graph.outputs.iter().map(|o| o.value)).map(|v| graph.stored(v));
     reads.filter(|&v| graph.is_constant(v) && seen.insert(v)).collect()

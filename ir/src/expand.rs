@@ -53,6 +53,8 @@ pub fn expand(graph: &Graph) -> Graph {
             | Op::AvgPool { .. }
             | Op::MaxPool { .. }
             | Op::ArgMax { .. }
+            | Op::TopK { .. }
+            | Op::Select
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. }
             | Op::Reshape { .. }

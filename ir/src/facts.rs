@@ -30,7 +30,7 @@ pub enum Class {
     Reduction,
     /// Elements are laid out differently, repeated or left out; numbers may stand between them.
     Movement,
-    /// Elements are read where an index or a ratio of sizes says.
+    /// Elements are read where an index, a truth or a ratio of sizes says.
     Sampling,
     /// Numbers become codes of few bits, or codes the numbers that they stand for.
     Quantisation,
@@ -49,7 +49,7 @@ pub enum Wide {
     Sums,
 }
 
-/// Element types that an operator computes with. Operands have one type, but for the indices of a gather.
+/// Element types that an operator computes with. Operands have one type, but for the indices of a gather and the truths of a select.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Elements {
     /// All: elements are moved and not computed with.
@@ -164,8 +164,13 @@ impl Op {
     pub fn facts(&self) -> Facts {
         let first = Slots::FIRST;
         match self {
+            Op::Select => {
+                let facts = Facts::of(Class::Sampling, 3..=3).linear(Slots::of([1, 2]));
+                Facts { elements: Elements::Any, integers: true, ..facts }
+            }
+            Op::TopK { .. } => Facts { integers: true, ..Facts::of(Class::Sampling, 1..=1) },
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
-                Facts { elements: Elements::Any, ..Facts::of(Class::Leaf, 0..=0) }
+                Facts { elements: Elements::Any, integers: *self == Op::Input, ..Facts::of(Class::Leaf, 0..=0) }
             }
 
             Op::Unary(UnaryKind::Neg) => Facts::of(Class::Elementwise, 1..=1).linear(first),
@@ -188,7 +193,7 @@ impl Op {
             Op::Prelu => Facts::of(Class::Elementwise, 2..=2).linear(Slots::of([1])).piecewise(),
             // Nothing is rounded on the way up.
             Op::Cast { to } => {
-                let facts = Facts { elements: Elements::Any, ..Facts::of(Class::Cast, 1..=1) };
+                let facts = Facts { elements: Elements::Any, integers: true, ..Facts::of(Class::Cast, 1..=1) };
                 if *to == DType::F32 { facts.linear(first).shift(first) } else { facts }
             }
 

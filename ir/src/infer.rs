@@ -151,6 +151,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Rule {
         }
         Op::Unary(_) | Op::Clip { .. } | Op::Keep => x.like(inputs[0].shape.clone()),
         Op::Binary(_) | Op::Sum => broadcast_all(x),
+        Op::Select => select(x),
         Op::Prelu => prelu(x),
         Op::Cast { to } => Ok(vec![Type::new(*to, inputs[0].shape.clone())]),
         Op::Conv { stride, pad, dilation, groups } => conv(x, stride, pad, dilation, *groups),
@@ -166,6 +167,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Rule {
         Op::AvgPool { kernel, stride, pad } => avg_pool(x, kernel, stride, pad),
         Op::MaxPool { kernel, stride, pad, dilation } => max_pool(x, kernel, stride, pad, dilation),
         Op::ArgMax { axis, keep } => arg_max(x, *axis, *keep),
+        Op::TopK { axis, k, .. } => top_k(x, *axis, *k),
         Op::Reshape { shape } => reshape(x, shape),
         Op::Transpose { perm } => transpose(x, perm),
         Op::Concat { axis } => concat(x, *axis),
@@ -204,7 +206,7 @@ impl Operands<'_> {
         if !(lo..=hi).contains(&inputs.len()) {
             return Err(format!("takes {lo} to {hi} operands, found {}", inputs.len()));
         }
-        // Norms, gathers and codes have operands of several types: the validator's fourth rule, and their own.
+        // Norms, gathers, selects and codes have operands of several types: the validator's fourth rule, and their own.
         let one_type = !matches!(facts.class, Class::Normalisation | Class::Sampling | Class::Quantisation);
         if let Some(other) = inputs.iter().find(|t| one_type && t.dtype != inputs[0].dtype) {
             return Err(format!("operands have one element type, found {} and {other}", inputs[0]));
@@ -279,6 +281,14 @@ fn broadcast_all(x: Operands) -> Rule {
             .ok_or_else(|| format!("shapes do not broadcast: {} and {t}", so_far(&shape)))?;
     }
     x.like(shape)
+}
+
+fn select(x: Operands) -> Rule {
+    let types = x.0[0].dtype == DType::Bool && x.0[1].dtype == x.0[2].dtype;
+    x.need(types, "takes truths and two values of one element type")?;
+    let shape = (x.0[1..].iter()).try_fold(x.0[0].shape.clone(), |shape, t| broadcast(&shape, &t.shape));
+    let shape = shape.ok_or_else(|| x.misfit("takes shapes that broadcast"))?;
+    Ok(vec![Type::new(x.0[1].dtype, shape)])
 }
 
 fn prelu(x: Operands) -> Rule {
@@ -435,6 +445,18 @@ fn arg_max(x: Operands, axis: usize, keep: bool) -> Rule {
         shape.0.remove(axis);
     }
     Ok(vec![Type::new(DType::I32, shape)])
+}
+
+fn top_k(x: Operands, axis: usize, k: usize) -> Rule {
+    x.need(axis < x.rank(0), "has that axis")?;
+    let size = x.dims(0)[axis].fixed().ok_or("does not search the batch")?;
+    x.need(
+        (1..=size).contains(&k) && size <= 1 << 24,
+        format_args!("finds {k} of at least as many, and 2^24 at most"),
+    )?;
+    let mut shape = x.0[0].shape.clone();
+    shape.0[axis] = Dim::Fixed(k);
+    Ok(vec![Type::new(x.0[0].dtype, shape.clone()), Type::new(DType::I32, shape)])
 }
 
 // ---- few bits -------------------------------------------------------------------------------------------------------

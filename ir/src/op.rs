@@ -356,7 +356,9 @@ pub enum Op {
     },
     /// x where x ≥ 0, else slope·x; inputs x `[B,C,…]`, slope `[C]` or `[1]`, along axis 1.
     Prelu,
-    /// The same numbers in another element type, rounded to nearest even.
+    /// Inputs c (bool), a, b: a where c holds, else b, whatever the other one is. All three broadcast as by `Binary`.
+    Select,
+    /// The same numbers in another element type: floats rounded to nearest even, 32- and 64-bit integers towards zero; a truth is what is not 0.
     Cast {
         /// Result element type.
         to: DType,
@@ -456,6 +458,16 @@ pub enum Op {
         axis: usize,
         /// The axis stays with size 1.
         keep: bool,
+    },
+
+    /// The `k` largest elements along `axis`, or the smallest, in order; of equal ones the first. Outputs the elements, and their i32 indices.
+    TopK {
+        /// The axis.
+        axis: usize,
+        /// How many.
+        k: usize,
+        /// The largest; else the smallest.
+        largest: bool,
     },
 
     // ---- movement -----------------------------------------------------------------------------------------------

@@ -130,6 +130,8 @@ pub struct Target {
     pub format: Format,
     /// Highest rank of a value.
     pub rank_limit: usize,
+    /// Inputs and outputs may hold truth values.
+    pub truth_ports: bool,
     /// `Gelu` is one node.
     pub gelu: bool,
     /// `Silu` is one node.
@@ -202,6 +204,7 @@ impl Target {
         Target {
             format: Format::Onnx { opset },
             rank_limit: usize::MAX,
+            truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
             dilated_pool: true,
@@ -273,6 +276,7 @@ impl Target {
         Target {
             format: Format::CoreMl { ios },
             rank_limit: 5,
+            truth_ports: false,
             gelu: true,
             gelu_tanh: true,
             dilated_pool: false,
@@ -362,6 +366,9 @@ impl Target {
                 let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
                 has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
             }
+            Op::Gather { .. } if self.is_core_ai() && !graph.is_stored(node.inputs[1]) => {
+                has(false, "gather at indices that are computed")
+            }
             Op::Sum => has(self.sum, "sum of several values"),
             Op::Linear => has(rank <= self.linear_rank, &format!("linear on rank {rank}")),
             Op::MatMul { transpose_a, transpose_b } => {
@@ -371,8 +378,8 @@ impl Target {
                 has(self.layer_norm_any_axis || axes.last() == Some(&(rank - 1)), "layer_norm on inner axes")?;
                 has(self.layer_norm, "layer_norm")
             }
-            Op::Quantize { .. } | Op::Dequantize => has(!matches!(self.format, Format::CoreAi { .. }), node.op.word()),
-            Op::Lookup { .. } => has(matches!(self.format, Format::CoreMl { .. }), node.op.word()),
+            Op::Quantize { .. } | Op::Dequantize => Ok(()),
+            Op::Lookup { .. } => has(!matches!(self.format, Format::Onnx { .. }), node.op.word()),
             Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => {
                 has(self.attention_operator(), node.op.word())
             }
@@ -418,6 +425,8 @@ impl Target {
             | Op::Reduce { .. }
             | Op::AvgPool { .. }
             | Op::ArgMax { .. }
+            | Op::Select
+            | Op::TopK { .. }
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. }
             | Op::Reshape { .. }
@@ -518,5 +527,5 @@ fn is_padded(graph: &Graph, node: &Node) -> bool {
 /// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
 fn written_in_core_ai(op: &Op) -> bool {
     let steps = matches!(op, Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign));
-    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. })
+    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. } | Op::Select | Op::TopK { .. })
 }

@@ -7,10 +7,10 @@
 //!    the rules also see to it that a shape has at most one batch dimension, that only an input's first dimension and what follows from it is
 //!    symbolic, and that literals have fewer than 64 elements;
 //! 3. paths are unique and not empty ([`ValidError::Path`]);
-//! 4. a node's operands have one element type, except the indices of a gather and codes ([`ValidError::Elements`]);
+//! 4. a node's operands have one element type, except the indices of a gather, the truths of a select and codes ([`ValidError::Elements`]);
 //! 5. what is computed at run time is f32 or f16, or i32 or bool where the operator's facts say so, and nothing else; only a barrier keeps any type.
-//!    Codes of a quantised value, i8 and u8, are computed by `Quantize` alone. Other integers index: a search gives them, and movement, sums and
-//!    products pass them on ([`ValidError::Integer`]);
+//!    Codes of a quantised value, i8 and u8, are computed by `Quantize` alone. Other integers index and truths choose: searches and
+//!    casts give them, and movement, sums and products pass them on ([`ValidError::Integer`]);
 //! 6. a weight's key always has one type ([`ValidError::Weight`]) and equal constants are one node ([`ValidError::Twice`]);
 //! 7. there is an output; outputs are computed values, neither constants nor inputs, with unique names that are not empty ([`ValidError::Output`]);
 //! 8. every node but an input leads to an output ([`ValidError::Dead`]);
@@ -213,11 +213,14 @@ fn types(graph: &Graph, node: &Node) -> Result<(), ValidError> {
         let (path, op, found) = (node.path.clone(), node.op.word(), node.types.clone());
         return Err(ValidError::Type { path, op, found, inferred });
     }
-    // The indices of a gather are of their own type, and so are codes.
-    let mixed = matches!(node.op, Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. });
-    let floats = if mixed { &operands[..1] } else { &operands[..] };
-    match floats.iter().find(|t| t.dtype != operands[0].dtype) {
-        Some(t) => Err(ValidError::Elements { path: node.path.clone(), first: operands[0].dtype, second: t.dtype }),
+    // The indices of a gather and the truths of a select are of their own type, and so are codes.
+    let floats = match node.op {
+        Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. } => &operands[..1],
+        Op::Select => &operands[1..],
+        _ => &operands[..],
+    };
+    match floats.iter().find(|t| t.dtype != floats[0].dtype) {
+        Some(t) => Err(ValidError::Elements { path: node.path.clone(), first: floats[0].dtype, second: t.dtype }),
         None => Ok(()),
     }
 }
@@ -333,7 +336,7 @@ mod tests {
         let body = "%y: f16[B,2,4,4] = cast(%x){to=f16}\n\
             %z: f16[B,2,4,4] = layer_norm(%y, weight\"g\":f32[2], weight\"b\":f32[2]){axes=[1], eps=1e-5}\noutputs y=%z";
         assert_eq!(said("paper", body, None), "z: operands have element types f16 and f32; insert a cast");
-        let body = "%y: i32[B,2,4,4] = cast(%x){to=i32}\noutputs y=%y";
+        let body = "%i: i32[B,2,4,4] = cast(%x){to=i32}\n%y: i32[B,2,4,4] = div(%i, %i)\noutputs y=%y";
         assert_eq!(said("paper", body, None), "y: an i32 value is computed at run time; integers are constant indices");
     }
 

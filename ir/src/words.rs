@@ -106,6 +106,8 @@ operators! {
     "reduce_prod": Op::Reduce { kind: R::Prod, .. } => Op::Reduce { kind: R::Prod, axes: vec![], keep: false },
     "avg_pool": Op::AvgPool { .. } => Op::AvgPool { kernel: [1; 2], stride: [1; 2], pad: [0; 4] },
     "max_pool": Op::MaxPool { .. } => Op::MaxPool { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2] },
+    "select": Op::Select => Op::Select,
+    "top_k": Op::TopK { .. } => Op::TopK { axis: 0, k: 1, largest: true },
     "argmax": Op::ArgMax { .. } => Op::ArgMax { axis: 0, keep: false },
     "reshape": Op::Reshape { .. } => Op::Reshape { shape: Shape::default() },
     "transpose": Op::Transpose { .. } => Op::Transpose { perm: vec![] },
@@ -268,6 +270,11 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             v.number("axis", axis)?;
             v.flag("keep", keep)?;
         }
+        Op::TopK { axis, k, largest } => {
+            v.number("axis", axis)?;
+            v.number("k", k)?;
+            v.flag("largest", largest)?;
+        }
         Op::Transpose { perm } => v.numbers("perm", perm)?,
         Op::Split { axis, sizes } => {
             v.number("axis", axis)?;
@@ -329,7 +336,15 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             | U::Softplus
             | U::GeluTanh,
         ) => {}
-        Op::Binary(_) | Op::Sum | Op::Prelu | Op::Linear | Op::Keep | Op::Dequantize | Op::Dct2 | Op::Idct2 => {}
+        Op::Binary(_)
+        | Op::Sum
+        | Op::Select
+        | Op::Prelu
+        | Op::Linear
+        | Op::Keep
+        | Op::Dequantize
+        | Op::Dct2
+        | Op::Idct2 => {}
     }
     Ok(())
 }
@@ -419,6 +434,7 @@ pub(crate) fn role(op: &Op, at: usize) -> String {
     let roles: &[&str] = match op {
         Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Linear => &["x", "w", "bias"],
         Op::Prelu => &["x", "slope"],
+        Op::Select => &["condition", "a", "b"],
         Op::BatchNorm { .. } => &["x", "scale", "shift", "mean", "var"],
         Op::LayerNorm { .. } => &["x", "scale", "bias"],
         Op::Gather { .. } => &["x", "index"],
@@ -438,6 +454,7 @@ pub(crate) fn role(op: &Op, at: usize) -> String {
         | Op::AvgPool { .. }
         | Op::MaxPool { .. }
         | Op::ArgMax { .. }
+        | Op::TopK { .. }
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
         | Op::Reshape { .. }

@@ -12,7 +12,7 @@
 use crate::pass::{Result, Rewritten};
 use crate::pipeline::{Observer, Run, observed};
 use std::collections::{BTreeMap, HashMap};
-use vitc_ir::{BinaryKind, Builder, Built, Copier, DType, Graph, Op, Shape, Type, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, DType, Graph, Op, Shape, ShapeError, Type, Value};
 
 /// What becomes of a layer's weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +48,11 @@ pub struct LayerPlan {
     pub bias: Option<usize>,
 }
 
-/// What becomes of a value that layers read quantised. Tensors: `VALUE#input_scale`, `VALUE#input_shift`,
-/// `VALUE#input_factor`.
+/// What becomes of a value that layers read quantised. Tensors: its scale, `VALUE#input_shift`, `VALUE#input_factor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputPlan {
+    /// Key of its scale, which values with equal ones share.
+    pub scale: String,
     /// Sizes of the shift in front of it.
     pub shift: Option<Vec<usize>>,
     /// Sizes of the factor in front of it.
@@ -89,7 +90,8 @@ fn apply(graph: &Graph, plan: &Plan) -> Result<Rewritten> {
             inputs[slot] = made.weight(&mut copy.new, layer, weights)?;
             if layer.quantised_input {
                 let name = graph.value_name(node.inputs[other]);
-                inputs[other] = made.input(&mut copy.new, inputs[other], &name, plan.inputs.get(&name))?;
+                let read = plan.inputs.get(&name).ok_or_else(|| node_unplanned(&copy.new, inputs[other], &name))?;
+                inputs[other] = made.input(&mut copy.new, inputs[other], &name, read)?;
             }
             if let Some(size) = layer.bias {
                 inputs.truncate(2);
@@ -108,6 +110,11 @@ fn apply(graph: &Graph, plan: &Plan) -> Result<Rewritten> {
     Ok(Rewritten::new(copy.finish()?.pruned(), count))
 }
 
+/// A layer reads a value quantised of which the plan says nothing.
+fn node_unplanned(graph: &Graph, value: Value, name: &str) -> ShapeError {
+    graph.unfit(value, format!("{name} is read quantised, and the plan does not say how"))
+}
+
 /// A tensor of the plan.
 fn tensor(graph: &mut Graph, key: &str, sizes: &[usize]) -> Built {
     graph.push_leaf(Op::Weight { key: key.into() }, Type::f32(sizes), key)
@@ -118,6 +125,7 @@ fn tensor(graph: &mut Graph, key: &str, sizes: &[usize]) -> Built {
 struct Made {
     weights: HashMap<String, Value>,
     inputs: HashMap<String, Value>,
+    scales: HashMap<String, Value>,
 }
 
 impl Made {
@@ -147,7 +155,7 @@ impl Made {
         Ok(weight)
     }
 
-    fn input(&mut self, graph: &mut Graph, x: Value, name: &str, plan: Option<&InputPlan>) -> Built {
+    fn input(&mut self, graph: &mut Graph, x: Value, name: &str, plan: &InputPlan) -> Built {
         if let Some(&made) = self.inputs.get(name) {
             return Ok(made);
         }
@@ -156,15 +164,19 @@ impl Made {
         let leaf = |net: &mut Builder<'_>, part: &str, sizes: &[usize]| {
             tensor(net.graph(), &format!("{name}#input_{part}"), sizes)
         };
-        if let Some(sizes) = plan.and_then(|p| p.shift.as_ref()) {
+        if let Some(sizes) = &plan.shift {
             let shift = leaf(&mut net, "shift", sizes)?;
             value = net.binary("shifted", BinaryKind::Sub, value, shift)?;
         }
-        if let Some(sizes) = plan.and_then(|p| p.factor.as_ref()) {
+        if let Some(sizes) = &plan.factor {
             let factor = leaf(&mut net, "factor", sizes)?;
             value = net.binary("evened", BinaryKind::Mul, value, factor)?;
         }
-        let scale = leaf(&mut net, "scale", &[])?;
+        let scale = match self.scales.get(&plan.scale) {
+            Some(&known) => known,
+            None => tensor(net.graph(), &plan.scale, &[])?,
+        };
+        self.scales.insert(plan.scale.clone(), scale);
         let codes = net.push("quantised", Op::Quantize { to: DType::I8 }, &[value, scale])?;
         let read = net.push("dequantised", Op::Dequantize, &[codes, scale])?;
         self.inputs.insert(name.into(), read);

@@ -118,9 +118,10 @@ class ExportOptions(TypedDict, total=False):
     """Channels of the input, for a model without weights; a checkpoint's stem says its own [default: 3]"""
     spectral: Literal["auto", "dense", "separable"]
     """How Fourier and cosine transforms become matrix products"""
-    quantize: Literal["w8a8", "w8", "w6", "w4", "w4-block32"]
-    """Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml), w4-block32 has a
-    scale for every 32 input channels (coreml, iOS 18). Without calibrate every weight is rounded by itself"""
+    quantize: Literal["w8a8", "w8", "w6", "w4", "w4-block32", "mixed"]
+    """Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml, coreai), w4-block32
+    has a scale for every 32 input channels (coreml from iOS 18, coreai); mixed chooses for each layer what keeps min_snr. Without calibrate
+    every weight is rounded by itself"""
     calibrate: Path
     """Pictures that the quantised model is fitted to and judged by: a folder, read with its subfolders, or a .npy file [N,C,H,W] of
     normalised values. Some hundred, of the kind that the model will see"""
@@ -128,6 +129,18 @@ class ExportOptions(TypedDict, total=False):
     """Take so many of the pictures, evenly spread [default: all]"""
     palette_group: int
     """Output channels that share a table, for w6 and w4; needs iOS 18 [default: one table per tensor]"""
+    min_snr: float
+    """Least signal to noise on the pictures, in dB: layers that lose most stay as they are until it is reached [default: 30 for mixed, else
+    none]"""
+    agreement: float
+    """Least share of the pictures that keep their class, as in 98%: reached as min_snr is"""
+    keep: Union[str, Sequence[str]]
+    """Leave this layer as it is: its path in the report, or what that begins with up to a dot. Repeatable"""
+    evaluate: Path
+    """Pictures that the quantised model was not fitted to, to say how many keep their class"""
+    cpu: Literal["any", "vnni", "arm"]
+    """Which processor runs an ONNX file: any x86, on which weights use 7 bits because pairs of products are added in 16; one with VNNI, or
+    an Arm, on which they use 8"""
     check: Union[Literal["full", "quick"], Literal[False]]
     """How much is run: `quick` takes the first and last block of each stage, one by one"""
     no_check: bool

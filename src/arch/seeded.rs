@@ -284,6 +284,8 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         Op::ConvTranspose { stride, .. } => {
             x(0) * square(node.inputs[1]) * elements(node, 1) / (shape(1).dim(1) * stride[0] * stride[1]) as f64
         }
+        Op::Select => (x(1) + x(2)) / 2.0,
+        Op::TopK { .. } => 4.0 * x(0),
         Op::ArgMax { axis, .. } => (shape(0).0[*axis].at(1) as f64).powi(2) / 3.0,
         // weights average what values have in common
         Op::Attention { .. } => x(2),

@@ -24,7 +24,7 @@
 //! of 28 biases left out, which seeded weights keep small.
 
 use super::comparison::Comparison;
-use crate::decide::quantize::Form;
+use crate::decide::quantize::{Form, Goal, Scheme};
 use vitc_ir::DType;
 
 /// f32: allowed error as a fraction of max(1, largest reference value).
@@ -36,20 +36,25 @@ pub const F16: f64 = 2e-2;
 /// f16: pixels of a map of scores that may have another class besides those whose two best scores lie within twice the allowed error, as a fraction.
 pub const PIXELS_F16: f64 = 2e-2;
 
-/// Least signal to noise in dB and least share of pictures that keep their class, of a quantised artifact on its calibration pictures. Trained models
-/// reach 30 to 36 dB with 8-bit activations, 25 to 31 dB with 4-bit tables and 50 dB with 8-bit weights.
-pub fn quantised(form: Form) -> [f64; 2] {
-    match form {
-        Form::W8A8 => [20.0, 0.90],
-        Form::W4 | Form::W4Block32 => [15.0, 0.90],
-        Form::W8 | Form::W6 => [30.0, 0.98],
-    }
+/// Least signal to noise in dB and least share of pictures that keep their class, of a quantised artifact on its calibration pictures: what was asked for,
+/// else that of its scheme. Trained models reach 30 to 36 dB with 8-bit activations, 25 to 31 dB with 4-bit tables and 50 dB with 8-bit weights.
+pub fn quantised(scheme: Scheme, goal: Goal) -> [f64; 2] {
+    let [snr, agreement] = match scheme {
+        Scheme::One(Form::W8A8) => [20.0, 0.90],
+        Scheme::One(Form::W4 | Form::W4Block32) => [15.0, 0.90],
+        Scheme::One(Form::W8 | Form::W6) => [30.0, 0.98],
+        Scheme::Mixed => [MIXED, 0.0],
+    };
+    [goal.snr.unwrap_or(snr), goal.agreement.unwrap_or(agreement)]
 }
+
+/// Signal to noise in dB that layers of mixed forms keep where nothing else is asked for.
+pub const MIXED: f64 = 30.0;
 
 /// Least signal to noise of a quantised artifact on synthetic inputs: what a rewrite gone wrong does not reach. It says nothing of the loss, so no share of
 /// classes is asked for.
-pub fn quantised_unseen(form: Form) -> [f64; 2] {
-    let [snr, _] = quantised(form);
+pub fn quantised_unseen(scheme: Scheme) -> [f64; 2] {
+    let [snr, _] = quantised(scheme, Goal::default());
     [UNSEEN * snr, 0.0]
 }
 

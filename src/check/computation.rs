@@ -19,9 +19,10 @@ impl<'a> Computation<'a> {
         Computation { program: Program::of_graph(graph, weights), side: "reference" }
     }
 
-    /// A file by itself.
-    pub(super) fn file(file: &'a FileOrigin) -> Computation<'a> {
-        Computation { program: Program::of_flat(&file.flat, &file.inputs), side: "reference" }
+    /// A file by itself, if it can be run so.
+    pub(super) fn file(file: &'a FileOrigin) -> Option<Computation<'a>> {
+        let flat = file.flat.as_ref()?;
+        Some(Computation { program: Program::of_flat(flat, &file.inputs), side: "reference" })
     }
 
     /// The artifact at `path`, or the function of it that is picked.

@@ -6,8 +6,9 @@ use super::cases::cases;
 use super::computation::Computation;
 use super::outcome::{Findings, as_answered, in_order};
 use super::{CheckError, Options, Reference, agreed, file};
-use crate::runner::{Named, Pick, Request, Session};
+use crate::runner::{Pick, Request, Session};
 use crate::signature::{OutputRole, Over};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
@@ -82,22 +83,27 @@ pub fn fidelity(
         roles: model.signature.outputs.iter().map(|port| port.role).collect(),
         options: &options,
     };
-    let mut tally = Tally { left: pictures.map_or(0, |p| p.count), ..Tally::default() };
-    match pictures {
-        Some(p) => p.model.iter().zip(p.artifact).try_for_each(|(own, given)| {
-            pair.run([std::slice::from_ref(own), std::slice::from_ref(given)], &mut tally)
-        })?,
+    let seen: Vec<Seen> = match pictures {
+        Some(p) => {
+            let passes = p.model.par_iter().zip(p.artifact);
+            let one = |(own, given)| pair.run([std::slice::from_ref(own), std::slice::from_ref(given)]);
+            passes.map(one).collect::<Result<_, _>>()?
+        }
         None => {
             let cases = cases(model, &options, 1);
-            cases.iter().try_for_each(|case| pair.run([&case.reference, &case.candidate], &mut tally))?;
+            cases.iter().map(|case| pair.run([&case.reference, &case.candidate])).collect::<Result<_, _>>()?
         }
-    }
-    let snr = tally.measured.then(|| 10.0 * (tally.signal / tally.noise.max(1e-300)).log10());
-    let agreement = (tally.rows > 0).then(|| tally.kept as f64 / tally.rows as f64);
+    };
+    // In order, so that the sums are the same every time.
+    let [signal, noise] = [|s: &Seen| s.signal, |s: &Seen| s.noise].map(|part| seen.iter().map(part).sum::<f64>());
+    let snr = seen.iter().any(|s| s.measured).then(|| 10.0 * (signal / noise.max(1e-300)).log10());
+    let count = pictures.map_or(0, |p| p.count);
+    let rows = seen.iter().flat_map(|s| &s.rows).take(count);
+    let kept = seen.iter().flat_map(|s| &s.pixels).chain(rows).collect::<Vec<_>>();
+    let agreement = (!kept.is_empty()).then(|| kept.iter().filter(|&&&k| k).count() as f64 / kept.len() as f64);
     // What is not a number passes no bound.
     let passed = snr.is_none_or(|snr| snr >= least_snr) && agreement.is_none_or(|share| share >= least_agreement);
-    let pictures = pictures.map_or(0, |p| p.count);
-    Ok(Fidelity { pictures, snr, agreement, least_snr, least_agreement, passed, notes: findings.notes })
+    Ok(Fidelity { pictures: count, snr, agreement, least_snr, least_agreement, passed, notes: findings.notes })
 }
 
 /// Both computations, ready.
@@ -110,7 +116,7 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     /// One pass of both on the inputs that each takes.
-    fn run(&self, [own, given]: [&[Vec<f32>]; 2], tally: &mut Tally) -> Result<(), CheckError> {
+    fn run(&self, [own, given]: [&[Vec<f32>]; 2]) -> Result<Seen, CheckError> {
         let y = self.wanted.0.run(&self.wanted.1, own)?;
         let y = as_answered(&y, &self.roles, self.options.answered());
         let answers = self.found.0.run(&self.found.1, given)?;
@@ -118,59 +124,43 @@ impl Pair<'_> {
         if y.len() != answers.len() || y.iter().zip(&answers).any(|(a, b)| a.data.len() != b.data.len()) {
             return Err(CheckError::Interface("its outputs are not the model's".into()));
         }
+        let mut seen = Seen::default();
         for (i, (a, b)) in y.iter().zip(&answers).enumerate() {
             match self.roles.get(i) {
-                Some(OutputRole::Classes { .. }) => tally.pixels(a, b),
+                Some(OutputRole::Classes { .. }) => {
+                    seen.pixels.extend(a.data.iter().zip(&b.data).map(|(a, b)| a == b));
+                    continue;
+                }
                 Some(
                     OutputRole::Scores { over: Over::Rows, classes }
                     | OutputRole::Probabilities { over: Over::Rows, classes },
                 ) if i == 0 => {
-                    tally.values(a, b);
-                    tally.rows(a, b, *classes);
+                    let rows = a.data.chunks_exact((*classes).max(1)).zip(b.data.chunks_exact((*classes).max(1)));
+                    seen.rows.extend(rows.map(|(a, b)| best(a) == best(b)));
                 }
-                _ => tally.values(a, b),
+                _ => {}
+            }
+            seen.measured = true;
+            for (&a, &b) in a.data.iter().zip(&b.data) {
+                seen.signal += f64::from(a).powi(2);
+                seen.noise += (f64::from(a) - f64::from(b)).powi(2);
             }
         }
-        Ok(())
+        Ok(seen)
     }
 }
 
-/// Sums over the passes.
+/// What one pass shows.
 #[derive(Default)]
-struct Tally {
+struct Seen {
     signal: f64,
     noise: f64,
     /// Some output holds values.
     measured: bool,
-    /// Rows whose class is kept, of `rows`.
-    kept: usize,
-    rows: usize,
-    /// Rows that still count.
-    left: usize,
-}
-
-impl Tally {
-    fn values(&mut self, a: &Named, b: &Named) {
-        self.measured = true;
-        for (&a, &b) in a.data.iter().zip(&b.data) {
-            self.signal += f64::from(a).powi(2);
-            self.noise += (f64::from(a) - f64::from(b)).powi(2);
-        }
-    }
-
-    fn pixels(&mut self, a: &Named, b: &Named) {
-        self.rows += a.data.len();
-        self.kept += a.data.iter().zip(&b.data).filter(|(a, b)| a == b).count();
-    }
-
-    fn rows(&mut self, a: &Named, b: &Named, classes: usize) {
-        let rows = a.data.chunks_exact(classes.max(1)).zip(b.data.chunks_exact(classes.max(1)));
-        for (a, b) in rows.take(self.left) {
-            self.rows += 1;
-            self.kept += usize::from(best(a) == best(b));
-        }
-        self.left = self.left.saturating_sub(a.data.len() / classes.max(1));
-    }
+    /// Whether each row keeps its class.
+    rows: Vec<bool>,
+    /// Whether each pixel keeps its class.
+    pixels: Vec<bool>,
 }
 
 fn best(scores: &[f32]) -> usize {

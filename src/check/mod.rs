@@ -29,6 +29,7 @@ mod outside;
 mod pieces;
 pub mod report;
 mod save;
+mod sides;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -46,15 +47,15 @@ pub use witness::{Witness, testify};
 
 use crate::model::FileOrigin;
 use crate::runner::{Bottleneck, Pick, Request};
-use crate::signature::{Likelihood, OutputRole, Signature};
+use crate::signature::{OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
 use layers::Trace;
 use memory::Budget;
 use outcome::Findings;
+use sides::{agreed, judged};
 use std::path::Path;
-use vitc_exporters::coreml::InputForm;
-use vitc_ir::{Graph, Op, Weights};
+use vitc_ir::{Graph, Op, UnaryKind, Weights};
 
 /// A model: what the artifact should compute.
 #[derive(Clone, Copy)]
@@ -82,6 +83,8 @@ struct Check<'a> {
     bottlenecks: Vec<Bottleneck>,
     options: Options,
     budget: Budget,
+    /// The model rounds activations to codes: where one lies between two of them, the last bit of a sum decides, and a whole step differs.
+    coded: bool,
 }
 
 /// Check an artifact against its model.
@@ -102,7 +105,12 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
     let mut findings = Findings::new();
     let whole = options.effort == Effort::Full && budget.fits();
     let file = file(model, &options, batches[0], whole, &mut findings);
-    let check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget };
+    let coded = model.graph.run_time_nodes().any(|(_, node)| node.op == Op::Unary(UnaryKind::Round));
+    if coded {
+        let why = "the model rounds activations, and the last bit of a sum may decide between two whole numbers";
+        findings.notes.push(format!("{why}: the bound is that of fp16"));
+    }
+    let check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget, coded };
 
     let (full, fits) = (check.options.effort == Effort::Full, check.budget.fits());
     for &batch in &batches {
@@ -136,7 +144,10 @@ fn file<'a>(
         findings.notes.push(format!("reference: the imported graph, in pieces; {unproven}"));
         return None;
     }
-    let computation = Computation::file(origin);
+    let Some(computation) = Computation::file(origin) else {
+        findings.notes.push("reference: the package's own program, read back and computed in fp32".into());
+        return None;
+    };
     let cases = cases(model, options, batch);
     let tried =
         computation.load(Request::outputs(batch)).and_then(|session| computation.run(&session, &cases[0].reference));
@@ -154,39 +165,6 @@ fn file<'a>(
             None
         }
     }
-}
-
-/// The reference's graph, which answers with scores where the model answers with the classes that they make: which class is as good as another, only
-/// scores tell.
-fn judged(model: Reference<'_>) -> Graph {
-    let mut graph = model.graph.clone();
-    for (i, port) in model.signature.outputs.iter().enumerate() {
-        let Some(output) = graph.outputs.get(i) else { continue };
-        let producer = graph.producer(output.value);
-        let scores = match (port.role, &producer.op, &producer.inputs[..]) {
-            (OutputRole::Classes { .. }, Op::ArgMax { axis: 1, .. }, [scores]) => *scores,
-            _ => continue,
-        };
-        graph.outputs[i].value = scores;
-    }
-    graph
-}
-
-/// The options, with what a package says of its own interface.
-fn agreed(options: &Options, candidate: &Computation<'_>) -> Result<Options, CheckError> {
-    let mut options = options.clone();
-    if let Some(interface) = candidate.program.interface() {
-        let image = matches!(interface.input, InputForm::Image);
-        let inside = options.preprocessing.as_ref().is_some_and(|p| p.normalised_inside);
-        if image != inside {
-            let what = if image { "takes a picture" } else { "takes an array, not a picture" };
-            return Err(CheckError::Interface(format!("it {what}, and its metadata say otherwise")));
-        }
-        if interface.labels.is_some() {
-            options.probabilities = options.probabilities.or(Some(Likelihood::OneOf));
-        }
-    }
-    Ok(options)
 }
 
 impl Check<'_> {

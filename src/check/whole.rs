@@ -41,7 +41,7 @@ impl Check<'_> {
             if let Some(folder) = &self.options.save_io {
                 save::save(folder, case, &got.inputs, wanted, &self.roles, answers)?;
             }
-            let passed = findings.compare(case, &self.roles, wanted, answers, got.half || wanted_half)?;
+            let passed = findings.compare(case, &self.roles, wanted, answers, got.half || wanted_half || self.coded)?;
             if !passed && findings.failed.is_none() {
                 findings.failed = Some((batch, [case.reference.clone(), case.candidate.clone()]));
             }

@@ -8,9 +8,9 @@ use super::values::{Element, Fit, Float, Fold, Heads, Input, Laid, Transform, ba
 use super::{Failure, text};
 use crate::arch::Results;
 use crate::check::Effort;
-use crate::decide::quantize::Form;
+use crate::decide::quantize::{Goal, Scheme};
 use crate::export::{
-    About, ArtifactOptions, Attention, CheckOptions, FunctionSize, Labels, Numbers, PortOptions, QuantizeOptions,
+    About, ArtifactOptions, Attention, CheckOptions, Cpu, FunctionSize, Labels, Numbers, PortOptions, QuantizeOptions,
     Request, RequestBuilder, TargetKind,
 };
 use crate::message;
@@ -201,10 +201,11 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
     spectral: Transform,
 
-    /// Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml), w4-block32 has a scale for every
-    /// 32 input channels (coreml, iOS 18). Without --calibrate every weight is rounded by itself.
+    /// Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml, coreai), w4-block32 has a scale for
+    /// every 32 input channels (coreml from iOS 18, coreai); mixed chooses for each layer what keeps --min-snr. Without --calibrate every weight is rounded
+    /// by itself.
     #[arg(long, value_enum, value_name = "FORM", help_heading = "Quantisation")]
-    quantize: Option<Form>,
+    quantize: Option<Scheme>,
 
     /// Pictures that the quantised model is fitted to and judged by: a folder, read with its subfolders, or a .npy file [N,C,H,W] of normalised values.
     /// Some hundred, of the kind that the model will see.
@@ -218,6 +219,27 @@ pub(super) struct ArtifactArgs {
     /// Output channels that share a table, for w6 and w4; needs iOS 18 [default: one table per tensor].
     #[arg(long, value_name = "N", requires = "quantize", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Quantisation")]
     palette_group: Option<u32>,
+
+    /// Least signal to noise on the pictures, in dB: layers that lose most stay as they are until it is reached [default: 30 for mixed, else none].
+    #[arg(long, value_name = "DB", requires = "quantize", value_parser = text::decibels, help_heading = "Quantisation")]
+    min_snr: Option<f64>,
+
+    /// Least share of the pictures that keep their class, as in 98%: reached as --min-snr is.
+    #[arg(long, value_name = "SHARE", requires = "quantize", value_parser = text::percentage, help_heading = "Quantisation")]
+    agreement: Option<f64>,
+
+    /// Leave this layer as it is: its path in the report, or what that begins with up to a dot. Repeatable.
+    #[arg(long, value_name = "LAYER", requires = "quantize", help_heading = "Quantisation")]
+    keep: Vec<String>,
+
+    /// Pictures that the quantised model was not fitted to, to say how many keep their class.
+    #[arg(long, value_name = "FOLDER|FILE.npy", requires = "quantize", help_heading = "Quantisation")]
+    evaluate: Option<PathBuf>,
+
+    /// Which processor runs an ONNX file: any x86, on which weights use 7 bits because pairs of products are added in 16; one with VNNI, or an Arm, on which
+    /// they use 8.
+    #[arg(long, value_enum, default_value_t = Cpu::Any, help_heading = "Quantisation")]
+    cpu: Cpu,
 
     /// How much is run: `quick` takes the first and last block of each stage, one by one.
     #[arg(long, value_enum, default_value_t = Effort::Full, help_heading = "Check")]
@@ -334,11 +356,15 @@ impl ArtifactArgs {
             talking_heads: self.talking_heads.map(Into::into),
             spectral: self.spectral.into(),
             fold_tables: self.fold_tables.into(),
-            quantize: self.quantize.map(|form| QuantizeOptions {
-                form,
+            quantize: self.quantize.map(|scheme| QuantizeOptions {
+                scheme,
                 calibrate: self.calibrate.clone(),
                 samples: self.samples.map(|n| n as usize),
                 palette_group: self.palette_group.map(|n| n as usize),
+                goal: Goal { snr: self.min_snr, agreement: self.agreement },
+                keep: self.keep.clone(),
+                evaluate: self.evaluate.clone(),
+                cpu: self.cpu,
             }),
         }
     }

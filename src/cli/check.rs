@@ -7,13 +7,13 @@ use super::{Answer, Caller, Exit, Failure, Outcome, summary};
 use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Fidelity, Outside, bounds};
 use crate::checkpoint::SelectOptions;
-use crate::decide::quantize::Form;
+use crate::decide::quantize::{Goal, Scheme};
 use crate::export::calibration::{self, Calibration};
 use crate::message;
 use crate::message::Setting;
-use crate::model::{Model, ModelRequest, is_onnx};
+use crate::model::{Model, ModelRequest, is_model_file};
 use crate::port::Port;
-use crate::provenance::{Provenance, QUANTIZE_KEY};
+use crate::provenance::{AGREEMENT_KEY, MIN_SNR_KEY, Provenance, QUANTIZE_KEY};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -106,8 +106,8 @@ pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
     let mut found = Found { artifact: args.artifact.clone(), model: None, check: None, fidelity: None, expect };
     if !alone {
         let name = match (quantised(&args, &artifact)?, &args.calibrate) {
-            (Some(form), _) => {
-                let (name, fidelity) = fidelity(&args, &artifact, form, caller)?;
+            (Some(scheme), _) => {
+                let (name, fidelity) = fidelity(&args, &artifact, scheme, caller)?;
                 found.fidelity = Some(fidelity);
                 name
             }
@@ -131,15 +131,20 @@ fn uncheckable(args: &Args, error: &check::CheckError) -> Failure {
     Failure::failed(format!("{}: {error}", args.artifact.display()))
 }
 
-/// The form of a quantised artifact, as it says itself.
-fn quantised(args: &Args, artifact: &Artifact) -> Result<Option<Form>, Failure> {
+/// The scheme of a quantised artifact, as it says itself.
+fn quantised(args: &Args, artifact: &Artifact) -> Result<Option<Scheme>, Failure> {
     let Some(name) = artifact.metadata.get(QUANTIZE_KEY) else { return Ok(None) };
     let unknown = || Failure::failed(format!("{}: quantised as {name}, which is not known", args.artifact.display()));
-    Form::named(name).map(Some).ok_or_else(unknown)
+    Scheme::named(name).map(Some).ok_or_else(unknown)
 }
 
 /// The model's name, and how far a quantised artifact is from it.
-fn fidelity(args: &Args, artifact: &Artifact, form: Form, caller: &Caller<'_>) -> Result<(String, Fidelity), Failure> {
+fn fidelity(
+    args: &Args,
+    artifact: &Artifact,
+    scheme: Scheme,
+    caller: &Caller<'_>,
+) -> Result<(String, Fidelity), Failure> {
     let provenance = Provenance::read(&artifact.metadata);
     let ports = Ports { inputs: &artifact.inputs, outputs: &artifact.outputs };
     let mut request = request(args, artifact, ports, &provenance)?;
@@ -148,7 +153,12 @@ fn fidelity(args: &Args, artifact: &Artifact, form: Form, caller: &Caller<'_>) -
     let preprocessing = provenance.preprocessing.clone().or_else(|| model.signature.preprocessing().cloned());
     let read = |path| calibration::read(path, args.samples, &model.graph, preprocessing.as_ref());
     let pictures = args.calibrate.as_deref().map(read).transpose().map_err(|e| Failure::of(e, caller))?;
-    let bounds = if pictures.is_some() { bounds::quantised(form) } else { bounds::quantised_unseen(form) };
+    let said = |key: &str| artifact.metadata.get(key).and_then(|text| text.parse().ok());
+    let goal = Goal { snr: said(MIN_SNR_KEY), agreement: said(AGREEMENT_KEY) };
+    let bounds = match pictures {
+        Some(_) => bounds::quantised(scheme, goal),
+        None => bounds::quantised_unseen(scheme),
+    };
     let options = check::Options {
         probabilities: provenance.probabilities,
         effort: args.check,
@@ -211,7 +221,7 @@ fn request(
     provenance: &Provenance,
 ) -> Result<ModelRequest, Failure> {
     let said = |key: &str| artifact.metadata.get(key).map(String::as_str);
-    let given = args.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
+    let given = args.model.as_deref().map(Path::new).filter(|path| is_model_file(path));
     if let Some(file) = provenance.file(given) {
         if let Some(setting) = args.model_args.named() {
             let what = format!(" belongs to a model by name; {} brings its own weights", file.path.display());

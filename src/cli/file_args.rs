@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::message;
 use crate::message::Setting;
-use crate::model::{FileRequest, is_onnx};
+use crate::model::{FileRequest, is_model_file};
 use std::path::Path;
 use vitc_ir::Dim;
 
@@ -49,7 +49,7 @@ impl FileArgs {
         batch: Option<Dim>,
         foreign: Option<Setting>,
     ) -> Result<Option<FileRequest>, Failure> {
-        let path = model.map(Path::new).filter(|path| is_onnx(path));
+        let path = model.map(Path::new).filter(|path| is_model_file(path));
         let Some(path) = path else {
             let given = [(!self.shape.is_empty(), Setting::Shape), (!self.outputs.is_empty(), Setting::Outputs)];
             return match given.into_iter().find(|(given, _)| *given) {

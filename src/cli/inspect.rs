@@ -1,12 +1,12 @@
 //! `vitc inspect`: what is in a model, an artifact or a checkpoint.
 
 use super::text::{bytes, si, table};
-use super::{Answer, Caller, Failure, Outcome};
+use super::{Answer, Caller, Failure, Outcome, importable};
 use crate::artifact::{Artifact, LABELS_KEY, is_artifact};
 use crate::checkpoint::Checkpoint;
 use crate::message;
 use crate::message::Setting;
-use crate::model::{Model, ModelError, ModelRequest};
+use crate::model::{Model, ModelError, ModelRequest, is_model_file};
 use crate::port::Port;
 use crate::stages::{Stage, stages};
 use clap::Parser;
@@ -142,6 +142,12 @@ fn artifact(path: &Path) -> Outcome {
         let _ = write!(text, "\nmetadata\n{}", pairs(entries.collect()));
     }
     let mut json = serde_json::json!({ "kind": "artifact", "path": path });
+    if !found.is_from_vitc() && is_model_file(path) {
+        let answers = importable::importable(path);
+        let _ =
+            write!(text, "\nas a model to export, with the sizes that it has\n{}", pairs(importable::rows(&answers)));
+        json["exports"] = serde_json::to_value(&answers).map_err(Failure::failed)?;
+    }
     if let (Some(json), Ok(serde_json::Value::Object(more))) = (json.as_object_mut(), serde_json::to_value(&found)) {
         json.extend(more);
     }

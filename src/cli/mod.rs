@@ -14,6 +14,7 @@ mod check_args;
 mod evaluate;
 mod export;
 mod file_args;
+mod importable;
 mod inspect;
 mod ir;
 mod list;

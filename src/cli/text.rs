@@ -75,6 +75,20 @@ fn colours(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<Colours
     }
 }
 
+/// A level in dB.
+pub(super) fn decibels(text: &str) -> Result<f64, String> {
+    let level: f64 = text.trim_end_matches("dB").trim().parse().map_err(|_| "is no number of dB".to_string())?;
+    if (0.0..=120.0).contains(&level) { Ok(level) } else { Err("lies outside of 0 to 120 dB".into()) }
+}
+
+/// A share, as in `98%` or `0.98`.
+pub(super) fn percentage(text: &str) -> Result<f64, String> {
+    let (number, hundred) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let share: f64 = number.trim().parse().map_err(|_| "is no share, as in 98%".to_string())?;
+    let share = share / hundred;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("lies outside of 0 to 100%".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 
 use crate::arch::Results;
 use crate::check::Effort;
-use crate::decide::quantize::Form;
-use crate::export::{Attention, TargetKind};
+use crate::decide::quantize::Scheme;
+use crate::export::{Attention, Cpu, TargetKind};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::path::PathBuf;
@@ -28,13 +28,27 @@ impl ValueEnum for TargetKind {
     }
 }
 
-impl ValueEnum for Form {
+impl ValueEnum for Scheme {
     fn value_variants<'a>() -> &'a [Self] {
-        &Form::ALL
+        &Scheme::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))
+    }
+}
+
+impl ValueEnum for Cpu {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Cpu::Any, Cpu::Vnni, Cpu::Arm]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Cpu::Any => "any",
+            Cpu::Vnni => "vnni",
+            Cpu::Arm => "arm",
+        }))
     }
 }
 

@@ -8,7 +8,7 @@ mod range_gate;
 #[cfg(test)]
 mod tests;
 
-use quantize::Quantised;
+use quantize::{Quantised, QuantizeError};
 use std::fmt;
 use vitc_ir::eval::{Computed, EvalError};
 use vitc_ir::{Graph, Target, Weights};
@@ -61,8 +61,15 @@ pub struct QuantisedModel {
     pub decided: Quantised,
 }
 
-/// A quantisation that is asked for, with the calibration pictures as the graph takes them, one array for each pass.
-pub type Quantisation = (quantize::Ask, Option<Vec<Vec<f32>>>);
+/// A quantisation that is asked for.
+pub struct Quantisation<'a> {
+    /// What is asked for.
+    pub ask: quantize::Ask,
+    /// The calibration pictures as the graph takes them, one array for each pass.
+    pub pictures: Option<Vec<Vec<f32>>>,
+    /// Hears what is done.
+    pub told: &'a dyn Fn(&str),
+}
 
 impl Lowered {
     /// What the user should know.
@@ -87,6 +94,9 @@ pub enum DecideError {
     /// A weight is missing.
     #[error(transparent)]
     Constant(#[from] EvalError),
+    /// A layer that is to be kept does not exist.
+    #[error("{0}")]
+    Quantize(QuantizeError),
 }
 
 /// Lower a deploy graph under the decisions that its weights ask for, observed.
@@ -98,7 +108,7 @@ pub fn lower(
     target: &Target,
     options: &LowerOptions,
     weights: &dyn Weights,
-    quantisation: Option<Quantisation>,
+    quantisation: Option<Quantisation<'_>>,
     observer: &mut Observer<'_>,
 ) -> Result<Lowered, DecideError> {
     let mut context = Context::new(target, options);
@@ -135,10 +145,13 @@ fn quantise(
     passes: &mut Vec<PassReport>,
     context: &Context,
     weights: &dyn Weights,
-    (ask, pictures): Quantisation,
+    Quantisation { ask, pictures, told }: Quantisation<'_>,
     observer: &mut Observer<'_>,
 ) -> Result<QuantisedModel, DecideError> {
-    let decided = quantize::quantize(graph, &ask, weights, pictures)?;
+    let decided = quantize::quantize(graph, &ask, weights, pictures, told).map_err(|e| match e {
+        QuantizeError::Value(e) => DecideError::Constant(e),
+        e @ QuantizeError::Keep { .. } => DecideError::Quantize(e),
+    })?;
     let run = vitc_passes::quantize::quantize(graph, &decided.plan, observer)?;
     let quantised = run.0;
     let types = vitc_passes::lower_types(&quantised, context, observer)?;

@@ -73,8 +73,12 @@ pub fn read(
             .iter()
             .enumerate()
             .map(|(i, &x)| {
-                let channel = i % item.max(1) / (item / 3).max(1) % 3;
-                ((f64::from(x) * p.std[channel] + p.mean[channel]) * 255.0).round() as f32
+                let channels = p.mean.len().max(1);
+                let channel = i % item.max(1) / (item / channels).max(1) % channels;
+                let pixel = (f64::from(x) * p.std[channel] + p.mean[channel]) * 255.0;
+                // What was a pixel is one again; other values stay between two.
+                let whole = pixel.round();
+                (if (pixel - whole).abs() < 1e-3 { whole } else { pixel }) as f32
             })
             .collect(),
     };
@@ -98,9 +102,17 @@ fn folder(
     shape: &[usize],
     preprocessing: Option<&Preprocessing>,
 ) -> Result<Vec<Vec<f32>>, Error> {
-    let (&[_, 3, height, width], Some(preprocessing)) = (shape, preprocessing) else {
-        return Err(usage(format!("the model takes {shape:?} and no picture: give a .npy file of such values")));
+    let (&[_, channels @ (1 | 3), height, width], Some(preprocessing)) = (shape, preprocessing) else {
+        let what = format!("the model takes {shape:?}, and how a picture becomes that is not known\n  give ");
+        let mean = message!(Setting::Mean, " and ", Setting::Std);
+        return Err(Error::Usage(message!(Setting::Calibrate, ": ", what, mean, ", or a .npy file of such values")));
     };
+    if preprocessing.mean.len() != channels {
+        return Err(usage(format!(
+            "the model takes {channels} channels, and its mean has {}",
+            preprocessing.mean.len()
+        )));
+    }
     let mut files = Vec::new();
     list(path, &mut files).map_err(|e| usage(format!("{}: {e}", path.display())))?;
     files.sort();

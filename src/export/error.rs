@@ -54,6 +54,7 @@ pub enum Error {
 impl From<DecideError> for Error {
     fn from(error: DecideError) -> Error {
         match error {
+            DecideError::Quantize(e) => Error::Usage(message!(Setting::Keep, ": ", e.to_string())),
             DecideError::Rewrite(error) => error.into(),
             DecideError::Constant(error) => ExportError::from(error).into(),
         }

@@ -1,16 +1,17 @@
 //! The second half of the road: the artifact is written beside its place, checked there, and takes its place if it passes.
 
+use super::calibration::{self, Calibration};
 use super::error::Error;
 use super::format::{Content, FunctionContent};
 use super::lowered::Lowered;
 use super::metadata::metadata;
 use super::observer::{Event, Observer};
+use super::options::QuantizeOptions;
 use super::place::{artifact_place, outdated_data_files};
 use super::report::Report;
 use super::request::Request;
 use crate::artifact::written_by_vitc;
-use crate::check::{self, CheckError, CheckReport, Fidelity};
-use crate::decide::quantize::Form;
+use crate::check::{self, CheckError, CheckReport, Fidelity, bounds};
 use crate::place::Staging;
 use std::path::{Path, PathBuf};
 use vitc_ir::eval::Numbers;
@@ -117,11 +118,11 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
     };
     if let Some(effort) = request.check.effort {
         observer(Event::Step("checking the artifact"));
-        if lowered.quantised.is_some() {
-            let (checked, fidelity) = quantised(request, lowered, staged, observer)?;
-            report.check = checked;
+        if let (Some(_), Some(asked)) = (&lowered.quantised, &request.numbers.quantize) {
+            let Judged { check, fidelity, evaluation } = quantised(request, asked, lowered, staged, observer)?;
+            report.check = check;
             if let Some(quantisation) = &mut report.quantisation {
-                quantisation.fidelity = fidelity;
+                (quantisation.fidelity, quantisation.evaluation) = (fidelity, evaluation);
             }
             return outside(request, report, staged);
         }
@@ -151,14 +152,27 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
     outside(request, report, staged)
 }
 
+/// What was found of a quantised artifact.
+#[derive(Default)]
+struct Judged {
+    check: Option<CheckReport>,
+    /// On the calibration pictures.
+    fidelity: Option<Fidelity>,
+    /// On others.
+    evaluation: Option<Fidelity>,
+}
+
 /// Compare a quantised artifact with the quantised graph, and with the model on the calibration pictures.
 fn quantised(
     request: &Request,
+    asked: &QuantizeOptions,
     lowered: &Lowered,
     staged: &Path,
     observer: &Observer<'_>,
-) -> Result<(Option<CheckReport>, Option<Fidelity>), Error> {
-    let (Some(quantised), Some(effort)) = (&lowered.quantised, request.check.effort) else { return Ok((None, None)) };
+) -> Result<Judged, Error> {
+    let (Some(quantised), Some(effort)) = (&lowered.quantised, request.check.effort) else {
+        return Ok(Judged::default());
+    };
     let options = check::Options {
         probabilities: lowered.probabilities,
         effort,
@@ -167,23 +181,27 @@ fn quantised(
         ..check::Options::new(lowered.preprocessing.clone())
     };
     let paper = reference(lowered);
-    let form = request.numbers.quantize.as_ref().map_or(Form::W8, |q| q.form);
-    let fidelity = match &lowered.calibration {
-        None => None,
-        Some(c) => {
-            observer(Event::Step("comparing the artifact on the calibration pictures"));
-            let bounds = check::bounds::quantised(form);
-            Some(check::fidelity(paper, staged, Some(c.pictures()), &options, bounds)?)
-        }
+    let bounds = bounds::quantised(asked.scheme, asked.goal);
+    let judged = |pictures: &Calibration, what: &str| {
+        observer(Event::Step(what));
+        check::fidelity(paper, staged, Some(pictures.pictures()), &options, bounds)
     };
+    let on = |c: &Calibration| judged(c, "comparing the artifact on the calibration pictures");
+    let fidelity = lowered.calibration.as_ref().map(on).transpose()?;
+    let others = asked.evaluate.as_ref();
+    let others =
+        others.map(|path| calibration::read(path, None, paper.graph, lowered.preprocessing.as_ref())).transpose()?;
+    let on = |c: &Calibration| judged(c, "comparing the artifact on other pictures");
+    let evaluation = others.as_ref().map(on).transpose()?;
     // Activations in few bits turn the last place of a value into a step, so pictures alone judge them.
-    if form == Form::W8A8 {
-        return Ok((None, fidelity));
+    if quantised.decided.plan.inputs.is_empty() {
+        let over = lowered.weights();
+        let own =
+            check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over, file: None };
+        let checked = check::check(own, staged, &check::Options { like_artifact: true, ..options })?;
+        return Ok(Judged { check: Some(checked), fidelity, evaluation });
     }
-    let over = lowered.weights();
-    let own = check::Reference { graph: &quantised.graph, signature: &lowered.signature, weights: &*over, file: None };
-    let checked = check::check(own, staged, &check::Options { like_artifact: true, ..options })?;
-    Ok((Some(checked), fidelity))
+    Ok(Judged { check: None, fidelity, evaluation })
 }
 
 /// Compare with values from outside, if there are any.

@@ -6,17 +6,20 @@ use super::error::Error;
 use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
-use super::options::PortOptions;
+use super::options::{Cpu, PortOptions, QuantizeOptions};
 use super::request::Request;
 use super::wrapping::{self, Wrapping};
+use crate::check::bounds;
 use crate::decide;
-use crate::decide::quantize::{Ask, Form};
+use crate::decide::quantize::{Ask, Form, Goal, Scheme};
 use crate::interface;
 use crate::message;
 use crate::message::{Message, Setting};
-use crate::model::{Model, ModelRequest};
+use crate::model::{FileOrigin, Model, ModelRequest};
+use crate::signature::{OutputRole, Over, Signature};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
+use vitc_ir::facts::Class;
 use vitc_ir::{DType, Graph, Target, validate};
 use vitc_passes::{Context, LowerOptions, TalkingHeads};
 
@@ -74,7 +77,12 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, wrapping.types(precision));
     let calibration = calibration(request, &model, wrapping.preprocessing.as_ref(), observer)?;
-    let quantisation = quantisation(request, precision, calibration.as_ref());
+    let told = |what: &str| observer(Event::Step(what));
+    let quantisation = quantisation(request, precision, &signature).map(|ask| decide::Quantisation {
+        ask,
+        pictures: calibration.as_ref().map(|c| c.artifact.clone()),
+        told: &told,
+    });
     let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), quantisation, &mut look)?;
     notices.extend(lowered.notice().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
@@ -158,31 +166,58 @@ fn calibration(
     observer: &Observer<'_>,
 ) -> Result<Option<Calibration>, Error> {
     let Some(quantize) = &request.numbers.quantize else { return Ok(None) };
+    if let Some((file, node)) = model.file().and_then(|file| Some((file, quantised_already(file, &model.graph)?))) {
+        let what =
+            format!(": {} is quantised already ({node})\n  give the file that it was made from", file.path.display());
+        return Err(Error::Usage(message!(Setting::Quantize, what)));
+    }
     let Some(path) = &quantize.calibrate else { return Ok(None) };
     observer(Event::Step("reading the calibration pictures"));
     let read = calibration::read(path, quantize.samples, &model.graph, preprocessing)?;
-    observer(Event::Step("fitting the quantised model to the calibration pictures"));
     Ok(Some(read))
 }
 
+/// Bits that 8-bit weights use. Kernels without dot products of 8 bits add pairs of products in 16: one bit less never overflows there.
+pub(super) fn weight_bits(target: TargetKind, quantize: &QuantizeOptions) -> u32 {
+    let products = matches!(quantize.scheme, Scheme::One(Form::W8A8) | Scheme::Mixed);
+    if products && target == TargetKind::Onnx && quantize.cpu == Cpu::Any { 7 } else { 8 }
+}
+
+/// The first node of a file that computes with codes.
+fn quantised_already(file: &FileOrigin, graph: &Graph) -> Option<String> {
+    let codes = |op: &str| op.starts_with('Q') || op.ends_with("Integer") || op.contains("quantizeLinear");
+    let of_file = file.flat.iter().flat_map(|flat| &flat.nodes).find(|node| codes(&node.op));
+    let of_graph = || graph.nodes().find(|(_, node)| node.op.facts().class == Class::Quantisation);
+    let said = of_file.map(|node| format!("{} {}", node.op, node.name));
+    said.or_else(|| of_graph().map(|(_, node)| format!("{} {}", node.op.word(), node.path)))
+}
+
 /// What is quantised and how the target wants it.
-fn quantisation(
-    request: &Request,
-    precision: DType,
-    calibration: Option<&Calibration>,
-) -> Option<decide::Quantisation> {
+fn quantisation(request: &Request, precision: DType, signature: &Signature) -> Option<Ask> {
     let quantize = request.numbers.quantize.as_ref()?;
-    let pairs = quantize.form == Form::W8A8;
-    let ask = Ask {
-        form: quantize.form,
+    let forms = match (quantize.scheme, request.target) {
+        (Scheme::One(form), _) => vec![form],
+        (Scheme::Mixed, TargetKind::TensorRt | TargetKind::Onnx) => vec![Form::W8A8],
+        (Scheme::Mixed, TargetKind::CoreMl | TargetKind::CoreAi) => vec![Form::W4, Form::W6, Form::W8],
+    };
+    let mixed = (quantize.scheme == Scheme::Mixed && quantize.goal.agreement.is_none()).then_some(bounds::MIXED);
+    let classes = signature.outputs.first().and_then(|port| match port.role {
+        OutputRole::Scores { classes, over: Over::Rows } | OutputRole::Probabilities { classes, over: Over::Rows } => {
+            Some(classes)
+        }
+        _ => None,
+    });
+    Some(Ask {
+        forms,
         half: precision == DType::F16,
-        // Kernels without dot products of 8 bits add pairs of products in 16: one bit less never overflows there.
-        weight_bits: if pairs && request.target == TargetKind::Onnx { 7 } else { 8 },
+        weight_bits: weight_bits(request.target, quantize),
         // TensorRT widens convolutions in groups four times.
         grouped: request.target != TargetKind::TensorRt,
         palette_group: quantize.palette_group,
-    };
-    Some((ask, calibration.map(|c| c.artifact.clone())))
+        keep: quantize.keep.clone(),
+        goal: Goal { snr: quantize.goal.snr.or(mixed), ..quantize.goal },
+        classes,
+    })
 }
 
 /// Validates the graph after every pass, if that is wanted, and remembers the first pass that broke it.

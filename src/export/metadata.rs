@@ -36,9 +36,11 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
 fn quantisation(request: &Request, lowered: &Lowered) -> Vec<(String, String)> {
     let (Some(asked), Some(quantised)) = (&request.numbers.quantize, &lowered.quantised) else { return Vec::new() };
     let mut entries = vec![
-        (provenance::QUANTIZE_KEY.to_string(), asked.form.name().to_string()),
+        (provenance::QUANTIZE_KEY.to_string(), asked.scheme.name().to_string()),
         ("vitc.quantize.blake3".to_string(), quantised.decided.tensors.digest()),
     ];
+    let goal = [(provenance::MIN_SNR_KEY, asked.goal.snr), (provenance::AGREEMENT_KEY, asked.goal.agreement)];
+    entries.extend(goal.into_iter().filter_map(|(key, least)| Some((key.to_string(), least?.to_string()))));
     if let Some(c) = &lowered.calibration {
         entries.push(("vitc.calibration.pictures".into(), c.count.to_string()));
         entries.push(("vitc.calibration.blake3".into(), c.blake3.clone()));

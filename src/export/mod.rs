@@ -35,7 +35,9 @@ pub use functions::FunctionSize;
 pub use lower::lower;
 pub use lowered::Lowered;
 pub use observer::{Event, Observer};
-pub use options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions, QuantizeOptions};
+pub use options::{
+    About, ArtifactOptions, Attention, CheckOptions, Cpu, Labels, Numbers, PortOptions, QuantizeOptions,
+};
 pub use place::named_place;
 pub use report::{FunctionLine, PassLine, Precision, QuantisationLine, Report, WeightsLine, Written};
 pub use request::{Request, RequestBuilder};

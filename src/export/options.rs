@@ -2,7 +2,7 @@
 
 use super::expect::Expectation;
 use crate::check::{Effort, Witness};
-use crate::decide::quantize::Form;
+use crate::decide::quantize::{Goal, Scheme};
 use crate::signature::Likelihood;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,16 +79,36 @@ pub struct Numbers {
 }
 
 /// What is held in few bits, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QuantizeOptions {
     /// What weights, and activations, become.
-    pub form: Form,
+    pub scheme: Scheme,
     /// Pictures to fit it to: a folder, or a `.npy` file of values as the model takes them.
     pub calibrate: Option<PathBuf>,
     /// How many of them, evenly spread; `None` for all.
     pub samples: Option<usize>,
     /// Output channels that share a table; `None` for one table per tensor.
     pub palette_group: Option<usize>,
+    /// What it must reach on the pictures: layers that lose most stay as they are until it does.
+    pub goal: Goal,
+    /// Layers that stay as they are: paths, or what they begin with up to a dot.
+    pub keep: Vec<String>,
+    /// Pictures that it was not fitted to, to be judged by: a folder, or a `.npy` file.
+    pub evaluate: Option<PathBuf>,
+    /// Which processor runs an ONNX file.
+    pub cpu: Cpu,
+}
+
+/// Which processor runs an ONNX file whose layers multiply 8-bit integers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cpu {
+    /// Any x86: pairs of products are added in 16 bits, so weights use 7 of their bits.
+    #[default]
+    Any,
+    /// An x86 with VNNI, which adds in 32 bits.
+    Vnni,
+    /// An Arm, which does too.
+    Arm,
 }
 
 impl Default for Numbers {

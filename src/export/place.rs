@@ -22,9 +22,11 @@ pub(super) fn artifact_place(request: &Request, model: &str) -> Result<PathBuf, 
         return named_place(request.artifact.output.as_deref(), &format!("{model}{precision}{suffix}"), suffix, &what);
     };
     // Never the file's own name.
+    let own = file.path.extension().is_some_and(|e| format!(".{}", e.to_string_lossy()) == suffix);
     let mark = match request.target {
         TargetKind::Onnx => "-vitc",
         TargetKind::TensorRt => "-trt",
+        TargetKind::CoreMl if own => "-vitc",
         TargetKind::CoreMl | TargetKind::CoreAi => "",
     };
     let name = format!("{model}{mark}{precision}{suffix}");

@@ -5,7 +5,7 @@ use super::options::Labels;
 use super::request::Request;
 use super::rounding::Rounding;
 use crate::check::{CheckReport, Fidelity, Outside};
-use crate::decide::quantize::LayerLine;
+use crate::decide::quantize::{LayerLine, Point};
 use crate::engine_rules::{self, Finding};
 use crate::message::Message;
 use crate::model::WeightSource;
@@ -80,6 +80,8 @@ pub struct Report {
 pub struct QuantisationLine {
     /// Its name.
     pub form: &'static str,
+    /// Bits that 8-bit weights use: 7 of them where sums of 16 bits must not overflow.
+    pub weight_bits: u32,
     /// Layers that are quantised.
     pub quantised: usize,
     /// Layers that stay as they are.
@@ -91,9 +93,18 @@ pub struct QuantisationLine {
     /// Calibration pictures, and BLAKE3 of their values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<(usize, String)>,
+    /// How many of them it was fitted to, in passes, where memory did not allow all; it is judged on all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fitted_to: Option<usize>,
     /// How far the artifact is from the model on them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<Fidelity>,
+    /// And on others; their bounds judge nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Fidelity>,
+    /// What was looked at to reach a goal: size against loss.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<Point>,
     /// Every layer.
     pub layers: Vec<LayerLine>,
 }
@@ -107,7 +118,8 @@ impl QuantisationLine {
         let planned = graph.run_time_nodes().filter(|(_, n)| quantised.decided.plan.layers.contains_key(&n.path));
         let macs: u64 = planned.map(|(_, n)| vitc_ir::cost::macs(graph, n)).sum();
         Some(QuantisationLine {
-            form: asked.form.name(),
+            form: asked.scheme.name(),
+            weight_bits: super::lower::weight_bits(request.target, asked),
             quantised: layers.iter().filter(own).count(),
             float: layers.iter().filter(|l| l.why.is_some()).count(),
             weights: [
@@ -116,7 +128,10 @@ impl QuantisationLine {
             ],
             macs: macs as f64 / vitc_ir::cost::total_macs(graph).max(1) as f64,
             calibration: lowered.calibration.as_ref().map(|c| (c.count, c.blake3.clone())),
+            fitted_to: quantised.decided.fitted_to,
             fidelity: None,
+            evaluation: None,
+            curve: quantised.decided.curve.clone(),
             layers,
         })
     }

@@ -5,8 +5,10 @@
 
 use super::format::TargetKind;
 use super::functions::{self, FunctionSize, NamedFunction};
-use super::options::{About, ArtifactOptions, Attention, CheckOptions, Labels, Numbers, PortOptions};
-use crate::decide::quantize::Form;
+use super::options::{
+    About, ArtifactOptions, Attention, CheckOptions, Cpu, Labels, Numbers, PortOptions, QuantizeOptions,
+};
+use crate::decide::quantize::{Form, Goal, Scheme};
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::model::ModelRequest;
@@ -162,39 +164,74 @@ impl RequestBuilder {
     /// What the target cannot hold in few bits, or what needs pictures, is an error.
     fn suits_quantisation(&self) -> Result<(), Message> {
         let Some(quantize) = &self.numbers.quantize else { return Ok(()) };
-        let setting = Setting::Quantize.to(quantize.form.name());
+        let setting = Setting::Quantize.to(quantize.scheme.name());
         let refused = |why: &str| Err(message!(setting.clone(), ": ", why.to_string()));
-        let table = matches!(quantize.form, Form::W6 | Form::W4);
-        match (self.target, quantize.form) {
-            (TargetKind::CoreAi, _) => return refused("Core AI assets with quantised values are not written yet"),
-            (TargetKind::TensorRt, Form::W8A8)
-            | (TargetKind::Onnx, Form::W8A8 | Form::W8)
-            | (TargetKind::CoreMl, _) => {}
-            (TargetKind::TensorRt, _) => {
+        let form = match quantize.scheme {
+            Scheme::One(form) => Some(form),
+            Scheme::Mixed => None,
+        };
+        match (self.target, form) {
+            (TargetKind::TensorRt, Some(Form::W8A8) | None)
+            | (TargetKind::Onnx, Some(Form::W8A8 | Form::W8) | None)
+            | (TargetKind::CoreMl | TargetKind::CoreAi, _) => {}
+            (TargetKind::TensorRt, Some(_)) => {
                 return refused(
                     "TensorRT does not fold weights of few bits: each layer would take one more kernel at every run\n  use w8a8",
                 );
             }
-            (TargetKind::Onnx, _) => return refused("ONNX holds w8a8 and w8"),
+            (TargetKind::Onnx, Some(_)) => return refused("ONNX holds w8a8 and w8"),
         }
         if self.interface.bytes || self.interface.layout != Layout::default() {
             return refused(
                 "calibration pictures are floats with channels first: leave the input's layout and element type as they are",
             );
         }
-        if quantize.form == Form::W8A8 && quantize.calibrate.is_none() {
-            let why = ": the ranges of activations are seen on pictures only\n  give ";
-            return Err(message!(setting, why, Setting::Calibrate.to("FOLDER")));
+        if self.check.witness.is_some() {
+            return refused("the module is not compared with a quantised file, which pictures judge: leave verify out");
         }
-        if quantize.samples.is_some() && quantize.calibrate.is_none() {
-            return Err(message!(Setting::Samples, " chooses among the pictures of ", Setting::Calibrate));
+        if self.functions.len() > 1 {
+            return refused("a file with several sizes is not quantised: export one size");
         }
+        if quantize.cpu != Cpu::Any && (self.target != TargetKind::Onnx || form == Some(Form::W8)) {
+            return Err(message!(
+                Setting::Cpu,
+                " chooses among the forms of 8-bit layers that ONNX Runtime computes: leave it out"
+            ));
+        }
+        self.suits_pictures(quantize)?;
+        let table = matches!(form, Some(Form::W6 | Form::W4) | None);
         if quantize.palette_group.is_some() && !table {
             return Err(message!(
                 Setting::PaletteGroup,
                 " is for tables of weights: leave it out, or use ",
                 Setting::Quantize.to("w4")
             ));
+        }
+        Ok(())
+    }
+
+    /// What pictures are needed for is an error without them.
+    fn suits_pictures(&self, quantize: &QuantizeOptions) -> Result<(), Message> {
+        if quantize.calibrate.is_some() {
+            return Ok(());
+        }
+        let setting = Setting::Quantize.to(quantize.scheme.name());
+        let give = Setting::Calibrate.to("FOLDER");
+        match quantize.scheme {
+            Scheme::One(Form::W8A8) => {
+                return Err(message!(setting, ": the ranges of activations are seen on pictures only\n  give ", give));
+            }
+            Scheme::Mixed => {
+                return Err(message!(setting, ": what a layer loses is seen on pictures only\n  give ", give));
+            }
+            Scheme::One(_) => {}
+        }
+        if quantize.samples.is_some() {
+            return Err(message!(Setting::Samples, " chooses among the pictures of ", Setting::Calibrate));
+        }
+        if quantize.goal != Goal::default() {
+            let goal = if quantize.goal.snr.is_some() { Setting::MinSnr } else { Setting::Agreement };
+            return Err(message!(goal, " is measured on pictures\n  give ", give));
         }
         Ok(())
     }

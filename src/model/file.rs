@@ -1,6 +1,6 @@
 //! A model out of a file: its graph, its ports, and what is known of their roles.
 
-use super::loaded::{Digest, FileOrigin, Model, Origin, WeightSource};
+use super::loaded::{Digest, FileConstants, FileOrigin, Model, Origin, WeightSource};
 use super::request::{FileRequest, ModelError};
 use crate::checkpoint::Mapped;
 use crate::message;
@@ -25,12 +25,29 @@ pub fn is_onnx(path: &Path) -> bool {
     read.is_ok() && head[0] == 8 && (1..=32).contains(&head[1]) && head[8] != b'{'
 }
 
+/// Whether a path holds a whole model: an ONNX file or a CoreML package.
+pub fn is_model_file(path: &Path) -> bool {
+    is_onnx(path) || super::package::is_package(path)
+}
+
+/// BLAKE3 of a file's bytes; of none, if it is not there.
+pub(super) fn blake3_of(path: &Path) -> Digest {
+    let path = path.to_path_buf();
+    LazyLock::new(Box::new(move || match Mapped::open(&path) {
+        Ok(file) => blake3::hash(file.bytes()).to_hex().to_string(),
+        Err(_) => blake3::hash(&[]).to_hex().to_string(),
+    }))
+}
+
 /// The model that a file holds.
 ///
 /// # Errors
 /// If it cannot be read, leaves sizes open, or holds what cannot be imported.
 pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
     let path = &request.path;
+    if super::package::is_package(path) {
+        return super::package::load(request);
+    }
     let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let options = ImportOptions {
         name: stem.clone(),
@@ -48,12 +65,12 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
     let signature = signature(&graph, &inputs);
     Ok(Model {
         name: stem,
-        origin: Origin::File(Box::new(FileOrigin { path: path.clone(), flat, inputs, metadata, half })),
+        origin: Origin::File(Box::new(FileOrigin { path: path.clone(), flat: Some(flat), inputs, metadata, half })),
         signature,
         batch,
         resolution: picture_size(&graph).unwrap_or_default(),
         graph,
-        weights: WeightSource::File { path: path.clone(), blake3, found, weights },
+        weights: WeightSource::File { path: path.clone(), blake3, found, weights: FileConstants::Onnx(weights) },
         sources: Vec::new(),
         notices: notes.into_iter().map(Message::from).collect(),
         facts: Vec::new(),
@@ -104,7 +121,7 @@ fn explained(path: &Path, error: ImportError) -> ModelError {
 }
 
 /// Height and width of the only input, if it can be a picture.
-fn picture_size(graph: &Graph) -> Option<[usize; 2]> {
+pub(super) fn picture_size(graph: &Graph) -> Option<[usize; 2]> {
     let mut inputs = graph.inputs();
     let (Some((_, node)), None) = (inputs.next(), inputs.next()) else { return None };
     match node.types[0].shape.0[..] {
@@ -113,11 +130,37 @@ fn picture_size(graph: &Graph) -> Option<[usize; 2]> {
     }
 }
 
+/// Whole numbers of an input are below this where nothing says what they are.
+const FEW: u32 = 256;
+
+/// The size of the smallest table that an input of whole numbers looks something up in.
+fn indexed(graph: &Graph, input: usize) -> Option<u32> {
+    let (first, _) = graph.inputs().nth(input)?;
+    // What is computed from an index may lie beyond it.
+    let mut share = 1;
+    let mut reached = vec![first];
+    let mut least = None;
+    for (id, node) in graph.run_time_nodes() {
+        let whole = node.types.iter().any(|t| !t.dtype.is_float());
+        let reads = |slot: usize| node.inputs.get(slot).is_some_and(|v| reached.contains(&v.node));
+        if let (Op::Gather { axis }, true) = (&node.op, reads(1)) {
+            let size = graph.shape(node.inputs[0]).0.get(*axis).and_then(|d| d.fixed());
+            least = [least, size].into_iter().flatten().min();
+        } else if whole && (0..node.inputs.len()).any(reads) {
+            share = if matches!(node.op, Op::Binary(_)) { 2 } else { share };
+            reached.push(id);
+        }
+    }
+    least.and_then(|n| u32::try_from((n / share).max(1)).ok())
+}
+
 /// The ports under their own names; roles are those that are plain.
 fn signature(graph: &Graph, infos: &[onnx::PortInfo]) -> Signature {
     let whole = |i: usize| match infos.get(i).and_then(|info| info.elem) {
         Some(Elem::Uint(bits @ (8 | 16))) => InputRole::Whole { below: 1 << bits },
         Some(Elem::Int(bits @ (8 | 16))) => InputRole::Whole { below: 1 << (bits - 1) },
+        Some(Elem::Bool) => InputRole::Whole { below: 2 },
+        Some(Elem::Int(_) | Elem::Uint(_)) => InputRole::Whole { below: indexed(graph, i).unwrap_or(FEW) },
         _ => InputRole::Tensor,
     };
     let inputs = graph.inputs().enumerate();

@@ -8,6 +8,7 @@ use crate::message::Message;
 use crate::signature::Signature;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use vitc_exporters::coreml::PackageWeights;
 use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
 use vitc_exporters::onnx::{FileWeights, Flat, PortInfo};
 use vitc_ir::{DType, Dim, Graph, Weights};
@@ -17,6 +18,15 @@ pub const PALETTE_KEY: &str = "vitc.palette";
 
 /// BLAKE3 of a checkpoint's bytes, in hexadecimal: asked for when the artifact is written, computed on a thread of its own meanwhile.
 pub type Digest = LazyLock<String, Box<dyn FnOnce() -> String + Send>>;
+
+/// Constants of a model file.
+#[derive(Debug)]
+pub enum FileConstants {
+    /// Of an ONNX file.
+    Onnx(FileWeights),
+    /// Of a CoreML package.
+    Package(PackageWeights),
+}
 
 /// Where a model's weights come from.
 #[derive(Debug)]
@@ -52,7 +62,7 @@ pub enum WeightSource {
         /// What was found in it.
         found: Vec<String>,
         /// Its constants.
-        weights: FileWeights,
+        weights: FileConstants,
     },
 }
 
@@ -62,7 +72,8 @@ impl WeightSource {
         match self {
             WeightSource::Seeded { weights, .. } => weights,
             WeightSource::Checkpoint { weights, .. } => weights,
-            WeightSource::File { weights, .. } => weights,
+            WeightSource::File { weights: FileConstants::Onnx(weights), .. } => weights,
+            WeightSource::File { weights: FileConstants::Package(weights), .. } => weights,
         }
     }
 
@@ -108,8 +119,8 @@ pub enum Origin {
 pub struct FileOrigin {
     /// The file.
     pub path: PathBuf,
-    /// Its own graph, flat, for whoever runs it.
-    pub flat: Flat,
+    /// Its own graph, flat, for whoever runs it; a package is run as its graph.
+    pub flat: Option<Flat>,
     /// Its inputs with their sizes.
     pub inputs: Vec<PortInfo>,
     /// Keys and values that it carries.

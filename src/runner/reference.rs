@@ -49,11 +49,23 @@ pub(super) fn proto(flat: &Flat, inputs: &[PortInfo], batch: usize) -> Result<pb
 fn distrusted(node: &FlatNode) -> Option<&'static str> {
     let has = |name: &str| node.attributes.iter().any(|(n, _)| n == name);
     match node.op.as_str() {
+        // Numbers as the file has them differ from ONNX Runtime's in these forms.
+        "LSTM" | "GRU" | "RNN" if has("activations") || has("clip") || has("layout") => {
+            Some("tract computes with the usual functions and the usual layout")
+        }
+        "LSTM" | "GRU" | "RNN" if node.inputs.get(4).is_some_and(|n| !n.is_empty()) => Some("tract reads no lengths"),
+        "LSTM" | "GRU" | "RNN" if says(node, "direction", &["reverse"]) => Some("tract runs forwards"),
+        "GridSample" if says(node, "mode", &["cubic", "bicubic"]) => Some("tract reads other elements at the border"),
         "Celu" => Some("tract computes another function"),
         "ConvTranspose" if has("output_shape") => Some("tract pads otherwise"),
         "Resize" if node.version() < 11 => Some("tract takes the rule of later versions"),
         _ => None,
     }
+}
+
+/// Whether an attribute is one of these words.
+fn says(node: &FlatNode, name: &str, words: &[&str]) -> bool {
+    node.attributes.iter().any(|(n, a)| n == name && matches!(a, Attribute::Text(t) if words.contains(&t.as_str())))
 }
 
 fn node_of(node: &FlatNode) -> Result<pb::NodeProto, String> {

@@ -5,10 +5,11 @@
 use super::cut::{self, Piece};
 use super::{codes, define, half};
 use anyhow::bail;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use tract_onnx::model::ParseResult;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
@@ -137,9 +138,31 @@ impl Session {
     }
 }
 
+thread_local! {
+    /// A panic of this thread is caught and told as an error.
+    static FENCED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Panics that are caught say nothing by themselves.
+fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !FENCED.get() {
+                usual(info);
+            }
+        }));
+    });
+}
+
 /// Call into tract with errors and panics turned into one error.
 fn fenced<T>(call: impl FnOnce() -> anyhow::Result<T>) -> Result<T, RunError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    quiet();
+    let outer = FENCED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    FENCED.set(outer);
+    match result {
         Ok(result) => result.map_err(|e| RunError { what: format!("{e:#}") }),
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());

@@ -1,6 +1,6 @@
 """The vendor's own reader, compiler and runtime over emitted Core AI assets.
 
-    coreai_run.py ASSET [--input x.npy] [--expect y.npy] [--atol A] [--psnr DB]
+    coreai_run.py ASSET [--input x.npy] [--expect y.npy] [--atol A] [--psnr DB] [--snr DB]
     coreai_run.py FOLDER      every NAME.aimodel in it, with NAME.input.npy and NAME.expect.npy beside it
 
 Fails with exit code 1 and one line per finding. Every asset is read, verified and compiled, and the vendor's summary must name the release. Every
@@ -55,8 +55,8 @@ def run(path, x):
     return asyncio.run(values()), summary._compatibility_version if summary else None
 
 
-def findings(asset, x, expect, atol, psnr=None):
-    """What is wrong with one asset. With `psnr` the output must be as many decibels above its error."""
+def findings(asset, x, expect, atol, psnr=None, snr=None):
+    """What is wrong with one asset. With `psnr` the output's peak, with `snr` the output must be as many decibels above its error."""
     functions, release = run(asset, x)
     if release != RELEASE:
         yield f"is for release {release}"
@@ -75,6 +75,11 @@ def findings(asset, x, expect, atol, psnr=None):
     bound = (1e-2 if half else 1e-5) * max(1.0, float(np.abs(expect).max())) if atol is None else atol
     if y.shape != expect.shape:
         yield f"has the shape {y.shape} instead of {expect.shape}"
+    elif snr is not None:
+        found = 10 * np.log10((expect.astype(np.float64) ** 2).sum() / max(((y.astype(np.float64) - expect) ** 2).sum(), 1e-300))
+        print(f"{found:.1f} dB")
+        if not found >= snr:
+            yield f"lies {found:.1f} dB above its error instead of {snr}"
     else:
         error = float(np.abs(y.astype(np.float64) - expect).max()) if y.size else 0.0
         if not error <= bound:
@@ -144,10 +149,11 @@ def main():
     parser.add_argument("--expect", type=np.load)
     parser.add_argument("--atol", type=float)
     parser.add_argument("--psnr", type=float)
+    parser.add_argument("--snr", type=float)
     options = parser.parse_args()
     if options.asset.suffix != ".aimodel":
         return 1 if folder(options.asset) else 0
-    found = list(findings(options.asset, options.input, options.expect, options.atol, options.psnr))
+    found = list(findings(options.asset, options.input, options.expect, options.atol, options.psnr, options.snr))
     print(*found, sep="\n")
     return 1 if found else 0
 

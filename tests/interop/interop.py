@@ -51,22 +51,23 @@ def export(vitc, model, target, options, path, weights=None):
     return [] if done.returncode == 0 else [f"{' '.join(command)}: exit {done.returncode}", done.stderr.strip()]
 
 
-def read(path, image=None, expect=None, atol=None, psnr=None):
+def read(path, image=None, expect=None, atol=None, psnr=None, snr=None):
     """Findings of the foreign readers, each in a process of its own: they must not share protobuf runtimes."""
     script = {".mlpackage": "mil_run.py", ".aimodel": "coreai_run.py"}.get(path.suffix, "onnx_check.py")
     command = [sys.executable, str(HERE / script), str(path)]
     if image:
-        command += ["--input", str(image), "--expect", str(expect), "--atol", repr(atol)]
+        command += ["--input", str(image), "--expect", str(expect)]
+        command += ["--atol", repr(atol)] if snr is None else ["--snr", str(snr)]
     if psnr:
         command += ["--psnr", str(psnr)]
     done = subprocess.run(command, capture_output=True, text=True)
     return [] if done.returncode == 0 else [done.stdout.strip(), done.stderr.strip()[-2000:]]
 
 
-def engine(path, kernels=None, fused=None, sync=None):
+def engine(path, kernels=None, fused=None, sync=None, int8=None):
     """Findings of TensorRT."""
     command = [sys.executable, str(HERE / "trt_build.py"), str(path)]
-    bounds = {"--max-kernels": kernels, "--fused": fused, "--max-sync": sync}
+    bounds = {"--max-kernels": kernels, "--fused": fused, "--max-sync": sync, "--int8": int8}
     command += [str(word) for option, bound in bounds.items() if bound is not None for word in (option, bound)]
     done = subprocess.run(command, capture_output=True, text=True)
     return [] if done.returncode == 0 else [done.stdout.strip(), done.stderr.strip()[-2000:]]
@@ -126,6 +127,25 @@ def pictures(rows, vitc, folder):
             rows.row(label, check)
 
 
+def few_bits(rows, vitc, folder):
+    """Quantised files, fitted to the golden picture and others like it, against the authors' logits."""
+    name, model = "efficientformerv2_s0", "efficientformerv2-s0"
+    manifest = json.loads((GOLDEN / "efficientformerv2" / f"{name}.json").read_text())
+    weights, image, calib = folder / f"{name}.safetensors", folder / f"{name}.input.npy", folder / "calib.npy"
+    seeded.write_safetensors(manifest, weights)
+    picture = seeded.image(manifest["input"]["shape"])
+    np.save(image, picture)
+    np.save(calib, np.concatenate([np.roll(picture, 37 * i, axis=(2, 3)[i % 2]) * (1 - 0.1 * i) for i in range(4)]))
+    expect = GOLDEN / "efficientformerv2" / f"{name}.logits.npy"
+    kernels, fused, int8 = table.FEW_BITS_ENGINE
+    for target, options, suffix, snr in table.FEW_BITS:
+        label = f"{name} {target} {' '.join(options)}"
+        path = folder / (label.replace(" ", "_").replace("--", "") + suffix)
+        given = [*options, "--calibrate", str(calib), "--no-check"]
+        compiled = (lambda: engine(path, kernels, fused, None, int8)) if target == "tensorrt-onnx" else (lambda: [])
+        rows.row(label, lambda: export(vitc, model, target, given, path, weights) or read(path, image, expect, snr=snr) or compiled())
+
+
 def engines(rows, vitc, folder):
     for model, options, *bounds in table.ENGINES:
         path = folder / f"{model}.engine.onnx"
@@ -142,6 +162,7 @@ def main():
     rows = Rows()
     golden(rows, a.vitc, a.folder)
     pictures(rows, a.vitc, a.folder)
+    few_bits(rows, a.vitc, a.folder)
     engines(rows, a.vitc, a.folder)
     print(f"interop: {rows.passed} passed, {rows.failed} failed")
     sys.exit(1 if rows.failed else 0)

@@ -243,7 +243,13 @@ def resize_bilinear(x, target_size_height, target_size_width, sampling_mode):
 
 
 def cast(x, dtype):
-    return x.astype({"fp16": np.float32, "fp32": np.float32, "int32": np.int32}[dtype])
+    return x.astype({"fp16": np.float32, "fp32": np.float32, "int32": np.int32, "bool": np.bool_}[dtype])
+
+
+def topk(x, k, axis, ascending, sort=True, return_indices=True, output_indices_dtype="int32"):
+    assert sort and return_indices and output_indices_dtype == "int32"
+    order = np.argsort(x if ascending else -x, axis, kind="stable").take(range(int(k)), axis)
+    return np.take_along_axis(x, order, axis), order.astype(np.int32)
 
 
 def concat(values, axis, interleave):
@@ -262,6 +268,7 @@ def dequantize(input, scale, zero_point=0, axis=None):
 
 
 OPERATORS = {
+    "select": lambda cond, a, b: np.where(cond, a, b), "topk": topk,
     "quantize": quantize, "dequantize": dequantize,
     "conv_transpose": conv_transpose, "max_pool": max_pool, "reduce_argmax": argmax, "log": log, "softplus": softplus,
     "sin": lambda x: np.sin(x), "cos": lambda x: np.cos(x), "floor": lambda x: np.floor(x), "ceil": lambda x: np.ceil(x),
@@ -385,7 +392,7 @@ def pictures(spec, program):
     return found
 
 
-def findings(package, given=None, expect=None, atol=None, half=True):
+def findings(package, given=None, expect=None, atol=None, half=True, snr=None):
     """What is wrong with a package."""
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -412,6 +419,11 @@ def findings(package, given=None, expect=None, atol=None, half=True):
                       for operation in program.functions["main"].operations if operation.op_type not in ("const", "classify")
                       for var in operation.outputs)
         atol = (2e-3 if in_half else 1e-5) * max(1.0, float(np.abs(wanted).max()))
+    if snr is not None:
+        noise = ((result.astype(np.float64) - wanted) ** 2).sum()
+        decibels = 10 * np.log10((wanted.astype(np.float64) ** 2).sum() / max(noise, 1e-300))
+        print(f"{decibels:.1f} dB")
+        return [] if decibels >= snr else [f"lies {decibels:.1f} dB above its error instead of {snr}"]
     error = float(np.abs(result.astype(np.float64) - wanted).max())
     return [] if error <= atol else [f"result differs by {error:.3e}, allowed {atol:.1e}"]
 
@@ -422,6 +434,7 @@ def main():
     parser.add_argument("--input", type=pathlib.Path, help="array for the first input")
     parser.add_argument("--expect", type=pathlib.Path, help="array that the first output must equal")
     parser.add_argument("--atol", type=float, help="allowed difference")
+    parser.add_argument("--snr", type=float, help="decibels that the expected array lies above the error, of a quantised package")
     parser.add_argument("--dtype", choices=["fp32", "fp16"], default="fp16", help="fp16: round where the program says fp16")
     args = parser.parse_args()
     if args.package.suffix == ".mlpackage":
@@ -434,7 +447,7 @@ def main():
         cases = [(p, beside(p, ".input.npy"), beside(p, ".expect.npy")) for p in packages]
     count = 0
     for package, given, expect in cases:
-        for finding in findings(package, given, expect, args.atol, args.dtype == "fp16"):
+        for finding in findings(package, given, expect, args.atol, args.dtype == "fp16", args.snr):
             count += 1
             print(f"{package}: {finding}")
     print(f"{len(cases)} packages, {count} findings")

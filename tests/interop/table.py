@@ -92,6 +92,27 @@ PICTURES = [
     ], 2e-3),
 ]
 
+# Few bits on the seeded EfficientFormerV2-S0: target, options, suffix, and the decibels that the golden logits lie above the error of the file in the foreign
+# reader. The fit has seen the very picture, so these lie above what new pictures show; each bound is some 6 dB below what was measured.
+FEW_BITS = [
+    ("onnx", ["--quantize", "w8"], ".onnx", 45),
+    ("onnx", ["--quantize", "w8a8"], ".onnx", 34),
+    ("onnx", ["--quantize", "w8a8", "--opset", "21", "--cpu", "vnni"], ".onnx", 36),
+    ("tensorrt-onnx", ["--quantize", "w8a8", "--batch", "dynamic"], ".onnx", 37),
+    ("coreml", ["--quantize", "w8"], ".mlpackage", 45),
+    ("coreml", ["--quantize", "w6"], ".mlpackage", 55),
+    ("coreml", ["--quantize", "w4", "--palette-group", "16"], ".mlpackage", 30),
+    ("coreml", ["--quantize", "w4-block32"], ".mlpackage", 50),
+    ("coreml", ["--quantize", "w8a8"], ".mlpackage", 35),
+    ("coreai", ["--quantize", "w8"], ".aimodel", 45),
+    ("coreai", ["--quantize", "w6"], ".aimodel", 55),
+    ("coreai", ["--quantize", "w4", "--palette-group", "16"], ".aimodel", 30),
+    ("coreai", ["--quantize", "w4-block32", "--fp32"], ".aimodel", 55),
+    ("coreai", ["--quantize", "w8a8", "--batch", "dynamic"], ".aimodel", 35),
+]
+# The TensorRT engine of the row above: most kernels, fused attentions, least kernels that compute with codes.
+FEW_BITS_ENGINE = 151, 5, 40
+
 # TensorRT engines of the seeded model: most kernels, fused attentions, most synchronisation entries. `None` is not asked.
 ENGINES = [
     # (model, options, kernels, fused, sync)

@@ -1,6 +1,6 @@
 """Parse and build an ONNX file with TensorRT-RTX for a data-centre GPU (SM80); no GPU is needed.
 
-    trt_build.py MODEL.onnx [--max-kernels N] [--fused N] [--max-sync N] [--batch MIN,OPT,MAX]
+    trt_build.py MODEL.onnx [--max-kernels N] [--fused N] [--max-sync N] [--int8 N] [--batch MIN,OPT,MAX]
 
 Prints kernels, fused attentions and synchronisation entries of the built engine. Exit 1 if the file does not parse or build, or a bound is missed.
 """
@@ -19,13 +19,16 @@ class Recorder(trt.ILogger):
 
     def __init__(self):
         super().__init__()
-        self.errors, self.layers, self.origins = [], [], []
+        self.errors, self.layers, self.origins, self.int8 = [], [], [], 0
 
     def log(self, severity, message):
         if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
             self.errors.append(message)
         if message.startswith("Layers:"):
             self.layers = re.findall(r"^Name: (.*?), LayerType: (\w+)", message, re.MULTILINE)
+            # Convolutions and products that read codes.
+            read = re.findall(r"^Name: .*?, LayerType: (?!kgen)\w+, Inputs: (.*?), Outputs: ", message, re.MULTILINE)
+            self.int8 = sum("Datatype: Int8" in text for text in read)
             # The nodes of the file that each layer was made of.
             self.origins = re.findall(r"^Name: .*Metadata: (.*)$", message, re.MULTILINE)
 
@@ -55,12 +58,13 @@ def build(path, batch=(1, 4, 8), recorder=None):
     counts = {
         "kernels": len(recorder.layers),
         "fused": sum("mha" in name.lower() for name, _ in recorder.layers),
+        "int8": recorder.int8,
         "sync": sum(kind in SYNC for _, kind in recorder.layers),
     }
     return counts, recorder.errors
 
 
-def misses(counts, max_kernels=None, fused=None, max_sync=None):
+def misses(counts, max_kernels=None, fused=None, max_sync=None, int8=None):
     """Bounds that the engine misses, in words."""
     found = []
     if not counts["kernels"]:
@@ -71,6 +75,8 @@ def misses(counts, max_kernels=None, fused=None, max_sync=None):
         found.append(f"{counts['fused']} fused attentions, {fused} expected")
     if max_sync is not None and counts["sync"] > max_sync:
         found.append(f"{counts['sync']} synchronisation entries, at most {max_sync} expected")
+    if int8 is not None and counts["int8"] < int8:
+        found.append(f"{counts['int8']} kernels compute with codes, at least {int8} expected")
     return found
 
 
@@ -80,13 +86,14 @@ def main():
     args.add_argument("--max-kernels", type=int)
     args.add_argument("--fused", type=int)
     args.add_argument("--max-sync", type=int)
+    args.add_argument("--int8", type=int)
     args.add_argument("--batch", default="1,4,8")
     a = args.parse_args()
     counts, errors = build(a.model, tuple(int(n) for n in a.batch.split(",")))
     if counts is None:
         sys.exit("\n".join(errors))
-    print("{kernels} kernels, {fused} fused attentions, {sync} synchronisation entries".format(**counts))
-    missed = misses(counts, a.max_kernels, a.fused, a.max_sync)
+    print("{kernels} kernels, {fused} fused attentions, {sync} synchronisation entries, {int8} int8 kernels".format(**counts))
+    missed = misses(counts, a.max_kernels, a.fused, a.max_sync, a.int8)
     sys.exit("\n".join(missed) if missed else 0)
 
 

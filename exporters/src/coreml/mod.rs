@@ -13,7 +13,7 @@ pub mod messages;
 mod read;
 mod write;
 
-pub use read::{Package, PackageWeights, ReadError, print, read, text};
+pub use read::{Package, PackageWeights, ReadError, print, read, read_foreign, text};
 pub use write::{is_identifier, minimum_ios, write};
 
 /// How the model's input arrives.

@@ -1,6 +1,8 @@
 //! The Core AI exporter: what is written is read back as the same function. The vendor's own runtime reads and runs the same samples in
 //! `tests/interop/coreai_run.py`.
 
+#[path = "../coreml/few.rs"]
+mod few;
 mod hostile;
 #[path = "../coreml/more.rs"]
 mod more;
@@ -26,12 +28,16 @@ fn metadata(dtype: DType) -> Metadata {
 fn all(dtype: DType) -> Vec<(String, Graph)> {
     let variant = Variant { opset: 20, dtype, batch: Dim::Fixed(2) };
     let refused = |name: &str| {
-        ["argmax", "floor", "ceil", "sign", "resize", "conv_transpose"].iter().any(|word| name.starts_with(word))
+        ["argmax", "floor", "ceil", "sign", "resize", "conv_transpose", "select", "top_k", "gather_at"]
+            .iter()
+            .any(|word| name.starts_with(word))
     };
     let dense = samples::dense(variant).into_iter().map(|(name, _)| name);
     let unknown: Vec<String> = dense.filter(|name| refused(name)).collect();
     let shared = more::all(dtype).into_iter().chain(more::attention(dtype)).filter(|(name, _)| !unknown.contains(name));
-    shared.filter(|(name, _)| !name.starts_with("layer_norm_channels") && !name.contains("inner")).collect()
+    let shared = shared.filter(|(name, _)| !name.starts_with("layer_norm_channels") && !name.contains("inner"));
+    let few = few::quantised(dtype).into_iter().map(|(_, graph)| (graph.name.clone(), graph));
+    shared.chain(few).collect()
 }
 
 /// The samples whose batch is known when they run.

@@ -2,6 +2,7 @@
 
 mod codes;
 mod errors;
+mod few;
 mod hostile;
 mod interface;
 mod more;

@@ -1,6 +1,5 @@
 //! Damaged files: whatever stands in one, it is read or refused, in time and without a panic.
 
-use crate::{folder, text};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use vitc_exporters::onnx::{ImportOptions, import};
@@ -62,10 +61,7 @@ fn read(path: &Path, batch: Option<Dim>) {
 #[test]
 fn damaged_files_are_read_or_refused() {
     let count = std::env::var("VITC_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(FILES);
-    let sources: Vec<Vec<u8>> = crate::cases()
-        .iter()
-        .map(|case| std::fs::read(folder().join(format!("{}.onnx", text(case, "name")))).expect("a file"))
-        .collect();
+    let sources: Vec<Vec<u8>> = crate::cases().iter().map(|case| std::fs::read(case.file()).expect("a file")).collect();
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("damaged.onnx");
     let mut random = Random(7);

@@ -1,4 +1,4 @@
-//! Files that nobody here made: each holds one trap, and ONNX Runtime's answers lie beside it (`golden/onnx`).
+//! Files that hold one trap each, with ONNX Runtime's answers beside them: `golden/onnx`, which nobody here made, and `golden/operators`.
 
 mod arrays;
 mod hostile;
@@ -10,13 +10,26 @@ use std::path::{Path, PathBuf};
 use vitc_exporters::onnx::{ImportError, ImportOptions, Imported, import};
 use vitc_ir::Dim;
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/onnx")
+/// A file's folder and its description.
+struct Case {
+    folder: PathBuf,
+    json: Json,
 }
 
-fn cases() -> Vec<Json> {
-    let text = std::fs::read_to_string(folder().join("cases.json")).expect("the cases");
-    serde_json::from_str(&text).expect("a list")
+impl Case {
+    fn file(&self) -> PathBuf {
+        self.folder.join(format!("{}.onnx", text(&self.json, "name")))
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let of = |name: &str| -> Vec<Case> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden").join(name);
+        let text = std::fs::read_to_string(folder.join("cases.json")).expect("the cases");
+        let all: Vec<Json> = serde_json::from_str(&text).expect("a list");
+        all.into_iter().map(|json| Case { folder: folder.clone(), json }).collect()
+    };
+    ["onnx", "operators"].into_iter().flat_map(of).collect()
 }
 
 /// The request that a case describes. Where the batch is symbolic it stays so, or is the number that the answers were made with.
@@ -42,10 +55,10 @@ fn text<'a>(case: &'a Json, key: &str) -> &'a str {
 }
 
 /// What the evaluator makes of the imported graph differs from the answers in what.
-fn compare(case: &Json, imported: &Imported, batch: usize) -> Result<(), String> {
+fn compare(Case { folder, json: case }: &Case, imported: &Imported, batch: usize) -> Result<(), String> {
     let read = |list: &Json| -> Vec<Array> {
         let files = list.as_array().expect("a list");
-        files.iter().map(|f| arrays::read(&folder().join(text(f, "file")))).collect()
+        files.iter().map(|f| arrays::read(&folder.join(text(f, "file")))).collect()
     };
     let inputs = read(&case["inputs"]);
     let inputs: Vec<ArrayD<f64>> =
@@ -70,12 +83,13 @@ fn compare(case: &Json, imported: &Imported, batch: usize) -> Result<(), String>
 }
 
 /// Why one case is not as specified, if it is not.
-fn judge(case: &Json, symbolic: bool) -> Result<(), String> {
+fn judge(whole: &Case, symbolic: bool) -> Result<(), String> {
+    let case = &whole.json;
     let (options, batch) = options(case, symbolic);
     let tier = case["tier"].as_u64().expect("a tier");
-    let result = import(&folder().join(format!("{}.onnx", text(case, "name"))), &options);
+    let result = import(&whole.file(), &options);
     match (result, tier) {
-        (Ok(imported), 1 | 2) => compare(case, &imported, batch),
+        (Ok(imported), 1 | 2) => compare(whole, &imported, batch),
         (Ok(_), _) => Err("is taken and should be refused".into()),
         (Err(error), 1) if !symbolic => Err(error.to_string()),
         // A batch that is left open may be refused where the file multiplies or cuts it: with that reason.
@@ -95,12 +109,13 @@ fn judge(case: &Json, symbolic: bool) -> Result<(), String> {
 
 fn all(symbolic: bool) {
     let mut wrong = Vec::new();
-    for case in cases() {
+    for whole in cases() {
+        let case = &whole.json;
         if symbolic && case["dims"].get("batch").is_none() {
             continue;
         }
-        if let Err(what) = judge(&case, symbolic) {
-            wrong.push(format!("{} (tier {}): {what}", text(&case, "name"), case["tier"]));
+        if let Err(what) = judge(&whole, symbolic) {
+            wrong.push(format!("{} (tier {}): {what}", text(case, "name"), case["tier"]));
         }
     }
     assert!(wrong.is_empty(), "{} files:\n{}", wrong.len(), wrong.join("\n"));

@@ -304,6 +304,20 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
             s.net.push("number", Op::Cast { to: DType::F32 }, &[y])
         });
     }
+    add("select", &map, &|s, x| {
+        let up = s.net.push("up", Op::Unary(UnaryKind::Relu), &[x]);
+        let condition = s.net.push("condition", Op::Cast { to: DType::Bool }, &[up]);
+        let other = s.weight("other", &[8, 1, 1]);
+        s.push(Op::Select, &[condition, x, other])
+    });
+    for largest in [true, false] {
+        add(&format!("top_k_{largest}"), &map, &|s, x| s.push(Op::TopK { axis: 2, k: 3, largest }, &[x]));
+    }
+    add("gather_at_places", &map, &|s, x| {
+        let place = s.push(Op::ArgMax { axis: 1, keep: false }, &[x]);
+        let table = s.weight("table", &[8, 4]);
+        s.push(Op::Gather { axis: 0 }, &[table, place])
+    });
     for kind in [ReduceKind::Min, ReduceKind::Prod] {
         let op = Op::Reduce { kind, axes: vec![3], keep: true };
         add(op.word(), &map, &|s, x| s.push(op.clone(), &[x]));

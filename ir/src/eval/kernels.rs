@@ -60,6 +60,11 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
             one(pool::max_pool(x, kernel, stride, pad, dilation, &dims[0]))
         }
         Op::ArgMax { axis, .. } => one(pool::arg_max(x, *axis)),
+        Op::Select => one(sample::select([x, all[1], all[2]], &dims[0])),
+        Op::TopK { axis, k, largest } => {
+            let found = pool::top_k(x, *axis, *k, *largest);
+            Ok(found.into_iter().zip(dims).map(|(data, dims)| Tensor::new(dims, data)).collect())
+        }
         Op::Pad { before, mode, .. } => one(sample::mirror(x, before, *mode, &dims[0])),
         Op::DepthToSpace { block, order } => {
             one(sample::blocks(x, [1, 2, 3].map(|a| dims[0][a]), *block, *order, Blocks::Merge))

@@ -59,9 +59,8 @@ impl Application<'_> {
                     DType::F32 => x,
                     DType::F16 if !self.round => x,
                     DType::F16 => Expr::map(Map::ToF16, x),
-                    DType::I32 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 => {
-                        Expr::map(Map::ToInteger, x)
-                    }
+                    DType::I32 | DType::I64 => Expr::map(Map::Truncate, x),
+                    DType::I8 | DType::U8 | DType::I4 | DType::U4 => Expr::map(Map::ToInteger, x),
                     DType::Bool => Expr::map(Map::ToTruth, x),
                 })
             }

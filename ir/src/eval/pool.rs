@@ -74,3 +74,24 @@ pub(super) fn arg_max(x: &Tensor, axis: usize) -> Vec<f64> {
     };
     x.data.chunks_exact((n * stride).max(1)).flat_map(|block| (0..stride).map(move |i| search(block, i))).collect()
 }
+
+/// The `k` largest or smallest elements along `axis` in order, and their indices; of equal ones the first, a NaN is the largest.
+pub(super) fn top_k(x: &Tensor, axis: usize, k: usize, largest: bool) -> [Vec<f64>; 2] {
+    let (n, stride) = (x.dims[axis], row_major(&x.dims)[axis]);
+    let blocks = x.data.len() / (n * stride).max(1);
+    let mut found = [vec![0.0; blocks * k * stride], vec![0.0; blocks * k * stride]];
+    for block in 0..blocks {
+        for inner in 0..stride {
+            let at = |i: usize| x.data[(block * n + i) * stride + inner];
+            let rank = |i: &usize| if at(*i).is_nan() { f64::INFINITY } else { at(*i) };
+            let mut order: Vec<usize> = (0..n).collect();
+            let compare = |i: &usize, j: &usize| rank(i).partial_cmp(&rank(j)).unwrap_or(std::cmp::Ordering::Equal);
+            order.sort_by(|i, j| if largest { compare(j, i) } else { compare(i, j) });
+            for (place, &i) in order.iter().take(k).enumerate() {
+                let to = (block * k + place) * stride + inner;
+                (found[0][to], found[1][to]) = (at(i), i as f64);
+            }
+        }
+    }
+    found
+}

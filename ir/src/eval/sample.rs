@@ -1,4 +1,4 @@
-//! Maps sampled at another size, mirrored at their borders, and taken apart into blocks.
+//! Maps sampled at another size, mirrored at their borders, and taken apart into blocks; elements of one or another value.
 
 use super::affine::row_major;
 use super::tensor::Tensor;
@@ -32,6 +32,25 @@ pub(super) fn matrix(sampling: &Sampling, [m, n]: [usize; 2], scale: Option<Real
         taps.into_iter().for_each(|(at, weight)| all[i * n + at] += weight);
     }
     all
+}
+
+/// Elements of `a` where `c` is not 0, else of `b`, all three broadcast to `out`.
+pub(super) fn select([c, a, b]: [&Tensor; 3], out: &[usize]) -> Vec<f64> {
+    // Where element `i` of the result lies in an operand.
+    let places = |x: &Tensor| -> Vec<usize> {
+        let (missing, strides) = (out.len() - x.dims.len(), row_major(&x.dims));
+        let step = |axis: usize| match axis.checked_sub(missing) {
+            Some(own) if x.dims[own] > 1 => strides[own],
+            _ => 0,
+        };
+        (0..out.len()).fold(vec![0], |places: Vec<usize>, axis| {
+            let step = step(axis);
+            places.iter().flat_map(|&p| (0..out[axis]).map(move |i| p + i * step)).collect()
+        })
+    };
+    let (c_at, a_at, b_at) = (places(c), places(a), places(b));
+    let one = |i: usize| if c.data[c_at[i]] != 0.0 { a.data[a_at[i]] } else { b.data[b_at[i]] };
+    (0..c_at.len()).map(one).collect()
 }
 
 /// Elements around x that are elements of x; `out` is the result's sizes.

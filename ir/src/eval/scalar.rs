@@ -17,7 +17,7 @@ pub(super) enum Map {
     ToInteger,
     /// 1 for anything but 0.
     ToTruth,
-    /// Rounded towards zero: what a quotient of integers is.
+    /// Rounded towards zero: what a quotient of integers is, and a float as an index.
     Truncate,
 }
 

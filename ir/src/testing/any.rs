@@ -115,7 +115,7 @@ impl Maker {
         }
         let first = inputs.first().map(|&v| self.graph.ty(v).dtype);
         let mixed = inputs.iter().any(|&v| Some(self.graph.ty(v).dtype) != first);
-        if mixed && !matches!(op, Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. }) {
+        if mixed && !matches!(op, Op::Gather { .. } | Op::Select | Op::Dequantize | Op::Lookup { .. }) {
             return None;
         }
         // Quotients of integers are constants.

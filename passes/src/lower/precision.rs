@@ -10,7 +10,8 @@
 //! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
 //! each value that crosses.
 //!
-//! A graph that computes in f32 gets the casts at its inputs and outputs only.
+//! A graph that computes in f32 gets the casts at its inputs and outputs only. Integers stay what they are; truths are integers at the interface where the
+//! target's ports hold none.
 //!
 //! Not exact: each f16 value is rounded to 11 bits. The check measures the error against the f32 paper graph and bounds it.
 
@@ -25,7 +26,10 @@ pub(crate) const PASS: Pass = Pass::everywhere("precision", run);
 
 fn run(graph: &Graph, context: &Context) -> Result {
     let Context { target, options, .. } = context;
-    if [options.precision, options.input, options.output] == [DType::F32; 3] {
+    let truth = |v: Value| graph.ty(v).dtype == DType::Bool;
+    let truths = graph.inputs().any(|(id, _)| truth(id.into())) || graph.outputs.iter().any(|o| truth(o.value));
+    let whole = [options.precision, options.input, options.output] == [DType::F32; 3];
+    if whole && (target.truth_ports || !truths) {
         return Ok(Rewritten::unchanged(graph));
     }
     let island = if options.precision == DType::F16 { islands(graph, target) } else { vec![true; graph.len()] };
@@ -33,8 +37,16 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let mut casts = Casts::default();
     for (id, node) in graph.nodes() {
         if node.op == Op::Input {
-            let ty = Type::new(options.input, node.types[0].shape.clone());
-            let input = copy.new.push_leaf(Op::Input, ty, &node.path)?;
+            let own = &node.types[0];
+            let dtype = match own.dtype {
+                dtype if dtype.is_float() => options.input,
+                DType::Bool if !target.truth_ports => DType::I32,
+                dtype => dtype,
+            };
+            let mut input = copy.new.push_leaf(Op::Input, Type::new(dtype, own.shape.clone()), &node.path)?;
+            if dtype != own.dtype && own.dtype == DType::Bool {
+                input = cast(&mut copy.new, input, DType::Bool, &format!("{}.truth", node.path))?;
+            }
             copy.set(id.into(), input);
             casts.to(&mut copy.new, input, options.precision)?;
         } else if graph.is_constant(id.into()) {
@@ -52,8 +64,13 @@ fn run(graph: &Graph, context: &Context) -> Result {
     }
     let results = graph.outputs.iter().map(|o| {
         let value = copy.get(o.value)?;
-        let path = format!("{}.{}", o.name, options.output);
-        Ok(Output { name: o.name.clone(), value: cast(&mut copy.new, value, options.output, &path)? })
+        let to = match copy.new.ty(value).dtype {
+            dtype if dtype.is_float() => options.output,
+            DType::Bool if !target.truth_ports => DType::I32,
+            dtype => dtype,
+        };
+        let path = format!("{}.{to}", o.name);
+        Ok(Output { name: o.name.clone(), value: cast(&mut copy.new, value, to, &path)? })
     });
     let results = results.collect::<Built<_>>()?;
     let mut new = copy.new;
@@ -62,6 +79,7 @@ fn run(graph: &Graph, context: &Context) -> Result {
         (graph.run_time_nodes().count(), graph.run_time_nodes().filter(|(id, _)| island[id.0 as usize]).count());
     let ports = |dtype: DType, count: usize| if dtype == DType::F32 { 0 } else { count };
     let ports = ports(options.input, graph.inputs().count()) + ports(options.output, graph.outputs.len());
+    let ports = ports + usize::from(truths && !target.truth_ports);
     let notes =
         if wide > 0 && options.precision == DType::F16 { vec![Note::Islands { operators: wide }] } else { Vec::new() };
     Ok(Rewritten { graph: new, count: total - wide + ports, notes })

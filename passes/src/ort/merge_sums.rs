@@ -25,7 +25,8 @@ fn run(graph: &Graph, _: &Context) -> Result {
             let rides = matches!(graph.op(v), Op::Conv { .. }) && uses.once(v);
             (graph.is_constant(v) || graph.ty(v) == &node.types[0]) && !rides
         };
-        node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(operand)
+        let floats = node.types[0].dtype.is_float();
+        floats && node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().all(operand)
     };
     // Operands of each sum, those of sums that it alone reads in their place.
     let mut operands: HashMap<NodeId, Vec<Value>> = HashMap::new();

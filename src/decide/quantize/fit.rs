@@ -3,8 +3,9 @@
 use super::held::Held;
 use super::layers::Layer;
 use super::rounding;
-use super::sample::{Stream, sample};
+use super::sample::sample;
 use super::scales::{self, Codes};
+use super::units::Stream;
 use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
 

@@ -6,7 +6,7 @@
 
 use super::held::Held;
 use super::layers::{Bias, Kind, Layer};
-use super::streams::Units;
+use super::units::Units;
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -29,8 +29,6 @@ pub(super) struct Input {
     pub(super) scale: f64,
     /// Largest magnitude before anything was done.
     pub(super) range: f64,
-    /// What the codes stand for, in every pass.
-    pub(super) units: Units,
 }
 
 /// Smallest and largest value of each channel.
@@ -89,7 +87,7 @@ pub(super) fn input(units: &Units, dims: &[usize], readers: &[(&Layer, Vec<f64>)
     let range = f64::from(units.par_iter().map(peak).reduce(|| 0.0, f32::max));
     let Some(axis) = channel_axis(readers, dims.len()) else {
         let scale = held_scale(range / LAST);
-        return Input { axis: 0, shift: None, factor: None, scale, range, units: coded(units, dims, None, scale) };
+        return Input { axis: 0, shift: None, factor: None, scale, range };
     };
     let ranges = ranges(units, dims, axis);
     let may_shift = readers.iter().all(|(l, _)| !l.is_padded() && l.bias != Bias::None);
@@ -108,39 +106,27 @@ pub(super) fn input(units: &Units, dims: &[usize], readers: &[(&Layer, Vec<f64>)
     // What is stored is the inverse.
     factor.iter_mut().for_each(|f| *f = 1.0 / held(1.0 / (*f * widest).max(LEAST_FACTOR * largest)));
     let scale = held_scale(1.0 / LAST);
-    let plan = Affine { axis, shift: &shift, factor: &factor };
-    let units = coded(units, dims, Some(plan), scale);
     let shift = shift.iter().any(|&c| c != 0.0).then_some(shift);
-    Input { axis, shift, factor: Some(factor), scale, range, units }
-}
-
-struct Affine<'a> {
-    axis: usize,
-    shift: &'a [f64],
-    factor: &'a [f64],
-}
-
-/// Through the codes and back.
-fn coded(units: &Units, dims: &[usize], affine: Option<Affine<'_>>, scale: f64) -> Units {
-    let step = |x: f64| ((x / scale).round_ties_even().clamp(-LAST - 1.0, LAST) * scale) as f32;
-    let unit = |unit: &Arc<Vec<f32>>| {
-        let mut coded = unit.to_vec();
-        match &affine {
-            None => coded.iter_mut().for_each(|x| *x = step(f64::from(*x))),
-            Some(Affine { axis, shift, factor }) => {
-                let (channels, inner) = (dims[*axis], dims[axis + 1..].iter().product::<usize>());
-                for (i, block) in coded.chunks_exact_mut(inner.max(1)).enumerate() {
-                    let (c, f) = (shift[i % channels], factor[i % channels]);
-                    block.iter_mut().for_each(|x| *x = step((f64::from(*x) - c) / f));
-                }
-            }
-        }
-        Arc::new(coded)
-    };
-    Arc::new(units.par_iter().map(unit).collect())
+    Input { axis, shift, factor: Some(factor), scale, range }
 }
 
 impl Input {
+    /// A value of these sizes through the codes and back.
+    pub(super) fn read(&self, units: &Units, dims: &[usize]) -> Units {
+        let step = |x: f64| ((x / self.scale).round_ties_even().clamp(-LAST - 1.0, LAST) * self.scale) as f32;
+        let (channels, inner) = (dims[self.axis], dims[self.axis + 1..].iter().product::<usize>());
+        let unit = |unit: &Arc<Vec<f32>>| {
+            let mut coded = unit.to_vec();
+            for (i, block) in coded.chunks_exact_mut(inner.max(1)).enumerate() {
+                let c = self.shift.as_ref().map_or(0.0, |shift| shift[i % channels]);
+                let f = self.factor.as_ref().map_or(1.0, |factor| factor[i % channels]);
+                block.iter_mut().for_each(|x| *x = step((f64::from(*x) - c) / f));
+            }
+            Arc::new(coded)
+        };
+        Arc::new(units.par_iter().map(unit).collect())
+    }
+
     /// A layer's weights, in rows, for the value as it is read.
     pub(super) fn absorbed(&self, layer: &Layer, mut rows: Vec<f64>) -> Vec<f64> {
         if let Some(factor) = &self.factor {

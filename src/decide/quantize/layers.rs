@@ -1,7 +1,8 @@
 //! The layers of a graph that may be held in few bits: sums of products of trained weights with a value.
 
 use std::collections::{HashMap, HashSet};
-use vitc_ir::{BinaryKind, Graph, Node, NodeId, Op, Value};
+use vitc_ir::eval::{self, EvalError};
+use vitc_ir::{BinaryKind, Graph, Node, NodeId, Op, Value, Weights};
 
 /// How a layer reads its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,12 @@ impl Layer {
             (_, false) => rank - 2,
             (_, true) => rank - 1,
         }
+    }
+
+    /// Its weights as rows of terms.
+    pub(super) fn weights(&self, graph: &Graph, weights: &dyn Weights) -> Result<Vec<f64>, EvalError> {
+        let stored = eval::constants(graph, weights, &[self.weight])?.pop().unwrap_or_default();
+        Ok(self.rows(&stored))
     }
 
     /// Stored weights as rows of terms, one row for each output.

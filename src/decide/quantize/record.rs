@@ -1,6 +1,7 @@
 //! What was decided, as a plan for the pass, tensors that lie over the checkpoint's, and lines of a report.
 
 use super::fit::{Fitted, Target};
+use super::form::Form;
 use super::inputs::Input;
 use super::layers::{Kind, Layer};
 use serde::Serialize;
@@ -82,8 +83,22 @@ pub struct LayerLine {
     pub why: Option<String>,
 }
 
+/// A model that was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Point {
+    /// `w4`, or how many layers of each form, `w4 40, w8 12, float 3`.
+    pub layers: String,
+    /// Bytes of the layers' weights.
+    pub bytes: u64,
+    /// Signal to noise on the pictures, in dB.
+    pub snr: f64,
+    /// Share of pictures that keep their class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+}
+
 /// What was decided.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Quantised {
     /// For the pass.
     pub plan: Plan,
@@ -91,13 +106,19 @@ pub struct Quantised {
     pub tensors: Tensors,
     /// Every layer.
     pub layers: Vec<LayerLine>,
+    /// What was looked at to reach a goal; empty where none was set or the first look reached it.
+    pub curve: Vec<Point>,
+    /// How many of the pictures' passes it was fitted to, where memory did not allow all.
+    pub fitted_to: Option<usize>,
 }
 
 /// Decisions as they are made.
 pub(super) struct Record {
     made: Quantised,
-    /// Keys of weights.
-    keys: HashMap<Value, String>,
+    /// Keys of weights in their forms.
+    keys: HashMap<(Value, Form), String>,
+    /// Keys of the scales of inputs, by their number: equal ones are one.
+    scales: HashMap<u64, String>,
     /// Layers in order, to name values by.
     names: HashMap<Value, String>,
 }
@@ -108,8 +129,7 @@ impl Record {
             .nodes()
             .flat_map(|(id, node)| (0..node.types.len() as u32).map(move |index| Value { node: id, index }));
         let names = names.map(|v| (v, graph.value_name(v))).collect();
-        let made = Quantised { plan: Plan::default(), tensors: Tensors::default(), layers: Vec::new() };
-        Record { made, keys: HashMap::new(), names }
+        Record { made: Quantised::default(), keys: HashMap::new(), scales: HashMap::new(), names }
     }
 
     pub(super) fn finish(self) -> Quantised {
@@ -117,8 +137,8 @@ impl Record {
     }
 
     /// Whether these weights were recorded.
-    pub(super) fn has_weight(&self, weight: Value) -> bool {
-        self.keys.contains_key(&weight)
+    pub(super) fn has_weight(&self, weight: Value, form: Form) -> bool {
+        self.keys.contains_key(&(weight, form))
     }
 
     /// A layer that stays as it is.
@@ -140,13 +160,13 @@ impl Record {
         &mut self,
         graph: &Graph,
         layer: &Layer,
-        target: Target,
+        (form, target): (Form, Target),
         rows: &[f64],
         fitted: &Fitted,
         input: Option<&Input>,
     ) {
         let shape = graph.shape(layer.weight).at(1);
-        let key = self.keys.entry(layer.weight).or_insert_with(|| layer.path.clone()).clone();
+        let key = self.keys.entry((layer.weight, form)).or_insert_with(|| layer.path.clone()).clone();
         let (weight, word) = match target {
             Target::Table { bits, .. } => {
                 let codes = packed(&layer.stored(&fitted.codes), bits);
@@ -183,9 +203,9 @@ impl Record {
     }
 
     /// Layers that have the weights of one that was recorded.
-    pub(super) fn share(&mut self, layers: &[Layer]) {
+    pub(super) fn share(&mut self, layers: &[Layer], form: Form) {
         for layer in layers {
-            let Some(key) = self.keys.get(&layer.weight) else { continue };
+            let Some(key) = self.keys.get(&(layer.weight, form)) else { continue };
             let Some(first) = self.made.plan.layers.get(key).cloned() else { continue };
             self.made.plan.layers.entry(layer.path.clone()).or_insert(LayerPlan { bias: None, ..first });
         }
@@ -211,12 +231,15 @@ impl Record {
         // From the channels' axis on.
         let behind = graph.shape(value).rank().saturating_sub(input.axis + 1);
         let sizes = |channels: usize| std::iter::once(channels).chain(std::iter::repeat_n(1, behind)).collect();
+        let own = format!("{name}#input_scale");
+        let scale = self.scales.entry(input.scale.to_bits()).or_insert(own).clone();
         let plan = InputPlan {
+            scale: scale.clone(),
             shift: input.shift.as_ref().map(|s| sizes(s.len())),
             factor: input.factor.as_ref().map(|f| sizes(f.len())),
         };
         let tensors = &mut self.made.tensors;
-        tensors.floats(format!("{name}#input_scale"), [input.scale]);
+        tensors.floats(scale, [input.scale]);
         if let Some(shift) = &input.shift {
             tensors.floats(format!("{name}#input_shift"), shift.iter().copied());
         }

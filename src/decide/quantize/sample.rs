@@ -1,14 +1,8 @@
 //! What a layer reads and gives at some of its positions: the terms of its sums, and its outputs.
 
 use super::layers::{Kind, Layer};
+use super::units::Stream;
 use ndarray::Array2;
-
-/// The values of one pass over some pictures: sizes, and one array for each pass.
-#[derive(Clone, Copy)]
-pub(super) struct Stream<'a> {
-    pub(super) dims: &'a [usize],
-    pub(super) units: &'a [std::sync::Arc<Vec<f32>>],
-}
 
 /// Positions that are looked at for a layer of one group: at least so many, and as many times its terms.
 const ROWS: (usize, usize) = (8192, 8);

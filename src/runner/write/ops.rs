@@ -19,6 +19,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         Op::Binary(kind) => Step::new(binary(*kind), [p.read(0), p.read(1)]),
         Op::Sum => sum(p),
         Op::Clip { lo, hi } => clip(p, lo.0, hi.0),
+        Op::Select => Step::new("Where", [p.read(0), p.read(1), p.read(2)]),
         Op::Prelu => prelu(p),
         Op::Cast { to } => Step::new("Cast", [p.read(0)]).int("to", element(*to) as i64),
 
@@ -45,6 +46,11 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
             Step::new("ArgMax", [p.read(0)]).int("axis", *axis as i64).int("keepdims", i64::from(*keep))
         }
 
+        Op::TopK { axis, k, largest } => {
+            let k = p.integers([*k]);
+            let search = Step::new("TopK", [p.read(0), k]).int("axis", *axis as i64);
+            search.int("largest", i64::from(*largest)).one_of(index, 2)
+        }
         Op::Reshape { .. } => {
             let shape = p.integers(p.result(0));
             Step::new("Reshape", [p.read(0), shape])

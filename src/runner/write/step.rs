@@ -8,11 +8,18 @@ pub(super) struct Step {
     pub(super) op: &'static str,
     pub(super) inputs: Vec<String>,
     pub(super) attributes: Vec<pb::AttributeProto>,
+    /// Which result is wanted, and how many there are.
+    pub(super) wanted: [usize; 2],
 }
 
 impl Step {
     pub(super) fn new(op: &'static str, inputs: impl IntoIterator<Item = String>) -> Step {
-        Step { op, inputs: inputs.into_iter().collect(), attributes: Vec::new() }
+        Step { op, inputs: inputs.into_iter().collect(), attributes: Vec::new(), wanted: [0, 1] }
+    }
+
+    /// One of several results.
+    pub(super) fn one_of(self, wanted: usize, results: usize) -> Step {
+        Step { wanted: [wanted, results], ..self }
     }
 
     pub(super) fn int(mut self, name: &str, i: i64) -> Step {

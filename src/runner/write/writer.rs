@@ -114,11 +114,14 @@ impl<'g> Writer<'g> {
     }
 
     pub(super) fn emit(&mut self, step: Step, output: String) {
+        let [wanted, results] = step.wanted;
+        let name = |i: usize| if i == wanted { output.clone() } else { self.unused(&format!("{output}.other")) };
+        let outputs: Vec<String> = (0..results).map(name).collect();
         self.message.node.push(pb::NodeProto {
             op_type: step.op.into(),
-            name: output.clone(),
+            name: output,
             input: step.inputs,
-            output: vec![output],
+            output: outputs,
             attribute: step.attributes,
             ..Default::default()
         });

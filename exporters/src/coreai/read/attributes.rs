@@ -23,14 +23,32 @@ pub(super) enum Element {
     Float16,
     Signed32,
     Unsigned32,
+    Signed16,
+    Signed8,
+    /// Codes of fewer than 8 bits.
+    Codes {
+        bits: u8,
+        signed: bool,
+    },
 }
 
 impl Element {
+    /// Bytes of one element in the attribute table, where codes of few bits have a byte each.
     pub(super) fn bytes(self) -> usize {
         match self {
-            Element::Bool | Element::Unsigned8 => 1,
-            Element::Float16 => 2,
+            Element::Bool | Element::Unsigned8 | Element::Signed8 | Element::Codes { .. } => 1,
+            Element::Float16 | Element::Signed16 => 2,
             Element::Float32 | Element::Signed32 | Element::Unsigned32 => 4,
+        }
+    }
+}
+
+impl Element {
+    /// Bytes of so many elements in the resource section, where codes of few bits share bytes.
+    fn stored(self, count: usize) -> usize {
+        match self {
+            Element::Codes { bits, .. } => (count * usize::from(bits)).div_ceil(8),
+            _ => count * self.bytes(),
         }
     }
 }
@@ -116,6 +134,14 @@ impl<'a> Container<'a> {
             6 => Element::Float32,
             7 => Element::Float16,
             18 => Element::Signed32,
+            19 => Element::Signed16,
+            20 => Element::Signed8,
+            21 => Element::Codes { bits: 4, signed: true },
+            27 => Element::Codes { bits: 4, signed: false },
+            28 => Element::Codes { bits: 2, signed: false },
+            29 => Element::Codes { bits: 1, signed: false },
+            36 => Element::Codes { bits: 6, signed: false },
+            37 => Element::Codes { bits: 3, signed: false },
             24 => Element::Unsigned32,
             other => return Err(format!("elements of kind {other} are not read")),
         };
@@ -210,9 +236,10 @@ impl<'a> Container<'a> {
             7 => {
                 let resource = usize::try_from(entry.varint()?).ok().and_then(|n| self.resources.get(n));
                 let (key, range) = resource.ok_or("refers to a resource that does not exist")?;
-                match range.len() == count * size {
+                let wanted = ty.element.stored(count);
+                match range.len() == wanted {
                     true => Ok(Elements::Resource(range.clone())),
-                    false => Err(format!("the resource {key} has {} bytes instead of {}", range.len(), count * size)),
+                    false => Err(format!("the resource {key} has {} bytes instead of {wanted}", range.len())),
                 }
             }
             other => Err(format!("a constant of kind {other} is not read")),
@@ -256,6 +283,9 @@ pub(super) fn numbers(element: Element, bytes: &[u8]) -> Vec<f64> {
     let word = |c: &[u8; 4]| *c;
     match element {
         Element::Bool | Element::Unsigned8 => bytes.iter().map(|&b| f64::from(b)).collect(),
+        Element::Signed8 | Element::Codes { signed: true, .. } => bytes.iter().map(|&b| f64::from(b as i8)).collect(),
+        Element::Codes { signed: false, .. } => bytes.iter().map(|&b| f64::from(b)).collect(),
+        Element::Signed16 => bytes.as_chunks::<2>().0.iter().map(|&c| f64::from(i16::from_le_bytes(c))).collect(),
         Element::Float16 => bytes.as_chunks::<2>().0.iter().map(|&c| f16::from_le_bytes(c).to_f64()).collect(),
         Element::Float32 => bytes.as_chunks::<4>().0.iter().map(|c| f64::from(f32::from_le_bytes(word(c)))).collect(),
         Element::Signed32 => bytes.as_chunks::<4>().0.iter().map(|c| f64::from(i32::from_le_bytes(word(c)))).collect(),

@@ -4,13 +4,14 @@ use super::attributes::{Attribute, Element, Elements, TensorType, numbers};
 use super::composites::Composite;
 use super::container::{Block, Container, Operation};
 use super::header::Header;
+use super::packed::unpacked;
 use super::weights::Source;
 use std::collections::HashMap;
 use vitc_ir::op::{Generator, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value};
 
-/// A parameter is an array of at most this many numbers: two for each dimension.
-const PARAMETERS: usize = 16;
+/// A parameter is an array of at most this many numbers: two for each dimension, or a size for each part of a split.
+const PARAMETERS: usize = 4096;
 
 /// Indices that an f32 weight holds exactly.
 const INDEX_LIMIT: u32 = 1 << 24;
@@ -32,9 +33,9 @@ pub(super) enum Bound<'a> {
 pub(super) struct Function<'c, 'a> {
     container: &'c Container<'a>,
     composites: &'c HashMap<&'a str, Composite<'a>>,
-    file: &'a [u8],
+    pub(super) file: &'a [u8],
     pub(super) graph: Graph,
-    sources: &'c mut HashMap<String, Source>,
+    pub(super) sources: &'c mut HashMap<String, Source>,
     /// Leaves of constants, by where their bytes begin and their shape.
     leaves: HashMap<(usize, Vec<usize>), Value>,
 }
@@ -45,7 +46,9 @@ fn graph_type(ty: &TensorType) -> Result<Type, String> {
         Element::Float32 => DType::F32,
         Element::Float16 => DType::F16,
         Element::Signed32 => DType::I32,
-        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => {
+        Element::Signed8 => DType::I8,
+        Element::Codes { bits: 4, signed: true } => DType::I4,
+        Element::Bool | Element::Unsigned8 | Element::Unsigned32 | Element::Signed16 | Element::Codes { .. } => {
             return Err(format!("a value of {:?} is not read", ty.element));
         }
     };
@@ -124,7 +127,7 @@ impl<'c, 'a> Function<'c, 'a> {
     }
 
     /// A name for a weight: the constant's own, unless another shape of it or another constant of another function has that.
-    fn free(&self, key: String, source: &Source) -> String {
+    pub(super) fn free(&self, key: String, source: &Source) -> String {
         let taken = |name: &str| {
             let other = self.sources.get(name).is_some_and(|known| known != source);
             other || self.graph.find(name).is_some() || self.graph.find(&format!("{name}.stored")).is_some()
@@ -175,22 +178,22 @@ fn short(word: &str) -> &str {
 }
 
 /// One operation with what its operands stand for.
-struct Call<'b, 'c, 'a> {
-    function: &'b mut Function<'c, 'a>,
+pub(super) struct Call<'b, 'c, 'a> {
+    pub(super) function: &'b mut Function<'c, 'a>,
     operation: &'b Operation<'a>,
     bound: &'b [Bound<'a>],
-    path: String,
+    pub(super) path: String,
 }
 
 /// Operands.
 impl<'a> Call<'_, '_, 'a> {
-    fn operand(&self, i: usize) -> Result<&Bound<'a>, String> {
+    pub(super) fn operand(&self, i: usize) -> Result<&Bound<'a>, String> {
         let id = self.operation.operands.get(i).ok_or_else(|| format!("has no operand {i}"))?;
         self.bound.get(*id).ok_or_else(|| format!("operand {i} is used before it is computed"))
     }
 
     /// An operand as a value of the graph.
-    fn value(&mut self, i: usize) -> Result<Value, String> {
+    pub(super) fn value(&mut self, i: usize) -> Result<Value, String> {
         match self.operand(i)?.clone() {
             Bound::Value(value) => Ok(value),
             Bound::Picture(_) | Bound::Pixels(_) => Err(format!("operand {i} is a picture")),
@@ -244,7 +247,7 @@ impl<'a> Call<'_, '_, 'a> {
         }
     }
 
-    fn axes(&self, i: usize, rank: usize) -> Result<Vec<usize>, String> {
+    pub(super) fn axes(&self, i: usize, rank: usize) -> Result<Vec<usize>, String> {
         let mut axes = self.numbers(i)?.0.iter().map(|&a| self.axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
         axes.sort_unstable();
         Ok(axes)
@@ -258,12 +261,12 @@ impl<'a> Call<'_, '_, 'a> {
         }
     }
 
-    fn shape(&self, x: Value) -> Shape {
+    pub(super) fn shape(&self, x: Value) -> Shape {
         self.function.graph.shape(x).clone()
     }
 
     /// The type of a result.
-    fn declared(&self, i: usize) -> Result<Type, String> {
+    pub(super) fn declared(&self, i: usize) -> Result<Type, String> {
         let number = self.operation.results.get(i).ok_or("has no result")?;
         graph_type(&self.function.container.tensor(*number)?)
     }
@@ -304,7 +307,7 @@ impl<'a> Call<'_, '_, 'a> {
                 push(&mut function.graph, Op::Literal { values }, graph_type, &key)?
             }
             _ => {
-                let source = source(ty.element, elements, function.file)?;
+                let source = source(ty.element, count, elements, function.file)?;
                 let stored = Type::new(DType::F32, graph_type.shape.clone());
                 let key = function.free(key, &source);
                 let weight = Op::Weight { key: key.clone() };
@@ -323,7 +326,7 @@ impl<'a> Call<'_, '_, 'a> {
 }
 
 /// Where the elements of a weight are; integers go as f32, which holds indices below 2^24 exactly.
-fn source(element: Element, elements: &Elements<'_>, file: &[u8]) -> Result<Source, String> {
+fn source(element: Element, count: usize, elements: &Elements<'_>, file: &[u8]) -> Result<Source, String> {
     let bytes = match elements {
         Elements::Inline { bytes, .. } => bytes,
         Elements::Resource(range) => file.get(range.clone()).ok_or("lies outside the file")?,
@@ -339,7 +342,17 @@ fn source(element: Element, elements: &Elements<'_>, file: &[u8]) -> Result<Sour
             let bytes = indices.flat_map(|i| (i as f32).to_le_bytes()).collect();
             return Ok(Source::Held { bytes, dtype: StoredType::F32 });
         }
-        Element::Bool | Element::Unsigned8 | Element::Unsigned32 => {
+        Element::Signed8 => StoredType::I8,
+        Element::Codes { bits: 4, signed: true } => {
+            let bytes = match elements {
+                // Inline codes have a byte each.
+                Elements::Inline { bytes, .. } => bytes.to_vec(),
+                Elements::Resource(_) => unpacked(bytes, 4, 2 * bytes.len()),
+            };
+            let bytes = bytes.into_iter().take(count).map(|b| ((b << 4) as i8 >> 4) as u8).collect();
+            return Ok(Source::Held { bytes, dtype: StoredType::I8 });
+        }
+        Element::Bool | Element::Unsigned8 | Element::Unsigned32 | Element::Signed16 | Element::Codes { .. } => {
             return Err(format!("weights of {element:?} are not read"));
         }
     };
@@ -352,7 +365,7 @@ fn source(element: Element, elements: &Elements<'_>, file: &[u8]) -> Result<Sour
 /// What an operation computes.
 impl<'a> Call<'_, '_, 'a> {
     /// Append a node; its results must be what the program declares.
-    fn push(&mut self, op: Op, inputs: &[Value]) -> Result<Vec<Bound<'a>>, String> {
+    pub(super) fn push(&mut self, op: Op, inputs: &[Value]) -> Result<Vec<Bound<'a>>, String> {
         let node = self.function.graph.push(op, inputs, &self.path).map_err(|e| e.to_string())?;
         let types = self.function.graph.node(node).types.clone();
         let count = types.len();
@@ -366,7 +379,7 @@ impl<'a> Call<'_, '_, 'a> {
     }
 
     /// A node in front of the one that has the operation's results.
-    fn before(&mut self, op: Op, inputs: &[Value]) -> Result<Value, String> {
+    pub(super) fn before(&mut self, op: Op, inputs: &[Value]) -> Result<Value, String> {
         let path = format!("{}.part", self.path);
         Ok(self.function.graph.push(op, inputs, &path).map_err(|e| e.to_string())?.into())
     }
@@ -453,6 +466,10 @@ impl<'a> Call<'_, '_, 'a> {
             "primitive.slice_v1" => self.slice(),
             "primitive.gather_nd_v1" => self.gather(),
             "primitive.interpolate_v1" => self.interpolate(),
+            "primitive.blockwise_shift_scale_v2" => self.scaled(),
+            "primitive.lut_to_dense_v1" => self.lut_to_dense(),
+            "quantize_v2" => self.quantize(),
+            "dequantize_v2" => self.dequantize(),
             other => Err(format!("{other} is not read")),
         }
     }

@@ -8,10 +8,12 @@
 
 mod attributes;
 mod body;
+mod codes;
 mod composites;
 mod container;
 mod cursor;
 mod header;
+mod packed;
 mod promise;
 mod weights;
 

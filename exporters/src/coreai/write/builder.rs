@@ -72,6 +72,9 @@ pub(super) struct Builder {
 fn number(element: Element, x: f64) -> Vec<u8> {
     match element {
         Element::Picture | Element::Bool | Element::U8 => vec![x as u8],
+        Element::U1 | Element::U2 | Element::U3 | Element::U4 | Element::U6 => vec![x as u8],
+        Element::I8 | Element::I4 => vec![x as i8 as u8],
+        Element::I16 => (x as i16).to_le_bytes().to_vec(),
         Element::F32 => (x as f32).to_le_bytes().to_vec(),
         Element::F16 => f16::from_f64(x).to_le_bytes().to_vec(),
         Element::I32 => (x as i32).to_le_bytes().to_vec(),
@@ -305,6 +308,57 @@ impl Builder {
             }
             _ => self.unsigned(&[known]),
         }
+    }
+}
+
+/// Codes.
+impl Builder {
+    /// `min(max(round(x/scale), lo), hi)`, one scale for all.
+    pub(super) fn quantize(&mut self, x: Id, scale: Id, code: Element, lo: f64, hi: f64) -> Id {
+        let (from, result) = (self.ty(x).clone(), Tensor::new(code, &self.dims(x)));
+        let [zero, none] = [self.scalar(code, 0.0), self.scalar(from.element, 0.0)];
+        let axes: Vec<i64> = (0..from.rank() as i64).collect();
+        let axes = self.signed(&axes);
+        self.decomposed(OperationName::Quantize, &[x, scale, zero, none, axes], result, |b, x| {
+            let scale = b.spread_like(x[1], x[0]);
+            let steps = b.one(OperationName::Divide, &[x[0], scale], from.clone());
+            let whole = b.unary(OperationName::Round, steps);
+            let [lo, hi] = [lo, hi].map(|bound| {
+                let bound = b.scalar(from.element, bound);
+                b.spread_like(bound, x[0])
+            });
+            let above = b.one(OperationName::Maximum, &[whole, lo], from.clone());
+            let inside = b.one(OperationName::Minimum, &[above, hi], from);
+            b.cast(inside, code)
+        })
+    }
+
+    /// Codes times one scale.
+    pub(super) fn dequantize(&mut self, x: Id, scale: Id, element: Element) -> Id {
+        let (code, result) = (self.ty(x).element, Tensor::new(element, &self.dims(x)));
+        let [zero, none] = [self.scalar(code, 0.0), self.scalar(element, 0.0)];
+        let axes: Vec<i64> = (0..result.rank() as i64).collect();
+        let axes = self.signed(&axes);
+        self.decomposed(OperationName::Dequantize, &[x, scale, zero, none, axes], result.clone(), |b, x| {
+            let numbers = b.cast(x[0], element);
+            let scale = b.spread_like(x[1], numbers);
+            b.one(OperationName::Mul, &[numbers, scale], result)
+        })
+    }
+
+    /// Constant codes times the scale of their block; the scale's sizes divide those of the codes.
+    pub(super) fn scaled(&mut self, data: Id, scale: Id, element: Element) -> Id {
+        let (code, blocks, dims) = (self.ty(data).element, self.dims(scale), self.dims(data));
+        let zero = self.fill(Tensor::new(code, &blocks), 0.0);
+        let none = self.fill(Tensor::new(element, &blocks), 0.0);
+        self.one(OperationName::BlockwiseShiftScale, &[data, scale, zero, none], Tensor::new(element, &dims))
+    }
+
+    /// Entries `[parts,1,…,entries,1]` of tables that constant codes name.
+    pub(super) fn lut_to_dense(&mut self, data: Id, table: Id) -> Id {
+        let (element, dims) = (self.ty(table).element, self.dims(data));
+        let axis = self.scalar(Element::I16, 0.0);
+        self.one(OperationName::LutToDense, &[data, table, axis], Tensor::new(element, &dims))
     }
 }
 

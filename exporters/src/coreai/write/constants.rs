@@ -6,7 +6,7 @@ use super::program::{Blob, Elements};
 use crate::ExportError;
 use std::collections::{HashMap, HashSet};
 use vitc_ir::eval::{self, ConstantStats, StreamError};
-use vitc_ir::{Node, Op, Stored, Type, Value, cost};
+use vitc_ir::{Graph, Node, Op, Stored, Type, Value, cost};
 
 /// Constants of fewer bytes stand in the attribute table, as the vendor's own tools have it.
 const INLINE_BELOW: usize = 1024;
@@ -37,11 +37,12 @@ impl Constants {
             let graph = function.graph;
             let mut own = HashMap::new();
             let mut small = Vec::new();
+            let packed = packed(graph);
             for value in cost::emitted_constants(graph) {
                 let expression = expressions.number(number, value)?;
                 if let Some(elements) = placed.get(&expression) {
                     own.insert(value, Elements::clone(elements));
-                } else if graph.ty(value).bytes() < INLINE_BELOW {
+                } else if graph.ty(value).bytes() < INLINE_BELOW && !packed.contains(&value) {
                     small.push((value, expression));
                 } else {
                     let elements = Elements::Resource(constants.blobs.len());
@@ -63,6 +64,13 @@ impl Constants {
         }
         Ok(constants)
     }
+}
+
+/// Codes of few bits, which have a byte each in the attribute table and share bytes in the resource section: all stand there.
+fn packed(graph: &Graph) -> HashSet<Value> {
+    let codes = graph.run_time_nodes().filter(|(_, n)| matches!(n.op, Op::Lookup { .. } | Op::Dequantize));
+    let codes = codes.map(|(_, n)| (graph.stored(n.inputs[0]), &n.op));
+    codes.filter(|(v, op)| matches!(op, Op::Lookup { .. }) || graph.ty(*v).dtype.bits() < 8).map(|(v, _)| v).collect()
 }
 
 /// A key that no other blob has.

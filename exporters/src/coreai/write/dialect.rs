@@ -85,6 +85,10 @@ operations! {
     BroadcastInDims = "primitive.broadcast_in_dims_v1" since 20250826,
     GetShape = "primitive.get_shape_v2" since 20260204,
     GatherNd = "primitive.gather_nd_v1" since 20250723,
+    BlockwiseShiftScale = "primitive.blockwise_shift_scale_v2" since 20260202,
+    LutToDense = "primitive.lut_to_dense_v1" since 20251003,
+    Quantize = "quantize_v2" since 20260204,
+    Dequantize = "dequantize_v2" since 20260204,
     Interpolate = "primitive.interpolate_v1" since 20260127,
     ImageToTensor = "primitive.image_to_tensor_v1" since 20251114,
 }

@@ -87,7 +87,15 @@ fn element(element: Element) -> u64 {
         Element::F32 => 6,
         Element::F16 => 7,
         Element::I32 => 18,
+        Element::I16 => 19,
+        Element::I8 => 20,
+        Element::I4 => 21,
         Element::U32 => 24,
+        Element::U4 => 27,
+        Element::U2 => 28,
+        Element::U1 => 29,
+        Element::U6 => 36,
+        Element::U3 => 37,
     }
 }
 

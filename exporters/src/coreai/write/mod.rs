@@ -3,6 +3,7 @@
 
 mod builder;
 mod bytecode;
+mod codes;
 mod composites;
 mod constants;
 mod dialect;

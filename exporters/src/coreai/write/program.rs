@@ -14,19 +14,30 @@ pub(super) enum Element {
     Picture,
     Bool,
     U8,
+    I8,
+    /// Signed codes of 4 bits.
+    I4,
+    /// Codes of few bits that name entries of a table.
+    U1,
+    U2,
+    U3,
+    U4,
+    U6,
     F32,
     F16,
+    I16,
     I32,
     U32,
 }
 
 impl Element {
-    /// Bytes of one element.
+    /// Bytes of one element in the attribute table, where codes of few bits have a byte each.
     pub(super) fn bytes(self) -> usize {
         match self {
             Element::Picture => 3,
-            Element::Bool | Element::U8 => 1,
-            Element::F16 => 2,
+            Element::Bool | Element::U8 | Element::I8 | Element::I4 => 1,
+            Element::U1 | Element::U2 | Element::U3 | Element::U4 | Element::U6 => 1,
+            Element::F16 | Element::I16 => 2,
             Element::F32 | Element::I32 | Element::U32 => 4,
         }
     }

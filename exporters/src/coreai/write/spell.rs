@@ -21,9 +21,9 @@ pub(super) fn element(dtype: DType) -> Result<Element, String> {
         DType::F32 => Ok(Element::F32),
         DType::F16 => Ok(Element::F16),
         DType::I32 => Ok(Element::I32),
-        DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => {
-            Err(format!("{dtype} is not written in a Core AI asset"))
-        }
+        DType::I8 => Ok(Element::I8),
+        DType::I4 => Ok(Element::I4),
+        DType::I64 | DType::U8 | DType::U4 | DType::Bool => Err(format!("{dtype} is not written in a Core AI asset")),
     }
 }
 
@@ -85,12 +85,12 @@ impl Body<'_> {
         Ok(self.builder.constant(ty, elements.clone()))
     }
 
-    fn is_constant(&self, value: Value) -> bool {
+    pub(super) fn is_constant(&self, value: Value) -> bool {
         !self.values.contains_key(&value)
     }
 
     /// An operand in another shape of as many elements: free for a constant.
-    fn shaped(&mut self, value: Value, dims: &[i64]) -> Result<Id, String> {
+    pub(super) fn shaped(&mut self, value: Value, dims: &[i64]) -> Result<Id, String> {
         let value = self.graph.stored(value);
         if self.is_constant(value) {
             return self.constant(value, dims);
@@ -118,9 +118,11 @@ impl Body<'_> {
     }
 
     fn results(&mut self, node: &Node) -> Result<Vec<Id>, String> {
-        let x = match node.inputs.first() {
-            Some(&first) => self.operand(first)?,
-            None => return Err("it is a leaf, not an operation".into()),
+        let x = match (&node.op, node.inputs.first()) {
+            // Its codes have a type of their own.
+            (Op::Lookup { bits, shape }, _) => return Ok(vec![self.lookup(node, *bits, shape)?]),
+            (_, Some(&first)) => self.operand(first)?,
+            (_, None) => return Err("it is a leaf, not an operation".into()),
         };
         let out = sizes(&node.types[0].shape);
         let dtype = element(node.types[0].dtype)?;
@@ -168,18 +170,18 @@ impl Body<'_> {
             Op::SpaceToDepth { block } => self.space_to_depth(x, *block as i64),
             Op::Gather { axis, .. } => self.gather(x, node.inputs[1], *axis)?,
             Op::Expand { .. } => self.expand(x, &out),
-            Op::Keep => return Err("it is read through, not an operation".into()),
+            Op::Keep | Op::Lookup { .. } => return Err("it is read through, not an operation".into()),
             Op::Resize { sampling, size, scale: None } => self.resize(x, sampling, *size)?,
             Op::Resize { .. } | Op::ArgMax { .. } | Op::ConvTranspose { .. } => return Err(UNKNOWN.into()),
+            Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
             }
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
                 return Err("it is a leaf, not an operation".into());
             }
-            Op::Quantize { .. } | Op::Dequantize | Op::Lookup { .. } => {
-                return Err("quantised values are not written in a Core AI asset".into());
-            }
+            Op::Quantize { to } => self.quantize(x, node, *to)?,
+            Op::Dequantize => self.dequantize(node)?,
             Op::BatchNorm { .. }
             | Op::Attention { .. }
             | Op::Rfft2 { .. }

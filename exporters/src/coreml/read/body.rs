@@ -30,6 +30,8 @@ pub(super) struct Body<'a> {
     pub(super) classes: Option<Vec<String>>,
     /// iOS version of the program.
     pub(super) ios: u32,
+    /// The program has to be one that vitc writes: no input is left out, no other operation used.
+    pub(super) strict: bool,
 }
 
 fn identifier(name: &str) -> Result<String, String> {
@@ -41,8 +43,8 @@ fn identifier(name: &str) -> Result<String, String> {
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(graph: &'a mut Graph, weights: &'a mut PackageWeights, ios: u32) -> Self {
-        Body { graph, weights, bound: HashMap::new(), classes: None, ios }
+    pub(super) fn new(graph: &'a mut Graph, weights: &'a mut PackageWeights, ios: u32, strict: bool) -> Self {
+        Body { graph, weights, bound: HashMap::new(), classes: None, ios, strict }
     }
 
     /// Let a name stand for something.

@@ -1,6 +1,7 @@
 //! The inputs of one operation, by name and checked.
 
 use super::body::{Body, Bound};
+use super::defaults::{Usual, default};
 use super::values::{Constant, Elements};
 use crate::coreml::messages::{self, binding};
 use vitc_ir::Value;
@@ -55,6 +56,11 @@ impl Call<'_, '_> {
         }
     }
 
+    /// The default of an input that the program leaves out, if it may.
+    fn usual(&self, input: &str) -> Option<Usual> {
+        if self.body.strict || self.has(input) { None } else { default(&self.operation.r#type, input) }
+    }
+
     fn parameter(&self, input: &str) -> Result<&Constant, String> {
         match self.body.bound.get(&self.name(input)?) {
             Some(Bound::Constant(constant, _)) => Ok(constant),
@@ -64,6 +70,9 @@ impl Call<'_, '_> {
 
     /// One truth value.
     pub(super) fn flag(&self, input: &str) -> Result<bool, String> {
+        if let Some(Usual::Flag(flag)) = self.usual(input) {
+            return Ok(flag);
+        }
         match (&self.parameter(input)?.elements, self.parameter(input)?.dims.is_empty()) {
             (Elements::Bools(b), true) => Ok(b[0]),
             _ => Err(format!("the input {input} is not one truth value")),
@@ -91,6 +100,9 @@ impl Call<'_, '_> {
 
     /// One number.
     pub(super) fn number(&self, input: &str) -> Result<f64, String> {
+        if let Some(Usual::Number(number)) = self.usual(input) {
+            return Ok(number);
+        }
         match (&self.parameter(input)?.elements, self.parameter(input)?.dims.is_empty()) {
             (Elements::Floats(f), true) => Ok(f[0]),
             (Elements::Ints(i), true) => Ok(f64::from(i[0])),
@@ -109,14 +121,28 @@ impl Call<'_, '_> {
 
     /// One integer.
     pub(super) fn integer(&self, input: &str) -> Result<i32, String> {
+        if let Some(Usual::Integer(integer)) = self.usual(input) {
+            return Ok(integer);
+        }
         match (&self.parameter(input)?.elements, self.parameter(input)?.dims.is_empty()) {
             (Elements::Ints(i), true) => Ok(i[0]),
             _ => Err(format!("the input {input} is not one integer")),
         }
     }
 
+    /// A vector of integers.
+    pub(super) fn whole(&self, input: &str) -> Result<Vec<i32>, String> {
+        match (&self.parameter(input)?.elements, self.parameter(input)?.dims.len()) {
+            (Elements::Ints(ints), 1) => Ok(ints.clone()),
+            _ => Err(format!("the input {input} is not a vector of integers")),
+        }
+    }
+
     /// A vector of integers that are not negative.
     pub(super) fn sizes(&self, input: &str) -> Result<Vec<usize>, String> {
+        if let Some(Usual::Sizes(sizes)) = self.usual(input) {
+            return Ok(sizes.to_vec());
+        }
         let constant = self.parameter(input)?;
         let (Elements::Ints(ints), 1) = (&constant.elements, constant.dims.len()) else {
             return Err(format!("the input {input} is not a vector of integers"));
@@ -133,6 +159,9 @@ impl Call<'_, '_> {
 
     /// A string.
     pub(super) fn word(&self, input: &str) -> Result<&str, String> {
+        if let Some(Usual::Word(word)) = self.usual(input) {
+            return Ok(word);
+        }
         match &self.parameter(input)?.elements {
             Elements::Text(text) => Ok(text),
             _ => Err(format!("the input {input} is not a string")),
@@ -157,18 +186,62 @@ impl Call<'_, '_> {
 
     /// The same for `axes`.
     pub(super) fn axes(&self, rank: usize) -> Result<Vec<usize>, String> {
+        if !self.body.strict && !self.has("axes") {
+            return Ok((0..rank).collect());
+        }
         let constant = self.parameter("axes")?;
         let Elements::Ints(ints) = &constant.elements else { return Err("axes are not integers".into()) };
-        ints.iter().map(|&a| self.resolve(i64::from(a), rank)).collect()
+        let mut axes = ints.iter().map(|&a| self.resolve(i64::from(a), rank)).collect::<Result<Vec<_>, _>>()?;
+        if !self.body.strict {
+            axes.sort_unstable();
+        }
+        Ok(axes)
     }
 
     /// Padding of a window operation on a map, as top, left, bottom, right.
     pub(super) fn window_pad(&self) -> Result<[usize; 4], String> {
+        let same = self.word("pad_type")?;
+        if !self.body.strict && same.starts_with("same") {
+            return self.same_pad(same == "same_lower");
+        }
         let given: [usize; 4] = self.sizes_of("pad")?;
-        match self.word("pad_type")? {
+        match same {
             "custom" => Ok([given[0], given[2], given[1], given[3]]),
             "valid" => Ok([0; 4]),
             other => Err(format!("pad_type {other} is not read")),
         }
+    }
+
+    /// Padding with which there are ⌈size / stride⌉ windows; the odd one lies at the end, or in front.
+    fn same_pad(&self, lower: bool) -> Result<[usize; 4], String> {
+        let stride: [usize; 2] = self.sizes_of("strides")?;
+        let dilation: [usize; 2] =
+            if self.operation.r#type.ends_with("pool") { [1; 2] } else { self.sizes_of("dilations")? };
+        let shape = |input: &str| match self.body.bound.get(&self.name(input)?) {
+            Some(Bound::Value(v) | Bound::Constant(_, Some(v))) => Ok(self.body.graph.shape(*v).at(1)),
+            Some(Bound::Constant(constant, None)) => Ok(constant.dims.clone()),
+            _ => Err(format!("the input {input} is no array")),
+        };
+        let kernel: [usize; 2] = match self.operation.r#type.as_str() {
+            "avg_pool" | "max_pool" => self.sizes_of("kernel_sizes")?,
+            "conv" => shape("weight")?.get(2..4).and_then(|k| k.try_into().ok()).ok_or("has no kernel of two sides")?,
+            _ => return Err("has a padding that depends on its result".into()),
+        };
+        let map = shape("x")?;
+        let mut pad = [0; 4];
+        for i in 0..2 {
+            let size = *map.get(2 + i).ok_or("takes a map")?;
+            let (stride, dilation) = (stride[i].max(1), dilation[i].max(1));
+            let reach = kernel[i]
+                .saturating_sub(1)
+                .checked_mul(dilation)
+                .and_then(|r| r.checked_add(1))
+                .ok_or("is too large")?;
+            let windows = size.div_ceil(stride).max(1);
+            let total = (windows - 1).saturating_mul(stride).saturating_add(reach).saturating_sub(size);
+            let half = total / 2;
+            (pad[i], pad[2 + i]) = if lower { (total - half, half) } else { (half, total - half) };
+        }
+        Ok(pad)
     }
 }

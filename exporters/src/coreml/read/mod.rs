@@ -10,8 +10,10 @@
 mod body;
 mod call;
 mod codes;
+mod defaults;
 mod error;
 mod files;
+mod foreign;
 mod operations;
 mod text;
 mod values;
@@ -47,11 +49,23 @@ pub struct Package {
     pub bytes: u64,
 }
 
-/// Read a package.
+/// Read a package that vitc wrote.
 ///
 /// # Errors
 /// If a file is missing, damaged or too large, or the program holds something that vitc does not write.
 pub fn read(package: &Path) -> Result<Package, ReadError> {
+    read_as(package, true)
+}
+
+/// Read a package of any writer: what it leaves out has the format's defaults.
+///
+/// # Errors
+/// If a file is missing, damaged or too large, or the program holds an operation that is not read.
+pub fn read_foreign(package: &Path) -> Result<Package, ReadError> {
+    read_as(package, false)
+}
+
+fn read_as(package: &Path, strict: bool) -> Result<Package, ReadError> {
     let (model_path, manifest_bytes) = files::locate(package)?;
     let encoded = files::limited(&model_path, files::MODEL_LIMIT)?;
     let model = files::decode(&encoded)?;
@@ -78,7 +92,7 @@ pub fn read(package: &Path) -> Result<Package, ReadError> {
 
     let name = package.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let mut graph = Graph::new(name, Stage::Target);
-    let mut body = body::Body::new(&mut graph, &mut weights, release.ios);
+    let mut body = body::Body::new(&mut graph, &mut weights, release.ios, strict);
     for input in &function.inputs {
         body.input(input)?;
     }

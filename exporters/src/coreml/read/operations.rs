@@ -4,6 +4,7 @@ use super::body::{Body, Bound};
 use super::call::Call;
 use super::codes;
 use super::error::ReadError;
+use super::foreign;
 use super::values::{graph_type, is_text, text, texts, volume};
 use crate::coreml::messages::{self, binding, value_type};
 use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
@@ -88,6 +89,8 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "gelu" => gelu(call),
         "clip" => clip(call),
         "prelu" => Ok((Op::Prelu, vec![call.x()?, call.value("alpha")?])),
+        "select" => Ok((Op::Select, vec![call.value("cond")?, call.value("a")?, call.value("b")?])),
+        "topk" => top_k(call),
         "cast" => cast(call),
         "conv" => conv(call),
         "conv_transpose" => conv_transpose(call),
@@ -127,7 +130,10 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "constexpr_affine_dequantize" => codes::affine(call),
         "constexpr_blockwise_shift_scale" => codes::blocks(call),
         "constexpr_lut_to_dense" => codes::lookup(call),
-        _ => Err("vitc does not read this operation".into()),
+        _ => {
+            let foreign = if call.body.strict { None } else { foreign::node(call) };
+            foreign.unwrap_or_else(|| Err("vitc does not read this operation".into()))
+        }
     }
 }
 
@@ -169,6 +175,7 @@ fn binary(kind: &str) -> Option<BinaryKind> {
 
 fn gelu(call: &mut Call<'_, '_>) -> Decoded {
     let kind = match call.word("mode")? {
+        "SIGMOID_APPROXIMATION" if !call.body.strict => return foreign::gelu_by_sigmoid(call),
         "EXACT" => UnaryKind::Gelu,
         "TANH_APPROXIMATION" => UnaryKind::GeluTanh,
         other => return Err(format!("mode = {other} is not read")),
@@ -178,10 +185,14 @@ fn gelu(call: &mut Call<'_, '_>) -> Decoded {
 
 /// The operation adds its epsilon before.
 fn log(call: &mut Call<'_, '_>) -> Decoded {
-    if call.number("epsilon")? != 0.0 {
+    let eps = call.number("epsilon")?;
+    if eps == 0.0 {
+        return Ok((Op::Unary(UnaryKind::Log), vec![call.x()?]));
+    }
+    if call.body.strict {
         return Err("an epsilon is not read".into());
     }
-    Ok((Op::Unary(UnaryKind::Log), vec![call.x()?]))
+    foreign::shifted_log(call, eps)
 }
 
 fn with_parameters(call: &mut Call<'_, '_>, kind: &str) -> Decoded {
@@ -204,6 +215,7 @@ fn cast(call: &mut Call<'_, '_>) -> Decoded {
         "fp16" => DType::F16,
         "fp32" => DType::F32,
         "int32" => DType::I32,
+        "bool" => DType::Bool,
         other => return Err(format!("to {other} is not read")),
     };
     Ok((Op::Cast { to }, vec![call.x()?]))
@@ -277,6 +289,9 @@ fn layer_norm(call: &mut Call<'_, '_>) -> Decoded {
     let op = Op::LayerNorm { axes: call.axes(call.rank(x))?, eps: Real(call.number("epsilon")?) };
     let mut inputs = vec![x];
     if call.has("gamma") || call.has("beta") {
+        if !call.body.strict {
+            return foreign::layer_norm(call, op, x);
+        }
         inputs.extend([call.value("gamma")?, call.value("beta")?]);
     }
     Ok((op, inputs))
@@ -298,6 +313,9 @@ fn reduce(call: &mut Call<'_, '_>, kind: ReduceKind) -> Decoded {
 
 fn avg_pool(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.map()?;
+    if !call.body.strict && !call.flag("exclude_padding_from_average")? {
+        return foreign::counting_pool(call, x);
+    }
     call.must("exclude_padding_from_average", true)?;
     call.must("ceil_mode", false)?;
     let (kernel, stride) = (call.sizes_of("kernel_sizes")?, call.sizes_of("strides")?);
@@ -316,10 +334,25 @@ fn arg_max(call: &mut Call<'_, '_>) -> Decoded {
     Ok((Op::ArgMax { axis: call.axis(call.rank(x))?, keep: call.flag("keep_dims")? }, vec![x]))
 }
 
+/// In order, with the indices as its second result.
+fn top_k(call: &mut Call<'_, '_>) -> Decoded {
+    let x = call.x()?;
+    for told in ["sort", "return_indices"] {
+        if call.has(told) {
+            call.must(told, true)?;
+        }
+    }
+    let k = usize::try_from(call.integer("k")?).map_err(|_| "k is negative")?;
+    Ok((Op::TopK { axis: call.axis(call.rank(x))?, k, largest: !call.flag("ascending")? }, vec![x]))
+}
+
 // ---- movement -------------------------------------------------------------------------------------------------------
 
 fn reshape(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
+    if !call.body.strict {
+        return foreign::reshape(call, x);
+    }
     let dims = call.sizes("shape")?;
     volume(&dims)?;
     Ok((Op::Reshape { shape: Shape::fixed(&dims) }, vec![x]))
@@ -340,6 +373,9 @@ fn concat(call: &mut Call<'_, '_>) -> Decoded {
 
 fn split(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
+    if !call.body.strict && !call.has("split_sizes") {
+        return foreign::equal_split(call, x);
+    }
     Ok((Op::Split { axis: call.axis(call.rank(x))?, sizes: call.sizes("split_sizes")? }, vec![x]))
 }
 
@@ -347,6 +383,9 @@ fn split(call: &mut Call<'_, '_>) -> Decoded {
 fn slice(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
     let dims = call.body.graph.shape(x).at(1);
+    if !call.body.strict {
+        return foreign::slice(call, x, &dims);
+    }
     let (begin, end, stride) = (call.sizes("begin")?, call.sizes("end")?, call.sizes("stride")?);
     if [&begin, &end, &stride].iter().any(|v| v.len() != dims.len()) {
         return Err(format!("cuts {} axes of {}", begin.len(), dims.len()));

@@ -70,18 +70,14 @@ fn dtype(data_type: DataType) -> Option<DType> {
         DataType::Float16 => Some(DType::F16),
         DataType::Float32 => Some(DType::F32),
         DataType::Int32 => Some(DType::I32),
+        DataType::Bool => Some(DType::Bool),
         DataType::Int8 => Some(DType::I8),
         DataType::Int4 => Some(DType::I4),
         // Packed codes are bytes in the graph.
         DataType::Uint8 | DataType::Uint1 | DataType::Uint2 | DataType::Uint3 | DataType::Uint4 | DataType::Uint6 => {
             Some(DType::U8)
         }
-        DataType::Unused
-        | DataType::Bool
-        | DataType::String
-        | DataType::Float64
-        | DataType::Int64
-        | DataType::Uint32 => None,
+        DataType::Unused | DataType::String | DataType::Float64 | DataType::Int64 | DataType::Uint32 => None,
     }
 }
 
@@ -202,6 +198,7 @@ impl Constant {
         let values: Vec<Real> = match &self.elements {
             Elements::Ints(i) if i.len() < 64 => i.iter().map(|&x| Real(f64::from(x))).collect(),
             Elements::Floats(f) if f.len() < 64 => f.iter().map(|&x| Real(x)).collect(),
+            Elements::Bools(b) if b.len() < 64 => b.iter().map(|&t| Real(f64::from(u8::from(t)))).collect(),
             _ => return None,
         };
         Some(values)
@@ -213,7 +210,11 @@ impl Constant {
         match &self.elements {
             Elements::Floats(f) => Ok((f.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(), StoredType::F32)),
             Elements::Ints(i) => Ok((indices(i.iter().copied())?, StoredType::F32)),
-            Elements::Bools(_) | Elements::Text(_) | Elements::Blob { .. } => Err("is not a number in place".into()),
+            Elements::Bools(b) => {
+                let bytes = b.iter().flat_map(|&t| f32::from(u8::from(t)).to_le_bytes()).collect();
+                Ok((bytes, StoredType::F32))
+            }
+            Elements::Text(_) | Elements::Blob { .. } => Err("is not a number in place".into()),
         }
     }
 }

@@ -54,7 +54,8 @@ pub fn write<'a>(
     let release = release(graph, target, interface)?;
     let description = describe(graph, interface, metadata)?;
     let constants = cost::emitted_constants(graph);
-    let held = |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32 | DType::I8 | DType::U8 | DType::I4);
+    let held =
+        |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32 | DType::I8 | DType::U8 | DType::I4 | DType::Bool);
     if let Some(&v) = constants.iter().find(|&&v| !held(graph.ty(v).dtype)) {
         let (ty, path) = (graph.ty(v), graph.value_name(v));
         return Err(interface_error(format!(

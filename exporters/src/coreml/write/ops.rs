@@ -147,6 +147,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Unary(kind) => unary(&n, *kind),
         Op::Binary(kind) => binary(&n, *kind),
         Op::Clip { lo, hi } => clip(|op| n.on_x(op), n.dtype(0), *lo, *hi)?,
+        Op::Select => Mil::of("select").value("cond", x).value("a", node.inputs[1]).value("b", node.inputs[2]),
         Op::Prelu => prelu(&n)?,
         Op::Cast { to } => n.on_x("cast").param("dtype", Param::Str(dtype_word(*to))),
         Op::Conv { stride, pad, dilation, groups } => conv(&n, stride, pad, dilation, *groups)?,
@@ -173,6 +174,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::ArgMax { axis, keep } => {
             n.on_x("reduce_argmax").param("axis", Param::Int(int(*axis)?)).param("keep_dims", Param::Bool(*keep))
         }
+        Op::TopK { axis, k, largest } => top_k(&n, [*axis, *k], *largest, ios)?,
         Op::Reshape { shape } => n.on_x("reshape").param("shape", dims(shape)?),
         Op::Transpose { perm } => n.on_x("transpose").param("perm", ints(perm.iter().copied())?),
         Op::Concat { .. } if node.inputs.len() == 1 => n.on_x("identity"),
@@ -398,6 +400,19 @@ fn reduce(n: &Reader, kind: ReduceKind, axes: &[usize], keep: bool) -> Result<Mi
         ReduceKind::Prod => "reduce_prod",
     };
     Ok(n.on_x(op).param("axes", ints(axes.iter().copied())?).param("keep_dims", Param::Bool(keep)))
+}
+
+/// Elements and indices, in order.
+fn top_k(n: &Reader, [axis, k]: [usize; 2], largest: bool, ios: u32) -> Result<Mil, String> {
+    let mut found = n.on_x("topk").param("k", Param::Int(int(k)?)).param("axis", Param::Int(int(axis)?));
+    found = found.param("ascending", Param::Bool(!largest));
+    if ios >= 16 {
+        found = found.param("sort", Param::Bool(true)).param("return_indices", Param::Bool(true));
+    }
+    if ios >= 17 {
+        found = found.param("output_indices_dtype", Param::Str("int32"));
+    }
+    Ok(found)
 }
 
 /// A pool without rounding up.

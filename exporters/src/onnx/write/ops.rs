@@ -17,9 +17,9 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     let graph = b.graph;
     let dtype = |v: Value| graph.ty(v).dtype;
     let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
-    let codes = node.op == Op::Dequantize;
+    let mixed = matches!(node.op, Op::Dequantize | Op::Select);
     if let Some(&odd) =
-        node.inputs.iter().filter(|_| !codes).find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]))
+        node.inputs.iter().filter(|_| !mixed).find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]))
     {
         let first = dtype(node.inputs[0]);
         return Err(format!("ONNX takes operands of one element type, found {first} and {}", graph.ty(odd)));
@@ -33,6 +33,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Binary(kind) => plain(b, binary(*kind)),
         Op::Sum => plain(b, "Sum"),
         Op::Clip { lo, hi } => clip(b, node, *lo, *hi)?,
+        Op::Select => plain(b, "Where"),
         Op::Prelu => prelu(b, node)?,
         Op::Cast { to } => plain(b, "Cast").int("to", i64::from(elem_type(*to))),
 
@@ -67,6 +68,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         }
         Op::ArgMax { axis, keep } => arg_max(b, node, *axis, *keep),
 
+        Op::TopK { axis, k, largest } => {
+            let inputs = vec![b.read(node.inputs[0]), b.ints([*k])];
+            Spelling::new("TopK", inputs).int("axis", *axis as i64).int("largest", i64::from(*largest)).int("sorted", 1)
+        }
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
         Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
         Op::Concat { axis } => plain(b, "Concat").int("axis", *axis as i64),

@@ -63,6 +63,7 @@ impl Case {
     }
 }
 
+/// Whether an operand says which elements are read.
 fn is_index(op: &Op, slot: usize) -> bool {
     index_type(op, slot).is_some()
 }
@@ -71,6 +72,7 @@ fn is_index(op: &Op, slot: usize) -> bool {
 fn index_type(op: &Op, slot: usize) -> Option<DType> {
     match (op, slot) {
         (Op::Gather { .. }, 1) => Some(DType::I32),
+        (Op::Select, 0) => Some(DType::Bool),
         (Op::Dequantize, 0) => Some(DType::I8),
         (Op::Lookup { .. }, 0) => Some(DType::U8),
         _ => None,
@@ -180,6 +182,10 @@ fn elementwise(rng: &mut Rng) -> Vec<Case> {
     }
     let shapes = [smaller(rng, &full), full.clone(), smaller(rng, &full)];
     cases.push(Case { op: Op::Sum, operands: shapes.map(|s| random(rng, &s)).into() });
+    let truths = smaller(rng, &full);
+    let truths = ArrayD::from_shape_simple_fn(truths, || rng.below(2) as f64);
+    let other = smaller(rng, &full);
+    cases.push(Case { op: Op::Select, operands: vec![truths, random(rng, &full), random(rng, &other)] });
     let clip = Op::Clip { lo: (-0.7).into(), hi: 0.7.into() };
     cases.push(Case { op: clip, operands: vec![random(rng, &full)] });
     for to in [DType::F32, DType::F16, DType::I32] {
@@ -270,6 +276,9 @@ fn statistics(rng: &mut Rng) -> Vec<Case> {
     let op = Op::MaxPool { kernel, stride: [rng.range(1, 2), rng.range(1, 2)], pad: [0; 4], dilation };
     cases.push(Case { op, operands: vec![random(rng, &[2, 3, 4, 5])] });
     let op = Op::ArgMax { axis: rng.below(rank), keep: rng.chance(50) };
+    cases.push(Case { op, operands: vec![random(rng, &full)] });
+    let axis = rng.below(rank);
+    let op = Op::TopK { axis, k: rng.range(1, full[axis]), largest: rng.chance(50) };
     cases.push(Case { op, operands: vec![random(rng, &full)] });
     cases
 }

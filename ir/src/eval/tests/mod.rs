@@ -44,6 +44,7 @@ fn random(rng: &mut Rng, dims: &[usize]) -> ArrayD<f64> {
 fn apply(op: Op, inputs: &[&ArrayD<f64>]) -> Vec<ArrayD<f64>> {
     let integer = |i: usize| match (&op, i) {
         (Op::Gather { .. }, 1) => Some(DType::I32),
+        (Op::Select, 0) => Some(DType::Bool),
         (Op::Dequantize, 0) => Some(DType::I8),
         (Op::Lookup { .. }, 0) => Some(DType::U8),
         _ => None,

@@ -174,7 +174,7 @@ fn movement() {
 }
 
 #[test]
-fn casts_round_to_nearest_even() {
+fn casts_round_floats_to_nearest_even_and_indices_towards_zero() {
     let x = ArrayD::from_shape_vec(vec![4], vec![2049.0, 2051.0, 1e-9, 2049.000001]).unwrap();
     let mut g = crate::Graph::new("cast", crate::Stage::Paper);
     let input = g.push_leaf(Op::Input, crate::Type::f32(&[4]), "x").unwrap();
@@ -182,8 +182,47 @@ fn casts_round_to_nearest_even() {
     g.outputs = vec![crate::Output { name: "y".into(), value: half.into() }];
     let y = super::run(&g, &super::MemoryWeights::new(), &[x], 1).unwrap().remove(0);
     assert_eq!(y.into_raw_vec_and_offset().0, [2048.0, 2052.0, 0.0, 2050.0]);
-    let x = ArrayD::from_shape_vec(vec![4], vec![0.5, 1.5, -2.5, 7.2]).unwrap();
-    assert_eq!(apply1(Op::Cast { to: DType::I32 }, &[&x]).into_raw_vec_and_offset().0, [0.0, 2.0, -2.0, 7.0]);
+    let x = ArrayD::from_shape_vec(vec![4], vec![0.5, 1.5, -2.5, 7.9]).unwrap();
+    assert_eq!(apply1(Op::Cast { to: DType::I32 }, &[&x]).into_raw_vec_and_offset().0, [0.0, 1.0, -2.0, 7.0]);
+}
+
+#[test]
+fn one_of_two_is_chosen_and_the_other_never_seen() {
+    let c = ArrayD::from_shape_vec(vec![2, 1], vec![1.0, 0.0]).unwrap();
+    let a = ArrayD::from_shape_vec(vec![3], vec![1.0, f64::INFINITY, 3.0]).unwrap();
+    let b = ArrayD::from_shape_vec(vec![2, 1], vec![f64::NAN, -5.0]).unwrap();
+    let y = apply1(Op::Select, &[&c, &a, &b]);
+    assert_eq!(y.into_raw_vec_and_offset().0, [1.0, f64::INFINITY, 3.0, -5.0, -5.0, -5.0]);
+}
+
+#[test]
+fn the_largest_come_in_order_and_the_first_of_equal_ones_first() {
+    let x = random(&mut Rng::new(19), &[3, 6, 4]).mapv(|x| x.round());
+    for (axis, largest) in [(0, true), (1, false), (1, true), (2, true)] {
+        let k = 2;
+        let found = apply(Op::TopK { axis, k, largest }, &[&x]);
+        let y = build(found[0].shape(), |i| {
+            let mut at = i.to_vec();
+            at[axis] = found[1][i] as usize;
+            x[at.as_slice()]
+        });
+        assert_eq!(found[0], y);
+        for line in indices(found[0].shape()).filter(|i| i[axis] == 0) {
+            let element = |i: usize| {
+                let mut at = line.clone();
+                at[axis] = i;
+                x[at.as_slice()] * if largest { -1.0 } else { 1.0 }
+            };
+            // The pairs of element and index, of which the first are due.
+            let mut all: Vec<(f64, usize)> = (0..x.shape()[axis]).map(|i| (element(i), i)).collect();
+            all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            for (place, wanted) in all.iter().enumerate().take(k) {
+                let mut at = line.clone();
+                at[axis] = place;
+                assert_eq!(found[1][at.as_slice()] as usize, wanted.1);
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// An operator and operands that probably fit it.
     pub(super) fn propose(&mut self) -> Option<Value> {
-        match self.rng.below(62) {
+        match self.rng.below(65) {
             0..4 => self.unary(),
             4..9 => self.binary(),
             9 => self.sum(),
@@ -40,6 +40,8 @@ impl Maker {
             59 => self.quantised(),
             60 => self.decoded(),
             57 | 58 => self.conv_transpose(),
+            62 | 63 => self.select(),
+            64 => self.top_k(),
             40 => self.expand(),
             41 => self.resize(),
             42..44 => self.attention(),
@@ -92,6 +94,31 @@ impl Maker {
         let keep = self.rng.chance(50);
         let y = self.push(Op::ArgMax { axis, keep }, &[x])?;
         if self.rng.chance(50) { Some(y) } else { self.push(Op::Cast { to: DType::F32 }, &[y]) }
+    }
+
+    /// One of two values by the sign of a third, which lies where a step is as it is.
+    fn select(&mut self) -> Option<Value> {
+        let x = self.untouched()?;
+        let up = self.push(Op::Unary(UnaryKind::Relu), &[x])?;
+        let condition = self.push(Op::Cast { to: DType::Bool }, &[up])?;
+        let ty = self.graph.ty(x).clone();
+        let shapes = [self.part_of(&ty.shape), self.part_of(&ty.shape)];
+        let (a, b) = (self.of(&shapes[0], ty.dtype)?, self.of(&shapes[1], ty.dtype)?);
+        self.push(Op::Select, &[condition, a, b])
+    }
+
+    /// The largest or smallest elements, or where they lie.
+    fn top_k(&mut self) -> Option<Value> {
+        let x = self.untouched()?;
+        let axis = self.rng.below(self.graph.shape(x).rank().max(1));
+        let size = self.graph.shape(x).0.get(axis)?.fixed()?;
+        let k = self.rng.range(1, size);
+        let largest = self.rng.chance(60);
+        let node = self.push(Op::TopK { axis, k, largest }, &[x])?.node;
+        match self.rng.chance(60) {
+            true => Some(node.into()),
+            false => self.push(Op::Cast { to: DType::F32 }, &[Value { node, index: 1 }]),
+        }
     }
 
     /// A shape that broadcasts to another one: some axes are 1, some of the first are missing.

@@ -108,6 +108,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    pub(super) fn texts(&self, name: &str) -> Done<Option<Vec<&'a str>>> {
+        match self.attribute(name) {
+            None => Ok(None),
+            Some(Attribute::Texts(list)) => Ok(Some(list.iter().map(String::as_str).collect())),
+            Some(_) => self.wrong(name, "list of texts"),
+        }
+    }
+
     pub(super) fn tensor(&self, name: &str) -> Done<Option<Arc<Tensor>>> {
         match self.attribute(name) {
             None => Ok(None),

@@ -77,16 +77,35 @@ impl Cx {
             Elem::Uint(8 | 16) | Elem::Int(8 | 16) => {
                 self.note(format!("input {name} of {} is taken in fp32", elem.word()))
             }
-            other => return Err(format!("holds {}; vitc takes floats at run time", other.word()).into()),
+            Elem::Int(32 | 64) | Elem::Uint(32) | Elem::Bool => {}
+            other => {
+                return Err(
+                    format!("holds {}; vitc takes floats, whole numbers of 32 bits and truths", other.word()).into()
+                );
+            }
         }
-        let value = self.graph.push_leaf(Op::Input, Type::new(DType::F32, shape.clone()), name)?;
+        let dtype = match elem {
+            Elem::Int(32 | 64) | Elem::Uint(32) => DType::I32,
+            Elem::Bool => DType::Bool,
+            _ => DType::F32,
+        };
+        let value = self.graph.push_leaf(Op::Input, Type::new(dtype, shape.clone()), name)?;
         Ok(Val::Node(value, elem))
     }
 
     /// What an output of the model holds. An input, a constant and a second name of a value are passed on by an operator of their own.
     pub(super) fn output(&mut self, value: &Val, name: &str) -> Done<(Value, Elem)> {
         let elem = self.elem(value)?;
-        let inner = self.value(value, &format!("{name}.constant"))?;
+        let mut inner = self.value(value, &format!("{name}.constant"))?;
+        let wanted = match elem {
+            Elem::Int(32 | 64) | Elem::Uint(32) => DType::I32,
+            Elem::Bool => DType::Bool,
+            _ => DType::F32,
+        };
+        if self.graph.ty(inner).dtype != wanted && !self.graph.is_constant(inner) {
+            let path = format!("{}.{wanted}", self.path(name));
+            inner = self.push(Op::Cast { to: wanted }, &[inner], &path)?;
+        }
         let dtype = self.graph.ty(inner).dtype;
         if !elem.is_float() && dtype == DType::F32 {
             self.note(format!("output {name} of {} is returned in fp32", elem.word()));
@@ -173,11 +192,7 @@ impl Cx {
             Val::Node(v, _) if !self.graph.is_constant(*v) => None,
             value => self.constant(value),
         };
-        let origin = || match value {
-            Val::Node(v, _) => format!(" (through {})", self.graph.producer(*v).path),
-            _ => String::new(),
-        };
-        known.map(|k| k.data.clone()).ok_or_else(|| Refusal(format!("its {what} depends on the image{}", origin())))
+        known.map(|k| k.data.clone()).ok_or_else(|| Refusal(format!("its {what} depends on the image")))
     }
 
     /// [`Cx::numbers`] that do not depend on the batch.
@@ -231,6 +246,13 @@ impl Cx {
         };
         self.constants.insert(Arc::as_ptr(tensor), value);
         Ok(value)
+    }
+
+    /// Small whole numbers of the file as floats: a view of it.
+    pub(super) fn codes(&mut self, tensor: &Arc<Tensor>, path: &str) -> Done<Value> {
+        let key = self.key(if tensor.name.is_empty() { path } else { &tensor.name });
+        self.weights.view(key.clone(), tensor.clone());
+        Ok(self.graph.push_leaf(Op::Weight { key }, Type::f32(&tensor.dims), path)?)
     }
 
     /// Whether a constant holds what no file of half precision can.
@@ -304,6 +326,13 @@ impl Cx {
     /// Append an operator and return its first result.
     pub(super) fn push(&mut self, op: Op, inputs: &[Value], path: &str) -> Done<Value> {
         Ok(self.graph.push(op, inputs, path)?.into())
+    }
+
+    /// Parts of these sizes along an axis.
+    pub(super) fn split(&mut self, x: Value, axis: usize, sizes: Vec<usize>, path: &str) -> Done<Vec<Value>> {
+        let count = sizes.len() as u32;
+        let node = self.push(Op::Split { axis, sizes }, &[x], path)?.node;
+        Ok((0..count).map(|index| Value { node, index }).collect())
     }
 
     /// f(x).

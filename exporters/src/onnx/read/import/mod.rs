@@ -4,6 +4,7 @@
 //! is read by a node except as an attribute or a constant. What cannot be taken is collected, not stopped at, so that one message names all of it.
 
 mod call;
+mod chain;
 mod cx;
 mod known;
 mod moves;
@@ -24,6 +25,7 @@ use super::flat::{Flat, FlatNode, flatten};
 use super::proto::{Attribute, File, PortInfo};
 use super::tensor::{Elem, Elements, Tensor};
 use call::Call;
+use chain::Producers;
 use cx::Cx;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -135,6 +137,9 @@ fn external(flat: &mut Flat, path: &Path) -> Result<(), ImportError> {
     Ok(())
 }
 
+/// What a refusal says of numbers that are computed when the model runs.
+const IMAGE: &str = "on the image";
+
 /// The walk over the nodes.
 struct Walk {
     values: HashMap<String, Val>,
@@ -161,9 +166,10 @@ impl Walk {
     }
 
     fn nodes(&mut self, cx: &mut Cx, flat: &Flat) {
+        let producers = Producers::of(flat);
         for node in &flat.nodes {
             let before = cx.graph.len();
-            let results = self.node(cx, node);
+            let results = self.node(cx, node, &producers);
             match cx.graph.len() > before {
                 true => self.statistics.taken += 1,
                 false => self.statistics.folded += 1,
@@ -181,7 +187,7 @@ impl Walk {
     }
 
     /// Results of a node; `None` if it, or something in front of it, is refused.
-    fn node(&mut self, cx: &mut Cx, node: &FlatNode) -> Option<Vec<Val>> {
+    fn node(&mut self, cx: &mut Cx, node: &FlatNode, producers: &Producers<'_>) -> Option<Vec<Val>> {
         let named = |name: &String| match name.is_empty() {
             true => Val::Absent,
             false => self.values.get(name).cloned().unwrap_or(Val::Missing(format!("nothing produces {name}"))),
@@ -190,7 +196,7 @@ impl Walk {
         if inputs.iter().any(|v| matches!(v, Val::Poison)) {
             // What cannot be taken whatever stands in front of it is said at once.
             if let Some(why) = ops::never(&node.domain, &node.op) {
-                self.refuse(node, why.into());
+                self.refuse(node, why.into(), None);
             }
             return None;
         }
@@ -203,19 +209,31 @@ impl Walk {
         match done {
             Ok(results) => Some(results),
             Err(refusal) => {
-                self.refuse(node, refusal.0);
-                self.cut
-                    .extend(node.inputs.iter().filter(|n| matches!(self.values.get(*n), Some(Val::Node(..)))).cloned());
+                let why = refusal.0;
+                let computed =
+                    |name: &str| matches!(self.values.get(name), Some(Val::Node(v, _)) if !cx.graph.is_constant(*v));
+                let chain = if why.contains(IMAGE) { producers.chain(node, computed) } else { None };
+                self.refuse(node, why, chain);
+                // A truth or an index as a result helps nobody.
+                let useful = |n: &&String| matches!(self.values.get(*n), Some(Val::Node(_, elem)) if elem.is_float());
+                self.cut.extend(node.inputs.iter().filter(useful).cloned());
                 None
             }
         }
     }
 
-    fn refuse(&mut self, node: &FlatNode, why: String) {
+    /// Note what is not taken, and for the first of its kind the way there.
+    fn refuse(&mut self, node: &FlatNode, why: String, chain: Option<String>) {
         let op = node.operator();
-        match self.refused.iter_mut().find(|r| r.op == op && r.why == why) {
+        let told = |r: &Refused| {
+            r.op == op && r.why.strip_prefix(&why).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+        };
+        match self.refused.iter_mut().find(|r| told(r)) {
             Some(known) => known.nodes.push(node.name.clone()),
-            None => self.refused.push(Refused { op, nodes: vec![node.name.clone()], why }),
+            None => {
+                let why = chain.map_or_else(|| why.clone(), |chain| format!("{why}: {chain}"));
+                self.refused.push(Refused { op, nodes: vec![node.name.clone()], why });
+            }
         }
     }
 

@@ -59,6 +59,8 @@ impl Weights for FileWeights {
                     Elem::F16 => StoredType::F16,
                     Elem::BF16 => StoredType::BF16,
                     Elem::F64 => StoredType::F64,
+                    Elem::Int(8) => StoredType::I8,
+                    Elem::Uint(8) => StoredType::U8,
                     other => return Err(fail(format!("holds {}", other.word()))),
                 };
                 let bytes = tensor.bytes().ok_or_else(|| fail("lies in a data file".into()))?;

@@ -5,7 +5,7 @@ use super::super::cx::Cx;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::{float, gated};
-use super::{norms, products, quantised};
+use super::{attention, integers, norms, products, quantised};
 use vitc_ir::{BinaryKind, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -17,7 +17,7 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "SimplifiedLayerNormalization" => simplified,
         "LayerNormalization" => return norms::find("LayerNormalization"),
         "DequantizeLinear" | "QuantizeLinear" => return quantised::find(op),
-        _ => return None,
+        other => return integers::find_contrib(other).or_else(|| attention::find_contrib(other)),
     })
 }
 

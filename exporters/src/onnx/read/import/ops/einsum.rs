@@ -77,20 +77,14 @@ fn einsum(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let ranks: Vec<usize> = values.iter().map(|&v| cx.shape(v).len()).collect();
     let (terms, result) = letters(c.text("equation", "")?, &ranks)?;
-    for term in &terms {
-        if term.iter().enumerate().any(|(i, l)| term[..i].contains(l)) {
-            return Err("takes a diagonal".into());
-        }
-    }
     if let Some(l) = result.iter().find(|l| !terms.iter().any(|t| t.contains(l))) {
         return Err(format!("its result has {l:?}, which no operand has").into());
     }
-    let mut operands = values
-        .into_iter()
-        .zip(terms)
-        .map(|(value, letters)| Lettered { value, letters })
-        .collect::<Vec<_>>()
-        .into_iter();
+    let mut lettered = Vec::new();
+    for (i, (value, letters)) in values.into_iter().zip(terms).enumerate() {
+        lettered.push(diagonal(cx, Lettered { value, letters }, &c.at(&format!("diagonal{i}")))?);
+    }
+    let mut operands = lettered.into_iter();
     let mut left = operands.next().ok_or("has no operand")?;
     let mut step = 0;
     while let Some(right) = operands.next() {
@@ -103,6 +97,34 @@ fn einsum(cx: &mut Cx, c: &Call<'_>) -> Done {
     left = summed(cx, left, |l| result.contains(l), &c.at("sum"))?;
     let y = ordered(cx, &left, &result, &c.path)?;
     Ok(vec![Val::Node(y, elem)])
+}
+
+/// Axes of one letter as one axis, on which all of them stand at the same place.
+fn diagonal(cx: &mut Cx, mut x: Lettered, path: &str) -> Done<Lettered> {
+    while let Some(second) = (0..x.letters.len()).find(|&i| x.letters[..i].contains(&x.letters[i])) {
+        let letter = x.letters[second];
+        let first = x.letters.iter().position(|&l| l == letter).unwrap_or(0);
+        let dims = cx.shape(x.value);
+        let size = cx.size(dims[first])?;
+        if dims[first] != dims[second] {
+            return Err(format!("takes a diagonal of {} by {}", dims[first], dims[second]).into());
+        }
+        let rest: Vec<usize> = (0..dims.len()).filter(|&a| a != first && a != second).collect();
+        let perm = [&[first, second][..], &rest].concat();
+        let turned = if perm.is_sorted() {
+            x.value
+        } else {
+            cx.push(Op::Transpose { perm }, &[x.value], &format!("{path}.turned"))?
+        };
+        let others: Vec<Dim> = rest.iter().map(|&a| dims[a]).collect();
+        let square =
+            cx.reshape(turned, [&[Dim::Fixed(size * size)], &others[..]].concat(), &format!("{path}.square"))?;
+        let index: Vec<usize> = (0..size).map(|i| i * (size + 1)).collect();
+        let line = cx.taken(&Val::Node(square, super::super::super::tensor::Elem::F32), 0, &index, &[size], path)?;
+        let letters = [letter].into_iter().chain(rest.iter().map(|&a| x.letters[a])).collect();
+        x = Lettered { value: cx.value(&line, path)?, letters };
+    }
+    Ok(x)
 }
 
 /// Without the letters that nobody needs.

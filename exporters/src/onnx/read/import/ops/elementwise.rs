@@ -6,7 +6,8 @@ use super::super::cx::Cx;
 use super::super::known::{self, Num, Unknown};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
+use super::whole;
+use vitc_ir::{BinaryKind, DType, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -31,6 +32,14 @@ pub(super) fn float(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
         return Err(format!("computes with {} at run time", elem.word()).into());
     }
     cx.value(value, path)
+}
+
+/// A float, or codes that are kept as floats: for operators that only compare their elements.
+pub(super) fn ordered(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+    match value {
+        Val::Node(v, elem) if elem.is_int() && cx.graph.ty(*v).dtype == DType::F32 => Ok(*v),
+        value => float(cx, value, path),
+    }
 }
 
 fn same(_: &mut Cx, c: &Call<'_>) -> Done {
@@ -89,6 +98,9 @@ pub(super) fn binary(cx: &mut Cx, x: &Val, y: &Val, op: &str, kind: BinaryKind, 
     }
     let elem = cx.elem(x)?;
     fits(cx, x, y)?;
+    if elem.is_int() {
+        return whole::arithmetic(cx, x, y, op, path);
+    }
     let (a, b) = (float(cx, x, &format!("{path}.a"))?, float(cx, y, &format!("{path}.b"))?);
     Ok(Val::Node(cx.binary(kind, a, b, path)?, elem))
 }
@@ -107,8 +119,11 @@ fn modulo(cx: &mut Cx, c: &Call<'_>) -> Done {
     if let Some(known) = folded(cx, &x, &y, if fmod { "Fmod" } else { "Mod" })? {
         return Ok(vec![known]);
     }
+    if cx.elem(&x)?.is_int() {
+        return Ok(vec![whole::arithmetic(cx, &x, &y, "Mod", &c.path)?]);
+    }
     if !fmod {
-        return Err("takes the remainder of whole numbers at run time".into());
+        return Err("takes the remainder of floats with the divisor's sign".into());
     }
     // x − d·trunc(x/d), with trunc(q) = sign(q)·⌊|q|⌋.
     let (elem, x, d) = (cx.elem(&x)?, float(cx, &x, &c.at("x"))?, float(cx, &y, &c.at("d"))?);
@@ -343,6 +358,15 @@ fn clip(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let number = |bound: &Option<Val>| bound.as_ref().and_then(|v| cx.known(v)?.scalar()?.real());
     let (low, high) = (number(&lo), number(&hi));
+    if whole::is_wide(cx.elem(&value)?) {
+        let mut y = value;
+        for (bound, op, kind) in [(lo, "Max", BinaryKind::Max), (hi, "Min", BinaryKind::Min)] {
+            if let Some(bound) = bound {
+                y = binary(cx, &y, &bound, op, kind, &c.at(op))?;
+            }
+        }
+        return Ok(vec![y]);
+    }
     let (elem, x) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?);
     if let (Some(lo), Some(hi)) = (low, high)
         && lo < hi

@@ -7,8 +7,12 @@ use super::super::known::{Known, Num};
 use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::elementwise::float;
+use super::elementwise::{binary, float};
+use super::lookup;
 use vitc_ir::{BinaryKind, Dim, Op};
+
+/// Most updates that meet in one place.
+const ROUNDS: usize = 64;
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -40,10 +44,18 @@ fn known_indices(cx: &Cx, value: &Val) -> Done<(Vec<i64>, Vec<usize>)> {
     Ok((list, known.dims.clone()))
 }
 
+/// Whether indices are computed when the model runs.
+fn is_computed(cx: &Cx, value: &Val) -> bool {
+    matches!(value, Val::Node(v, _) if !cx.graph.is_constant(*v))
+}
+
 fn gather(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.dims(&value)?;
     let at = axis(c.int("axis", 0)?, dims.len())?;
+    if is_computed(cx, c.needed(1)?) {
+        return lookup::gather(cx, c, at);
+    }
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let size = cx.size(dims[at])?;
     let list = list.into_iter().map(|i| index(i, size)).collect::<Done<Vec<_>>>()?;
@@ -51,7 +63,7 @@ fn gather(cx: &mut Cx, c: &Call<'_>) -> Done {
 }
 
 /// Elements at places of the value as one row, under another shape.
-fn placed(cx: &mut Cx, value: &Val, places: &[usize], dims: &[usize], path: &str) -> Done<Val> {
+pub(super) fn placed(cx: &mut Cx, value: &Val, places: &[usize], dims: &[usize], path: &str) -> Done<Val> {
     let own = cx.fixed(value)?;
     let row = cx.reshaped(value, &[Dim::Fixed(own.iter().product())], &format!("{path}.row"))?;
     let taken = cx.taken(&row, 0, places, &[places.len()], &format!("{path}.taken"))?;
@@ -77,6 +89,9 @@ fn gather_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.fixed(&value)?;
     let at = axis(c.int("axis", 0)?, dims.len())?;
+    if is_computed(cx, c.needed(1)?) {
+        return lookup::gather_elements(cx, c, at);
+    }
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let places = element_places(&list, &shape, &dims, at)?;
     Ok(vec![placed(cx, &value, &places, &shape, &c.path)?])
@@ -117,6 +132,9 @@ fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.fixed(&value)?;
     let batch = usize::try_from(c.int("batch_dims", 0)?).map_err(|_| Refusal("has negative batch_dims".into()))?;
+    if is_computed(cx, c.needed(1)?) {
+        return lookup::gather_nd(cx, c, batch);
+    }
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let (first, inner) = tuple_places(&list, &shape, &dims, batch)?;
     let width = shape[shape.len() - 1];
@@ -126,25 +144,60 @@ fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
     Ok(vec![placed(cx, &value, &all, &result, &c.path)?])
 }
 
-/// A value in which elements at constant places are replaced by updates, the last one where several meet.
+/// A value in which elements at constant places are replaced by updates, the last one where several meet, or are combined with all of them.
 fn scattered(cx: &mut Cx, c: &Call<'_>, dims: &[usize], targets: &[usize]) -> Done {
     let (value, updates) = (c.needed(0)?.clone(), c.needed(2)?.clone());
-    if !matches!(c.text("reduction", "none")?, "none") {
-        return Err("adds where it puts".into());
-    }
+    let kind = match c.text("reduction", "none")? {
+        "none" => None,
+        "add" => Some((BinaryKind::Add, "Add", 0.0)),
+        "mul" => Some((BinaryKind::Mul, "Mul", 1.0)),
+        "max" => Some((BinaryKind::Max, "Max", f64::NEG_INFINITY)),
+        "min" => Some((BinaryKind::Min, "Min", f64::INFINITY)),
+        other => return Err(format!("combines by {other:?}").into()),
+    };
     let total = places::count(dims).ok_or("is too large")?;
-    let mut source: Vec<usize> = (0..total).collect();
-    for (i, &target) in targets.iter().enumerate() {
-        source[target] = total + i;
-    }
     let given = cx.fixed(&updates)?.iter().product::<usize>();
     if given != targets.len() {
         return Err(format!("puts {given} elements into {} places", targets.len()).into());
     }
     let row = cx.reshaped(&value, &[Dim::Fixed(total)], &c.at("row"))?;
     let new = cx.reshaped(&updates, &[Dim::Fixed(given)], &c.at("updates"))?;
-    let both = cx.joined(&[row, new], 0, &c.at("both"))?;
-    Ok(vec![placed(cx, &both, &source, dims, &c.path)?])
+    let Some((kind, name, idle)) = kind else {
+        let mut source: Vec<usize> = (0..total).collect();
+        targets.iter().enumerate().for_each(|(i, &target)| source[target] = total + i);
+        let both = cx.joined(&[row, new], 0, &c.at("both"))?;
+        return Ok(vec![placed(cx, &both, &source, dims, &c.path)?]);
+    };
+    // Each round takes at most one update to each place; all others combine with what changes nothing.
+    let mut seen = vec![0usize; total];
+    let rounds: Vec<usize> = targets.iter().map(|&t| (seen[t], seen[t] += 1).0).collect();
+    let count = rounds.iter().max().map_or(0, |r| r + 1);
+    if count > ROUNDS {
+        return Err(format!("combines more than {ROUNDS} updates in one place").into());
+    }
+    let elem = cx.elem(&row)?;
+    // The largest and least numbers are read at the place itself instead.
+    let own = idle.is_infinite();
+    let filler = Val::known(Known::new(
+        elem,
+        vec![1],
+        vec![if elem.is_float() { Num::float(idle) } else { Num::int(idle as i64) }],
+    ));
+    let mut y = row;
+    for round in 0..count {
+        let path = c.at(&format!("round{round}"));
+        let both =
+            cx.joined(&[if own { y.clone() } else { filler.clone() }, new.clone()], 0, &format!("{path}.both"))?;
+        let first = if own { total } else { 1 };
+        let mut source: Vec<usize> = (0..total).map(|i| if own { i } else { 0 }).collect();
+        for (i, &target) in targets.iter().enumerate().filter(|(i, _)| rounds[*i] == round) {
+            source[target] = first + i;
+        }
+        let part = cx.taken(&both, 0, &source, &[total], &format!("{path}.part"))?;
+        y = binary(cx, &y, &part, name, kind, &path)?;
+    }
+    let dims: Vec<Dim> = dims.iter().map(|&d| Dim::Fixed(d)).collect();
+    Ok(vec![cx.reshaped(&y, &dims, &c.path)?])
 }
 
 fn scatter_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
@@ -167,6 +220,10 @@ fn one_hot(cx: &mut Cx, c: &Call<'_>) -> Done {
     let depth =
         cx.ints(c.needed(1)?, "depth")?.first().copied().and_then(|d| usize::try_from(d).ok()).ok_or("has no depth")?;
     let values = cx.constant(c.needed(2)?).filter(|k| k.data.len() == 2).ok_or("its values depend on the image")?;
+    if is_computed(cx, c.needed(0)?) && depth > 0 {
+        let pair = values.reals().ok_or("its values depend on the batch: give the batch a number")?;
+        return lookup::one_hot(cx, c, depth, [pair[0], pair[1]], values.elem);
+    }
     let (list, shape) = known_indices(cx, c.needed(0)?)?;
     let at = axis(c.int("axis", -1)?, shape.len() + 1)?;
     let dims = [&shape[..at], &[depth], &shape[at..]].concat();

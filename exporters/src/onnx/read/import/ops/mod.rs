@@ -1,20 +1,28 @@
 //! The operators that are read: one file per group, each reading by the rules of the version in force.
 
+mod attention;
 mod contrib;
 mod control;
 mod einsum;
 mod elementwise;
+mod formulas;
+mod grid;
 mod indexing;
+mod integers;
+mod lookup;
 mod movement;
 mod norms;
 mod pooling;
 mod products;
 mod quantised;
+mod recurrent;
 mod reduce;
 mod resize;
+mod resize_axes;
 mod select;
 mod shapes;
 mod transposed;
+mod whole;
 
 use super::call::{Call, Read};
 use super::cx::Cx;
@@ -85,6 +93,12 @@ fn standard(op: &str) -> Option<Read> {
         select::find,
         shapes::find,
         quantised::find,
+        integers::find,
+        recurrent::find,
+        attention::find,
+        formulas::find,
+        lookup::find,
+        grid::find,
         control::find,
         einsum::find,
     ];

@@ -6,7 +6,7 @@ use super::super::cx::Cx;
 use super::super::known::{Known, Num};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::elementwise::float;
+use super::elementwise::{float, ordered};
 use super::reduce;
 use vitc_ir::op::PadMode;
 use vitc_ir::{BinaryKind, Dim, Op, Value};
@@ -131,8 +131,8 @@ impl Along {
 }
 
 /// The map that is pooled: rank 3 as a map of one row.
-fn map(cx: &mut Cx, c: &Call<'_>) -> Done<(Value, usize, Vec<usize>)> {
-    let x = float(cx, c.needed(0)?, &c.at("x"))?;
+fn map(cx: &mut Cx, c: &Call<'_>, read: fn(&mut Cx, &Val, &str) -> Done<Value>) -> Done<(Value, usize, Vec<usize>)> {
+    let x = read(cx, c.needed(0)?, &c.at("x"))?;
     let dims = cx.shape(x);
     let spatial = spatial(&dims, "pool")?;
     let sizes = dims[2..].iter().map(|&d| cx.size(d)).collect::<Done<Vec<_>>>()?;
@@ -148,7 +148,7 @@ fn max_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
         return Err("returns the places of its maxima".into());
     }
     let elem = cx.elem(c.needed(0)?)?;
-    let (x, spatial, sizes) = map(cx, c)?;
+    let (x, spatial, sizes) = map(cx, c, ordered)?;
     let Window { kernel, stride, pad, dilation, .. } = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
     let y = cx.push(Op::MaxPool { kernel, stride, pad, dilation }, &[x], &c.path)?;
     Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])
@@ -156,7 +156,7 @@ fn max_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
 
 fn average_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
-    let (mut x, spatial, sizes) = map(cx, c)?;
+    let (mut x, spatial, sizes) = map(cx, c, float)?;
     let mut window = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
     if window.dilation != [1; 2] {
         return Err("averages over windows with gaps".into());

@@ -6,9 +6,11 @@ use super::super::super::tensor::Elem;
 use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num, rounded};
+use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
+use super::integers;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -41,10 +43,14 @@ fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
     let (rank, elem) = (cx.dims(&codes)?.len(), cx.elem(c.needed(1)?)?);
     let scale = along(cx, c, &c.needed(1)?.clone(), rank, "scale")?;
     let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, &c.input(2).clone(), rank, "zero")?) };
-    if let Val::Node(v, _) = codes
-        && !cx.graph.is_constant(v)
-    {
-        let (x, scale) = (v, float(cx, &scale, &c.at("scale"))?);
+    let far = match &codes {
+        Val::Node(v, _) => !cx.graph.is_constant(*v),
+        Val::Tensor(t) => t.len() > places::LIMIT,
+        _ => false,
+    };
+    if far {
+        let x = integers::whole(cx, &codes, &c.at("x"))?;
+        let scale = float(cx, &scale, &c.at("scale"))?;
         let shifted = match zero {
             Some(zero) => {
                 let zero = wide(cx, &zero, &c.at("zero"))?;
@@ -81,27 +87,34 @@ fn wide(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
 /// `round(x/s) + z` within the range of the codes, half to even.
 fn quantise(cx: &mut Cx, c: &Call<'_>) -> Done {
     let rank = cx.dims(c.needed(0)?)?.len();
-    let elem = match c.input(2) {
-        Val::Absent => Elem::Uint(8),
-        zero => cx.elem(zero)?,
-    };
-    let (lo, hi) = match elem {
-        Elem::Int(bits @ (4 | 8 | 16)) => (-f64::from(1 << (bits - 1)), f64::from((1 << (bits - 1)) - 1)),
-        Elem::Uint(bits @ (4 | 8 | 16)) => (0.0, f64::from((1 << bits) - 1)),
-        other => return Err(format!("makes codes of {}", other.word()).into()),
+    let elem = match (c.input(2), c.int("output_dtype", 0)?) {
+        (Val::Absent, 0) => Elem::Uint(8),
+        (Val::Absent, code) => Elem::of(i32::try_from(code).unwrap_or(0)),
+        (zero, _) => cx.elem(zero)?,
     };
     let x = float(cx, c.needed(0)?, &c.at("x"))?;
     let scale = along(cx, c, &c.needed(1)?.clone(), rank, "scale")?;
-    let scale = float(cx, &scale, &c.at("scale"))?;
-    let steps = cx.binary(BinaryKind::Div, x, scale, &c.at("steps"))?;
-    let mut code = cx.unary(UnaryKind::Round, steps, &c.at("round"))?;
-    if !c.input(2).is_absent() {
-        let zero = along(cx, c, &c.input(2).clone(), rank, "zero")?;
-        let idle = cx.known(&zero).and_then(|k| k.reals()).is_some_and(|z| z.iter().all(|&z| z == 0.0));
+    let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, &c.input(2).clone(), rank, "zero")?) };
+    Ok(vec![codes(cx, x, &scale, zero.as_ref(), elem, &c.path)?])
+}
+
+/// Codes of a type, with a scale and a zero point that broadcast against the value.
+pub(super) fn codes(cx: &mut Cx, x: Value, scale: &Val, zero: Option<&Val>, elem: Elem, path: &str) -> Done<Val> {
+    let at = |name: &str| format!("{path}.{name}");
+    let (lo, hi) = match elem {
+        Elem::Int(bits @ (2 | 4 | 8 | 16)) => (-f64::from(1 << (bits - 1)), f64::from((1 << (bits - 1)) - 1)),
+        Elem::Uint(bits @ (2 | 4 | 8 | 16)) => (0.0, f64::from((1 << bits) - 1)),
+        other => return Err(format!("makes codes of {}", other.word()).into()),
+    };
+    let scale = float(cx, scale, &at("scale"))?;
+    let steps = cx.binary(BinaryKind::Div, x, scale, &at("steps"))?;
+    let mut code = cx.unary(UnaryKind::Round, steps, &at("round"))?;
+    if let Some(zero) = zero {
+        let idle = cx.known(zero).and_then(|k| k.reals()).is_some_and(|z| z.iter().all(|&z| z == 0.0));
         if !idle {
-            let zero = wide(cx, &zero, &c.at("zero"))?;
-            code = cx.binary(BinaryKind::Add, code, zero, &c.at("shifted"))?;
+            let zero = wide(cx, zero, &at("zero"))?;
+            code = cx.binary(BinaryKind::Add, code, zero, &at("shifted"))?;
         }
     }
-    Ok(vec![Val::Node(cx.push(Op::Clip { lo: Real(lo), hi: Real(hi) }, &[code], &c.path)?, elem)])
+    Ok(Val::Node(cx.push(Op::Clip { lo: Real(lo), hi: Real(hi) }, &[code], path)?, elem))
 }

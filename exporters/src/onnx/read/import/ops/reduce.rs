@@ -140,14 +140,22 @@ fn arg(cx: &mut Cx, c: &Call<'_>) -> Done {
     let dims = cx.dims(&value)?;
     let axis = axis(c.int("axis", 0)?, dims.len())?;
     cx.size(dims[axis])?;
-    if c.int("select_last_index", 0)? != 0 {
-        return Err("takes the last of equal ones".into());
-    }
     let keep = c.int("keepdims", 1)? != 0;
     let mut x = float(cx, &value, &c.at("x"))?;
     if c.op() == "ArgMin" {
         x = cx.unary(UnaryKind::Neg, x, &c.at("negated"))?;
     }
-    let index = cx.push(Op::ArgMax { axis, keep }, &[x], &c.path)?;
-    Ok(vec![Val::Node(index, Elem::Int(64))])
+    let size = cx.size(dims[axis])?;
+    if c.int("select_last_index", 0)? == 0 || size == 1 {
+        let index = cx.push(Op::ArgMax { axis, keep }, &[x], &c.path)?;
+        return Ok(vec![Val::Node(index, Elem::Int(64))]);
+    }
+    // The last of equal ones is the first from the end.
+    let backwards: Vec<usize> = (0..size).rev().collect();
+    let turned = cx.taken(&Val::Node(x, Elem::F32), axis, &backwards, &[size], &c.at("turned"))?;
+    let turned = float(cx, &turned, &c.at("turned"))?;
+    let index = cx.push(Op::ArgMax { axis, keep }, &[turned], &c.at("index"))?;
+    let end = Known::new(Elem::Int(32), vec![], vec![Num::int(size as i64 - 1)]);
+    let end = cx.spell(&end, &c.at("end"))?;
+    Ok(vec![Val::Node(cx.binary(BinaryKind::Sub, end, index, &c.path)?, Elem::Int(64))])
 }

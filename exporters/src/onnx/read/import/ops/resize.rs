@@ -5,8 +5,9 @@ use super::super::cx::Cx;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
+use super::resize_axes;
 use vitc_ir::op::{Coordinates, Kernel, Rounding, Sampling};
-use vitc_ir::{Dim, Op, Real, Value};
+use vitc_ir::{Dim, Generator, Op, Real, Type, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -95,6 +96,8 @@ fn resize(cx: &mut Cx, c: &Call<'_>) -> Done {
         "asymmetric" => Coordinates::Asymmetric,
         "tf_half_pixel_for_nn" => Coordinates::TfHalfPixel,
         "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
+        // Its region decides; the coordinates stand for nothing.
+        "tf_crop_and_resize" => Coordinates::HalfPixel,
         other => return Err(format!("samples by coordinates {other:?}").into()),
     };
     let axes = match (given(2), given(3)) {
@@ -102,6 +105,10 @@ fn resize(cx: &mut Cx, c: &Call<'_>) -> Done {
         (None, Some(sizes)) => by_sizes(cx, c, &dims, &cx.numbers(sizes, "sizes")?, &listed)?,
         _ => return Err("needs scales or sizes, and not both".into()),
     };
+    if c.text("coordinate_transformation_mode", "")? == "tf_crop_and_resize" {
+        let sizes: Vec<(usize, usize)> = axes.iter().map(|(axis, along)| (*axis, along.to)).collect();
+        return resize_axes::cropped(cx, c, &sizes);
+    }
     let kernel = match mode {
         "nearest" => Kernel::Nearest(match c.text("nearest_mode", "round_prefer_floor")? {
             "floor" => Rounding::Floor,
@@ -188,13 +195,9 @@ fn sampled(
     // As a map whose rows and columns are the sampled axes: what lies before counts as channels, what lies behind must be nothing.
     let first = axes.iter().map(|(a, _)| *a).min().unwrap_or(0);
     let last = axes.iter().map(|(a, _)| *a).max().unwrap_or(0);
-    if last - first > 1 || dims.len() - first > 3 {
-        return Err(format!(
-            "samples the axes {:?} of rank {}",
-            axes.iter().map(|a| a.0).collect::<Vec<_>>(),
-            dims.len()
-        )
-        .into());
+    let map = last - first <= 1 && (3..=4).contains(&dims.len()) && dims.len() - first <= 3;
+    if !map {
+        return one_by_one(cx, c, x, axes, rule, elem);
     }
     let [row, column] = if last + 1 == dims.len() && last > 0 { [last - 1, last] } else { [first, first + 1] };
     if column + 1 != dims.len() {
@@ -251,6 +254,26 @@ fn twice(cx: &mut Cx, map: Value, along: [Along; 2], rule: impl Fn(&Along) -> Sa
     one(cx, first, b, size, [Along { from: rows.to, ..still(rows) }, columns], path)
 }
 
+/// Axes that no map has: each one as a product with its matrix.
+fn one_by_one(
+    cx: &mut Cx,
+    c: &Call<'_>,
+    mut x: Value,
+    axes: &[(usize, Along)],
+    rule: impl Fn(&Along) -> Sampling,
+    elem: super::super::super::tensor::Elem,
+) -> Done {
+    for (axis, along) in axes.iter().filter(|(_, a)| !a.idle()) {
+        let path = c.at(&format!("axis{axis}"));
+        let matrix = Op::Generate(Generator::Resample { sampling: rule(along), scale: along.scale.map(Real) });
+        super::super::places::count(&[along.to, along.from]).ok_or("is too large")?;
+        let ty = Type::f32(&[along.to, along.from]);
+        let matrix = cx.graph.push_leaf(matrix, ty, &format!("{path}.matrix"))?;
+        x = resize_axes::by_matrix(cx, x, *axis, matrix, &path)?;
+    }
+    Ok(vec![Val::Node(x, elem)])
+}
+
 /// Maps with their channels last: moved in front and back.
 fn behind(
     cx: &mut Cx,
@@ -262,12 +285,7 @@ fn behind(
     elem: super::super::super::tensor::Elem,
 ) -> Done {
     if dims.len() != 4 || axes.iter().any(|(a, _)| !(1..=2).contains(a)) {
-        return Err(format!(
-            "samples the axes {:?} of rank {}",
-            axes.iter().map(|a| a.0).collect::<Vec<_>>(),
-            dims.len()
-        )
-        .into());
+        return one_by_one(cx, c, x, axes, rule, elem);
     }
     let pair = [along(cx, dims, axes, 1)?, along(cx, dims, axes, 2)?];
     let map = cx.push(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x], &c.at("map"))?;

@@ -9,7 +9,8 @@ use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::{fits, float, folded};
-use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
+use super::{integers, whole};
+use vitc_ir::{BinaryKind, DType, Dim, Op, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -40,11 +41,30 @@ fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
         }
         None => {
             fits(cx, &x, &y)?;
-            let (a, b) = (float(cx, &x, &c.at("a"))?, float(cx, &y, &c.at("b"))?);
-            let difference = cx.binary(BinaryKind::Sub, a, b, &c.at("difference"))?;
+            let elem = cx.elem(&x)?;
+            let (a, b) = match elem {
+                Elem::Bool => (truth(cx, &x, &c.at("a"))?, truth(cx, &y, &c.at("b"))?),
+                _ if whole::is_wide(elem) => (whole::integer(cx, &x, &c.at("a"))?, whole::integer(cx, &y, &c.at("b"))?),
+                _ if elem.is_int() => (integers::whole(cx, &x, &c.at("a"))?, integers::whole(cx, &y, &c.at("b"))?),
+                _ => (float(cx, &x, &c.at("a"))?, float(cx, &y, &c.at("b"))?),
+            };
+            let mut difference = cx.binary(BinaryKind::Sub, a, b, &c.at("difference"))?;
+            if cx.graph.ty(difference).dtype == DType::I32 {
+                difference = cx.push(Op::Cast { to: DType::F32 }, &[difference], &c.at("distance"))?;
+            }
             Ok(vec![Val::Node(order(cx, c, difference)?, Elem::Bool)])
         }
     }
+}
+
+/// Both truths.
+pub(super) fn both(cx: &mut Cx, x: &Val, y: &Val, path: &str) -> Done<Val> {
+    if let Some(known) = folded(cx, x, y, "And")? {
+        return Ok(known);
+    }
+    fits(cx, x, y)?;
+    let (a, b) = (truth(cx, x, &format!("{path}.a"))?, truth(cx, y, &format!("{path}.b"))?);
+    Ok(Val::Node(cx.binary(BinaryKind::Mul, a, b, path)?, Elem::Bool))
 }
 
 /// What the sign of a difference says, as 0 or 1.
@@ -79,12 +99,15 @@ fn opposite(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
 }
 
 /// A truth as 0 or 1.
-fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+pub(super) fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
     if let Some(k) = cx.known(value) {
         let k = k.map(Elem::F32, |n| super::super::known::cast(n, Elem::F32))?;
         return cx.spell(&k, path);
     }
     match value {
+        Val::Node(v, Elem::Bool) if cx.graph.ty(*v).dtype == DType::Bool => {
+            cx.push(Op::Cast { to: DType::F32 }, &[*v], &format!("{path}.number"))
+        }
         Val::Node(v, Elem::Bool) => Ok(*v),
         _ => Err("decides by what is no truth".into()),
     }
@@ -145,15 +168,41 @@ fn finite(cx: &mut Cx, c: &Call<'_>) -> Done {
     Ok(vec![Val::known(Known::new(Elem::Bool, dims, data))])
 }
 
+/// The operator for it, which never looks at what is not chosen.
+fn select(cx: &mut Cx, c: &Call<'_>, condition: &Val, sides: [&Val; 2]) -> Done {
+    let elem = cx.elem(sides[0])?;
+    let condition = match condition {
+        Val::Node(v, _) if cx.graph.ty(*v).dtype == DType::Bool => *v,
+        Val::Node(v, _) => cx.push(Op::Cast { to: DType::Bool }, &[*v], &c.at("condition"))?,
+        known => cx.value(known, &c.at("condition"))?,
+    };
+    let mut pair = Vec::new();
+    for (side, name) in sides.into_iter().zip(["yes", "no"]) {
+        pair.push(match elem {
+            Elem::Bool => {
+                let number = truth(cx, side, &c.at(name))?;
+                cx.push(Op::Cast { to: DType::Bool }, &[number], &c.at(&format!("{name}.truth")))?
+            }
+            _ if elem.is_float() => float(cx, side, &c.at(name))?,
+            _ => whole::integer(cx, side, &c.at(name))?,
+        });
+    }
+    let y = cx.push(Op::Select, &[condition, pair[0], pair[1]], &c.path)?;
+    Ok(vec![Val::Node(y, elem)])
+}
+
 fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
     let Some(condition) = cx.constant(c.needed(0)?) else {
         let (value, yes, no) = (c.needed(0)?.clone(), c.needed(1)?.clone(), c.needed(2)?.clone());
         let elem = cx.elem(&yes)?;
-        let (m, a, b) =
-            (truth(cx, &value, &c.at("condition"))?, float(cx, &yes, &c.at("yes"))?, float(cx, &no, &c.at("no"))?);
-        if !is_finite(cx, a) || !is_finite(cx, b) {
-            return Err("chooses at run time between values that may be infinite".into());
+        if elem.is_int() || elem == Elem::Bool {
+            return select(cx, c, &value, [&yes, &no]);
         }
+        let (a, b) = (float(cx, &yes, &c.at("yes"))?, float(cx, &no, &c.at("no"))?);
+        if !is_finite(cx, a) || !is_finite(cx, b) {
+            return select(cx, c, &value, [&yes, &no]);
+        }
+        let m = truth(cx, &value, &c.at("condition"))?;
         let rest = opposite(cx, m, &c.at("rest"))?;
         let a = cx.binary(BinaryKind::Mul, a, m, &c.at("yes.part"))?;
         let b = cx.binary(BinaryKind::Mul, b, rest, &c.at("no.part"))?;
@@ -181,6 +230,9 @@ fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
     // A constant choice is a sum: what is not chosen times zero.
     fits(cx, &yes, &no)?;
     let elem = cx.elem(&yes)?;
+    if elem.is_int() || elem == Elem::Bool {
+        return select(cx, c, &Val::Known(condition), [&yes, &no]);
+    }
     let mask = |kept: bool| {
         let data = truths.iter().map(|&t| Num::float(f64::from(u8::from((t != 0) == kept)))).collect();
         Known::new(Elem::F32, condition.dims.clone(), data)
@@ -189,7 +241,7 @@ fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
     for (value, kept, name) in [(&yes, true, "yes"), (&no, false, "no")] {
         let x = float(cx, value, &c.at(name))?;
         if !is_finite(cx, x) {
-            return Err("chooses between values that may be infinite".into());
+            return select(cx, c, &Val::Known(condition), [&yes, &no]);
         }
         let mask = cx.spell(&mask(kept), &c.at(&format!("{name}.mask")))?;
         parts.push(cx.binary(BinaryKind::Mul, x, mask, &c.at(&format!("{name}.part")))?);

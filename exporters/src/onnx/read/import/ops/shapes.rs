@@ -8,8 +8,9 @@ use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::movement::dim;
+use super::whole;
 use std::sync::Arc;
-use vitc_ir::{BinaryKind, DType, Dim, UnaryKind};
+use vitc_ir::{BinaryKind, DType, Dim, Op, UnaryKind};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -118,7 +119,30 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<
     }
     match (value, from.is_float(), to.is_float()) {
         // The graph computes all of them in one type.
-        (Val::Node(v, _), _, true) if cx.graph.ty(*v).dtype == DType::F32 => Ok(Val::Node(*v, to)),
+        (Val::Node(v, _), _, true) => {
+            let x = match cx.graph.ty(*v).dtype {
+                DType::F32 => *v,
+                _ => cx.push(Op::Cast { to: DType::F32 }, &[*v], path)?,
+            };
+            Ok(Val::Node(x, to))
+        }
+        // 32-bit integers, whatever the file calls them.
+        (Val::Node(v, _), false, false) if cx.graph.ty(*v).dtype == DType::I32 && whole::is_wide(to) => {
+            Ok(Val::Node(*v, to))
+        }
+        (Val::Node(v, _), false, false) if to == Elem::Bool && cx.graph.ty(*v).dtype == DType::I32 => {
+            Ok(Val::Node(cx.push(Op::Cast { to: DType::Bool }, &[*v], path)?, to))
+        }
+        (Val::Node(v, Elem::Bool | Elem::Uint(_) | Elem::Int(_)), false, false) if whole::is_wide(to) => {
+            Ok(Val::Node(cx.push(Op::Cast { to: DType::I32 }, &[*v], path)?, to))
+        }
+        (Val::Node(v, _), true, false) if whole::is_wide(to) => {
+            Ok(Val::Node(cx.push(Op::Cast { to: DType::I32 }, &[*v], path)?, to))
+        }
+        // Codes of large weights stay where they lie.
+        (Val::Tensor(t), false, true) if matches!(t.elem, Elem::Int(8) | Elem::Uint(8)) => {
+            Ok(Val::Node(cx.codes(t, path)?, to))
+        }
         (Val::Tensor(_), true, true) => Ok(Val::Node(cx.value(value, path)?, to)),
         (Val::Node(v, _), true, false) if to == Elem::Bool => {
             let sign = cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?;

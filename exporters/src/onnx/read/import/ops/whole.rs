@@ -1,0 +1,111 @@
+//! Whole numbers and truths that are computed when the model runs.
+//!
+//! The graph computes one integer, of 32 bits. A truth is a float, 0 or 1, until something chooses by it; codes and pixels are floats too, which hold
+//! them exactly.
+
+use super::super::super::tensor::Elem;
+use super::super::cx::Cx;
+use super::super::known::{Known, Num};
+use super::super::places;
+use super::super::refusal::Done;
+use super::super::value::Val;
+use vitc_ir::{BinaryKind, DType, Op, Value};
+
+/// Most nodes that are looked at behind an index.
+const FAR: usize = 64;
+
+/// Whether numbers of this type are computed as 32-bit integers.
+pub(super) fn is_wide(elem: Elem) -> bool {
+    matches!(elem, Elem::Int(32 | 64) | Elem::Uint(32))
+}
+
+/// Whole numbers as 32-bit integers of the graph.
+pub(super) fn integer(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+    let elem = cx.elem(value)?;
+    if elem.is_float() {
+        return Err(format!("takes {} where whole numbers are due", elem.word()).into());
+    }
+    let v = cx.value(value, path)?;
+    match cx.graph.ty(v).dtype {
+        DType::I32 => Ok(v),
+        _ => cx.push(Op::Cast { to: DType::I32 }, &[v], &format!("{path}.integer")),
+    }
+}
+
+/// Numbers that are all below this and not negative, if that can be told from where they come from.
+pub(super) fn below(cx: &Cx, value: Value) -> Option<usize> {
+    let (mut stack, mut seen, mut bound) = (vec![value], 0, 0);
+    while let Some(v) = stack.pop() {
+        seen += 1;
+        let node = cx.graph.producer(v);
+        let size = |axis: usize| cx.graph.shape(node.inputs[0]).0.get(axis).and_then(|d| d.fixed());
+        match &node.op {
+            Op::ArgMax { axis, .. } => bound = bound.max(size(*axis)?),
+            Op::TopK { axis, .. } if v.index == 1 => bound = bound.max(size(*axis)?),
+            Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Split { .. } | Op::Expand { .. } => {
+                stack.push(node.inputs[0])
+            }
+            Op::Gather { .. } if !cx.graph.is_constant(node.inputs[0]) => stack.push(node.inputs[0]),
+            Op::Concat { .. } => stack.extend(node.inputs.iter()),
+            _ => return None,
+        }
+        if seen > FAR {
+            return None;
+        }
+    }
+    Some(bound)
+}
+
+/// Indices that may count from the end, from the start.
+pub(super) fn from_start(cx: &mut Cx, index: Value, size: usize, path: &str) -> Done<Value> {
+    if below(cx, index).is_some() {
+        return Ok(index);
+    }
+    let at = |name: &str| format!("{path}.{name}");
+    // index + size·min(max(−index, 0), 1).
+    let zero = number(cx, 0, &at("zero"))?;
+    let turned = cx.binary(BinaryKind::Sub, zero, index, &at("turned"))?;
+    let behind = cx.binary(BinaryKind::Max, turned, zero, &at("behind"))?;
+    let one = number(cx, 1, &at("one"))?;
+    let negative = cx.binary(BinaryKind::Min, behind, one, &at("negative"))?;
+    let size = number(cx, size, &at("size"))?;
+    let shift = cx.binary(BinaryKind::Mul, negative, size, &at("shift"))?;
+    cx.binary(BinaryKind::Add, index, shift, &at("from_start"))
+}
+
+/// A 32-bit integer.
+pub(super) fn number(cx: &mut Cx, n: usize, path: &str) -> Done<Value> {
+    cx.spell(&Known::new(Elem::Int(32), vec![], vec![Num::int(n as i64)]), path)
+}
+
+/// Sums, differences, products and extremes of whole numbers; quotients and remainders of indices by a number.
+pub(super) fn arithmetic(cx: &mut Cx, x: &Val, y: &Val, op: &str, path: &str) -> Done<Val> {
+    let elem = cx.elem(x)?;
+    if !is_wide(elem) {
+        return Err(format!("computes with {} at run time", elem.word()).into());
+    }
+    let a = integer(cx, x, &format!("{path}.a"))?;
+    let kind = match op {
+        "Add" => BinaryKind::Add,
+        "Sub" => BinaryKind::Sub,
+        "Mul" => BinaryKind::Mul,
+        "Max" => BinaryKind::Max,
+        "Min" => BinaryKind::Min,
+        _ => return quotient(cx, a, y, op, elem, path),
+    };
+    let b = integer(cx, y, &format!("{path}.b"))?;
+    Ok(Val::Node(cx.binary(kind, a, b, path)?, elem))
+}
+
+/// Looked up: every format divides integers in its own way.
+fn quotient(cx: &mut Cx, index: Value, by: &Val, op: &str, elem: Elem, path: &str) -> Done<Val> {
+    let by = cx.known(by).and_then(|k| k.scalar()).and_then(Num::plain).filter(|&d| d > 0);
+    let (Some(by), Some(bound)) = (by, below(cx, index)) else {
+        return Err("divides whole numbers at run time that are no indices, or by more than one number".into());
+    };
+    places::count(&[bound]).ok_or("is too large")?;
+    let one = |i: usize| Num::int(if op == "Div" { i as i64 / by } else { i as i64 % by });
+    let table = Known::new(Elem::Int(32), vec![bound], (0..bound).map(one).collect());
+    let table = cx.spell(&table, &format!("{path}.table"))?;
+    Ok(Val::Node(cx.push(Op::Gather { axis: 0 }, &[table, index], path)?, elem))
+}

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Writes the ONNX files of this folder and what they answer: one operator each, in the forms that are easily misread.
+
+Answers are ONNX Runtime's with its optimiser off, or those of the onnx package's evaluator where the runtime lacks the operator ("by": "onnx"). Needs
+numpy, onnx and onnxruntime. Numbers follow from the names: the same files each time.
+"""
+import hashlib
+import json
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnx.reference
+import onnxruntime as ort
+from onnx import numpy_helper
+
+HERE = pathlib.Path(__file__).parent
+CASES = []
+
+
+def numbers(name, shape, scale=0.5):
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
+
+
+def case(name, trap, header, body, opset=17, tier=1, feeds=None, by="runtime", contrib=False, tolerance=1e-5, **constants):
+    """Keep one file. `header` is `inputs => outputs` in ONNX's text form; a constant is an array, or a tuple: normal numbers of that shape."""
+    CASES.append(dict(name=name, trap=trap, header=header, body=body, opset=opset, tier=tier, feeds=feeds or {}, by=by, contrib=contrib,
+                      tolerance=tolerance, constants=constants))
+
+
+def model(c):
+    sets = f'"" : {c["opset"]}' + (', "com.microsoft" : 1' if c["contrib"] else "")
+    ir = 10 if c["opset"] < 23 else 12
+    inputs, outputs = c["header"].split("=>")
+    text = f'<ir_version: {ir}, opset_import: [{sets}]>\ng ({inputs.strip()}) => ({outputs.strip()}) {{\n{c["body"]}\n}}'
+    m = onnx.parser.parse_model(text)
+    for key, value in c["constants"].items():
+        value = numbers(c["name"] + key, value) if isinstance(value, tuple) else np.asarray(value)
+        m.graph.initializer.append(numpy_helper.from_array(value, key))
+    return m
+
+
+TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 9: np.bool_}
+
+
+def feed(c, port):
+    t = port.type.tensor_type
+    shape = [d.dim_value or 2 for d in t.shape.dim]
+    if port.name in c["feeds"]:
+        return np.asarray(c["feeds"][port.name]).astype(TYPES[t.elem_type]).reshape(shape)
+    x = numbers(c["name"] + port.name, shape, 1.0)
+    return x if t.elem_type == 1 else (np.abs(x) * 40).astype(TYPES[t.elem_type])
+
+
+def answers(c, m, feeds):
+    if c["by"] == "onnx":
+        return onnx.reference.ReferenceEvaluator(m).run(None, feeds)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    return ort.InferenceSession(m.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def write(only):
+    rows = []
+    for c in CASES:
+        m = model(c)
+        feeds = {p.name: feed(c, p) for p in m.graph.input}
+        outs = answers(c, m, feeds)
+        row = dict(name=c["name"], trap=c["trap"], tier=c["tier"], tolerance=c["tolerance"], opset=c["opset"], by=c["by"], dims={}, contains=[],
+                   outputs_option=None, inputs=[], answers=[])
+        if any(d.dim_param == "batch" for p in m.graph.input for d in p.type.tensor_type.shape.dim):
+            row["dims"] = {"batch": 2}
+        onnx.save(m, HERE / f'{c["name"]}.onnx')
+        for kind, pairs in (("inputs", list(feeds.items())), ("answers", list(zip([o.name for o in m.graph.output], outs)))):
+            for key, value in pairs:
+                value = np.asarray(value)
+                file = f'{c["name"]}.{key}.npy'
+                np.save(HERE / file, value)
+                row[kind].append(dict(name=key, file=file, shape=list(value.shape), type=str(value.dtype)))
+        rows.append(row)
+    (HERE / "cases.json").write_text(json.dumps(rows, indent=1) + "\n")
+    print(len(rows), "files")
+
+
+def i64(*v):
+    return np.array(v, np.int64)
+
+
+def f32(*v):
+    return np.array(v[0] if len(v) == 1 else v, np.float32)
+
+
+# ---- recurrent layers: gates in ONNX's order, both directions, states that are given ------------------------------------------------------------
+case("lstm_both", "two directions, states given, all three results read", "float[5,2,3] x, float[2,2,4] h, float[2,2,4] c => float[5,2,2,4] y, float[2,2,4] yh, float[2,2,4] yc",
+     'y, yh, yc = LSTM <hidden_size = 4, direction = "bidirectional"> (x, w, r, b, , h, c)', w=(2, 16, 3), r=(2, 16, 4), b=(2, 32))
+case("lstm_reverse", "backwards, no bias, no states, the batch open", "float[batch,5,3] x => float[5,1,batch,4] y",
+     't = Transpose <perm = [1, 0, 2]> (x)\n y = LSTM <hidden_size = 4, direction = "reverse"> (t, w, r)', w=(1, 16, 3), r=(1, 16, 4))
+case("lstm_functions", "other activations than the default ones, lengths given", "float[4,2,3] x => float[4,1,2,4] y",
+     'y = LSTM <hidden_size = 4, activations = ["Sigmoid", "Relu", "Tanh"]> (x, w, r, b, l)', w=(1, 16, 3), r=(1, 16, 4), b=(1, 32), l=np.array([4, 4], np.int32))
+case("gru_before", "the reset gate scales the state", "float[5,2,3] x, float[1,2,4] h => float[5,1,2,4] y, float[1,2,4] yh",
+     'y, yh = GRU <hidden_size = 4> (x, w, r, b, , h)', w=(1, 12, 3), r=(1, 12, 4), b=(1, 24))
+case("gru_after", "the reset gate scales the product, both directions, no state", "float[5,2,3] x => float[5,2,2,4] y, float[2,2,4] yh",
+     'y, yh = GRU <hidden_size = 4, linear_before_reset = 1, direction = "bidirectional"> (x, w, r, b)', w=(2, 12, 3), r=(2, 12, 4), b=(2, 24))
+case("rnn_relu", "a plain layer with another function", "float[5,2,3] x => float[5,1,2,4] y",
+     'y = RNN <hidden_size = 4, activations = ["Relu"]> (x, w, r, b)', w=(1, 4, 3), r=(1, 4, 4), b=(1, 8))
+
+# ---- integers -----------------------------------------------------------------------------------------------------------------------------------
+U8 = lambda key, shape: np.random.default_rng(len(key)).integers(0, 255, shape).astype(np.uint8)
+I8 = lambda key, shape: np.random.default_rng(len(key) + 9).integers(-127, 127, shape).astype(np.int8)
+case("conv_integer", "measured codes, a zero point of the weights", "float[1,3,6,6] x => float[1,4,6,6] y",
+     "q, s, z = DynamicQuantizeLinear (x)\n i = ConvInteger <pads = [1,1,1,1], kernel_shape = [3,3]> (q, w, z, wz)\n f = Cast <to = 1> (i)\n t = Mul (s, ws)\n y = Mul (f, t)",
+     w=U8("w", (4, 3, 3, 3)), wz=np.array(128, np.uint8), ws=f32(0.01))
+case("matmul_integer", "zero points on both sides", "float[2,8] x => float[2,4] y",
+     "q, s, z = DynamicQuantizeLinear (x)\n i = MatMulInteger (q, w, z, wz)\n f = Cast <to = 1> (i)\n y = Mul (f, s)",
+     w=I8("ww", (8, 4)), wz=np.array(3, np.int8))
+case("qlinear_conv", "scales of each channel, a bias in their products", "float[1,3,6,6] x => float[1,4,6,6] y",
+     "q = QuantizeLinear (x, xs, xz)\n c = QLinearConv <pads = [1,1,1,1]> (q, xs, xz, w, ws, wz, ys, yz, b)\n y = DequantizeLinear (c, ys, yz)",
+     xs=f32(0.02), xz=np.array(120, np.uint8), w=I8("w", (4, 3, 3, 3)), ws=f32([0.01, 0.02, 0.005, 0.03]), wz=np.zeros(4, np.int8), ys=f32(0.1), yz=np.array(100, np.uint8),
+     b=np.array([10, -20, 300, 5], np.int32))
+case("qlinear_matmul", "asymmetric on both sides", "float[2,8] x => float[2,4] y",
+     "q = QuantizeLinear (x, xs, xz)\n c = QLinearMatMul (q, xs, xz, w, ws, wz, ys, yz)\n y = DequantizeLinear (c, ys, yz)",
+     xs=f32(0.02), xz=np.array(120, np.uint8), w=U8("www", (8, 4)), ws=f32(0.01), wz=np.array(100, np.uint8), ys=f32(0.05), yz=np.array(90, np.uint8))
+case("qdq_pool", "codes moved and pooled between quantising and dequantising", "float[1,2,6,6] x => float[1,2,3,3] y",
+     "q = QuantizeLinear (x, s, z)\n p = MaxPool <kernel_shape = [2,2], strides = [2,2]> (q)\n y = DequantizeLinear (p, s, z)", s=f32(0.03), z=np.array(5, np.int8))
+
+# ---- attention ----------------------------------------------------------------------------------------------------------------------------------
+case("attention_causal", "causal, a truth mask that hides all of a row together with it", "float[1,2,4,3] q, float[1,2,4,3] k, float[1,2,4,3] v => float[1,2,4,3] y",
+     "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, by="onnx", m=np.array([[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 0, 1]], bool)[None, None])
+case("attention_tokens", "rank 3, fewer heads of keys, a factor of its own, numbers as mask", "float[2,4,12] q, float[2,5,6] k, float[2,5,6] v => float[2,4,12] y",
+     "y = Attention <q_num_heads = 4, kv_num_heads = 2, scale = 0.3> (q, k, v, m)", opset=23, by="onnx", m=(4, 5))
+case("multi_head", "one bias for queries, keys and values", "float[2,4,8] q, float[2,5,8] k, float[2,5,8] v => float[2,4,8] y",
+     "y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v, b)", contrib=True, b=(24,))
+case("attention_packed", "weights of queries, keys and values in one matrix", "float[2,5,8] x => float[2,5,8] y",
+     "y = com.microsoft.Attention <num_heads = 2> (x, w, b)", contrib=True, w=(8, 24), b=(24,))
+case("rotary", "part of the channels, positions given", "float[2,3,4,6] x => float[2,3,4,6] y",
+     "y = RotaryEmbedding <rotary_embedding_dim = 4> (x, cs, sn, p)", opset=23, by="onnx", cs=(8, 2), sn=(8, 2), p=np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int64))
+case("rotary_pairs", "neighbours in pairs, rank 3", "float[2,4,12] x => float[2,4,12] y",
+     "y = RotaryEmbedding <interleaved = 1, num_heads = 3> (x, cs, sn)", opset=23, by="onnx", cs=(2, 4, 2), sn=(2, 4, 2))
+
+# ---- functions and transforms -------------------------------------------------------------------------------------------------------------------
+case("functions", "hyperbolic functions and their inverses", "float[2,6] x => float[2,6] a, float[2,6] b, float[2,6] c, float[2,6] d, float[2,6] e, float[2,6] f",
+     "a = Tan (x)\n b = Sinh (x)\n c = Cosh (x)\n d = Asinh (x)\n s = Tanh (x)\n e = Atanh (s)\n o = Add (c, l)\n f = Acosh (o)", opset=22, l=f32(0.5), tolerance=2e-5)
+case("shrink", "a bias, and what lies between the thresholds", "float[2,6] x => float[2,6] y", "y = Shrink <bias = 0.3, lambd = 0.6> (x)")
+case("mean_variance", "over listed axes", "float[2,3,4,4] x => float[2,3,4,4] y", "y = MeanVarianceNormalization <axes = [2, 3]> (x)")
+case("dft_half", "half a spectrum of real numbers", "float[1,2,6,1] x => float[1,2,4,2] y", "y = DFT <onesided = 1, axis = 2> (x)", by="onnx", tolerance=2e-5)
+case("dft_back", "complex, inverse, along another axis", "float[2,5,3,2] x => float[2,5,3,2] y", "y = DFT <inverse = 1> (x, , a)", opset=20, a=np.array(1, np.int64), by="onnx", tolerance=2e-5)
+case("centre", "one axis cut, one padded", "float[1,3,5,4] x => float[1,3,4,7] y", "y = CenterCropPad <axes = [2, 3]> (x, s)", opset=18, s=i64(4, 7))
+case("reverse_sequence", "sequences of several lengths", "float[4,3,2] x => float[4,3,2] y", "y = ReverseSequence (x, l)", l=i64(4, 2, 1))
+case("argmax_last", "the last of equal ones", "float[2,5] x => int64[2,1] y", "r = Round (x)\n y = ArgMax <axis = 1, select_last_index = 1> (r)")
+case("einsum_diagonal", "a letter that stands twice in one operand", "float[2,3,3] x => float[2,3] y", 'y = Einsum <equation = "bii->bi"> (x)')
+case("scatter_add", "updates that meet in one place", "float[3,4] x, float[2,4] u => float[3,4] y", 'y = ScatterElements <axis = 0, reduction = "add"> (x, i, u)',
+     opset=18, i=np.array([[0, 2, 0, 1], [0, 1, 0, 2]], np.int64))
+case("scatter_max", "the larger of old and new", "float[3,4] x, float[2,4] u => float[3,4] y", 'y = ScatterND <reduction = "max"> (x, i, u)', opset=18, i=np.array([[2], [2]], np.int64))
+
+# ---- sampling -----------------------------------------------------------------------------------------------------------------------------------
+for mode in ("nearest", "cubic"):
+    case(f"crop_{mode}", "a region that leaves the map", "float[1,2,6,6] x => float[1,2,5,4] y",
+         f'y = Resize <mode = "{mode}", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 0.7> (x, roi, , s)',
+         roi=f32([0, 0, 0.2, -0.3, 1, 1, 1.1, 0.9]), s=i64(1, 2, 5, 4))
+case("resize_three", "three axes at once", "float[1,2,3,4,5] x => float[1,2,6,8,5] y", 'y = Resize <mode = "linear"> (x, , , s)', s=i64(1, 2, 6, 8, 5))
+
+# ---- whole numbers, truths and choices ----------------------------------------------------------------------------------------------------------
+case("where_infinite", "what is not chosen is infinite", "float[2,6] x => float[2,6] y",
+     "z = Constant <value = float {0}> ()\n p = Greater (x, z)\n l = Log (x)\n y = Where (p, l, x)")
+case("where_constant", "a constant choice beside an infinite value", "float[2,4] x => float[2,4] y", "l = Log (x)\n y = Where (m, l, x)",
+     m=np.array([True, False, True, False]), feeds={"x": [[1.5, -2, 0.7, -0.1], [2, -0.4, 0.2, 3]]})
+case("compare", "all comparisons and all logic", "float[2,6] x, float[2,6] z => float[2,6] y",
+     "a = Greater (x, z)\n b = LessOrEqual (x, h)\n c = And (a, b)\n d = Equal (x, z)\n e = Not (d)\n f = Xor (c, e)\n g = GreaterOrEqual (z, h)\n i = Or (f, g)\n y = Cast <to = 1> (i)", h=f32(0.2))
+case("truth_out", "truths as results", "float[2,6] x => bool[2,6] y", "y = Greater (x, h)", h=f32(0.2))
+case("truth_in", "a mask from outside", "float[2,6] x, bool[2,6] m => float[2,6] y", "n = Not (m)\n y = Where (n, x, h)", h=f32(-3), feeds={"m": [[1, 0, 1, 0, 0, 1]] * 2})
+case("truncate", "floats to whole numbers and back", "float[2,6] x => float[2,6] y, int64[2,6] i", "s = Mul (x, t)\n i = Cast <to = 7> (s)\n y = Cast <to = 1> (i)", t=f32(7))
+case("ids", "a table looked up by numbers from outside, some from the end", "int64[2,3] x => float[2,3,4] y", "y = Gather (t, x)", t=(9, 4), feeds={"x": [[0, 8, -1], [3, -9, 5]]})
+case("ids32", "32-bit numbers, computed with before", "int32[2,3] x => float[2,3,4] y, int32[2,3] z", "z = Add (x, o)\n y = Gather (t, z)", t=(9, 4), o=np.array(1, np.int32),
+     feeds={"x": [[0, 7, 1], [3, 2, 5]]})
+case("gather_of_search", "elements at the place of the largest", "float[2,5,3] x => float[2,1,3] y",
+     "i = ArgMax <axis = 1, keepdims = 1> (x)\n y = GatherElements <axis = 1> (x, i)")
+case("gather_nd_computed", "tuples of computed indices behind a batch", "float[2,4,5] x => float[2,1] y",
+     "f = Reshape (x, s)\n i = ArgMax <axis = 1, keepdims = 1> (f)\n r = Div (i, five)\n c = Mod (i, five)\n p = Concat <axis = 1> (r, c)\n q = Unsqueeze (p, one)\n y = GatherND <batch_dims = 1> (x, q)",
+     s=i64(2, 20), five=np.array(5, np.int64), one=i64(1))
+case("topk", "the best of all, and what else lies there", "float[2,6,4] x => float[2,3,4] y, float[2,3] v, int64[2,3] i",
+     "m = ReduceMax <axes = [2], keepdims = 0> (x)\n v, i = TopK <axis = 1> (m, k)\n u = Unsqueeze (i, two)\n t = Tile (u, r)\n y = GatherElements <axis = 1> (x, t)", k=i64(3), two=i64(2), r=i64(1, 1, 4))
+case("topk_smallest", "the smallest along an inner axis, equal ones", "float[2,6,3] x => float[2,2,3] v, int64[2,2,3] i", "r = Round (x)\n v, i = TopK <axis = 1, largest = 0> (r, k)", k=i64(2))
+case("clip_whole", "indices kept within a table", "int64[5] x => float[5,2] y", "c = Clip (x, lo, hi)\n y = Gather (t, c)", t=(4, 2), lo=np.array(0, np.int64), hi=np.array(3, np.int64),
+     feeds={"x": [-3, 2, 9, 0, 3]})
+for mode in ("linear", "nearest", "cubic"):
+    for padding in ("zeros", "border", "reflection"):
+        align = int(padding == "border" or mode == "nearest")
+        case(f"grid_{mode}_{padding}", "places far outside of the map", "float[2,3,5,4] x, float[2,3,6,2] g => float[2,3,3,6] y",
+             f'y = GridSample <mode = "{mode}", padding_mode = "{padding}", align_corners = {align}> (x, g)', opset=20, tolerance=2e-5)
+
+if __name__ == "__main__":
+    write(sys.argv[1:])
