@@ -10,6 +10,7 @@ mod dense;
 mod derived;
 mod digest;
 mod file;
+mod finite;
 mod heads;
 mod load;
 mod loaded;
