@@ -13,14 +13,8 @@ pub use files::PublishedFile;
 use crate::export::{self, Error, Observer, Report, RequestBuilder};
 use crate::model::{Model, ModelError, ModelRequest, WeightSource};
 use crate::place::{Form, PlaceError, Staging};
+use files::{CARD, SUMS, WEIGHTS};
 use std::path::{Path, PathBuf};
-
-/// Name of the weights in the folder, which comes first where a folder is read.
-const WEIGHTS: &str = "model.safetensors";
-/// Name of the card.
-const CARD: &str = "README.md";
-/// Name of the list of hashes, as `b3sum --check` reads it.
-const SUMS: &str = "BLAKE3SUMS";
 
 /// A folder that was published.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The command line as a person and a script meet it: transcripts under `golden/cli` and in README.md, and exports that go wrong.
+//! The command line as a person and a script meet it: transcripts under `golden/cli` and in the book, and exports that go wrong.
 //!
 //! Update the transcripts with `TRYCMD=overwrite cargo test --release --test cli`.
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn transcripts() {
-    trycmd::TestCases::new().case("golden/cli/*.md").case("README.md");
+    trycmd::TestCases::new().case("golden/cli/*.md").case("docs/src/errors.md");
 }
 
 /// An export of the smallest model without check, and further arguments.

@@ -135,6 +135,8 @@ pub enum UnaryKind {
     Softplus,
     /// x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))), which approximates `Gelu`.
     GeluTanh,
+    /// x·min(max(x/6 + ½, 0), 1).
+    HardSwish,
     /// x where x ≥ 0, else α·(e^x − 1).
     Elu {
         /// α.

@@ -138,6 +138,8 @@ pub struct Target {
     pub silu: bool,
     /// `GeluTanh` is one node.
     pub gelu_tanh: bool,
+    /// `HardSwish` is one node.
+    pub hard_swish: bool,
     /// A pool may have holes in its windows.
     pub dilated_pool: bool,
     /// Pads that mirror or repeat the border do so on the last two axes alone.
@@ -207,6 +209,7 @@ impl Target {
             truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
+            hard_swish: opset >= 14,
             dilated_pool: true,
             transposed_pad: true,
             transposed_dilation: true,
@@ -279,6 +282,7 @@ impl Target {
             truth_ports: false,
             gelu: true,
             gelu_tanh: true,
+            hard_swish: false,
             dilated_pool: false,
             transposed_pad: false, // the format cannot add rows, and says the result's shape where it cuts
             transposed_dilation: true,
@@ -317,6 +321,7 @@ impl Target {
         Target {
             format: Format::CoreAi { ios },
             gelu_tanh: true,
+            hard_swish: false,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR],
             silu: false, // the dialect's own leaves the Neural Engine for casts
             linear_rank: 0,
@@ -347,6 +352,7 @@ impl Target {
             Op::Unary(UnaryKind::Gelu) => has(self.gelu, "gelu"),
             Op::Unary(UnaryKind::Silu) => has(self.silu, "silu"),
             Op::Unary(UnaryKind::GeluTanh) => has(self.gelu_tanh, "gelu_tanh"),
+            Op::Unary(UnaryKind::HardSwish) => has(self.hard_swish, "hard_swish"),
             _ if self.is_core_ai() && !written_in_core_ai(&node.op) => has(false, node.op.word()),
             Op::ConvTranspose { stride, pad, output_pad, dilation, .. } => {
                 let plain = *pad == [0; 4] && *output_pad == [0; 2];

@@ -76,6 +76,7 @@ operators! {
     "sign": Op::Unary(U::Sign) => Op::Unary(U::Sign),
     "softplus": Op::Unary(U::Softplus) => Op::Unary(U::Softplus),
     "gelu_tanh": Op::Unary(U::GeluTanh) => Op::Unary(U::GeluTanh),
+    "hard_swish": Op::Unary(U::HardSwish) => Op::Unary(U::HardSwish),
     "elu": Op::Unary(U::Elu { .. }) => Op::Unary(U::Elu { alpha: ZERO }),
     "leaky_relu": Op::Unary(U::LeakyRelu { .. }) => Op::Unary(U::LeakyRelu { slope: ZERO }),
     "hard_sigmoid": Op::Unary(U::HardSigmoid { .. }) => Op::Unary(U::HardSigmoid { alpha: ZERO, beta: ZERO }),
@@ -334,7 +335,8 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             | U::Round
             | U::Sign
             | U::Softplus
-            | U::GeluTanh,
+            | U::GeluTanh
+            | U::HardSwish,
         ) => {}
         Op::Binary(_)
         | Op::Sum

@@ -20,6 +20,7 @@ mod pattern;
 mod pipeline;
 pub mod quantize;
 pub mod tensorrt;
+mod view;
 
 pub use canonical::CANONICAL;
 pub use deploy::{DEPLOY, REST};

@@ -117,6 +117,8 @@ pub struct Decisions {
     /// Paths of linear layers behind LayerNorm whose biases stay, because in the norm's null direction they would push the rows of the weights out of
     /// their range: [`Note::RowShift`] says how far.
     pub biases_that_stay: BTreeSet<String>,
+    /// Paths of nodes that compute in f32 where all others compute in f16, because of the size of their values.
+    pub islands: BTreeSet<String>,
 }
 
 /// What a lowering may decide.

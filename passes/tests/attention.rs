@@ -317,7 +317,8 @@ fn biases_behind_a_norm_disappear() {
     for target in targets() {
         let saves = target.linear_rank < 3;
         for stays in [None, Some("block.proj"), Some("block.qkv")] {
-            let decisions = Decisions { biases_that_stay: stays.into_iter().map(str::to_string).collect() };
+            let biases_that_stay = stays.into_iter().map(str::to_string).collect();
+            let decisions = Decisions { biases_that_stay, ..Decisions::default() };
             let context = Context { decisions, ..Context::new(&target, &options()) };
             let (result, report) = lowered_under(&paper, &context);
             let moves = saves && stays != Some("block.qkv");

@@ -18,7 +18,7 @@ use std::time::Duration;
 use vitc::check::{Witness, npy::Array};
 use vitc::checkpoint::Checkpoint;
 use vitc::cli::{Answered, Caller};
-use vitc::export::{Event, Report};
+use vitc::export::Event;
 
 /// How often signals are looked for.
 const BLINK: Duration = Duration::from_millis(50);
@@ -72,6 +72,7 @@ pub(crate) fn call(args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let (say, said) = channel();
     let module = witness.as_ref().map(|(_, half)| Module { ask: Mutex::new(say.clone()), half: *half });
     let stop = Arc::new(AtomicBool::new(false));
+    let holds = checkpoint.is_some();
     let command = Command { words, checkpoint, module, say, stop: stop.clone() };
     let running = std::thread::spawn(move || command.run());
     let listening = Listening { said: Mutex::new(said), progress, module: witness.map(|(function, _)| function) };
@@ -82,7 +83,7 @@ pub(crate) fn call(args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     }
     let answered = py.detach(|| running.join());
     let answered = answered.map_err(|_| PyRuntimeError::new_err("vitc met a mistake of its own: please report it"))?;
-    returned(py, answered)
+    returned(py, answered, holds)
 }
 
 fn checkpoint(given: &Bound<'_, PyAny>) -> PyResult<Option<Checkpoint>> {
@@ -198,21 +199,29 @@ fn patiently(running: &JoinHandle<Answered>) {
     }
 }
 
-/// `(exit code, JSON, text, message, page or None)`; the page is a function that writes it.
-fn returned(py: Python<'_>, answered: Answered) -> PyResult<Py<PyAny>> {
+/// `(exit code, JSON, text, message, page or None)`; the page is a function that writes it. An export that `holds` tensors of the program writes it at once
+/// and lets go of them.
+fn returned(py: Python<'_>, answered: Answered, holds: bool) -> PyResult<Py<PyAny>> {
     let page = match answered.report {
         None => py.None(),
-        Some(report) => page(py, report)?,
+        Some(report) if holds => {
+            let text = py.detach(|| vitc::report::page(&report, &words));
+            page(py, move || Ok(text.clone()))?
+        }
+        Some(report) => {
+            let report = Mutex::new(report);
+            page(py, move || {
+                let report = report.lock().map_err(|_| PyRuntimeError::new_err("the report is lost"))?;
+                Ok(vitc::report::page(&report, &words))
+            })?
+        }
     };
     let parts = (answered.exit, answered.json.to_string(), answered.text, answered.message, page);
     Ok(parts.into_pyobject(py)?.into_any().unbind())
 }
 
-fn page(py: Python<'_>, report: Box<Report>) -> PyResult<Py<PyAny>> {
-    let report = Mutex::new(report);
-    let written = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-        let report = report.lock().map_err(|_| PyRuntimeError::new_err("the report is lost"))?;
-        Ok::<String, PyErr>(vitc::report::page(&report, &words))
-    };
-    Ok(PyCFunction::new_closure(py, Some(c"page"), None, written)?.into_any().unbind())
+/// A function of Python's that returns a text.
+fn page(py: Python<'_>, text: impl Fn() -> PyResult<String> + Send + Sync + 'static) -> PyResult<Py<PyAny>> {
+    let called = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| text();
+    Ok(PyCFunction::new_closure(py, Some(c"page"), None, called)?.into_any().unbind())
 }

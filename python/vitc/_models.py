@@ -24,8 +24,7 @@ class Held:
     """Tensors in memory: what the native half makes a checkpoint of."""
 
     name: str
-    # (dict, name, array or capsule, type that NumPy has no letter for)
-    entries: list[tuple[str, str, Any, Optional[str]]]
+    entries: list["Entry"]
     # What is known about the model besides, as JSON.
     settings: Optional[str]
 
@@ -62,27 +61,33 @@ def _unwrapped(module: Any) -> Any:
     return module
 
 
-def _walk(model: Mapping[Any, Any]) -> tuple[list[tuple[str, str, Any, Optional[str]]], dict[str, Any]]:
+# (dict, name, array or capsule, type that NumPy has no letter for)
+Entry = tuple[str, str, Any, Optional[str]]
+
+
+def _walk(model: Mapping[Any, Any]) -> tuple[list[Entry], dict[str, Any]]:
     """The tensors in a dict and the dicts inside, and the settings beside them."""
-    entries: list[tuple[str, str, Any, Optional[str]]] = []
+    entries: list[Entry] = []
+    return entries, _inside(model, "", 0, entries)
 
-    def inside(mapping: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
-        settings: dict[str, Any] = {}
-        for key, value in mapping.items():
-            name = str(key)
-            if is_tensor(value):
-                found = _viewed(name, value)
-                if found is not None:
-                    entries.append((path, name, *found))
-            elif isinstance(_fields(value), Mapping) and depth < DEPTH:
-                within = inside(_fields(value), f"{path}.{name}" if path else name, depth + 1)
-                if within:
-                    settings[name] = within
-            else:
-                settings[name] = _setting(value)
-        return settings
 
-    return entries, inside(model, "", 0)
+# No closure: one that calls itself would keep the tensors until the collector comes by.
+def _inside(mapping: Mapping[Any, Any], path: str, depth: int, entries: list[Entry]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for key, value in mapping.items():
+        name = str(key)
+        fields = _fields(value)
+        if is_tensor(value):
+            found = _viewed(name, value)
+            if found is not None:
+                entries.append((path, name, *found))
+        elif isinstance(fields, Mapping) and depth < DEPTH:
+            within = _inside(fields, f"{path}.{name}" if path else name, depth + 1, entries)
+            if within:
+                settings[name] = within
+        else:
+            settings[name] = _setting(value)
+    return settings
 
 
 def is_tensor(value: Any) -> bool:

@@ -124,7 +124,8 @@ class ExportOptions(TypedDict, total=False):
     every weight is rounded by itself"""
     calibrate: Path
     """Pictures that the quantised model is fitted to and judged by: a folder, read with its subfolders, or a .npy file [N,C,H,W] of
-    normalised values. Some hundred, of the kind that the model will see"""
+    normalised values. Some hundred, of the kind that the model will see. Without quantize: what the range of an ONNX file's values is
+    measured on, which decides what stays in fp32 (tensorrt-onnx, fp16)"""
     samples: int
     """Take so many of the pictures, evenly spread [default: all]"""
     palette_group: int

@@ -336,7 +336,7 @@ fn after_unary(kind: UnaryKind, x: f64) -> f64 {
     match kind {
         UnaryKind::Relu => x / 2.0,
         // x/2 for small arguments, max(x, 0) for large ones
-        UnaryKind::Gelu | UnaryKind::Silu => x / 4.0 * (1.0 + x / (1.0 + x)),
+        UnaryKind::Gelu | UnaryKind::Silu | UnaryKind::HardSwish => x / 4.0 * (1.0 + x / (1.0 + x)),
         UnaryKind::Sigmoid => 0.25 + 0.05 * x / (1.0 + x),
         UnaryKind::Tanh | UnaryKind::Erf => x / (1.0 + x),
         UnaryKind::Sqrt => x.sqrt(),

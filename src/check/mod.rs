@@ -29,6 +29,7 @@ mod outside;
 mod pieces;
 pub mod report;
 mod save;
+mod sides;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -46,14 +47,15 @@ pub use witness::{Witness, testify};
 
 use crate::model::FileOrigin;
 use crate::runner::{Bottleneck, Pick, Request};
-use crate::signature::{Likelihood, OutputRole, Signature};
+use crate::signature::{OutputRole, Signature};
 use cases::{batches, cases};
 use computation::Computation;
 use layers::Trace;
 use memory::Budget;
 use outcome::Findings;
+use sides::{agreed, judged};
 use std::path::Path;
-use vitc_exporters::coreml::InputForm;
+use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::{Graph, Op, UnaryKind, Weights};
 
 /// A model: what the artifact should compute.
@@ -129,6 +131,13 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
     check.report(findings, batches[0])
 }
 
+/// Synthetic inputs of a model as an artifact takes them, at a symbolic batch of 1: for each input the values of each pass.
+pub fn synthetic_inputs(model: Reference<'_>, preprocessing: Option<Preprocessing>) -> Vec<Vec<Vec<f32>>> {
+    let cases = cases(model, &Options::new(preprocessing), 1);
+    let ports = model.graph.inputs().count();
+    (0..ports).map(|port| cases.iter().filter_map(|case| case.candidate.get(port).cloned()).collect()).collect()
+}
+
 /// The file that a model was read from, if it can be run; what it says of itself goes into the notes.
 fn file<'a>(
     model: Reference<'a>,
@@ -164,39 +173,6 @@ fn file<'a>(
             None
         }
     }
-}
-
-/// The reference's graph, which answers with scores where the model answers with the classes that they make: which class is as good as another, only
-/// scores tell.
-fn judged(model: Reference<'_>) -> Graph {
-    let mut graph = model.graph.clone();
-    for (i, port) in model.signature.outputs.iter().enumerate() {
-        let Some(output) = graph.outputs.get(i) else { continue };
-        let producer = graph.producer(output.value);
-        let scores = match (port.role, &producer.op, &producer.inputs[..]) {
-            (OutputRole::Classes { .. }, Op::ArgMax { axis: 1, .. }, [scores]) => *scores,
-            _ => continue,
-        };
-        graph.outputs[i].value = scores;
-    }
-    graph
-}
-
-/// The options, with what a package says of its own interface.
-fn agreed(options: &Options, candidate: &Computation<'_>) -> Result<Options, CheckError> {
-    let mut options = options.clone();
-    if let Some(interface) = candidate.program.interface() {
-        let image = matches!(interface.input, InputForm::Image);
-        let inside = options.preprocessing.as_ref().is_some_and(|p| p.normalised_inside);
-        if image != inside {
-            let what = if image { "takes a picture" } else { "takes an array, not a picture" };
-            return Err(CheckError::Interface(format!("it {what}, and its metadata say otherwise")));
-        }
-        if interface.labels.is_some() {
-            options.probabilities = options.probabilities.or(Some(Likelihood::OneOf));
-        }
-    }
-    Ok(options)
 }
 
 impl Check<'_> {

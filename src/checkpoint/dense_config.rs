@@ -61,14 +61,18 @@ impl DenseConfig {
         // Pictures are read as blue, green, red; either conversion swaps them.
         let swaps = ["to_rgb", "bgr_to_rgb", "rgb_to_bgr"].map(|name| literal(text, name));
         let swaps = |wanted: bool| swaps.iter().flatten().any(|said| *said == Literal::Bool(wanted));
+        // Pictures that are read as red, green, blue are not swapped either: then the mean is in that order, as ImageNet's is written, or says no order.
+        let mean = scaled("mean");
+        let read_as_rgb =
+            mean.is_some_and(|[r, _, b]| r == 0.0 && b == 0.0 || [r, b] == [123.675 / 255.0, 103.53 / 255.0]);
         let choices = CHOICES.iter().filter_map(|&(choice, name)| Some((choice, value(&literal(text, name)?)?, name)));
         DenseConfig {
             crop_size: size("crop_size"),
             // Written as width, height; the longer side goes with the longer of the picture, which is taken to be its width.
             image_scale: ["img_scale", "scale"].into_iter().find_map(|name| Some(wide(size(name)?))),
-            mean: scaled("mean"),
+            mean,
             std: scaled("std").filter(|std| std.iter().all(|x| *x > 0.0)),
-            bgr: (swaps(true) || swaps(false)).then(|| !swaps(true)),
+            bgr: (swaps(true) || swaps(false)).then(|| !swaps(true) && !read_as_rgb),
             choices: choices.collect(),
             ..DenseConfig::default()
         }

@@ -3,15 +3,11 @@
 use super::config;
 use super::contents::{Contents, MAX_KEY, MAX_TENSORS};
 use super::error::{CheckpointError, shortened};
-use super::mapped::Mapped;
+use super::mapped::{HeldBytes, Mapped};
 use super::names::joined;
 use super::open::Checkpoint;
 use super::settings::ModelConfig;
 use super::tensor::{ElementType, TensorInfo};
-use std::sync::Arc;
-
-/// The bytes of a tensor, which stay where they are for as long as they are held.
-pub type HeldBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A tensor in memory.
 #[derive(Clone)]
@@ -75,6 +71,7 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn tensor(name: &str, shape: &[usize], strides: Option<Vec<usize>>, values: &[f32]) -> HeldTensor {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();

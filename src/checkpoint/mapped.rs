@@ -3,11 +3,14 @@
 //! The only `unsafe` of the library is here. Nothing is copied: pages are read when a tensor is, and the system drops them again when memory
 //! is short.
 
-use super::held::HeldBytes;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The bytes of a tensor, which stay where they are for as long as they are held.
+pub type HeldBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A mapped file.
 #[derive(Debug)]

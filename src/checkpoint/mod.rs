@@ -42,11 +42,12 @@ pub use contents::Shapes;
 pub use dense_config::DenseConfig;
 pub use error::{CheckpointError, hub_name};
 pub use forms::Forms;
-pub use held::{HeldBytes, HeldTensor};
+pub use held::HeldTensor;
 pub use names::{NameTable, WRAPPERS};
 pub use open::Checkpoint;
 pub use select::{SelectOptions, Selected, is_average};
 pub use settings::{ModelConfig, Said};
 pub use tensor::{ElementType, TensorInfo};
 
+pub use mapped::HeldBytes;
 pub(crate) use mapped::Mapped;

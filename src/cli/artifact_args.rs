@@ -208,8 +208,9 @@ pub(super) struct ArtifactArgs {
     quantize: Option<Scheme>,
 
     /// Pictures that the quantised model is fitted to and judged by: a folder, read with its subfolders, or a .npy file [N,C,H,W] of normalised values.
-    /// Some hundred, of the kind that the model will see.
-    #[arg(long, value_name = "FOLDER|FILE.npy", requires = "quantize", help_heading = "Quantisation")]
+    /// Some hundred, of the kind that the model will see. Without --quantize: what the range of an ONNX file's values is measured on, which decides what
+    /// stays in fp32 (tensorrt-onnx, --fp16).
+    #[arg(long, value_name = "FOLDER|FILE.npy", help_heading = "Quantisation")]
     calibrate: Option<PathBuf>,
 
     /// Take so many of the pictures, evenly spread [default: all].
@@ -356,6 +357,7 @@ impl ArtifactArgs {
             talking_heads: self.talking_heads.map(Into::into),
             spectral: self.spectral.into(),
             fold_tables: self.fold_tables.into(),
+            ranges: self.calibrate.clone().filter(|_| self.quantize.is_none()),
             quantize: self.quantize.map(|scheme| QuantizeOptions {
                 scheme,
                 calibrate: self.calibrate.clone(),

@@ -3,11 +3,13 @@
 //! A graph is lowered, what its passes say they did is looked at, and where that does not do it is lowered again under [`Decisions`]. What was decided is
 //! written into the artifact.
 
+mod islands;
 pub mod quantize;
 mod range_gate;
 #[cfg(test)]
 mod tests;
 
+pub use islands::{Measured, RangeInputs};
 use quantize::{Quantised, QuantizeError};
 use std::fmt;
 use vitc_ir::eval::{Computed, EvalError};
@@ -24,6 +26,13 @@ pub enum Decision {
         /// How far its rows would have been moved, as a fraction of its largest weight.
         share: f64,
     },
+    /// The range of the values was measured.
+    Ranges(Measured),
+    /// It could not be.
+    RangeUnknown {
+        /// Why.
+        why: String,
+    },
 }
 
 impl fmt::Display for Decision {
@@ -33,6 +42,10 @@ impl fmt::Display for Decision {
                 f,
                 "the bias of {layer} stays an operator of its own: the null direction would move its rows by {share:.1} times its largest weight"
             ),
+            Decision::Ranges(measured) => measured.fmt(f),
+            Decision::RangeUnknown { why } => {
+                write!(f, "the range of the values could not be measured, so none is kept in fp32 for it: {why}")
+            }
         }
     }
 }
@@ -73,15 +86,27 @@ pub struct Quantisation<'a> {
 
 impl Lowered {
     /// What the user should know.
-    pub fn notice(&self) -> Option<String> {
-        let Decision::BiasStays { layer, share } = self.decisions.first()?;
-        let those = match self.decisions.len() {
-            1 => "the bias of a layer behind LayerNorm stays an operator of its own".into(),
-            n => format!("the biases of {n} layers behind LayerNorm stay operators of their own"),
-        };
-        Some(format!(
-            "{those}: the null direction would move the rows of {layer} by {share:.1} times its largest weight"
-        ))
+    pub fn notices(&self) -> Vec<String> {
+        let biases = self.decisions.iter().filter_map(|decision| match decision {
+            Decision::BiasStays { layer, share } => Some((layer, share)),
+            Decision::Ranges(_) | Decision::RangeUnknown { .. } => None,
+        });
+        let mut notices = Vec::new();
+        let count = biases.clone().count();
+        if let Some((layer, share)) = biases.into_iter().next() {
+            let those = match count {
+                1 => "the bias of a layer behind LayerNorm stays an operator of its own".into(),
+                n => format!("the biases of {n} layers behind LayerNorm stay operators of their own"),
+            };
+            notices.push(format!(
+                "{those}: the null direction would move the rows of {layer} by {share:.1} times its largest weight"
+            ));
+        }
+        notices.extend(self.decisions.iter().filter_map(|decision| match decision {
+            Decision::Ranges(_) | Decision::RangeUnknown { .. } => Some(decision.to_string()),
+            Decision::BiasStays { .. } => None,
+        }));
+        notices
     }
 }
 
@@ -108,22 +133,40 @@ pub fn lower(
     target: &Target,
     options: &LowerOptions,
     weights: &dyn Weights,
-    quantisation: Option<Quantisation<'_>>,
+    numbers: (Option<Quantisation<'_>>, Option<RangeInputs>),
     observer: &mut Observer<'_>,
 ) -> Result<Lowered, DecideError> {
+    let (quantisation, ranges) = numbers;
     let mut context = Context::new(target, options);
     // What is quantised is the last change of values; element types follow it.
-    let spell = if quantisation.is_some() { vitc_passes::lower_values } else { vitc_passes::lower_observed };
+    let typed_later = quantisation.is_some() || ranges.is_some();
+    let spell = if typed_later { vitc_passes::lower_values } else { vitc_passes::lower_observed };
     let (mut graph, mut passes) = spell(deploy, &context, observer)?;
     let mut layers = range_gate::measure(&graph, &passes, weights)?;
     let beyond = layers.iter().filter(|l| l.share > range_gate::BOUND);
     let mut staying: Vec<(String, f64)> = beyond.map(|l| (l.path.clone(), l.share)).collect();
     if !staying.is_empty() {
         staying.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        context.decisions = Decisions { biases_that_stay: staying.iter().map(|(path, _)| path.clone()).collect() };
+        let biases_that_stay = staying.iter().map(|(path, _)| path.clone()).collect();
+        context.decisions = Decisions { biases_that_stay, ..Decisions::default() };
         (graph, passes) = spell(deploy, &context, observer)?;
         // A layer beside one that stays, behind the same norm, stays too.
         layers.retain(|l| range_gate::shifts(&passes).any(|of| of.layer == l.path));
+    }
+    let mut decisions: Vec<Decision> = Vec::new();
+    if let Some(ranges) = ranges {
+        match islands::measure(&graph, weights, ranges) {
+            Ok(measured) => {
+                context.decisions.islands = measured.nodes.keys().cloned().collect();
+                decisions.push(Decision::Ranges(measured));
+            }
+            Err(error) => decisions.push(Decision::RangeUnknown { why: error.to_string() }),
+        }
+        if quantisation.is_none() {
+            let (typed, rest) = vitc_passes::lower_types(&graph, &context, observer)?;
+            graph = typed;
+            passes.extend(rest);
+        }
     }
     let quantised = match quantisation {
         None => None,
@@ -135,7 +178,7 @@ pub fn lower(
         let (layer, most) = (most.path.clone(), most.share);
         report.notes.push(Note::RowsMoved { layer, most, bound: range_gate::BOUND });
     }
-    let decisions = staying.into_iter().map(|(layer, share)| Decision::BiasStays { layer, share }).collect();
+    decisions.splice(0..0, staying.into_iter().map(|(layer, share)| Decision::BiasStays { layer, share }));
     Ok(Lowered { graph, passes, decisions, computed, quantised })
 }
 

@@ -7,6 +7,7 @@ use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
 use super::options::{Cpu, PortOptions, QuantizeOptions};
+use super::ranges;
 use super::request::Request;
 use super::wrapping::{self, Wrapping};
 use crate::check::bounds;
@@ -15,7 +16,7 @@ use crate::decide::quantize::{Ask, Form, Goal, Scheme};
 use crate::interface;
 use crate::message;
 use crate::message::{Message, Setting};
-use crate::model::{FileOrigin, Model, ModelRequest};
+use crate::model::{FileOrigin, Lookalike, Model, ModelRequest, lookalike};
 use crate::signature::{OutputRole, Over, Signature};
 use vitc_exporters::coreml::Interface;
 use vitc_exporters::metadata::Preprocessing;
@@ -74,6 +75,7 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     }
     let (deploy, passes) = vitc_passes::deploy_observed(&paper, &mut look)?;
     let mut passes: Vec<_> = recovered.into_iter().chain(passes).collect();
+    notices.extend(model.file().and_then(|_| lookalike(&deploy)).map(|known| looks_like(&known)));
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, wrapping.types(precision));
     let calibration = calibration(request, &model, wrapping.preprocessing.as_ref(), observer)?;
@@ -83,8 +85,10 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
         pictures: calibration.as_ref().map(|c| c.artifact.clone()),
         told: &told,
     });
-    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), quantisation, &mut look)?;
-    notices.extend(lowered.notice().map(Message::from));
+    let ranges = ranges::inputs(request, &model, precision, (&deploy, &signature), wrapping.preprocessing.as_ref())?;
+    let numbers = (quantisation, ranges);
+    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), numbers, &mut look)?;
+    notices.extend(lowered.notices().into_iter().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
     let PortOptions { layout, bytes, .. } = &request.interface;
     let graph = interface::laid(graph, *layout, *bytes).map_err(|e| Error::Usage(e.to_string().into()))?;
@@ -218,6 +222,14 @@ fn quantisation(request: &Request, precision: DType, signature: &Signature) -> O
         goal: Goal { snr: quantize.goal.snr.or(mixed), ..quantize.goal },
         classes,
     })
+}
+
+/// That an imported graph could be had from its architecture.
+fn looks_like(known: &Lookalike) -> Message {
+    let Lookalike { name, alike: [both, either] } = known;
+    let share = format!("the graph looks like {name}: {both} of {either} layers have its kernels\n  `{name}` with ");
+    let why = " starts from the paper's structure and the checkpoint's own names".to_string();
+    message!(share, Setting::Weights.to("CHECKPOINT"), why)
 }
 
 /// Validates the graph after every pass, if that is wanted, and remembers the first pass that broke it.

@@ -21,6 +21,7 @@ mod metadata;
 mod observer;
 mod options;
 mod place;
+mod ranges;
 mod report;
 mod request;
 mod rounding;

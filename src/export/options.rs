@@ -76,6 +76,9 @@ pub struct Numbers {
     pub fold_tables: FoldTables,
     /// What is held in few bits, and how.
     pub quantize: Option<QuantizeOptions>,
+    /// Pictures on which the range of an imported file's values is measured, where nothing is held in few bits: a folder, or a `.npy` file of values
+    /// as the model takes them.
+    pub ranges: Option<PathBuf>,
 }
 
 /// What is held in few bits, and how.
@@ -114,7 +117,15 @@ pub enum Cpu {
 impl Default for Numbers {
     fn default() -> Self {
         let (spectral, fold_tables) = (Spectral::Auto, FoldTables::Auto);
-        Numbers { precision: None, attention: None, talking_heads: None, spectral, fold_tables, quantize: None }
+        Numbers {
+            precision: None,
+            attention: None,
+            talking_heads: None,
+            spectral,
+            fold_tables,
+            quantize: None,
+            ranges: None,
+        }
     }
 }
 

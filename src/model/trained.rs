@@ -6,6 +6,7 @@ use super::classes::{classes, decided_classes};
 use super::dense::Dense;
 use super::derived;
 use super::digest::digest;
+use super::finite;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Model, WeightSource};
 use super::recognise::recognise;
@@ -103,6 +104,7 @@ pub(super) fn load(
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
     let weights = bound(&selected, table, &built.graph, tensors, (&account, &offer.maps), &hints)?;
+    finite::check(&built.graph, &weights)?;
     // Dense forms compute some of these buffers anew, for the size that they run at.
     if !dense.is_any() && matches!(request.results, Results::Logits | Results::Features) {
         derived::compare(&selected, table, family, &built.graph, &weights)?;

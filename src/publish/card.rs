@@ -1,6 +1,6 @@
 //! The card of a published folder: what is in it, what was checked, under which licence. Markdown with the header that model hubs read.
 
-use super::{PublishedFile, SUMS, WEIGHTS};
+use super::files::{PublishedFile, SUMS, WEIGHTS};
 use crate::export::{Report, WeightsLine};
 use crate::port::Port;
 use std::fmt::Write;

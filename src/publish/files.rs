@@ -5,6 +5,13 @@ use crate::place::PlaceError;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// Name of the weights in the folder, which comes first where a folder is read.
+pub(super) const WEIGHTS: &str = "model.safetensors";
+/// Name of the card.
+pub(super) const CARD: &str = "README.md";
+/// Name of the list of hashes, as `b3sum` reads and prints it.
+pub(super) const SUMS: &str = "BLAKE3SUMS";
+
 /// A file of a published folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishedFile {

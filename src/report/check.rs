@@ -2,16 +2,38 @@
 
 use super::Page;
 use super::html::{Element, cell, el, table, text};
-use crate::check::Run;
+use crate::check::{CheckReport, Run};
 use crate::numbers::magnitude;
 
 /// The check's table, or that nothing was checked.
 pub(super) fn section(page: &Page<'_>) -> Element {
     let section = el("section").attr("id", "check").add(text("h2", "Check"));
     let Some(check) = &page.report.check else {
-        return section.add(text("p", page.not_run("The"))).all(expected(page));
+        return section.add(text("p", page.not_run("The"))).all(verified(page)).all(expected(page));
     };
     let note = "The file, read back and run, against the paper's graph with no pass applied. This proves passes and exporter, not the architecture.";
+    let mut section = section.add(text("p", note)).add(runs(check));
+    if let Some(d) = &check.first_difference {
+        let after = d.after.as_deref().unwrap_or("the input");
+        let error = format!("error {} of {}", magnitude(d.max_error), magnitude(d.max_reference));
+        section = section.add(
+            text("p", format!("The difference appears between {after}, which agrees, and {} ({error}).", d.at))
+                .class("warning"),
+        );
+    }
+    section.all(check.notes.iter().map(|n| text("p", n))).all(verified(page)).all(expected(page))
+}
+
+/// How the file compares with the trained module itself.
+fn verified(page: &Page<'_>) -> Vec<Element> {
+    let Some(found) = &page.report.verify else { return Vec::new() };
+    let note = "The file against the module that was exported, run by the program that handed it over. This proves the architecture too.";
+    let notes = found.notes.iter().map(|n| text("p", n));
+    [text("h3", "Against the module itself"), text("p", note), runs(found)].into_iter().chain(notes).collect()
+}
+
+/// A row for each comparison.
+fn runs(check: &CheckReport) -> Element {
     let row = |r: &Run| {
         let c = &r.comparison;
         let classes = match (c.rows, c.classes_moved) {
@@ -47,16 +69,7 @@ pub(super) fn section(page: &Page<'_>) -> Element {
         ("class", "keep"),
         ("", ""),
     ];
-    let mut section = section.add(text("p", note)).add(table(&columns, check.runs.iter().map(row)));
-    if let Some(d) = &check.first_difference {
-        let after = d.after.as_deref().unwrap_or("the input");
-        let error = format!("error {} of {}", magnitude(d.max_error), magnitude(d.max_reference));
-        section = section.add(
-            text("p", format!("The difference appears between {after}, which agrees, and {} ({error}).", d.at))
-                .class("warning"),
-        );
-    }
-    section.all(check.notes.iter().map(|n| text("p", n))).all(expected(page))
+    table(&columns, check.runs.iter().map(row))
 }
 
 /// How the file compares with values from outside.

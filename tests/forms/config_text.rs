@@ -51,4 +51,8 @@ fn colours_are_in_the_order_that_the_text_says() {
         assert_eq!([&preprocessing.mean[..], &preprocessing.std], [mean, std], "{order}");
         assert_eq!(preprocessing.layout.bgr, bgr, "{order}");
     }
+    // Readers of another kind do not swap either, and have the mean in their order.
+    let model = detector("img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], to_rgb=False)", Results::Logits).unwrap();
+    let preprocessing = model.signature.preprocessing().unwrap();
+    assert!(!preprocessing.layout.bgr && preprocessing.mean == [0.485, 0.456, 0.406], "{preprocessing:?}");
 }

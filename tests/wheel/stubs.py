@@ -1,10 +1,11 @@
 """The types of the keyword arguments, from the definition of the command line.
 
-    stubs.py FILE            compare python/vitc/_options.pyi with what the installed package says; exit 1 if they differ
-    stubs.py FILE --write    write it
+    stubs.py FILE            compare names and types in FILE with what the installed package says; exit 1 if they differ
+    stubs.py FILE --write    write it anew, with the help of today
 """
 import difflib
 import pathlib
+import re
 import sys
 import textwrap
 
@@ -80,7 +81,8 @@ def main():
         path.write_text(wanted)
         return 0
     found = path.read_text() if path.exists() else ""
-    difference = list(difflib.unified_diff(found.splitlines(), wanted.splitlines(), str(path), "the command line", lineterm=""))
+    typed = lambda text: [line for line in text.splitlines() if re.match(r"class |    \w+: ", line)]
+    difference = list(difflib.unified_diff(typed(found), typed(wanted), str(path), "the command line", lineterm=""))
     print("\n".join(difference), end="\n" if difference else "")
     return 1 if difference else 0
 

@@ -94,6 +94,13 @@ class Models(Package):
             with self.subTest(name):
                 self.assertEqual(plain(self.export(model)), plain(path))
 
+    def test_a_report_does_not_keep_the_tensors(self):
+        array = self.weights["patch_embed.0.weight"].copy()
+        before = sys.getrefcount(array)
+        report = self.export({**self.weights, "patch_embed.0.weight": array})
+        self.assertEqual(sys.getrefcount(array), before)
+        self.assertIn("<!DOCTYPE html>", report.to_html())
+
     def test_halves_are_read_as_they_are(self):
         half = self.export({name: people.Tensor(array.astype(np.float16)) for name, array in self.weights.items()})
         self.assertTrue(half.ok)
@@ -143,6 +150,7 @@ class Verify(Package):
         module = self.module()
         report = self.export(module, verify=True)
         self.assertTrue(report.verify["passed"] and len(report.verify["runs"]) == 3)
+        self.assertIn("Against the module itself", report.to_html())
         self.assertEqual(module.modes, [(False, False)] * 3)
         self.assertEqual((module.training, module.part.training), (True, False))
 

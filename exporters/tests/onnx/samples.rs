@@ -274,6 +274,9 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
             s.push(Op::Unary(kind), &[x])
         });
     }
+    if v.opset >= 14 {
+        add("hard_swish", &map, &|s, x| s.push(Op::Unary(UnaryKind::HardSwish), &[x]));
+    }
     if v.opset >= 20 {
         add("gelu_tanh", &map, &|s, x| s.push(Op::Unary(UnaryKind::GeluTanh), &[x]));
     }

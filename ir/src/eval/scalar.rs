@@ -72,6 +72,7 @@ pub(super) fn map(f: Map, data: &mut [f64]) {
             UnaryKind::Sign => each(data, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() }),
             UnaryKind::Softplus => each(data, |x| libm::log1p(libm::exp(-x.abs())) + max(x, 0.0)),
             UnaryKind::GeluTanh => each(data, gelu_tanh),
+            UnaryKind::HardSwish => each(data, |x| x * clip(x / 6.0 + 0.5, 0.0, 1.0)),
             UnaryKind::Elu { alpha } => each(data, |x| if x < 0.0 { alpha.0 * libm::expm1(x) } else { x }),
             UnaryKind::LeakyRelu { slope } => each(data, |x| if x < 0.0 { slope.0 * x } else { x }),
             UnaryKind::HardSigmoid { alpha, beta } => each(data, |x| clip(alpha.0 * x + beta.0, 0.0, 1.0)),

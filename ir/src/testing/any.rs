@@ -8,6 +8,7 @@ mod movement;
 mod operands;
 mod operators;
 mod phrases;
+mod spelled;
 
 use super::Rng;
 use crate::graph::{Graph, Output};

@@ -1,4 +1,4 @@
-//! Recover linear layers from products with a constant matrix, and take the bias behind one in.
+//! Recover linear layers from products with a constant matrix, take the bias behind one in, and say one over channels that lie first as a convolution.
 //!
 //! ```text
 //! Given   %y = add(linear(%x, const %w[O,I]), const %b[O])
@@ -10,6 +10,14 @@
 //! Given   %y = matmul(%x, const %w[I,O])
 //! Result  %y.w = transpose(%w){perm=[1,0]}
 //!         %y = linear(%x, %y.w)
+//!
+//! Given   %y = transpose(linear(transpose(%x){perm=[0,2,3,1]}, const %w[O,I], const %b)){perm=[0,3,1,2]}
+//! Result  %y.w = reshape(%w){shape=[O,I,1,1]}
+//!         %y = conv(%x, %y.w, %b){stride=1, pad=0}
+//!
+//! Given   %y = transpose(linear(transpose(%x){perm=[0,2,3,1]}, const %w[O,I])){perm=[0,3,1,2]}
+//! Result  %y.w = reshape(%w){shape=[O,I,1,1]}
+//!         %y = conv(%x, %y.w){stride=1, pad=0}
 //! ```
 //!
 //! Exact    by definition of each operator.

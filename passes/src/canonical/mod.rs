@@ -2,15 +2,33 @@
 //!
 //! The built-in architectures say these operators as such and do not run the list. A spelling that no rule knows stays as it is, which is slower and never wrong.
 
+mod attention;
 mod batch_norm;
+mod drop_expand;
 mod gelu;
+mod hard_swish;
+mod join_slices;
 mod layer_norm;
 mod linear;
 mod silu;
+mod simplify_movement;
 mod softmax;
+mod windows;
 
 use crate::pass::Pass;
 
 /// In order: norms take products and sums apart that linear layers would.
-pub const CANONICAL: &[Pass] =
-    &[gelu::PASS, silu::PASS, softmax::PASS, layer_norm::PASS, batch_norm::PASS, linear::PASS];
+pub const CANONICAL: &[Pass] = &[
+    gelu::PASS,
+    silu::PASS,
+    hard_swish::PASS,
+    softmax::PASS,
+    layer_norm::PASS,
+    linear::PASS,
+    batch_norm::PASS,
+    attention::PASS,
+    windows::PASS,
+    simplify_movement::PASS,
+    drop_expand::PASS,
+    join_slices::PASS,
+];

@@ -264,15 +264,23 @@ impl Call {
 
     /// Operands `[B,N,C]`.
     fn tokens(&self, net: &mut Builder, qkv: [Value; 3], target: &Target) -> Built {
-        let mut heads = |name: &str, x: Value, perm: [usize; 4]| -> Built {
+        let (count, compact) = (self.heads, target.attention == AttentionForm::Compact);
+        let heads = |net: &mut Builder, name: &str, x: Value, heads: usize, perm: [usize; 4]| -> Built {
             let shape = net.ty(x).shape.clone();
-            let split = Shape(vec![shape.0[0], shape.0[1], self.heads.into(), (net.dim(x, 2)? / self.heads).into()]);
+            let split = Shape(vec![shape.0[0], shape.0[1], heads.into(), (net.dim(x, 2)? / heads).into()]);
             let x = net.reshape(name, x, split)?;
             net.transpose(format!("{name}.heads"), x, &perm)
         };
+        if let Some(all) = packed(net.graph(), qkv).filter(|_| compact) {
+            let all = heads(net, "qkv", all, 3 * count, [0, 2, 1, 3])?;
+            let parts = net.split("parts", all, 1, &[count; 3])?;
+            let y = self.products(net, [parts[0], parts[1], parts[2]], target)?;
+            return net.transpose("merge", y, &[0, 2, 1, 3]);
+        }
         let operator = target.attention == AttentionForm::Operator && self.talking.is_none();
-        let (q, v) = (heads("q", qkv[0], [0, 2, 1, 3])?, heads("v", qkv[2], [0, 2, 1, 3])?);
-        let k = heads("k", qkv[1], if operator { [0, 2, 1, 3] } else { [0, 2, 3, 1] })?;
+        let heads = |net: &mut Builder, name: &str, x: Value, perm| heads(net, name, x, count, perm);
+        let (q, v) = (heads(net, "q", qkv[0], [0, 2, 1, 3])?, heads(net, "v", qkv[2], [0, 2, 1, 3])?);
+        let k = heads(net, "k", qkv[1], if operator { [0, 2, 1, 3] } else { [0, 2, 3, 1] })?;
         let y = if operator {
             self.operator(net, [q, k, v])?
         } else {
@@ -346,6 +354,14 @@ impl Call {
         }
         Ok(weights)
     }
+}
+
+/// The value whose three equal parts on the last axis are q, k and v.
+fn packed(graph: &Graph, qkv: [Value; 3]) -> Option<Value> {
+    let node = graph.producer(qkv[0]);
+    let Op::Split { axis: 2, sizes } = &node.op else { return None };
+    let parts = (0..).zip(qkv).all(|(index, v)| v == Value { node: qkv[0].node, index });
+    (parts && sizes.len() == 3 && sizes[1..] == sizes[..2]).then(|| node.inputs[0])
 }
 
 /// `a·b`, transposed first where asked for, by flags where the target has them.

@@ -12,6 +12,9 @@
 //!         %y.inner = mul(add(%x, mul(%y.cube, 0.044715)), sqrt(0.6366197723675814))
 //!         %y.half = mul(mul(%x, add(tanh(%y.inner), 1)), 0.5)
 //!
+//! Given   %y = hard_swish(%x)
+//! Result  %y.mul = mul(%x, hard_sigmoid(%x){alpha=0.16666666666666666, beta=0.5})
+//!
 //! Given   %y = linear(%x[..,N,I], %w, %b)
 //! Result  %y.w = transpose(%w){perm=[1,0]}
 //!         %y.add = add(matmul(%x, %y.w), %b)

@@ -11,6 +11,7 @@ mod merge_siblings;
 mod merge_towers;
 mod multiply_out;
 mod name_constants;
+mod narrow_moves;
 mod norms;
 mod null_direction;
 mod pools;
@@ -59,6 +60,7 @@ pub const SPELL: &[Pass] = &[
     norms::PASS,
     decompose::PASS,
     merge_constant_sums::PASS,
+    narrow_moves::PASS,
     cancel_movement::PASS,
 ];
 

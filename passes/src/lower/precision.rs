@@ -8,7 +8,7 @@
 //!
 //! Moments cancel: a square that only means read, its mean and the mean of what was squared are one island where the target's data says so. An
 //! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
-//! each value that crosses.
+//! each value that crosses. Nodes whose values were seen to come near the end of f16 are islands by decision.
 //!
 //! A graph that computes in f32 gets the casts at its inputs and outputs only. Integers stay what they are; truths are integers at the interface where the
 //! target's ports hold none.
@@ -32,7 +32,12 @@ fn run(graph: &Graph, context: &Context) -> Result {
     if whole && (target.truth_ports || !truths) {
         return Ok(Rewritten::unchanged(graph));
     }
-    let island = if options.precision == DType::F16 { islands(graph, target) } else { vec![true; graph.len()] };
+    let mut island = if options.precision == DType::F16 { islands(graph, target) } else { vec![true; graph.len()] };
+    let decided = &context.decisions.islands;
+    graph
+        .run_time_nodes()
+        .filter(|(_, node)| decided.contains(&node.path))
+        .for_each(|(id, _)| island[id.0 as usize] = true);
     let mut copy = Copier::new(graph, graph.stage);
     let mut casts = Casts::default();
     for (id, node) in graph.nodes() {

@@ -8,6 +8,7 @@ use vitc_ir::{Dim, Graph, Value};
 pub(crate) const FACTS: &[Fact] = &[
     Fact { name: "same_type", holds: same_type },
     Fact { name: "same_size", holds: same_size },
+    Fact { name: "matrix", holds: matrix },
     Fact { name: "identity", holds: |_, a| permutation(a).is_some_and(|p| p.iter().enumerate().all(|(i, &p)| i == p)) },
     Fact { name: "some", holds: |_, a| text(a, 0).and_then(list).is_some_and(|list| !list.is_empty()) },
     Fact { name: "inner", holds: |g, a| axes(g, a).is_some_and(|(axes, rank)| !axes.contains(&(rank - 1))) },
@@ -58,6 +59,12 @@ fn same_type(graph: &Graph, arguments: &[Found]) -> bool {
 fn same_size(graph: &Graph, arguments: &[Found]) -> bool {
     let count = || Some((value(arguments, 0)?, text(arguments, 1)?.parse::<usize>().ok()?));
     count().is_some_and(|(v, n)| graph.shape(v).elements() == n && !graph.shape(v).has_batch())
+}
+
+/// `matrix(%x, n)`: x has two axes, and n columns.
+fn matrix(graph: &Graph, arguments: &[Found]) -> bool {
+    let sizes = || Some((&graph.shape(value(arguments, 0)?).0, text(arguments, 1)?.parse::<usize>().ok()?));
+    sizes().is_some_and(|(dims, n)| dims.len() == 2 && dims[1] == Dim::Fixed(n))
 }
 
 fn permutation(arguments: &[Found]) -> Option<Vec<usize>> {

@@ -43,7 +43,7 @@ mod found;
 #[cfg(test)]
 mod instance;
 mod matcher;
-mod number;
+pub(crate) mod number;
 mod parse;
 #[cfg(test)]
 pub(crate) mod proof;

@@ -9,10 +9,10 @@ use vitc_ir::eval::{self, EvalError};
 use vitc_ir::{Graph, NodeId};
 
 /// Constants that a node reads, by operand.
-pub(super) type Constants = HashMap<usize, Arc<Vec<f64>>>;
+pub(in crate::decide) type Constants = HashMap<usize, Arc<Vec<f64>>>;
 
 /// A node, ready to run.
-pub(super) struct Step<'a> {
+pub(in crate::decide) struct Step<'a> {
     graph: &'a Graph,
     id: NodeId,
     constants: Constants,
@@ -24,18 +24,18 @@ pub(super) const BATCH: usize = 1;
 
 impl<'a> Step<'a> {
     /// A node with these constants.
-    pub(super) fn new(graph: &'a Graph, id: NodeId, constants: Constants) -> Step<'a> {
+    pub(in crate::decide) fn new(graph: &'a Graph, id: NodeId, constants: Constants) -> Step<'a> {
         let alone = Alone::of(graph, id, &constants, BATCH).ok();
         Step { graph, id, constants, alone }
     }
 
     /// Its constants.
-    pub(super) fn constants(&self) -> &Constants {
+    pub(in crate::decide) fn constants(&self) -> &Constants {
         &self.constants
     }
 
     /// The results in every pass, from its operands that are not constant.
-    pub(super) fn run(&self, operands: &[Option<Units>]) -> Result<Vec<Units>, EvalError> {
+    pub(in crate::decide) fn run(&self, operands: &[Option<Units>]) -> Result<Vec<Units>, EvalError> {
         let node = self.graph.node(self.id);
         let passes = operands.iter().flatten().map(|units| units.len()).max().unwrap_or(0);
         let pass = |unit: usize| match &self.alone {

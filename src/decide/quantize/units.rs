@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use std::sync::Arc;
 
 /// A value in every pass.
-pub(super) type Units = Arc<Vec<Arc<Vec<f32>>>>;
+pub(in crate::decide) type Units = Arc<Vec<Arc<Vec<f32>>>>;
 
 /// Sizes of a value in a pass, and the value.
 #[derive(Clone, Copy)]

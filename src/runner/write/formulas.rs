@@ -182,6 +182,14 @@ pub(super) fn leaky_relu(p: &mut Parts<'_, '_>, slope: f64) -> Step {
     Step::new("Add", [above, below])
 }
 
+/// x·min(max(x/6 + ½, 0), 1).
+pub(super) fn hard_swish(p: &mut Parts<'_, '_>) -> Step {
+    let x = p.wide(0);
+    let gate = hard_sigmoid(p, 1.0 / 6.0, 0.5);
+    let gate = p.push(gate);
+    Step::new("Mul", [x, gate])
+}
+
 /// min(max(α·x + β, 0), 1).
 pub(super) fn hard_sigmoid(p: &mut Parts<'_, '_>, alpha: f64, beta: f64) -> Step {
     let x = p.wide(0);

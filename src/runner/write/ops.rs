@@ -1,8 +1,8 @@
 //! Every operator in ONNX: one match.
 
 use super::formulas::{
-    avg_pool, batch_norm, clip, elu, gelu, gelu_tanh, hard_sigmoid, layer_norm, leaky_relu, linear, prelu, quantize,
-    silu, sum, transposed,
+    avg_pool, batch_norm, clip, elu, gelu, gelu_tanh, hard_sigmoid, hard_swish, layer_norm, leaky_relu, linear, prelu,
+    quantize, silu, sum, transposed,
 };
 use super::parts::Parts;
 use super::sample::{conv_transpose, depth_to_space, max_pool, mirror, resize, space_to_depth};
@@ -137,6 +137,7 @@ fn unary(p: &mut Parts<'_, '_>, kind: UnaryKind) -> Step {
         UnaryKind::Abs => "Abs",
         UnaryKind::Neg => "Neg",
         UnaryKind::GeluTanh => return gelu_tanh(p),
+        UnaryKind::HardSwish => return hard_swish(p),
         UnaryKind::Elu { alpha } => return elu(p, alpha.0),
         UnaryKind::LeakyRelu { slope } => return leaky_relu(p, slope.0),
         UnaryKind::HardSigmoid { alpha, beta } => return hard_sigmoid(p, alpha.0, beta.0),

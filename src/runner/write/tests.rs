@@ -93,6 +93,7 @@ fn elementwise() {
         UnaryKind::Sign,
         UnaryKind::Softplus,
         UnaryKind::GeluTanh,
+        UnaryKind::HardSwish,
         UnaryKind::Elu { alpha: Real(0.7) },
         UnaryKind::LeakyRelu { slope: Real(0.1) },
         UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) },

@@ -264,7 +264,7 @@ impl Body<'_> {
                 let shifted = self.builder.arithmetic(Arithmetic::Add, scaled, beta);
                 return Ok(self.clip(shifted, Real(0.0), Real(1.0)));
             }
-            UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign => return Err(UNKNOWN.into()),
+            UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign | UnaryKind::HardSwish => return Err(UNKNOWN.into()),
         };
         Ok(self.builder.unary(name, x))
     }

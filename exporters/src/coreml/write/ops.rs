@@ -144,6 +144,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
     let Some(&x) = node.inputs.first() else { return Err("it is a leaf, not an operation".into()) };
     let n = Reader { graph, node, x };
     let one = match &node.op {
+        Op::Unary(UnaryKind::HardSwish) => return Err(LOWERED.into()),
         Op::Unary(kind) => unary(&n, *kind),
         Op::Binary(kind) => binary(&n, *kind),
         Op::Clip { lo, hi } => clip(|op| n.on_x(op), n.dtype(0), *lo, *hi)?,
@@ -257,6 +258,7 @@ fn unary(n: &Reader, kind: UnaryKind) -> Mil {
         UnaryKind::Relu => n.on_x("relu"),
         UnaryKind::Gelu => n.on_x("gelu").param("mode", Param::Str("EXACT")),
         UnaryKind::Silu => n.on_x("silu"),
+        UnaryKind::HardSwish => n.on_x("hard_swish"),
         UnaryKind::Sigmoid => n.on_x("sigmoid"),
         UnaryKind::Tanh => n.on_x("tanh"),
         UnaryKind::Erf => n.on_x("erf"),

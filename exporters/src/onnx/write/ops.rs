@@ -224,6 +224,9 @@ fn unary(b: &mut Builder<'_>, node: &Node, kind: UnaryKind) -> Result<Spelling, 
     if matches!(kind, UnaryKind::Gelu | UnaryKind::GeluTanh) && b.opset < 20 {
         return Err(needs(20, "Gelu", b));
     }
+    if kind == UnaryKind::HardSwish && b.opset < 14 {
+        return Err(needs(14, "HardSwish", b));
+    }
     let mut plain = |op| Spelling::new(op, b.read_all(&node.inputs));
     Ok(plain(match kind {
         UnaryKind::Silu => return Err("Swish exists from opset 24".into()),
@@ -233,6 +236,7 @@ fn unary(b: &mut Builder<'_>, node: &Node, kind: UnaryKind) -> Result<Spelling, 
         UnaryKind::HardSigmoid { alpha, beta } => {
             return Ok(plain("HardSigmoid").float("alpha", alpha).float("beta", beta));
         }
+        UnaryKind::HardSwish => "HardSwish",
         UnaryKind::Gelu => "Gelu",
         UnaryKind::Relu => "Relu",
         UnaryKind::Sigmoid => "Sigmoid",

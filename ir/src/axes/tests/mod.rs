@@ -163,6 +163,7 @@ fn elementwise(rng: &mut Rng) -> Vec<Case> {
         U::Sign,
         U::Softplus,
         U::GeluTanh,
+        U::HardSwish,
         U::Elu { alpha: 0.7.into() },
         U::LeakyRelu { slope: 0.1.into() },
         U::HardSigmoid { alpha: 0.2.into(), beta: 0.5.into() },

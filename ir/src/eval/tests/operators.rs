@@ -20,7 +20,7 @@ fn unary() {
         2.0 / std::f64::consts::PI.sqrt() * sum
     };
     let tanh = |x: f64| (x.exp() - (-x).exp()) / (x.exp() + (-x).exp());
-    let cases: [(UnaryKind, &dyn Fn(f64) -> f64); 22] = [
+    let cases: [(UnaryKind, &dyn Fn(f64) -> f64); 23] = [
         (UnaryKind::Relu, &|x| x.max(0.0)),
         (UnaryKind::Gelu, &|x| x / 2.0 * (1.0 + erf(x / 2.0f64.sqrt()))),
         (UnaryKind::Silu, &|x| x / (1.0 + (-x).exp())),
@@ -39,6 +39,7 @@ fn unary() {
         (UnaryKind::Round, &|x| (x + 0.5).floor()),
         (UnaryKind::Sign, &|x| x / x.abs()),
         (UnaryKind::Softplus, &|x| (1.0 + x.exp()).ln()),
+        (UnaryKind::HardSwish, &|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
         (UnaryKind::GeluTanh, &|x| {
             x / 2.0 * (1.0 + tanh((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))))
         }),

@@ -52,7 +52,7 @@ impl Maker {
     }
 
     fn unary(&mut self) -> Option<Value> {
-        let x = self.value()?;
+        let mut x = self.value()?;
         let kind = self.rng.pick(&[
             UnaryKind::Relu,
             UnaryKind::Gelu,
@@ -69,10 +69,15 @@ impl Maker {
             UnaryKind::Log,
             UnaryKind::Softplus,
             UnaryKind::GeluTanh,
+            UnaryKind::HardSwish,
             UnaryKind::Elu { alpha: Real(0.7) },
             UnaryKind::LeakyRelu { slope: Real(0.1) },
             UnaryKind::HardSigmoid { alpha: Real(0.2), beta: Real(0.5) },
         ]);
+        // Rounding decides on which side of 0 a difference of equals lies, and whether it has a root.
+        if matches!(kind, UnaryKind::Sqrt | UnaryKind::Log) {
+            x = self.push(Op::Unary(UnaryKind::Exp), &[x])?;
+        }
         self.push(Op::Unary(kind), &[x])
     }
 

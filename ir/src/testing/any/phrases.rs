@@ -8,14 +8,15 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(8) {
+        match self.rng.below(11) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
             3 => self.towers(),
             4 => self.joined_twice(),
             5 => self.joint_projection(),
-            6 => self.rows_between_views(),
+            6..9 => self.rows_between_views(),
+            9 => super::spelled::attention(self),
             _ => self.talking_heads(),
         }
     }
@@ -34,7 +35,7 @@ impl Maker {
     }
 
     /// Tokens `[batch,N,C]` of f32.
-    fn tokens(&mut self) -> Option<Value> {
+    pub(super) fn tokens(&mut self) -> Option<Value> {
         let x = self.map()?;
         let shape = self.graph.shape(x).clone();
         let [c, n] = [shape.dim(1), shape.dim(2) * shape.dim(3)];
@@ -43,7 +44,7 @@ impl Maker {
     }
 
     /// `W·x + b` on the last axis, with weights of their own.
-    fn layer(&mut self, x: Value, out: usize) -> Option<Value> {
+    pub(super) fn layer(&mut self, x: Value, out: usize) -> Option<Value> {
         let inner = self.graph.shape(x).0.last()?.fixed()?;
         let inputs = [x, self.weight(&[out, inner], "")?, self.weight(&[out], "")?];
         self.push(Op::Linear, &inputs)

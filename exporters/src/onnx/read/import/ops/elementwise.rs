@@ -258,11 +258,7 @@ fn formula(cx: &mut Cx, op: &str, x: Value, path: &str) -> Done<Value> {
             let gate = cx.unary(UnaryKind::Tanh, soft, &at("gate"))?;
             cx.binary(BinaryKind::Mul, x, gate, path)
         }
-        _ => {
-            let (alpha, beta) = (Real(1.0 / 6.0), Real(0.5));
-            let gate = cx.unary(UnaryKind::HardSigmoid { alpha, beta }, x, &at("gate"))?;
-            cx.binary(BinaryKind::Mul, x, gate, path)
-        }
+        _ => cx.unary(UnaryKind::HardSwish, x, path),
     }
 }
 

@@ -1,0 +1,63 @@
+//! Say chains of reshapes and transposes with as few of them as make the same movement.
+//!
+//! ```text
+//! Given    y = m₁(m₂(…(x)))            reshapes and transposes that nothing else reads
+//! Result   y = reshape(transpose(reshape(x)))      or fewer, if that is fewer
+//! ```
+//!
+//! Exact    movements are compared as index arithmetic ([`crate::view`]).
+
+use crate::pass::{Context, Pass, Result, Rewritten};
+use crate::view::View;
+use crate::view::emit::Plan;
+use crate::view::trail::{Through, Trail};
+use vitc_ir::{Builder, Copier, Graph, NodeId, Op, Uses, Value};
+
+/// The pass.
+pub(crate) const PASS: Pass = Pass::everywhere("simplify_movement", run);
+
+fn run(graph: &Graph, _: &Context) -> Result {
+    let uses = graph.uses();
+    let mut copy = Copier::new(graph, graph.stage);
+    let mut count = 0;
+    for (id, node) in graph.nodes() {
+        let plan = if graph.is_constant(id.into()) { None } else { shorter(graph, &uses, id) };
+        if let Some((source, plan)) = plan {
+            let x = copy.get(source)?;
+            let y = plan.emit(&mut Builder::within(&mut copy.new, &node.path), x)?;
+            copy.set(id.into(), y);
+            count += 1;
+        } else {
+            copy.node(id)?;
+        }
+    }
+    Ok(Rewritten::new(copy.finish()?, count))
+}
+
+/// A way to the value in fewer nodes than fall away.
+fn shorter(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(Value, Plan)> {
+    let value = Value::from(id);
+    let is_move = |id: NodeId| matches!(graph.node(id).op, Op::Reshape { .. } | Op::Transpose { .. });
+    let last = uses.is_result(value) || uses.readers(value).iter().any(|r| !is_move(r.node));
+    if !is_move(id) || !last {
+        return None;
+    }
+    let trail = Trail::to(graph, value, Through::Permutations)?;
+    // From the end on: what only this value needs.
+    let alone = |at: &NodeId| *at == id || uses.once(Value::from(*at));
+    let falling = trail.nodes.iter().rev().take_while(|at| alone(at)).count();
+    let whole = (trail.view, falling);
+    let shared = trail.nodes.len().checked_sub(falling + 1).and_then(|at| {
+        let part = trail.nodes[at + 1..].iter();
+        let source = View::identity(graph, trail.nodes[at].into())?;
+        let view = part.into_iter().try_fold(source, |view, &id| view.through(graph, id.into()))?;
+        Some((view, falling))
+    });
+    let result = graph.shape(value);
+    let ways = [Some(whole), shared].into_iter().flatten();
+    let plans = ways.filter_map(|(view, falling)| Some((view.source, Plan::of(graph, &view, result)?, falling)));
+    let best = plans.min_by_key(|(_, plan, _)| plan.nodes)?;
+    // A result of the model is computed, even if it is an input again.
+    let is_input_itself = best.1.nodes == 0 && *graph.op(graph.stored(best.0)) == Op::Input;
+    (best.1.nodes < best.2 && !is_input_itself).then_some((best.0, best.1))
+}

@@ -1,0 +1,72 @@
+//! On what the range of an imported file's values is measured, where its computation is typed: what stays in fp32 depends on it.
+//!
+//! The user's own input is taken if there is one, else pictures, else what vitc makes, and then it is called synthetic. vitc's own architectures are not
+//! measured: their islands follow from what their operators are.
+
+use super::calibration;
+use super::error::Error;
+use super::format::TargetKind;
+use super::request::Request;
+use crate::check::{self, CheckError, Reference, npy};
+use crate::decide::RangeInputs;
+use crate::message;
+use crate::message::Setting;
+use crate::model::Model;
+use crate::signature::Signature;
+use vitc_exporters::metadata::{Layout, Preprocessing};
+use vitc_ir::{DType, Graph};
+
+/// The inputs of a graph that computes what the model does, if its range matters.
+///
+/// # Errors
+/// If pictures were given and cannot be had, or would not be used.
+pub(super) fn inputs(
+    request: &Request,
+    model: &Model,
+    precision: DType,
+    (graph, signature): (&Graph, &Signature),
+    preprocessing: Option<&Preprocessing>,
+) -> Result<Option<RangeInputs>, Error> {
+    let typed = request.target == TargetKind::TensorRt && precision == DType::F16 && model.file().is_some();
+    if !typed {
+        return match request.numbers.ranges {
+            None => Ok(None),
+            Some(_) => Err(Error::Usage(message!(
+                Setting::Calibrate,
+                " without ",
+                Setting::Quantize,
+                " measures the range of an ONNX file's values for a target whose files say what stays in fp32\n  use it with ",
+                Setting::Target.to("tensorrt-onnx"),
+                " and ",
+                Setting::Precision.to("fp16"),
+                ", or leave it out"
+            ))),
+        };
+    }
+    let given =
+        request.numbers.quantize.as_ref().and_then(|q| q.calibrate.as_ref()).or(request.numbers.ranges.as_ref());
+    if let Some(own) = own_input(request, graph)? {
+        return Ok(Some(own));
+    }
+    if let Some(path) = given {
+        let samples = request.numbers.quantize.as_ref().and_then(|q| q.samples);
+        let pictures = calibration::read(path, samples, &model.graph, preprocessing)?;
+        let on = format!("{} pictures of {}", pictures.count, path.display());
+        return Ok(Some(RangeInputs { on, inputs: vec![pictures.artifact] }));
+    }
+    let model = Reference { graph, signature, weights: model.weights.weights(), file: None };
+    // The graph is not laid out for the interface yet.
+    let preprocessing = preprocessing.map(|p| Preprocessing { layout: Layout::default(), ..p.clone() });
+    let on = "synthetic inputs (no pictures and no input were given)".into();
+    Ok(Some(RangeInputs { on, inputs: check::synthetic_inputs(model, preprocessing) }))
+}
+
+/// The input that comes with expected values.
+fn own_input(request: &Request, graph: &Graph) -> Result<Option<RangeInputs>, Error> {
+    let Some(expect) = &request.check.expect else { return Ok(None) };
+    let array = npy::read(&expect.input).map_err(CheckError::from)?;
+    let shapes: Vec<Vec<usize>> = graph.inputs().map(|(_, node)| node.types[0].shape.at(1)).collect();
+    let fits = matches!(&shapes[..], [one] if *one == array.shape);
+    let on = format!("{}", expect.input.display());
+    Ok(fits.then(|| RangeInputs { on, inputs: vec![vec![array.data]] }))
+}
