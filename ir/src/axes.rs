@@ -132,13 +132,7 @@ impl Op {
             Op::Concat { axis } => (0..operands.len()).map(|slot| placed(alike(slot), [*axis])).collect(),
             Op::Split { axis, .. } => vec![placed(alike(0), [*axis])],
             Op::Slice { cuts } => vec![placed(alike(0), cuts.iter().map(|c| c.axis))],
-            Op::Pad { before, after, mode } => {
-                let padded = (0..rank(0)).filter(|&a| before[a] + after[a] > 0);
-                vec![match mode {
-                    PadMode::Constant(_) => placed(alike(0), padded),
-                    PadMode::Reflect | PadMode::Edge => contracted(alike(0), padded),
-                }]
-            }
+            Op::Pad { before, after, mode } => vec![padded(alike(0), before, after, *mode)],
             Op::DepthToSpace { .. } => vec![[vec![0], vec![1, 2, 3], vec![2], vec![3]].map(Axis::Spread).to_vec()],
             Op::SpaceToDepth { .. } => vec![[vec![0], vec![1], vec![1, 2], vec![1, 3]].map(Axis::Spread).to_vec()],
             Op::Gather { axis, .. } => gathered([rank(0), rank(1)], *axis),
@@ -159,6 +153,14 @@ impl Op {
                 vec![vec![sets, tokens, Axis::Kept(1)]]
             }
         })
+    }
+}
+
+fn padded(axes: Vec<Axis>, before: &[usize], after: &[usize], mode: PadMode) -> Vec<Axis> {
+    let longer: Vec<usize> = (0..axes.len()).filter(|&a| before[a] + after[a] > 0).collect();
+    match mode {
+        PadMode::Constant(_) => placed(axes, longer),
+        PadMode::Reflect | PadMode::Edge => contracted(axes, longer),
     }
 }
 

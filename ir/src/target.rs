@@ -353,7 +353,16 @@ impl Target {
             Op::Unary(UnaryKind::Silu) => has(self.silu, "silu"),
             Op::Unary(UnaryKind::GeluTanh) => has(self.gelu_tanh, "gelu_tanh"),
             Op::Unary(UnaryKind::HardSwish) => has(self.hard_swish, "hard_swish"),
-            _ if self.is_core_ai() && !written_in_core_ai(&node.op) => has(false, node.op.word()),
+            // The dialect has no plain operation for these, or none that is known.
+            Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign)
+            | Op::ArgMax { .. }
+            | Op::ConvTranspose { .. }
+            | Op::Select
+            | Op::TopK { .. }
+                if self.is_core_ai() =>
+            {
+                has(false, node.op.word())
+            }
             Op::ConvTranspose { stride, pad, output_pad, dilation, .. } => {
                 let plain = *pad == [0; 4] && *output_pad == [0; 2];
                 has(self.transposed_pad || plain, "transposed convolution with a padding")?;
@@ -384,8 +393,7 @@ impl Target {
                 has(self.layer_norm_any_axis || axes.last() == Some(&(rank - 1)), "layer_norm on inner axes")?;
                 has(self.layer_norm, "layer_norm")
             }
-            Op::Quantize { .. } | Op::Dequantize => Ok(()),
-            Op::Lookup { .. } => has(!matches!(self.format, Format::Onnx { .. }), node.op.word()),
+            Op::Lookup { .. } => has(self.is_apple(), node.op.word()),
             Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => {
                 has(self.attention_operator(), node.op.word())
             }
@@ -443,6 +451,8 @@ impl Target {
             | Op::Pad { .. }
             | Op::Gather { .. }
             | Op::Expand { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize
             | Op::Keep => Ok(()),
         }
     }
@@ -482,6 +492,13 @@ impl Target {
             // One result: the middle of the map in some of ML programs' forms, undefined in others.
             Format::CoreMl { .. } => [Sampling::NEAREST, Sampling::LINEAR].contains(form) || !size.contains(&1),
             Format::CoreAi { .. } => true,
+        }
+    }
+
+    fn is_apple(&self) -> bool {
+        match self.format {
+            Format::CoreMl { .. } | Format::CoreAi { .. } => true,
+            Format::Onnx { .. } | Format::TensorRt { .. } => false,
         }
     }
 
@@ -528,10 +545,4 @@ impl Target {
 fn is_padded(graph: &Graph, node: &Node) -> bool {
     let x = node.inputs.first().map(|&x| graph.op(graph.stored(x)));
     matches!(x, Some(Op::Pad { mode: PadMode::Constant(Real(0.0)), .. }))
-}
-
-/// Whether Core AI's writer has a spelling for what its dialect has no plain operation for, or none that is known.
-fn written_in_core_ai(op: &Op) -> bool {
-    let steps = matches!(op, Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign));
-    !steps && !matches!(op, Op::ArgMax { .. } | Op::ConvTranspose { .. } | Op::Select | Op::TopK { .. })
 }

@@ -8,7 +8,7 @@ use crate::artifact::{Artifact, ArtifactError};
 use crate::check::{self, CheckReport, Effort, Fidelity, Outside, bounds};
 use crate::checkpoint::SelectOptions;
 use crate::decide::quantize::{Goal, Scheme};
-use crate::export::calibration::{self, Calibration};
+use crate::export::{Calibration, calibration};
 use crate::message;
 use crate::message::Setting;
 use crate::model::{Model, ModelRequest, is_model_file};

@@ -3,8 +3,9 @@
 //! A folder is read with its subfolders, its pictures sorted by path; a `.npy` file holds values as the model takes them, normalised, any number of them. What
 //! is left over when they are cut into batches is filled up with the first again.
 
+use super::calibrated::Calibration;
 use super::error::Error;
-use crate::check::{Pictures, npy};
+use crate::check::npy;
 use crate::message;
 use crate::message::Setting;
 use crate::picture;
@@ -14,26 +15,6 @@ use vitc_ir::Graph;
 
 /// Suffixes of pictures.
 const PICTURES: [&str; 3] = ["png", "jpg", "jpeg"];
-
-/// Calibration pictures.
-#[derive(Debug, Clone)]
-pub struct Calibration {
-    /// How many there were.
-    pub count: usize,
-    /// BLAKE3 of all values.
-    pub blake3: String,
-    /// As the artifact takes them, pass by pass at its own batch.
-    pub artifact: Vec<Vec<f32>>,
-    /// As the model takes them.
-    pub model: Vec<Vec<f32>>,
-}
-
-impl Calibration {
-    /// As a check takes them.
-    pub fn pictures(&self) -> Pictures<'_> {
-        Pictures { model: &self.model, artifact: &self.artifact, count: self.count }
-    }
-}
 
 /// Read the pictures for a model whose graph has one input; `samples` of them, evenly spread.
 ///

@@ -1,6 +1,7 @@
 //! The second half of the road: the artifact is written beside its place, checked there, and takes its place if it passes.
 
-use super::calibration::{self, Calibration};
+use super::calibrated::Calibration;
+use super::calibration;
 use super::error::Error;
 use super::format::{Content, FunctionContent};
 use super::lowered::Lowered;

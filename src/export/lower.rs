@@ -1,12 +1,13 @@
 //! The first half of the road: from the request to the target graph.
 
-use super::calibration::{self, Calibration};
+use super::calibrated::Calibration;
+use super::calibration;
 use super::concerned::concerned;
 use super::error::Error;
 use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
-use super::options::{Cpu, PortOptions, QuantizeOptions};
+use super::options::PortOptions;
 use super::ranges;
 use super::request::Request;
 use super::wrapping::{self, Wrapping};
@@ -181,12 +182,6 @@ fn calibration(
     Ok(Some(read))
 }
 
-/// Bits that 8-bit weights use. Kernels without dot products of 8 bits add pairs of products in 16: one bit less never overflows there.
-pub(super) fn weight_bits(target: TargetKind, quantize: &QuantizeOptions) -> u32 {
-    let products = matches!(quantize.scheme, Scheme::One(Form::W8A8) | Scheme::Mixed);
-    if products && target == TargetKind::Onnx && quantize.cpu == Cpu::Any { 7 } else { 8 }
-}
-
 /// The first node of a file that computes with codes.
 fn quantised_already(file: &FileOrigin, graph: &Graph) -> Option<String> {
     let codes = |op: &str| op.starts_with('Q') || op.ends_with("Integer") || op.contains("quantizeLinear");
@@ -214,7 +209,7 @@ fn quantisation(request: &Request, precision: DType, signature: &Signature) -> O
     Some(Ask {
         forms,
         half: precision == DType::F16,
-        weight_bits: weight_bits(request.target, quantize),
+        weight_bits: quantize.weight_bits(request.target),
         // TensorRT widens convolutions in groups four times.
         grouped: request.target != TargetKind::TensorRt,
         palette_group: quantize.palette_group,

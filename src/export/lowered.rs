@@ -1,6 +1,6 @@
 //! A model spelled for a target.
 
-use super::calibration::Calibration;
+use super::calibrated::Calibration;
 use super::format::TargetKind;
 use crate::decide::{Decision, QuantisedModel};
 use crate::message::Message;

@@ -6,6 +6,7 @@
 //! Invariants: nothing outside the staging folder changes before the check has passed. What the user should know goes into the
 //! [`Report`] or to the [`Observer`], never to a stream. What a file format wants is asked of its description in `format`.
 
+mod calibrated;
 pub mod calibration;
 mod concerned;
 mod error;
@@ -27,7 +28,7 @@ mod request;
 mod rounding;
 mod wrapping;
 
-pub use calibration::Calibration;
+pub use calibrated::Calibration;
 pub use error::Error;
 pub use expect::Expectation;
 pub use finish::{Destination, finish};

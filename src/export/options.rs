@@ -1,8 +1,9 @@
 //! What an export may be asked beside the model and the target, in groups with their defaults.
 
 use super::expect::Expectation;
+use super::format::TargetKind;
 use crate::check::{Effort, Witness};
-use crate::decide::quantize::{Goal, Scheme};
+use crate::decide::quantize::{Form, Goal, Scheme};
 use crate::signature::Likelihood;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,6 +101,14 @@ pub struct QuantizeOptions {
     pub evaluate: Option<PathBuf>,
     /// Which processor runs an ONNX file.
     pub cpu: Cpu,
+}
+
+impl QuantizeOptions {
+    /// Bits that 8-bit weights use. Kernels without dot products of 8 bits add pairs of products in 16: one bit less never overflows there.
+    pub fn weight_bits(&self, target: TargetKind) -> u32 {
+        let products = matches!(self.scheme, Scheme::One(Form::W8A8) | Scheme::Mixed);
+        if products && target == TargetKind::Onnx && self.cpu == Cpu::Any { 7 } else { 8 }
+    }
 }
 
 /// Which processor runs an ONNX file whose layers multiply 8-bit integers.

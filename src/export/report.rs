@@ -119,7 +119,7 @@ impl QuantisationLine {
         let macs: u64 = planned.map(|(_, n)| vitc_ir::cost::macs(graph, n)).sum();
         Some(QuantisationLine {
             form: asked.scheme.name(),
-            weight_bits: super::lower::weight_bits(request.target, asked),
+            weight_bits: asked.weight_bits(request.target),
             quantised: layers.iter().filter(own).count(),
             float: layers.iter().filter(|l| l.why.is_some()).count(),
             weights: [

@@ -1,7 +1,8 @@
 //! The identity of a checkpoint, computed beside everything else.
 
 use super::loaded::Digest;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Mapped};
+use std::path::Path;
 use std::sync::LazyLock;
 use std::thread::JoinHandle;
 
@@ -22,4 +23,13 @@ impl<T> Drop for Hashing<T> {
     fn drop(&mut self) {
         let _ = self.0.take().map(JoinHandle::join);
     }
+}
+
+/// BLAKE3 of a file's bytes; of none, if it is not there.
+pub(super) fn blake3_of(path: &Path) -> Digest {
+    let path = path.to_path_buf();
+    LazyLock::new(Box::new(move || match Mapped::open(&path) {
+        Ok(file) => blake3::hash(file.bytes()).to_hex().to_string(),
+        Err(_) => blake3::hash(&[]).to_hex().to_string(),
+    }))
 }

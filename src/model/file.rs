@@ -2,6 +2,7 @@
 
 use super::loaded::{Digest, FileConstants, FileOrigin, Model, Origin, WeightSource};
 use super::request::{FileRequest, ModelError};
+use super::size::picture_size;
 use crate::checkpoint::Mapped;
 use crate::message;
 use crate::message::{Message, Setting};
@@ -28,15 +29,6 @@ pub fn is_onnx(path: &Path) -> bool {
 /// Whether a path holds a whole model: an ONNX file or a CoreML package.
 pub fn is_model_file(path: &Path) -> bool {
     is_onnx(path) || super::package::is_package(path)
-}
-
-/// BLAKE3 of a file's bytes; of none, if it is not there.
-pub(super) fn blake3_of(path: &Path) -> Digest {
-    let path = path.to_path_buf();
-    LazyLock::new(Box::new(move || match Mapped::open(&path) {
-        Ok(file) => blake3::hash(file.bytes()).to_hex().to_string(),
-        Err(_) => blake3::hash(&[]).to_hex().to_string(),
-    }))
 }
 
 /// The model that a file holds.
@@ -117,16 +109,6 @@ fn explained(path: &Path, error: ImportError) -> ModelError {
             };
             ModelError::Other(message!(format!("{shown} {error}"), todo))
         }
-    }
-}
-
-/// Height and width of the only input, if it can be a picture.
-pub(super) fn picture_size(graph: &Graph) -> Option<[usize; 2]> {
-    let mut inputs = graph.inputs();
-    let (Some((_, node)), None) = (inputs.next(), inputs.next()) else { return None };
-    match node.types[0].shape.0[..] {
-        [_, Dim::Fixed(1 | 3), Dim::Fixed(h), Dim::Fixed(w)] => Some([h, w]),
-        _ => None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! A model out of a CoreML package: its program in full precision, for people who have nothing else.
 
-use super::file::blake3_of;
+use super::digest::blake3_of;
 use super::loaded::{FileConstants, FileOrigin, Model, Origin, WeightSource};
 use super::request::{FileRequest, ModelError};
+use super::size::picture_size;
 use crate::artifact::LABELS_KEY;
 use crate::message::Message;
 use crate::signature::{InputPort, InputRole, OutputPort, OutputRole, Signature};
@@ -65,7 +66,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
         })),
         signature: Signature { inputs, outputs },
         batch,
-        resolution: super::file::picture_size(&graph).unwrap_or_default(),
+        resolution: picture_size(&graph).unwrap_or_default(),
         graph,
         weights: WeightSource::File {
             path: path.clone(),

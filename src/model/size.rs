@@ -6,6 +6,7 @@ use crate::arch::{Backbone, Family, Shapes};
 use crate::checkpoint::{DenseConfig, ModelConfig, Said};
 use crate::message;
 use crate::message::{Message, Setting};
+use vitc_ir::{Dim, Graph};
 
 /// The size that a model is built for.
 pub(super) struct Size {
@@ -101,4 +102,14 @@ fn untrained_tables(request: &ModelRequest, family: &Family, shapes: &Shapes, co
 /// These sizes as a user would ask for them.
 fn settings(sizes: &[[usize; 2]]) -> Message {
     Message::joined(sizes.iter().map(|[h, w]| Setting::Resolution.to(format!("{h}x{w}"))), " or ")
+}
+
+/// Height and width of the only input, if it can be a picture.
+pub(super) fn picture_size(graph: &Graph) -> Option<[usize; 2]> {
+    let mut inputs = graph.inputs();
+    let (Some((_, node)), None) = (inputs.next(), inputs.next()) else { return None };
+    match node.types[0].shape.0[..] {
+        [_, Dim::Fixed(1 | 3), Dim::Fixed(h), Dim::Fixed(w)] => Some([h, w]),
+        _ => None,
+    }
 }

@@ -46,11 +46,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
             Step::new("ArgMax", [p.read(0)]).int("axis", *axis as i64).int("keepdims", i64::from(*keep))
         }
 
-        Op::TopK { axis, k, largest } => {
-            let k = p.integers([*k]);
-            let search = Step::new("TopK", [p.read(0), k]).int("axis", *axis as i64);
-            search.int("largest", i64::from(*largest)).one_of(index, 2)
-        }
+        Op::TopK { axis, k, largest } => top_k(p, [*axis, *k], *largest).one_of(index, 2),
         Op::Reshape { .. } => {
             let shape = p.integers(p.result(0));
             Step::new("Reshape", [p.read(0), shape])
@@ -77,11 +73,7 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         Op::Resize { sampling, size, scale } => resize(p, sampling, *size, *scale),
 
         Op::Quantize { to } => quantize(p, *to),
-        Op::Dequantize => {
-            let (codes, scale) = (p.read(0), p.wide(1));
-            let codes = p.push(Step::new("Cast", [codes]).int("to", element(DType::F32) as i64));
-            Step::new("Mul", [codes, scale])
-        }
+        Op::Dequantize => dequantize(p),
         Op::Lookup { .. } => return Err("looks up codes that are computed at run time".into()),
 
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) | Op::Keep => {
@@ -95,6 +87,17 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => return Err("stands for its definition, which was not put in its place".into()),
     })
+}
+
+fn top_k(p: &mut Parts<'_, '_>, [axis, k]: [usize; 2], largest: bool) -> Step {
+    let k = p.integers([k]);
+    Step::new("TopK", [p.read(0), k]).int("axis", axis as i64).int("largest", i64::from(largest))
+}
+
+fn dequantize(p: &mut Parts<'_, '_>) -> Step {
+    let (codes, scale) = (p.read(0), p.wide(1));
+    let codes = p.push(Step::new("Cast", [codes]).int("to", element(DType::F32) as i64));
+    Step::new("Mul", [codes, scale])
 }
 
 fn reduce(p: &mut Parts<'_, '_>, kind: ReduceKind, axes: &[usize], keep: bool) -> Step {

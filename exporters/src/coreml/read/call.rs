@@ -4,7 +4,10 @@ use super::body::{Body, Bound};
 use super::defaults::{Usual, default};
 use super::values::{Constant, Elements};
 use crate::coreml::messages::{self, binding};
-use vitc_ir::Value;
+use vitc_ir::{Op, Value};
+
+/// An operator and its operands.
+pub(super) type Decoded = Result<(Op, Vec<Value>), String>;
 
 /// The inputs of one operation.
 pub(super) struct Call<'b, 'a> {

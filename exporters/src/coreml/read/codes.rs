@@ -1,7 +1,6 @@
 //! Quantised values: what the system decodes when it loads the program, and pairs around activations.
 
-use super::call::Call;
-use super::operations::Decoded;
+use super::call::{Call, Decoded};
 use super::values::graph_type;
 use vitc_ir::{DType, Op, Shape, Value};
 

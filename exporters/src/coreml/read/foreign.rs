@@ -1,7 +1,6 @@
 //! Operations that other writers use and vitc does not: by their definitions in operators of the graph.
 
-use super::call::Call;
-use super::operations::Decoded;
+use super::call::{Call, Decoded};
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Dim, Op, Real, Shape, Type, UnaryKind, Value};
 

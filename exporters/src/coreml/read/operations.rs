@@ -1,7 +1,7 @@
 //! Decodes operations, one after the other, into nodes.
 
 use super::body::{Body, Bound};
-use super::call::Call;
+use super::call::{Call, Decoded};
 use super::codes;
 use super::error::ReadError;
 use super::foreign;
@@ -9,9 +9,6 @@ use super::values::{graph_type, is_text, text, texts, volume};
 use crate::coreml::messages::{self, binding, value_type};
 use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Op, Real, Shape, Type, UnaryKind, Value};
-
-/// An operator and its operands.
-pub(super) type Decoded = Result<(Op, Vec<Value>), String>;
 
 /// Read an operation into the body.
 ///

@@ -1,10 +1,12 @@
 //! Writes a package: the weight file first, constant by constant as they are computed, then the model that refers to
 //! it, then the manifest.
 
+mod mil;
 mod names;
 mod ops;
 mod package;
 mod program;
+mod types;
 
 pub use names::is_identifier;
 pub use ops::minimum_ios;
@@ -54,19 +56,7 @@ pub fn write<'a>(
     let release = release(graph, target, interface)?;
     let description = describe(graph, interface, metadata)?;
     let constants = cost::emitted_constants(graph);
-    let held =
-        |dtype| matches!(dtype, DType::F32 | DType::F16 | DType::I32 | DType::I8 | DType::U8 | DType::I4 | DType::Bool);
-    if let Some(&v) = constants.iter().find(|&&v| !held(graph.ty(v).dtype)) {
-        let (ty, path) = (graph.ty(v), graph.value_name(v));
-        return Err(interface_error(format!(
-            "the constant {path} is {ty}; constants are fp32, fp16, int32, int8 or int4"
-        )));
-    }
-    if let Some(&v) = constants.iter().find(|&&v| graph.shape(v).rank() > 5) {
-        let (ty, path) = (graph.ty(v), graph.value_name(v));
-        return Err(interface_error(format!("the constant {path} is {ty}; values have at most 5 dimensions")));
-    }
-
+    constants.iter().try_for_each(|&v| holds(graph, v))?;
     let packed = packed_codes(graph, release).map_err(interface_error)?;
     let place = |&v: &Value| match packed.get(&v) {
         Some(&(bits, elements)) => Some((BlobType::Packed(bits), elements as u64)),
@@ -125,6 +115,19 @@ pub fn write<'a>(
     let nodes = op_counts.iter().map(|(_, n)| n).sum();
     let constants = constants.iter().map(|&v| graph.value_name(v)).zip(report.constants).collect();
     Ok(Summary { nodes, op_counts, parameters: cost::parameters(graph), bytes, constants })
+}
+
+/// Whether a program can hold a constant.
+fn holds(graph: &Graph, constant: Value) -> Result<(), ExportError> {
+    let (ty, path) = (graph.ty(constant), graph.value_name(constant));
+    if matches!(ty.dtype, DType::I64 | DType::U4) {
+        let what = format!("the constant {path} is {ty}; constants are fp32, fp16, int32, int8 or int4");
+        return Err(interface_error(what));
+    }
+    if ty.shape.rank() > 5 {
+        return Err(interface_error(format!("the constant {path} is {ty}; values have at most 5 dimensions")));
+    }
+    Ok(())
 }
 
 /// The operations of a program that are no constants.

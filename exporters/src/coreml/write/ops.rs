@@ -6,129 +6,11 @@
 
 mod codes;
 
+use super::mil::{Mil, Operand, Param, Reader, dims, dtype_word, int, ints, stored};
 use crate::ExportError;
 use crate::coreml::Interface;
-use crate::coreml::messages::DataType;
-use half::f16;
 use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};
-
-/// A parameter that becomes a `const` operation.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Param {
-    /// A truth value.
-    Bool(bool),
-    /// A vector of truth values.
-    Bools(Vec<bool>),
-    /// An integer.
-    Int(i32),
-    /// A vector of integers.
-    Ints(Vec<i32>),
-    /// A string.
-    Str(&'static str),
-    /// A float of this element type.
-    Float(DType, f64),
-    /// So many zeros of this element type.
-    Zeros(DType, usize),
-    /// The number 0 of this element type.
-    Zero(DType),
-    /// A vector of unsigned integers.
-    Sizes(Vec<u32>),
-}
-
-/// What an input of an operation is bound to.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Operand {
-    /// A value of the graph.
-    Value(Value),
-    /// Several values of the graph.
-    Values(Vec<Value>),
-    /// The result of the operation before, where a node needs two.
-    Previous,
-    /// A constant of the operation's own.
-    Param(Param),
-    /// A stored value of the graph as a constant of this type, which takes the same bytes.
-    As(Value, DataType, Vec<usize>),
-}
-
-/// An operation.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Mil {
-    /// Operator.
-    pub(super) op: &'static str,
-    /// Inputs by name.
-    pub(super) inputs: Vec<(&'static str, Operand)>,
-    /// Constants that stand in place, by name.
-    pub(super) attributes: Vec<(&'static str, Operand)>,
-    /// Result, if it is not the node's: a step on the way to it.
-    pub(super) step: Option<Type>,
-    /// First iOS version that has it in this form, and what in it asks for that.
-    pub(super) since: (u32, &'static str),
-}
-
-impl Mil {
-    pub(super) fn new(op: &'static str, x: Value) -> Self {
-        Mil { inputs: vec![("x", Operand::Value(x))], ..Mil::of(op) }
-    }
-
-    fn of(op: &'static str) -> Self {
-        Mil { op, inputs: Vec::new(), attributes: Vec::new(), step: None, since: (15, "") }
-    }
-
-    fn value(mut self, name: &'static str, value: Value) -> Self {
-        self.inputs.push((name, Operand::Value(value)));
-        self
-    }
-
-    pub(super) fn param(mut self, name: &'static str, param: Param) -> Self {
-        self.inputs.push((name, Operand::Param(param)));
-        self
-    }
-
-    fn attribute(mut self, name: &'static str, operand: Operand) -> Self {
-        self.attributes.push((name, operand));
-        self
-    }
-
-    fn since(mut self, ios: u32, what: &'static str) -> Self {
-        if ios > self.since.0 {
-            self.since = (ios, what);
-        }
-        self
-    }
-}
-
-/// MIL's name of an element type.
-pub(super) fn dtype_word(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "fp32",
-        DType::F16 => "fp16",
-        DType::I32 => "int32",
-        DType::I64 => "int64",
-        DType::I8 => "int8",
-        DType::U8 => "uint8",
-        DType::I4 => "int4",
-        DType::U4 => "uint4",
-        DType::Bool => "bool",
-    }
-}
-
-fn int(n: usize) -> Result<i32, String> {
-    i32::try_from(n).map_err(|_| format!("{n} does not fit in 32 bits"))
-}
-
-fn ints(values: impl IntoIterator<Item = usize>) -> Result<Param, String> {
-    values.into_iter().map(int).collect::<Result<_, _>>().map(Param::Ints)
-}
-
-fn dims(shape: &Shape) -> Result<Param, String> {
-    ints(shape.as_fixed().ok_or("the shape depends on the batch")?)
-}
-
-/// A number as the operand's element type holds it.
-fn stored(dtype: DType, x: f64) -> f64 {
-    if dtype == DType::F16 { f64::from(f16::from_f64(x)) } else { f64::from(x as f32) }
-}
 
 /// The operations that compute `node` for iOS `ios`, in order; the last one has the node's results.
 ///
@@ -179,11 +61,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Reshape { shape } => n.on_x("reshape").param("shape", dims(shape)?),
         Op::Transpose { perm } => n.on_x("transpose").param("perm", ints(perm.iter().copied())?),
         Op::Concat { .. } if node.inputs.len() == 1 => n.on_x("identity"),
-        Op::Concat { axis } => {
-            let mut concat = Mil::of("concat");
-            concat.inputs.push(("values", Operand::Values(node.inputs.to_vec())));
-            concat.param("axis", Param::Int(int(*axis)?)).param("interleave", Param::Bool(false))
-        }
+        Op::Concat { axis } => concat(&n, *axis)?,
         Op::Split { sizes, .. } if sizes.len() == 1 => n.on_x("identity"),
         Op::Split { axis, sizes } => {
             let split = n.on_x("split").param("split_sizes", ints(sizes.iter().copied())?);
@@ -219,38 +97,10 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
 /// Why MIL has no word for an operator.
 const LOWERED: &str = "a lowering replaces it before this point";
 
-/// A node and its first operand.
-struct Reader<'g> {
-    graph: &'g Graph,
-    node: &'g Node,
-    x: Value,
-}
-
-impl Reader<'_> {
-    fn shape(&self, slot: usize) -> &Shape {
-        self.graph.shape(self.node.inputs[slot])
-    }
-
-    fn dtype(&self, slot: usize) -> DType {
-        self.graph.ty(self.node.inputs[slot]).dtype
-    }
-
-    /// An operation on the first operand.
-    fn on_x(&self, op: &'static str) -> Mil {
-        Mil::new(op, self.x)
-    }
-
-    /// What an operation takes only as a constant.
-    fn constant(&self, slot: usize, what: &str) -> Result<(), String> {
-        let value = self.node.inputs[slot];
-        // What a table or a scale makes of stored codes is a constant to the system.
-        let decoded = matches!(self.graph.op(value), Op::Dequantize | Op::Lookup { .. });
-        let stored = |v: Value| self.graph.is_stored(v);
-        match stored(value) || decoded && self.graph.producer(value).inputs.iter().all(|&v| stored(v)) {
-            true => Ok(()),
-            false => Err(format!("{what} must be a constant")),
-        }
-    }
+fn concat(n: &Reader, axis: usize) -> Result<Mil, String> {
+    let mut concat = Mil::of("concat");
+    concat.inputs.push(("values", Operand::Values(n.node.inputs.to_vec())));
+    Ok(concat.param("axis", Param::Int(int(axis)?)).param("interleave", Param::Bool(false)))
 }
 
 fn unary(n: &Reader, kind: UnaryKind) -> Mil {

@@ -4,8 +4,10 @@
 //! first user; block outputs are results of operations, so an input or constant that is an output goes through
 //! `identity`.
 
+use super::mil::{Mil, Operand, Param};
 use super::names::{Unique, is_identifier};
-use super::ops::{Mil, Operand, Param, not_lowered, spell};
+use super::ops::{not_lowered, spell};
+use super::types::data_type;
 use crate::ExportError;
 use crate::coreml::messages::{
     Argument, Binding, Block, DataType, DictionaryType, Dimension, Function, ListType, ListValue, NamedValueType,
@@ -16,21 +18,6 @@ use crate::coreml::{CLASS_LABEL, CLASS_PROBABILITIES, Interface, Release};
 use half::f16;
 use std::collections::{BTreeMap, HashMap};
 use vitc_ir::{DType, Graph, Op, Type, Value};
-
-/// Element type in a program.
-pub(super) fn data_type(dtype: DType) -> DataType {
-    match dtype {
-        DType::F32 => DataType::Float32,
-        DType::F16 => DataType::Float16,
-        DType::I32 => DataType::Int32,
-        DType::I64 => DataType::Int64,
-        DType::I8 => DataType::Int8,
-        DType::U8 => DataType::Uint8,
-        DType::I4 => DataType::Int4,
-        DType::U4 => DataType::Uint4,
-        DType::Bool => DataType::Bool,
-    }
-}
 
 /// A tensor type.
 fn tensor(data_type: DataType, dims: &[usize]) -> ValueType {

@@ -10,20 +10,14 @@ use vitc_ir::op::{
     AttentionLayout, BinaryKind, Coordinates, DepthOrder, Kernel, Op, PadMode, ReduceKind, Rounding, Sampling,
     SliceAxis, UnaryKind,
 };
-use vitc_ir::{DType, Node, Real, Shape, Value};
+use vitc_ir::{DType, Graph, Node, Real, Shape, Value};
 
 /// Spell a run-time node; the reason if a lowering should have replaced it.
 pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
     let graph = b.graph;
     let dtype = |v: Value| graph.ty(v).dtype;
     let rank = node.inputs.first().map_or(0, |&x| graph.shape(x).rank());
-    let mixed = matches!(node.op, Op::Dequantize | Op::Select);
-    if let Some(&odd) =
-        node.inputs.iter().filter(|_| !mixed).find(|&&v| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]))
-    {
-        let first = dtype(node.inputs[0]);
-        return Err(format!("ONNX takes operands of one element type, found {first} and {}", graph.ty(odd)));
-    }
+    one_type(graph, node)?;
     let plain = |b: &mut Builder<'_>, op| Spelling::new(op, b.read_all(&node.inputs));
     Ok(match &node.op {
         Op::Unary(kind) => unary(b, node, *kind)?,
@@ -52,11 +46,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
 
         Op::BatchNorm { eps } => plain(b, "BatchNormalization").float("epsilon", *eps),
         Op::LayerNorm { axes, eps } => layer_norm(b, node, axes, *eps)?,
-        // Before opset 13 the sum goes over all axes from this one on.
-        Op::Softmax { axis } if b.opset < 13 && axis + 1 != rank => {
-            return Err(needs(13, "Softmax over an inner axis", b));
-        }
-        Op::Softmax { axis } => plain(b, "Softmax").int("axis", *axis as i64),
+        Op::Softmax { axis } => softmax(b, node, *axis)?,
         Op::Reduce { kind, axes, keep } => reduce(b, node, *kind, axes, *keep)?,
         Op::AvgPool { kernel, stride, pad } => {
             let pool = plain(b, "AveragePool").int("count_include_pad", 0);
@@ -68,10 +58,7 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         }
         Op::ArgMax { axis, keep } => arg_max(b, node, *axis, *keep),
 
-        Op::TopK { axis, k, largest } => {
-            let inputs = vec![b.read(node.inputs[0]), b.ints([*k])];
-            Spelling::new("TopK", inputs).int("axis", *axis as i64).int("largest", i64::from(*largest)).int("sorted", 1)
-        }
+        Op::TopK { axis, k, largest } => top_k(b, node, [*axis, *k], *largest),
         Op::Reshape { shape } => Spelling::new("Reshape", vec![b.read(node.inputs[0]), b.shape(shape)]),
         Op::Transpose { perm } => plain(b, "Transpose").ints("perm", perm),
         Op::Concat { axis } => plain(b, "Concat").int("axis", *axis as i64),
@@ -102,6 +89,33 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         | Op::WindowPartition { .. }
         | Op::WindowMerge { .. } => return Err("a lowering spells it in other operators".into()),
     })
+}
+
+/// Operands have one element type, but for scales and choices.
+fn one_type(graph: &Graph, node: &Node) -> Result<(), String> {
+    let dtype = |v: Value| graph.ty(v).dtype;
+    let mixed = matches!(node.op, Op::Dequantize | Op::Select);
+    let other = |&&v: &&Value| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]);
+    match node.inputs.iter().filter(|_| !mixed).find(other) {
+        Some(&odd) => {
+            let first = dtype(node.inputs[0]);
+            Err(format!("ONNX takes operands of one element type, found {first} and {}", graph.ty(odd)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn softmax(b: &mut Builder<'_>, node: &Node, axis: usize) -> Result<Spelling, String> {
+    // Before opset 13 the sum goes over all axes from this one on.
+    if b.opset < 13 && axis + 1 != b.graph.shape(node.inputs[0]).rank() {
+        return Err(needs(13, "Softmax over an inner axis", b));
+    }
+    Ok(Spelling::new("Softmax", b.read_all(&node.inputs)).int("axis", axis as i64))
+}
+
+fn top_k(b: &mut Builder<'_>, node: &Node, [axis, k]: [usize; 2], largest: bool) -> Spelling {
+    let inputs = vec![b.read(node.inputs[0]), b.ints([k])];
+    Spelling::new("TopK", inputs).int("axis", axis as i64).int("largest", i64::from(largest)).int("sorted", 1)
 }
 
 /// The reason why an opset cannot say something that a later one can.

@@ -3,9 +3,9 @@
 //! Stored codes become constants that the system decodes when it loads the program: `constexpr_affine_dequantize` and the flat
 //! `constexpr_lut_to_dense` hold them as attributes, the forms from iOS 18 on read constants.
 
-use super::{Mil, Operand, Param, Reader, dtype_word};
 use crate::coreml::messages::DataType;
-use crate::coreml::write::program::data_type;
+use crate::coreml::write::mil::{Mil, Operand, Param, Reader, dtype_word, int};
+use crate::coreml::write::types::data_type;
 use vitc_ir::{DType, Shape};
 
 pub(super) fn quantize(n: &Reader, to: DType) -> Mil {
@@ -30,7 +30,7 @@ pub(super) fn dequantize(n: &Reader) -> Result<Mil, String> {
         let dims = wide.iter().map(|&a| n.shape(1).dim(a)).collect();
         let scale = Operand::As(scale, data_type(n.dtype(1)), dims);
         let data = Operand::As(n.x, data_type(n.dtype(0)), n.shape(0).at(1));
-        let axis = super::int(wide.first().copied().unwrap_or(0))?;
+        let axis = int(wide.first().copied().unwrap_or(0))?;
         return Ok(Mil::of("constexpr_affine_dequantize")
             .attribute("quantized_data", data)
             .attribute("zero_point", Operand::Param(Param::Zero(n.dtype(0))))

@@ -8,8 +8,9 @@ use super::super::cx::Cx;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
+use super::quantised::{self, whole};
 use super::recurrent::{self, Cell, Layer};
-use super::{products, quantised, reduce, shapes};
+use super::{products, reduce};
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 /// Sums beyond this are rounded in fp32.
@@ -41,12 +42,6 @@ pub(super) fn find_contrib(op: &str) -> Option<Read> {
         "QGemm" => linear_gemm,
         _ => return None,
     })
-}
-
-/// Codes, or what else holds whole numbers, as floats of the graph.
-pub(super) fn whole(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
-    let as_float = shapes::converted(cx, value, Elem::F32, path)?;
-    float(cx, &as_float, path)
 }
 
 /// Codes less their zero point, which stands along `along` if there is one for each index.

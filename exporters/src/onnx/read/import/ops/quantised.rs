@@ -10,7 +10,6 @@ use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
-use super::integers;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -49,11 +48,11 @@ fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
         _ => false,
     };
     if far {
-        let x = integers::whole(cx, &codes, &c.at("x"))?;
+        let x = whole(cx, &codes, &c.at("x"))?;
         let scale = float(cx, &scale, &c.at("scale"))?;
         let shifted = match zero {
             Some(zero) => {
-                let zero = wide(cx, &zero, &c.at("zero"))?;
+                let zero = whole(cx, &zero, &c.at("zero"))?;
                 cx.binary(BinaryKind::Sub, x, zero, &c.at("shifted"))?
             }
             None => x,
@@ -78,8 +77,8 @@ fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
     Ok(vec![Val::known(Known::new(elem, dims, data))])
 }
 
-/// Whole numbers that are known, as floats.
-fn wide(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+/// Codes, or what else holds whole numbers, as floats of the graph.
+pub(super) fn whole(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
     let known = super::shapes::converted(cx, value, Elem::F32, path)?;
     float(cx, &known, path)
 }
@@ -112,7 +111,7 @@ pub(super) fn codes(cx: &mut Cx, x: Value, scale: &Val, zero: Option<&Val>, elem
     if let Some(zero) = zero {
         let idle = cx.known(zero).and_then(|k| k.reals()).is_some_and(|z| z.iter().all(|&z| z == 0.0));
         if !idle {
-            let zero = wide(cx, zero, &at("zero"))?;
+            let zero = whole(cx, zero, &at("zero"))?;
             code = cx.binary(BinaryKind::Add, code, zero, &at("shifted"))?;
         }
     }

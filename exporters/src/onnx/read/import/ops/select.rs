@@ -9,7 +9,7 @@ use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::{fits, float, folded};
-use super::{integers, whole};
+use super::{quantised, whole};
 use vitc_ir::{BinaryKind, DType, Dim, Op, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -45,7 +45,7 @@ fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
             let (a, b) = match elem {
                 Elem::Bool => (truth(cx, &x, &c.at("a"))?, truth(cx, &y, &c.at("b"))?),
                 _ if whole::is_wide(elem) => (whole::integer(cx, &x, &c.at("a"))?, whole::integer(cx, &y, &c.at("b"))?),
-                _ if elem.is_int() => (integers::whole(cx, &x, &c.at("a"))?, integers::whole(cx, &y, &c.at("b"))?),
+                _ if elem.is_int() => (quantised::whole(cx, &x, &c.at("a"))?, quantised::whole(cx, &y, &c.at("b"))?),
                 _ => (float(cx, &x, &c.at("a"))?, float(cx, &y, &c.at("b"))?),
             };
             let mut difference = cx.binary(BinaryKind::Sub, a, b, &c.at("difference"))?;
