@@ -41,7 +41,7 @@ fn about(report: &Report, license: Option<&str>) -> String {
     match &report.weights {
         WeightsLine::Checkpoint { file, blake3, .. } => {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let _ = writeln!(out, "- weights: {}, BLAKE3 `{blake3}`", plain(&name));
+            let _ = writeln!(out, "- made from: {}, BLAKE3 `{blake3}`", plain(&name));
         }
         WeightsLine::Seeded { seed } => {
             let _ = writeln!(out, "- weights: **generated from seed {seed}, untrained**: for measuring latency only");
