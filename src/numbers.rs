@@ -1,4 +1,4 @@
-//! Figures as people read them, and as JSON can hold them.
+//! Figures as people read them, and as JSON can hold them; the largest of them.
 
 use serde::Serializer;
 
@@ -18,6 +18,12 @@ pub(crate) fn si(n: u64) -> String {
     }
     let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.digits$}{prefix}")
+}
+
+/// Place of the largest number, of equal ones the first.
+pub(crate) fn best(scores: &[f32]) -> usize {
+    let better = |best: usize, i: usize| if scores[i].total_cmp(&scores[best]).is_gt() { i } else { best };
+    (0..scores.len()).fold(0, better)
 }
 
 /// `14100000` as `14.1 MB`.

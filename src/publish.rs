@@ -10,11 +10,12 @@ mod weights;
 
 pub use files::PublishedFile;
 
-use crate::export::{self, Error, Observer, Report, RequestBuilder};
+use crate::export::{self, Error, Lowered, Observer, Report, RequestBuilder};
 use crate::model::{Model, ModelError, ModelRequest, WeightSource};
 use crate::place::{Form, PlaceError, Staging};
 use files::{CARD, SUMS, WEIGHTS};
 use std::path::{Path, PathBuf};
+use vitc_exporters::metadata::{Layout, Preprocessing};
 
 /// A folder that was published.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ pub fn publish(
         // Generated weights are never put where trained ones are looked for, and a model file's are inside the artifacts.
         if matches!(first.lowered.model.weights, WeightSource::Checkpoint { .. }) {
             weights::write(&first.lowered.model, &root.join(WEIGHTS))?;
-            read_back(&first.lowered.model, asked, &root)?;
+            read_back(&first.lowered, asked, &root)?;
         }
         let listed = files::list(&root, &[])?;
         files::write(&root.join(CARD), card::card(place, &reports, &listed, license.as_deref()).as_bytes())?;
@@ -76,8 +77,9 @@ pub fn publish(
     Ok(Published { folder: place.to_path_buf(), files, reports })
 }
 
-/// An error unless the folder is read as the model that was exported.
-fn read_back(model: &Model, asked: ModelRequest, root: &Path) -> Result<(), Error> {
+/// An error unless the folder is read as the model that was exported, with pictures prepared as its artifacts say.
+fn read_back(lowered: &Lowered, asked: ModelRequest, root: &Path) -> Result<(), Error> {
+    let model = &lowered.model;
     let request = ModelRequest {
         weights: Some(root.to_path_buf().into()),
         name: None,
@@ -93,10 +95,22 @@ fn read_back(model: &Model, asked: ModelRequest, root: &Path) -> Result<(), Erro
         let elements = ty.shape.at(1).iter().product();
         matches!((own.weight(key, elements), read.weight(key, elements)), (Ok(a), Ok(b)) if a.dtype == b.dtype && a.bytes == b.bytes)
     };
-    if same && model.graph.weights().all(equal) {
+    // How pixels reach the artifact is asked of an export, not of the model.
+    let seen = |p: &Preprocessing| Preprocessing {
+        normalised_inside: false,
+        layout: Layout { bgr: p.layout.bgr, ..Layout::default() },
+        ..p.clone()
+    };
+    let prepared = lowered.preprocessing.as_ref().map(seen) == again.signature.preprocessing().map(seen);
+    if same && prepared && model.graph.weights().all(equal) {
         return Ok(());
     }
-    let what = "the weights were written and are read back as another model, so nothing is published";
+    let what = match same && prepared {
+        true => "the weights were written and are read back as others, so nothing is published",
+        false => {
+            "what was written is read back as another model, or as one that sees pictures otherwise, so nothing is published"
+        }
+    };
     Err(ModelError::Other(
         format!("{what}\n  export the artifacts one by one, and publish them beside the checkpoint").into(),
     )

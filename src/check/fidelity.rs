@@ -6,6 +6,7 @@ use super::cases::cases;
 use super::computation::Computation;
 use super::outcome::{Findings, as_answered, in_order};
 use super::{CheckError, Options, Reference, agreed, file};
+use crate::numbers::best;
 use crate::runner::{Pick, Request, Session};
 use crate::signature::{OutputRole, Over};
 use rayon::prelude::*;
@@ -96,6 +97,9 @@ pub fn fidelity(
     };
     // In order, so that the sums are the same every time.
     let [signal, noise] = [|s: &Seen| s.signal, |s: &Seen| s.noise].map(|part| seen.iter().map(part).sum::<f64>());
+    if pictures.is_none() && !seen.iter().any(|s| s.measured) {
+        return Err(CheckError::Input("it answers with classes only, which nothing but pictures can judge".into()));
+    }
     let snr = seen.iter().any(|s| s.measured).then(|| 10.0 * (signal / noise.max(1e-300)).log10());
     let count = pictures.map_or(0, |p| p.count);
     let rows = seen.iter().flat_map(|s| &s.rows).take(count);
@@ -161,9 +165,4 @@ struct Seen {
     rows: Vec<bool>,
     /// Whether each pixel keeps its class.
     pixels: Vec<bool>,
-}
-
-fn best(scores: &[f32]) -> usize {
-    let better = |best: usize, i: usize| if scores[i].total_cmp(&scores[best]).is_gt() { i } else { best };
-    (0..scores.len()).fold(0, better)
 }

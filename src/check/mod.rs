@@ -12,6 +12,7 @@
 
 pub mod bounds;
 mod cases;
+mod codes;
 pub mod compare;
 mod comparison;
 mod computation;
@@ -56,7 +57,7 @@ use outcome::Findings;
 use sides::{agreed, judged};
 use std::path::Path;
 use vitc_exporters::metadata::Preprocessing;
-use vitc_ir::{Graph, Op, UnaryKind, Weights};
+use vitc_ir::{Graph, Weights};
 
 /// A model: what the artifact should compute.
 #[derive(Clone, Copy)]
@@ -84,7 +85,7 @@ struct Check<'a> {
     bottlenecks: Vec<Bottleneck>,
     options: Options,
     budget: Budget,
-    /// The model rounds activations to codes: where one lies between two of them, the last bit of a sum decides, and a whole step differs.
+    /// The model rounds activations to codes, and the last bits of sums decide which ([`mod@codes`]).
     coded: bool,
 }
 
@@ -106,9 +107,14 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
     let mut findings = Findings::new();
     let whole = options.effort == Effort::Full && budget.fits();
     let file = file(model, &options, batches[0], whole, &mut findings);
-    let coded = model.graph.run_time_nodes().any(|(_, node)| node.op == Op::Unary(UnaryKind::Round));
+    // In pieces each begins with the reference's own values, and where they lie is not looked at.
+    let coded = match whole {
+        true => codes::tips(model, &reference, &cases(model, &options, batches[0]))?,
+        false => codes::rounds(model),
+    };
     if coded {
-        let why = "the model rounds activations, and the last bit of a sum may decide between two whole numbers";
+        let why =
+            "the model rounds activations, and on these inputs the last bit of a sum decides between two whole numbers";
         findings.notes.push(format!("{why}: the bound is that of fp16"));
     }
     let check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget, coded };

@@ -6,7 +6,6 @@ use super::error::{CheckpointError, shortened};
 use super::mapped::{HeldBytes, Mapped};
 use super::names::joined;
 use super::open::Checkpoint;
-use super::settings::ModelConfig;
 use super::tensor::{ElementType, TensorInfo};
 
 /// A tensor in memory.
@@ -55,15 +54,6 @@ impl Checkpoint {
             files.push(Mapped::held(name, tensor.bytes));
         }
         let config = contents.document.take().map(|document| config::read(&document, name)).unwrap_or_default();
-        Checkpoint::held(name, files, contents, config)
-    }
-
-    fn held(
-        name: &str,
-        files: Vec<Mapped>,
-        contents: Contents,
-        config: ModelConfig,
-    ) -> Result<Checkpoint, CheckpointError> {
         Checkpoint::of(name.as_ref(), name, files, contents, config)
     }
 }

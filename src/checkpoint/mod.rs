@@ -43,11 +43,11 @@ pub use dense_config::DenseConfig;
 pub use error::{CheckpointError, hub_name};
 pub use forms::Forms;
 pub use held::HeldTensor;
+pub use mapped::HeldBytes;
 pub use names::{NameTable, WRAPPERS};
 pub use open::Checkpoint;
 pub use select::{SelectOptions, Selected, is_average};
 pub use settings::{ModelConfig, Said};
 pub use tensor::{ElementType, TensorInfo};
 
-pub use mapped::HeldBytes;
 pub(crate) use mapped::Mapped;

@@ -16,7 +16,7 @@ pub(super) struct Importable {
     why: Option<String>,
 }
 
-/// Each target's answer, with the file's own sizes. An answer that is the same for all of them stands once, without a target.
+/// Each target's answer, with the file's own sizes.
 pub(super) fn importable(path: &Path) -> Vec<Importable> {
     let file = FileRequest { path: path.to_path_buf(), batch: None, shapes: Vec::new(), outputs: Vec::new() };
     let tried = |target: TargetKind| {

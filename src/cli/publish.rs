@@ -88,9 +88,12 @@ fn text(published: &Published) -> String {
     rows.extend(published.files.iter().map(row));
     let mut out = format!("{}\n\n{}", published.folder.display(), table(&rows, "  "));
     for report in &published.reports {
-        let verdict = match &report.check {
-            Some(check) => format!("checked, largest error {:.2e} of the largest value", check.worst_relative()),
-            None => "not checked".into(),
+        let verdict = match (report.fidelity(), &report.check) {
+            (Some(fidelity), _) => format!("checked: {fidelity}"),
+            (None, Some(check)) => {
+                format!("checked, largest error {:.2e} of the largest value", check.worst_relative())
+            }
+            (None, None) => "not checked".into(),
         };
         out.push_str(&format!("\n  {}: {verdict}\n", report.target));
     }

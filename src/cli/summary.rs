@@ -220,14 +220,14 @@ fn check(report: &Report) -> String {
             let _ = writeln!(out, "\ncheck: the file, run in tract, against {reference}, on synthetic inputs");
             check.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
         }
-        None if report.quantisation.as_ref().is_some_and(|q| q.fidelity.is_some()) => {
+        None if report.fidelity().is_some() => {
             let reference =
                 if report.lowered.model.file().is_some() { "what it was made from" } else { "the paper's graph" };
             let _ = writeln!(
                 out,
                 "\ncheck: the file, run in tract, against {reference}, on the calibration pictures\n  passed"
             );
-            let notes = report.quantisation.iter().flat_map(|q| &q.fidelity).flat_map(|f| &f.notes);
+            let notes = report.fidelity().into_iter().flat_map(|f| &f.notes);
             notes.for_each(|note| out.push_str(&format!("  {note}\n")));
         }
         None => out.push_str("\nnot checked\n"),

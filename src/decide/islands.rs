@@ -3,10 +3,10 @@
 //! The range of every value is measured on inputs: own ones, calibration pictures, or what vitc makes. Nothing is guessed from operators' names, and what is
 //! not seen on the inputs is not known: the inputs are named beside the result.
 
-use super::quantize::{Step, Units};
+use super::quantize::{Step, Units, constants};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use vitc_ir::eval::{self, EvalError};
+use vitc_ir::eval::EvalError;
 use vitc_ir::{Graph, NodeId, Op, Value, Weights};
 
 /// Inputs on which ranges are measured.
@@ -44,7 +44,7 @@ pub(super) fn measure(graph: &Graph, weights: &dyn Weights, inputs: RangeInputs)
     let mut seen: BTreeMap<Value, f64> = BTreeMap::new();
     let mut measured = Measured { on: inputs.on, most: (0.0, String::new()), nodes: BTreeMap::new() };
     for (id, node) in graph.run_time_nodes().filter(|(_, node)| node.op != Op::Keep) {
-        let step = values.step(weights, id)?;
+        let step = Step::new(graph, id, constants(graph, weights, id)?);
         let results = step.run(&values.operands(id))?;
         let mut most: f64 = 0.0;
         for (index, units) in results.iter().enumerate() {
@@ -84,15 +84,6 @@ impl<'a> Values<'a> {
             node.inputs.iter().for_each(|&v| *left.entry(graph.stored(v)).or_default() += 1);
         }
         Values { graph, values, left }
-    }
-
-    /// A node with its constants.
-    fn step(&self, weights: &dyn Weights, id: NodeId) -> Result<Step<'a>, EvalError> {
-        let stored = self.graph.node(id).inputs.iter().map(|&v| self.graph.stored(v)).enumerate();
-        let slots: Vec<(usize, Value)> = stored.filter(|(_, v)| self.graph.is_constant(*v)).collect();
-        let wanted: Vec<Value> = slots.iter().map(|(_, v)| *v).collect();
-        let constants = eval::constants(self.graph, weights, &wanted)?;
-        Ok(Step::new(self.graph, id, slots.into_iter().map(|(slot, _)| slot).zip(constants).collect()))
     }
 
     fn operands(&self, id: NodeId) -> Vec<Option<Units>> {

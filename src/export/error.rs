@@ -97,7 +97,7 @@ impl Explain for Error {
 fn failed(report: &Report, kept: Option<&Path>) -> Message {
     let untouched = if report.artifact.kept { "; what was in the place before is untouched" } else { "" };
     let mut lines = vec![message!("the artifact failed its check", untouched)];
-    if let Some(f) = report.quantisation.iter().flat_map(|q| &q.fidelity).find(|f| !f.passed) {
+    if let Some(f) = report.fidelity().filter(|f| !f.passed) {
         let line = format!("  {f}");
         lines.push(line.into());
     }

@@ -7,6 +7,7 @@ use crate::checkpoint::Mapped;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::signature::{InputPort, InputRole, OutputPort, OutputRole, Over, Signature};
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -120,7 +121,7 @@ fn indexed(graph: &Graph, input: usize) -> Option<u32> {
     let (first, _) = graph.inputs().nth(input)?;
     // What is computed from an index may lie beyond it.
     let mut share = 1;
-    let mut reached = vec![first];
+    let mut reached = HashSet::from([first]);
     let mut least = None;
     for (id, node) in graph.run_time_nodes() {
         let whole = node.types.iter().any(|t| !t.dtype.is_float());
@@ -130,7 +131,7 @@ fn indexed(graph: &Graph, input: usize) -> Option<u32> {
             least = [least, size].into_iter().flatten().min();
         } else if whole && (0..node.inputs.len()).any(reads) {
             share = if matches!(node.op, Op::Binary(_)) { 2 } else { share };
-            reached.push(id);
+            reached.insert(id);
         }
     }
     least.and_then(|n| u32::try_from((n / share).max(1)).ok())

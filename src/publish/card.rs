@@ -79,8 +79,13 @@ fn artifacts(place: &Path, reports: &[Report]) -> String {
 fn checks(reports: &[Report]) -> String {
     let mut out = "\n## What was checked\n\nEach file was run and compared, value by value, with the model that it was made from.\n".to_string();
     for report in reports {
+        if let Some(fidelity) = report.fidelity() {
+            let _ = writeln!(out, "\n{}, quantised, against the model: {fidelity}", report.target);
+        }
         let Some(check) = &report.check else {
-            let _ = writeln!(out, "\n{}: not checked", report.target);
+            if report.fidelity().is_none() {
+                let _ = writeln!(out, "\n{}: not checked", report.target);
+            }
             continue;
         };
         let _ = writeln!(out, "\n{}:\n", report.target);

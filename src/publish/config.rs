@@ -6,6 +6,7 @@ use crate::place::PlaceError;
 use crate::signature::OutputRole;
 use serde_json::{Value as Json, json};
 use std::path::Path;
+use vitc_exporters::metadata::Fit;
 
 /// Name of the file.
 const CONFIG: &str = "config.json";
@@ -42,6 +43,9 @@ pub(super) fn write(root: &Path, report: &Report) -> Result<(), PlaceError> {
             "crop_pct": p.crop,
             "interpolation": p.interpolation,
         });
+        if p.fit == Fit::Stretch {
+            config["pretrained_cfg"]["crop_mode"] = json!("squash");
+        }
     }
     if let Some(labels) = &lowered.labels {
         config["label_names"] = json!(labels);

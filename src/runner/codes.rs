@@ -1,11 +1,10 @@
-//! Pairs of QuantizeLinear and DequantizeLinear by their definition: tract reads the first of several scales only.
+//! QuantizeLinear and DequantizeLinear by their definition: tract reads the first of several scales only.
 //!
-//! Given    a file's `QuantizeLinear` (one scale) and `DequantizeLinear` (one, or one per index of an axis), zero points 0
-//! Result   `Min(Max(Round(x/s), lo), hi)` and `Cast(q)·s`, in f32, s laid along its axis
+//! Given    a file's `QuantizeLinear` (one scale) and `DequantizeLinear` (one, or one per index of an axis), each with a zero point or none
+//! Result   `Min(Max(Round(x/s) + z, lo), hi)` and `(Cast(q) − z)·s`, in f32, s and z laid along their axis
 //! Exact    it is the definition; codes are whole numbers, which f32 holds.
 //!
-//! Runs when f16 values are widened already. What a file holds beside that (blocks, other types, zero points) vitc does not write, and the check refuses
-//! it.
+//! Runs when f16 values are widened already. Scales of blocks, and codes of other than 8 or 16 bits at run time, are refused.
 
 use std::collections::HashMap;
 use tract_onnx::pb;
@@ -59,15 +58,12 @@ impl Definition {
         Definition { constants, zeros, nodes: Vec::new(), added: Vec::new() }
     }
 
-    /// Whether the zero point is absent or 0; its element type.
-    fn zero_point(&self, node: &pb::NodeProto) -> Result<Option<i32>, String> {
-        match node.input.get(2).filter(|name| !name.is_empty()) {
-            None => Ok(None),
-            Some(name) => match (self.constants.get(name), self.zeros.get(name)) {
-                (Some((_, element)), Some(true)) => Ok(Some(*element)),
-                _ => Err("the check knows a zero point of 0 only".into()),
-            },
-        }
+    /// The zero point, a constant, and its element type; `None` if it is absent or nothing but 0, with the type where there is one.
+    fn zero_point(&self, node: &pb::NodeProto) -> Result<(Option<String>, Option<i32>), String> {
+        let Some(name) = node.input.get(2).filter(|name| !name.is_empty()) else { return Ok((None, None)) };
+        let (_, element) = self.constants.get(name).ok_or("its zero point is no constant")?;
+        let idle = self.zeros.get(name).copied().unwrap_or(false);
+        Ok(((!idle).then(|| name.clone()), Some(*element)))
     }
 
     fn step(&mut self, op: &str, input: &[&str], output: &str, attribute: Option<pb::AttributeProto>) {
@@ -87,66 +83,87 @@ impl Definition {
         name
     }
 
+    fn cast(&mut self, x: &str, output: String) -> String {
+        let (r#type, i) = (AttributeType::Int as i32, DataType::Float as i64);
+        let to = pb::AttributeProto { name: "to".into(), r#type, i, ..Default::default() };
+        self.step("Cast", &[x], &output, Some(to));
+        output
+    }
+
     fn quantize(&mut self, node: &pb::NodeProto) -> Result<(), String> {
         let ([x, scale, ..], [y]) = (&node.input[..], &node.output[..]) else { return Err("lacks operands".into()) };
-        if self.constants.get(scale).is_none_or(|(dims, _)| dims.iter().any(|&d| d != 1)) {
-            return Err("the check knows one constant scale only".into());
+        let is_one = |d: &Definition, name: &String| d.constants.get(name).is_some_and(|c| c.0.iter().all(|&d| d == 1));
+        let (zero, element) = self.zero_point(node)?;
+        if !is_one(self, scale) || zero.as_ref().is_some_and(|zero| !is_one(self, zero)) {
+            return Err("the check knows one constant scale and zero point only".into());
         }
-        let [lo, hi] = match self.zero_point(node)? {
+        let [lo, hi] = match element {
             Some(t) if t == DataType::Int8 as i32 => [-128.0, 127.0],
+            Some(t) if t == DataType::Int16 as i32 => [-32768.0, 32767.0],
+            Some(t) if t == DataType::Uint16 as i32 => [0.0, 65535.0],
             Some(t) if t == DataType::Uint8 as i32 => [0.0, 255.0],
             None => [0.0, 255.0],
-            Some(_) => return Err("the check knows codes of 8 bits only".into()),
+            Some(_) => return Err("the check knows codes of 8 and 16 bits only".into()),
         };
         let part = |name: &str| format!("{y}\u{3}{name}");
         let (lo, hi) = (self.number(part("lo"), lo), self.number(part("hi"), hi));
         self.step("Div", &[x, scale], &part("steps"), None);
         self.step("Round", &[&part("steps")], &part("whole"), None);
-        self.step("Max", &[&part("whole"), &lo], &part("above"), None);
+        let mut whole = part("whole");
+        if let Some(zero) = zero {
+            let zero = self.cast(&zero, part("zero"));
+            self.step("Add", &[&whole, &zero], &part("code"), None);
+            whole = part("code");
+        }
+        self.step("Max", &[&whole, &lo], &part("above"), None);
         self.step("Min", &[&part("above"), &hi], y, None);
         Ok(())
     }
 
+    /// Scales or zero points of codes, along the axis that a node names; one alone stays as it is.
+    fn laid(&mut self, node: &pb::NodeProto, [q, along]: [&str; 2], name: String) -> Result<String, String> {
+        let Some((sizes, _)) = self.constants.get(along).cloned() else {
+            return Err("its scale is no constant".into());
+        };
+        let [size] = sizes[..] else { return Ok(along.into()) };
+        let Some((codes, _)) = self.constants.get(q).filter(|_| size != 1) else {
+            return if size == 1 { Ok(along.into()) } else { Err("several scales of a value at run time".into()) };
+        };
+        let rank = codes.len() as i64;
+        let axis = attribute(node, "axis").unwrap_or(1);
+        let axis = if axis < 0 { axis + rank } else { axis };
+        if !(0..rank).contains(&axis) || codes[axis as usize] != size {
+            return Err(format!("{sizes:?} scales along axis {axis} of {codes:?}"));
+        }
+        let raw_data: Vec<u8> = (0..rank).flat_map(|a| if a == axis { size } else { 1 }.to_le_bytes()).collect();
+        let (shape, data_type, dims) = (format!("{name}.shape"), DataType::Int64 as i32, vec![rank]);
+        self.added.push(pb::TensorProto { name: shape.clone(), data_type, dims, raw_data, ..Default::default() });
+        self.step("Reshape", &[along, &shape], &name, None);
+        Ok(name)
+    }
+
     fn dequantize(&mut self, node: &pb::NodeProto) -> Result<(), String> {
         let ([q, scale, ..], [y]) = (&node.input[..], &node.output[..]) else { return Err("lacks operands".into()) };
-        self.zero_point(node)?;
-        let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
-        if attribute("block_size").is_some_and(|size| size != 0) {
+        if attribute(node, "block_size").is_some_and(|size| size != 0) {
             return Err("the check does not know scales of blocks".into());
         }
         let part = |name: &str| format!("{y}\u{3}{name}");
-        let Some((sizes, _)) = self.constants.get(scale).cloned() else {
-            return Err("its scale is no constant".into());
-        };
-        let mut laid = scale.clone();
-        if let [_] = sizes[..] {
-            let Some((codes, _)) = self.constants.get(q) else {
-                return Err("several scales of a value at run time".into());
-            };
-            let rank = codes.len() as i64;
-            let axis = attribute("axis").unwrap_or(1);
-            let axis = if axis < 0 { axis + rank } else { axis };
-            if !(0..rank).contains(&axis) || codes[axis as usize] != sizes[0] && sizes[0] != 1 {
-                return Err(format!("{sizes:?} scales along axis {axis} of {codes:?}"));
-            }
-            let shape: Vec<u8> = (0..rank).flat_map(|a| if a == axis { sizes[0] } else { 1 }.to_le_bytes()).collect();
-            let (name, data_type) = (part("shape"), DataType::Int64 as i32);
-            self.added.push(pb::TensorProto {
-                name,
-                data_type,
-                dims: vec![rank],
-                raw_data: shape,
-                ..Default::default()
-            });
-            laid = part("laid");
-            self.step("Reshape", &[scale, &part("shape")], &laid, None);
+        let (zero, _) = self.zero_point(node)?;
+        let scale = self.laid(node, [q, scale], part("laid"))?;
+        let mut codes = self.cast(q, part("codes"));
+        if let Some(zero) = zero {
+            let laid = self.laid(node, [q, &zero], part("laid_zero"))?;
+            let zero = self.cast(&laid, part("zero"));
+            self.step("Sub", &[&codes, &zero], &part("above_zero"), None);
+            codes = part("above_zero");
         }
-        let (r#type, i) = (AttributeType::Int as i32, DataType::Float as i64);
-        let to = pb::AttributeProto { name: "to".into(), r#type, i, ..Default::default() };
-        self.step("Cast", &[q], &part("codes"), Some(to));
-        self.step("Mul", &[&part("codes"), &laid], y, None);
+        self.step("Mul", &[&codes, &scale], y, None);
         Ok(())
     }
+}
+
+fn attribute(node: &pb::NodeProto, name: &str) -> Option<i64> {
+    node.attribute.iter().find(|a| a.name == name).map(|a| a.i)
 }
 
 #[cfg(test)]
@@ -227,10 +244,22 @@ mod tests {
         assert_eq!(session.run(&[("x", &[1000.0, 0.0])]).expect("runs")[0].data, [63.5, 1270.0, -19050.0]);
     }
 
+    /// Codes −128 to 127 with a zero point of 3 stand for −65.5 to 62: what is rounded, kept and given back is moved by the zero point.
+    #[test]
+    fn zero_points_move_the_codes() {
+        let session = load(model(3), None, Request::outputs(1)).expect("loads");
+        assert_eq!(session.run(&[("x", &[0.75, 1.25])]).expect("runs")[0].data, [5.0, -30.0, 300.0]);
+        assert_eq!(session.run(&[("x", &[1000.0, 0.0])]).expect("runs")[0].data, [62.0, 1240.0, -18600.0]);
+        assert_eq!(session.run(&[("x", &[-1000.0, 0.0])]).expect("runs")[0].data, [-65.5, -1310.0, 19650.0]);
+    }
+
     #[test]
     fn what_is_not_known_is_refused() {
-        let error = load(model(3), None, Request::outputs(1)).err().expect("is refused").what;
-        assert!(error.contains("zero point of 0"), "{error}");
+        let mut many = model(3);
+        if let Some(graph) = &mut many.graph {
+            graph.initializer[1].dims = vec![2];
+        }
+        assert!(load(many, None, Request::outputs(1)).is_err_and(|e| e.what.contains("one constant scale")));
         let mut blocks = model(0);
         if let Some(graph) = &mut blocks.graph {
             let size = pb::AttributeProto { name: "block_size".into(), i: 2, ..Default::default() };

@@ -10,7 +10,7 @@
 use crate::pass::{Context, Pass, Result, Rewritten};
 use crate::view::View;
 use crate::view::emit::Plan;
-use crate::view::trail::{Through, Trail};
+use crate::view::trail::ending;
 use vitc_ir::{Builder, Copier, Graph, NodeId, Op, Uses, Value};
 
 /// The pass.
@@ -21,8 +21,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     for (id, node) in graph.nodes() {
-        let plan = if graph.is_constant(id.into()) { None } else { shorter(graph, &uses, id) };
-        if let Some((source, plan)) = plan {
+        if let Some((source, plan)) = shorter(graph, &uses, id) {
             let x = copy.get(source)?;
             let y = plan.emit(&mut Builder::within(&mut copy.new, &node.path), x)?;
             copy.set(id.into(), y);
@@ -37,12 +36,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
 /// A way to the value in fewer nodes than fall away.
 fn shorter(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(Value, Plan)> {
     let value = Value::from(id);
-    let is_move = |id: NodeId| matches!(graph.node(id).op, Op::Reshape { .. } | Op::Transpose { .. });
-    let last = uses.is_result(value) || uses.readers(value).iter().any(|r| !is_move(r.node));
-    if !is_move(id) || !last {
-        return None;
-    }
-    let trail = Trail::to(graph, value, Through::Permutations)?;
+    let trail = ending(graph, uses, id)?;
     // From the end on: what only this value needs.
     let alone = |at: &NodeId| *at == id || uses.once(Value::from(*at));
     let falling = trail.nodes.iter().rev().take_while(|at| alone(at)).count();

@@ -13,7 +13,7 @@
 
 use crate::pass::{Context, Pass, Result, Rewritten};
 use crate::view::View;
-use crate::view::trail::{Through, Trail};
+use crate::view::trail::ending;
 use vitc_ir::{Copier, Dim, Graph, NodeId, Op, Shape, Uses, Value};
 
 /// The pass.
@@ -24,8 +24,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     for (id, node) in graph.nodes() {
-        let found = if graph.is_constant(id.into()) { None } else { windows(graph, &uses, id) };
-        if let Some((source, op)) = found {
+        if let Some((source, op)) = windows(graph, &uses, id) {
             let x = copy.get(source)?;
             let y = copy.new.push(op, &[x], &node.path)?;
             copy.set(id.into(), y.into());
@@ -40,12 +39,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
 /// The map or tokens that a value moves, and the operator that does it.
 fn windows(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(Value, Op)> {
     let value = Value::from(id);
-    let is_move = |id: NodeId| matches!(graph.node(id).op, Op::Reshape { .. } | Op::Transpose { .. });
-    let last = uses.is_result(value) || uses.readers(value).iter().any(|r| !is_move(r.node));
-    if !is_move(id) || !last {
-        return None;
-    }
-    let trail = Trail::to(graph, value, Through::Permutations)?;
+    let trail = ending(graph, uses, id)?;
     // What begins in the middle of a chain is found when the chain is walked from its end.
     let (view, source) = (&trail.view, trail.view.source);
     let (from, to) = (&graph.shape(source).0, &graph.shape(value).0);

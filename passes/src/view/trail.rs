@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::pattern::number::number;
-use vitc_ir::{BinaryKind, Graph, NodeId, Op, Value};
+use vitc_ir::{BinaryKind, Graph, NodeId, Op, Uses, Value};
 
 /// Movements that are looked through at most.
 const LONGEST: usize = 32;
@@ -55,6 +55,17 @@ impl Trail {
         }
         Some(trail)
     }
+}
+
+/// The trail to a node that ends a chain of reshapes and transposes: it is one, and something else reads it.
+pub(crate) fn ending(graph: &Graph, uses: &Uses, id: NodeId) -> Option<Trail> {
+    let is_move = |id: NodeId| matches!(graph.node(id).op, Op::Reshape { .. } | Op::Transpose { .. });
+    let value = Value::from(id);
+    let last = uses.is_result(value) || uses.readers(value).iter().any(|r| !is_move(r.node));
+    if graph.is_constant(value) || !is_move(id) || !last {
+        return None;
+    }
+    Trail::to(graph, value, Through::Permutations)
 }
 
 /// What a node moves, or multiplies with a number.

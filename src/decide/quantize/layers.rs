@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use vitc_ir::eval::{self, EvalError};
+use vitc_ir::facts::Class;
 use vitc_ir::{BinaryKind, Graph, Node, NodeId, Op, Value, Weights};
 
 /// How a layer reads its input.
@@ -215,9 +216,10 @@ fn trained(graph: &Graph) -> HashSet<NodeId> {
 /// Layers between which and a softmax nothing stands but layers, sums and moves: they mix heads.
 fn attention_cores(graph: &Graph) -> HashSet<NodeId> {
     let uses = graph.uses();
-    let near = |op: &Op| {
-        let moves = matches!(op, Op::Reshape { .. } | Op::Transpose { .. });
-        moves || matches!(op, Op::Conv { .. } | Op::MatMul { .. } | Op::Linear | Op::Binary(BinaryKind::Add) | Op::Sum)
+    let near = |op: &Op| match op.facts().class {
+        Class::Contraction | Class::Movement => true,
+        Class::Elementwise => matches!(op, Op::Binary(BinaryKind::Add) | Op::Sum),
+        _ => false,
     };
     let mixes = |node: &Node| match &node.op {
         Op::Conv { .. } | Op::Linear => true,

@@ -6,10 +6,20 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
 use vitc_ir::eval::{self, EvalError};
-use vitc_ir::{Graph, NodeId};
+use vitc_ir::{Graph, NodeId, Value, Weights};
 
 /// Constants that a node reads, by operand.
 pub(in crate::decide) type Constants = HashMap<usize, Arc<Vec<f64>>>;
+
+/// The constants that a node reads, by operand.
+///
+/// # Errors
+/// If a weight is missing.
+pub(in crate::decide) fn constants(graph: &Graph, weights: &dyn Weights, id: NodeId) -> Result<Constants, EvalError> {
+    let stored = graph.node(id).inputs.iter().map(|&v| graph.stored(v)).enumerate();
+    let (slots, values): (Vec<usize>, Vec<Value>) = stored.filter(|(_, v)| graph.is_constant(*v)).unzip();
+    Ok(slots.into_iter().zip(eval::constants(graph, weights, &values)?).collect())
+}
 
 /// A node, ready to run.
 pub(in crate::decide) struct Step<'a> {

@@ -7,9 +7,10 @@ use super::held::Held;
 use super::inputs::{Input, input};
 use super::layers::{Bias, Kind, Layer};
 use super::record::{Quantised, Record};
-use super::step::{Constants, Step};
+use super::step::{self, Constants, Step};
 use super::streams::{Streams, runs};
 use super::units::{Stream, Units, moved};
+use crate::numbers::best;
 use std::collections::HashMap;
 use std::sync::Arc;
 use vitc_ir::eval::{self, EvalError};
@@ -31,9 +32,7 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     /// The constants that a node reads, by operand.
     pub(super) fn constants(&self, id: NodeId) -> Result<Constants, EvalError> {
-        let stored = self.graph.node(id).inputs.iter().map(|&v| self.graph.stored(v)).enumerate();
-        let (slots, values): (Vec<usize>, Vec<Value>) = stored.filter(|(_, v)| self.graph.is_constant(*v)).unzip();
-        Ok(slots.into_iter().zip(eval::constants(self.graph, self.weights, &values)?).collect())
+        step::constants(self.graph, self.weights, id)
     }
 }
 
@@ -229,9 +228,4 @@ impl Walk<'_> {
         }
         (10.0 * (signal / noise.max(1e-300)).log10(), (rows > 0).then(|| f64::from(kept as u32) / f64::from(rows)))
     }
-}
-
-fn best(scores: &[f32]) -> usize {
-    let better = |best: usize, i: usize| if scores[i].total_cmp(&scores[best]).is_gt() { i } else { best };
-    (0..scores.len()).fold(0, better)
 }
