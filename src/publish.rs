@@ -1,7 +1,7 @@
 //! Publishing: artifacts for several targets, the weights they were made from and a card about them, as one folder that a model hub takes.
 //!
 //! Invariants: the folder appears complete or not at all; each artifact walked the whole road, its check included; trained weights in the folder were
-//! read back and are the model's, so `weights=FOLDER` makes the same artifacts again.
+//! read back and are the model's, so `weights=FOLDER` makes the same artifacts again, with those settings that the card names.
 
 mod card;
 mod config;
@@ -11,8 +11,11 @@ mod weights;
 pub use files::PublishedFile;
 
 use crate::export::{self, Error, Lowered, Observer, Report, RequestBuilder};
+use crate::message;
+use crate::message::Setting;
 use crate::model::{Model, ModelError, ModelRequest, WeightSource};
 use crate::place::{Form, PlaceError, Staging};
+use card::Card;
 use files::{CARD, SUMS, WEIGHTS};
 use std::path::{Path, PathBuf};
 use vitc_exporters::metadata::{Layout, Preprocessing};
@@ -28,22 +31,30 @@ pub struct Published {
     pub reports: Vec<Report>,
 }
 
-/// Whether vitc published the folder at `path`, or it is empty.
+/// Whether the folder at `path` is empty, or holds what vitc published and nothing else: every file as its list of hashes has it.
 pub fn written_by_vitc(path: &Path) -> bool {
     let empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    empty || config::is_ours(path)
+    empty || config::is_ours(path) && files::are_as_listed(path)
 }
 
 /// Export the model to each target into a folder of its own below `place`, and put weights, settings, card and hashes beside them.
 ///
 /// # Errors
-/// See [`Error`]. If one artifact cannot be made or fails its check there is none, and what was at `place` is there still.
+/// See [`Error`]. If one artifact cannot be made or fails its check there is none, and what was at `place` is there still. Trained weights give way to
+/// generated ones by `force` only.
 pub fn publish(
     builders: Vec<RequestBuilder>,
     place: &Path,
     force: bool,
     observer: &Observer<'_>,
 ) -> Result<Published, Error> {
+    let generated = builders.iter().all(|b| b.model.weights.is_none() && b.model.file.is_none());
+    if generated && !force && place.join(WEIGHTS).exists() {
+        let what =
+            format!("{}: trained weights lie there, and generated ones would take their place\n  ", place.display());
+        let todo = message!("publish elsewhere, or replace them with ", Setting::Force.on());
+        return Err(Error::Usage(message!(what, todo)));
+    }
     let staging = Staging::begin(place, Form::Package, force, written_by_vitc)?;
     let root = staging.artifact();
     let asked = builders.first().map(|builder| (builder.model.clone(), builder.about.license.clone()));
@@ -62,13 +73,15 @@ pub fn publish(
     if let (Some(first), Some((asked, license))) = (reports.first(), asked) {
         observer(export::Event::Step("writing weights and card"));
         config::write(&root, first)?;
+        let mut beside = Vec::new();
         // Generated weights are never put where trained ones are looked for, and a model file's are inside the artifacts.
         if matches!(first.lowered.model.weights, WeightSource::Checkpoint { .. }) {
             weights::write(&first.lowered.model, &root.join(WEIGHTS))?;
-            read_back(&first.lowered, asked, &root)?;
+            beside = read_back(&first.lowered, asked, &root)?;
         }
         let listed = files::list(&root, &[])?;
-        files::write(&root.join(CARD), card::card(place, &reports, &listed, license.as_deref()).as_bytes())?;
+        let card = Card { place, reports: &reports, files: &listed, license: license.as_deref(), beside: &beside };
+        files::write(&root.join(CARD), card.text().as_bytes())?;
     }
     let files = files::list(&root, &[SUMS])?;
     files::write(&root.join(SUMS), files::sums(&files).as_bytes())?;
@@ -77,19 +90,35 @@ pub fn publish(
     Ok(Published { folder: place.to_path_buf(), files, reports })
 }
 
-/// An error unless the folder is read as the model that was exported, with pictures prepared as its artifacts say.
-fn read_back(lowered: &Lowered, asked: ModelRequest, root: &Path) -> Result<(), Error> {
+/// The settings beside the folder with which it is read as the model that was exported, with pictures prepared as its artifacts say.
+///
+/// # Errors
+/// If there are none.
+fn read_back(lowered: &Lowered, asked: ModelRequest, root: &Path) -> Result<Vec<String>, Error> {
     let model = &lowered.model;
-    let request = ModelRequest {
+    let plain = ModelRequest {
         weights: Some(root.to_path_buf().into()),
-        name: None,
         batch: model.batch,
-        resolution: Some(model.resolution),
-        select: Default::default(),
-        ..asked
+        results: asked.results.clone(),
+        ..ModelRequest::checkpoint(root)
     };
-    let again = Model::load(&request)?;
-    let same = again.name == model.name && again.graph.to_string() == model.graph.to_string();
+    let sized = ModelRequest { resolution: Some(model.resolution), ..plain.clone() };
+    let said = ModelRequest { choices: asked.choices, heads: asked.heads, ..sized.clone() };
+    for request in [plain, sized, said] {
+        if Model::load(&request).is_ok_and(|again| is_same(lowered, &again)) {
+            return Ok(settings(&request));
+        }
+    }
+    let what = "what was written is read back as another model, or as one that sees pictures otherwise, so nothing is published";
+    Err(ModelError::Other(
+        format!("{what}\n  export the artifacts one by one, and publish them beside the checkpoint").into(),
+    )
+    .into())
+}
+
+/// Whether a model is the one that was exported: graph, weights, and how it sees pictures.
+fn is_same(lowered: &Lowered, again: &Model) -> bool {
+    let model = &lowered.model;
     let (own, read) = (model.weights.weights(), again.weights.weights());
     let equal = |(key, ty): (&str, &vitc_ir::Type)| {
         let elements = ty.shape.at(1).iter().product();
@@ -101,20 +130,21 @@ fn read_back(lowered: &Lowered, asked: ModelRequest, root: &Path) -> Result<(), 
         layout: Layout { bgr: p.layout.bgr, ..Layout::default() },
         ..p.clone()
     };
-    let prepared = lowered.preprocessing.as_ref().map(seen) == again.signature.preprocessing().map(seen);
-    if same && prepared && model.graph.weights().all(equal) {
-        return Ok(());
-    }
-    let what = match same && prepared {
-        true => "the weights were written and are read back as others, so nothing is published",
-        false => {
-            "what was written is read back as another model, or as one that sees pictures otherwise, so nothing is published"
-        }
-    };
-    Err(ModelError::Other(
-        format!("{what}\n  export the artifacts one by one, and publish them beside the checkpoint").into(),
-    )
-    .into())
+    again.name == model.name
+        && again.graph.to_string() == model.graph.to_string()
+        && lowered.preprocessing.as_ref().map(seen) == again.signature.preprocessing().map(seen)
+        && model.graph.weights().all(equal)
+}
+
+/// What a request says besides the folder.
+fn settings(request: &ModelRequest) -> Vec<String> {
+    let size = request.resolution.map(|[h, w]| format!("resolution {h}x{w}"));
+    let choices = request.choices.iter().map(|(name, value)| format!("choice {name}={value}"));
+    let heads = request.heads.iter().map(|head| match head.reads {
+        Some(reads) => format!("head {}={}", head.prefix, reads.word()),
+        None => format!("head {}", head.prefix),
+    });
+    size.into_iter().chain(choices).chain(heads).collect()
 }
 
 fn create(folder: &Path) -> Result<(), PlaceError> {

@@ -64,6 +64,9 @@ pub(super) fn run(args: Args, caller: &Caller<'_>) -> Outcome {
 
 /// A request for each target, with the versions that are its own.
 fn builders(args: &Args, caller: &Caller<'_>) -> Result<Vec<RequestBuilder>, Failure> {
+    if args.targets.is_empty() {
+        return Err(Failure::usage("say what the artifacts are for: --targets coreml,onnx"));
+    }
     let mut targets = args.targets.clone();
     targets.sort_by_key(|target| TargetKind::ALL.iter().position(|t| t == target));
     targets.dedup();

@@ -1,25 +1,51 @@
 //! The card of a published folder: what is in it, what was checked, under which licence. Markdown with the header that model hubs read.
 
 use super::files::{PublishedFile, SUMS, WEIGHTS};
-use crate::export::{Report, WeightsLine};
+use crate::export::{Report, TargetKind, WeightsLine};
 use crate::port::Port;
 use std::fmt::Write;
 use std::path::Path;
 
-/// The card of these exports.
-pub(super) fn card(place: &Path, reports: &[Report], files: &[PublishedFile], license: Option<&str>) -> String {
-    let Some(first) = reports.first() else { return String::new() };
-    let mut out = header(license);
-    let _ = writeln!(out, "\n# {}\n", first.model);
-    out.push_str(&about(first, license));
-    out.push_str(&artifacts(place, reports));
-    out.push_str(&checks(reports));
-    out.push_str(&listing(files));
-    out
+/// What a card is about.
+pub(super) struct Card<'a> {
+    /// Where the folder will be.
+    pub(super) place: &'a Path,
+    pub(super) reports: &'a [Report],
+    pub(super) files: &'a [PublishedFile],
+    /// Licence of the weights.
+    pub(super) license: Option<&'a str>,
+    /// Settings without which the folder is read as another model.
+    pub(super) beside: &'a [String],
+}
+
+impl Card<'_> {
+    /// Its text.
+    pub(super) fn text(&self) -> String {
+        let Some(first) = self.reports.first() else { return String::new() };
+        let mut out = header(self.license, &self.tags(first));
+        let _ = writeln!(out, "\n# {}\n", first.model);
+        out.push_str(&about(first, self.license));
+        out.push_str(&artifacts(self.place, self.reports));
+        out.push_str(&checks(self.reports));
+        out.push_str(&listing(self.files, self.beside));
+        out
+    }
+
+    /// What people look for on a hub.
+    fn tags(&self, first: &Report) -> String {
+        let family = (!first.lowered.model.origin.citation().is_empty()).then_some("vision-transformer");
+        let format = |report: &Report| match report.lowered.kind {
+            TargetKind::Onnx => "onnx",
+            TargetKind::TensorRt => "tensorrt",
+            TargetKind::CoreMl => "coreml",
+            TargetKind::CoreAi => "core-ai",
+        };
+        family.into_iter().chain(self.reports.iter().map(format)).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What model hubs read. A licence that is no identifier is a licence of its own name.
-fn header(license: Option<&str>) -> String {
+fn header(license: Option<&str>, tags: &str) -> String {
     let identifier =
         |text: &&str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
     let license = license.map(str::to_string);
@@ -29,7 +55,7 @@ fn header(license: Option<&str>) -> String {
         (None, Some(own)) => format!("license: other\nlicense_name: {}\n", serde_json::json!(own)),
         (None, None) => "license: unknown\n".into(),
     };
-    format!("---\nlibrary_name: vitc\ntags: [vision-transformer, onnx, coreml]\n{lines}---\n")
+    format!("---\nlibrary_name: vitc\ntags: [{tags}]\n{lines}---\n")
 }
 
 fn about(report: &Report, license: Option<&str>) -> String {
@@ -77,7 +103,10 @@ fn artifacts(place: &Path, reports: &[Report]) -> String {
 
 /// The table of every check. Its numbers are those that the export printed.
 fn checks(reports: &[Report]) -> String {
-    let mut out = "\n## What was checked\n\nEach file was run and compared, value by value, with the model that it was made from.\n".to_string();
+    let mut out = "\n## What was checked\n".to_string();
+    if reports.iter().all(|r| r.check.is_some()) {
+        out.push_str("\nEach file was run and compared, value by value, with the model that it was made from.\n");
+    }
     for report in reports {
         if let Some(fidelity) = report.fidelity() {
             let _ = writeln!(out, "\n{}, quantised, against the model: {fidelity}", report.target);
@@ -106,10 +135,17 @@ fn checks(reports: &[Report]) -> String {
     out
 }
 
-fn listing(files: &[PublishedFile]) -> String {
+fn listing(files: &[PublishedFile], beside: &[String]) -> String {
     let mut out = format!("\n## Every file\n\nThe hashes stand in `{SUMS}` too, as b3sum prints and checks them.\n");
     if files.iter().any(|file| file.path == WEIGHTS) {
-        out.push_str("The weights and `config.json` are what vitc reads from this folder: it makes the same files of them again.\n");
+        let with = match beside {
+            [] => String::new(),
+            settings => format!(", with {}, which no file records", plain(&settings.join(", "))),
+        };
+        let _ = writeln!(
+            out,
+            "The weights and `config.json` are what vitc reads from this folder: it makes the same files of them again{with}."
+        );
     }
     out.push_str("\n| file | bytes | BLAKE3 |\n|---|---|---|\n");
     for file in files {
@@ -143,9 +179,9 @@ mod tests {
 
     #[test]
     fn a_licence_is_an_identifier_or_has_a_name() {
-        assert!(header(Some("Apache-2.0")).contains("license: apache-2.0\n"));
-        let own = header(Some("NVIDIA: \"research\"\nonly"));
+        assert!(header(Some("Apache-2.0"), "onnx").contains("license: apache-2.0\n"));
+        let own = header(Some("NVIDIA: \"research\"\nonly"), "onnx");
         assert!(own.contains("license: other\nlicense_name: \"NVIDIA: \\\"research\\\"\\nonly\"\n"), "{own}");
-        assert!(header(None).contains("license: unknown\n"));
+        assert!(header(None, "onnx").contains("license: unknown\n"));
     }
 }

@@ -55,6 +55,12 @@ pub(super) fn sums(files: &[PublishedFile]) -> String {
     files.iter().map(|file| format!("{}  {}\n", file.blake3, file.path)).collect()
 }
 
+/// Whether a folder holds the files of its own list, as they were, and nothing else.
+pub(super) fn are_as_listed(root: &Path) -> bool {
+    let listed = std::fs::read_to_string(root.join(SUMS)).unwrap_or_default();
+    list(root, &[SUMS]).is_ok_and(|found| sums(&found) == listed)
+}
+
 /// Write a file of the folder.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), PlaceError> {
     std::fs::write(path, bytes).map_err(failed("write the file", path))
