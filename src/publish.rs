@@ -99,7 +99,7 @@ fn read_back(lowered: &Lowered, asked: ModelRequest, root: &Path) -> Result<Vec<
     let plain = ModelRequest {
         weights: Some(root.to_path_buf().into()),
         batch: model.batch,
-        results: asked.results.clone(),
+        results: asked.results,
         ..ModelRequest::checkpoint(root)
     };
     let sized = ModelRequest { resolution: Some(model.resolution), ..plain.clone() };
