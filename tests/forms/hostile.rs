@@ -168,7 +168,7 @@ fn a_layer_without_elements_is_named() {
             }
         }
     }
-    assert!(layers >= MODELS.len(), "{layers}");
+    assert!(layers >= 15, "{layers}");
 }
 
 /// Spoiled state dicts of each model.
