@@ -57,6 +57,8 @@ fn distrusted(node: &FlatNode) -> Option<&'static str> {
         "LSTM" | "GRU" | "RNN" if says(node, "direction", &["reverse"]) => Some("tract runs forwards"),
         "GridSample" if says(node, "mode", &["cubic", "bicubic"]) => Some("tract reads other elements at the border"),
         "Celu" => Some("tract computes another function"),
+        "Swish" if has("alpha") => Some("tract takes alpha as 1"),
+        "SpaceToDepth" if says(node, "mode", &["CRD"]) => Some("tract orders the channels otherwise"),
         "ConvTranspose" if has("output_shape") => Some("tract pads otherwise"),
         "Resize" if node.version() < 11 => Some("tract takes the rule of later versions"),
         _ => None,
