@@ -23,7 +23,6 @@ fn attention_keeps_its_function_however_it_is_spelled() {
         });
         *layouts.entry(found.unwrap_or("none".into())).or_insert(0) += 1;
     }
-    println!("{layouts:#?}");
     // Two layouts, with and without bias and mixes; what is left are mixes and biases of axes that are no heads, and axes in unequal orders.
     assert_eq!(layouts.len(), 9, "{layouts:?}");
     assert!(layouts["none"] * 4 < cases, "only {} of {cases} are recovered", cases - layouts["none"]);

@@ -1,9 +1,10 @@
 """The ONNX standard's own node tests through `vitc export`: what is written must compute what the standard says, or not be written.
 
-    python standard.py VITC FOLDER [WORD]
+    python standard.py VITC FOLDER [onnx|coreml|coreai] [WORD]
 
 Operands after the first become constants, as exporters write them; a test of one operand stays as it is. WORD keeps the tests that have it in their name.
-ONNX Runtime runs what vitc wrote, with its optimiser off. Refusals are counted by exit code; the standard has operators for training, text and sequences.
+What vitc wrote is run by ONNX Runtime with its optimiser off, by mil_run.py, or by coreai_run.py; the last two take tests of one float input and one
+float output. Refusals are counted by exit code; the standard has operators for training, text and sequences.
 """
 
 import collections
@@ -23,7 +24,8 @@ from onnx import numpy_helper  # noqa: E402
 from onnx.backend.test.case.node import collect_testcases  # noqa: E402
 
 # So many tests are converted and right in onnx 1.23; fewer mean that something is refused that was not.
-LEAST = 900
+LEAST = {"onnx": 1000, "coreml": 500, "coreai": 500}
+ENDINGS = {"onnx": "onnx", "coreml": "mlpackage", "coreai": "aimodel"}
 
 
 def arrays(values):
@@ -70,15 +72,20 @@ def answers(path, feed):
     return dict(zip([port.name for port in session.get_outputs()], session.run(None, feed)))
 
 
-def judge(vitc, case):
-    """How a case ended, and what is wrong with it if something is."""
-    name, path, feed, expected, rtol, atol = case
-    out = path.with_suffix(".out.onnx")
-    command = [vitc, "export", path, "--target", "onnx", "--fp32", "-o", out]
+def export(vitc, case, target, out):
+    """The exit code, and what was said if it is none that vitc may end with."""
+    command = [vitc, "export", case[1], "--target", target, "--fp32", "-o", out] + (["--io", "fp32"] if target == "coreai" else [])
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode:
-        known = done.returncode in (1, 2, 3)
-        return f"exit {done.returncode}", None if known else done.stderr[-300:]
+    return done.returncode, None if done.returncode in (0, 1, 2, 3) else done.stderr[-300:]
+
+
+def judge(vitc, case):
+    """How a case ended as an ONNX file, and what is wrong with it if something is."""
+    _, path, feed, expected, rtol, atol = case
+    out = path.with_suffix(".out.onnx")
+    code, wrong = export(vitc, case, "onnx", out)
+    if code:
+        return f"exit {code}", wrong
     try:
         got = answers(out, feed)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
@@ -95,23 +102,46 @@ def judge(vitc, case):
     return "converted", None
 
 
+def sampled(vitc, case, target):
+    """How a case ended as a sample in the folder of a reader that runs all of them."""
+    name, path, feed, expected, _, _ = case
+    out = path.parent / target / f"{name}.{ENDINGS[target]}"
+    code, wrong = export(vitc, case, target, out)
+    if code:
+        return f"exit {code}", wrong
+    for word, (value,) in (("input", feed.values()), ("expect", expected.values())):
+        np.save(out.with_suffix(f".{word}.npy"), value.astype(np.float32))
+    return "converted", None
+
+
+def plain(case):
+    """Whether a case has one float input and one float output, of full precision and finite."""
+    arrays = [*case[2].values(), *case[3].values()]
+    return len(arrays) == 2 and all(a.dtype in (np.float32, np.float64) and np.isfinite(a).all() for a in arrays)
+
+
 def main():
     ort.set_default_logger_severity(4)
     vitc, folder = sys.argv[1], pathlib.Path(sys.argv[2]) / "standard"
-    word = sys.argv[3] if len(sys.argv) > 3 else ""
-    folder.mkdir(parents=True, exist_ok=True)
+    target, word = (sys.argv[3:] + ["onnx", ""][len(sys.argv) - 3:])[:2]
+    (folder / target).mkdir(parents=True, exist_ok=True)
     ends, failed = collections.Counter(), []
+    one = (lambda case: judge(vitc, case)) if target == "onnx" else (lambda case: sampled(vitc, case, target))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        every = list(cases(folder, word))
-        for case, (end, wrong) in zip(every, pool.map(lambda case: judge(vitc, case), every)):
+        every = [case for case in cases(folder, word) if target == "onnx" or plain(case)]
+        for case, (end, wrong) in zip(every, pool.map(one, every)):
             ends[end] += 1
             if wrong:
                 failed.append(f"{case[0]}: {wrong}")
     right = ends["converted"] - len(failed)
     print("\n".join(failed))
-    print(f"{len(every)} tests of the ONNX standard: " + ", ".join(f"{n} {end}" for end, n in sorted(ends.items())))
-    if not word and right < LEAST:
-        failed.append(f"only {right} are converted and right, where {LEAST} were")
+    print(f"{len(every)} tests of the ONNX standard for {target}: " + ", ".join(f"{n} {end}" for end, n in sorted(ends.items())))
+    if not word and right < LEAST[target]:
+        failed.append(f"only {right} are converted and right, where {LEAST[target]} were")
+    if target != "onnx":
+        reader = pathlib.Path(__file__).with_name({"coreml": "mil_run.py", "coreai": "coreai_run.py"}[target])
+        if subprocess.run([sys.executable, reader, folder / target]).returncode:
+            failed.append(f"{reader.name} has findings")
     print(f"{right} passed, {len(failed)} failed")
     sys.exit(bool(failed))
 
