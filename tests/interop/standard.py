@@ -97,6 +97,9 @@ def judge(vitc, case):
         if want.dtype.name == "bfloat16":  # the standard rounds each step; what vitc writes is finer
             rtol, atol = 1e-2, 1e-2
         have, want = have.astype(np.float64), want.astype(np.float64)
+        # What masks hold as infinite stands as the largest half, and numbers are added to it.
+        hidden = np.isinf(want) & (np.sign(want) == np.sign(have)) & (np.abs(have) > 6e4)
+        have = np.where(hidden, want, have)
         if not np.allclose(have, want, rtol=rtol, atol=atol, equal_nan=True):
             return "converted", f"{port}: off by {np.nanmax(np.abs(have - want)):.3g} of {np.nanmax(np.abs(want)):.3g}"
     return "converted", None
@@ -117,7 +120,9 @@ def sampled(vitc, case, target):
 def plain(case):
     """Whether a case has one float input and one float output, of full precision and finite."""
     arrays = [*case[2].values(), *case[3].values()]
-    return len(arrays) == 2 and all(a.dtype in (np.float32, np.float64) and np.isfinite(a).all() for a in arrays)
+    # The standard writes the numbers of some pools with four digits.
+    exact = "starts_on_pad" not in case[0]
+    return exact and len(arrays) == 2 and all(a.dtype in (np.float32, np.float64) and np.isfinite(a).all() for a in arrays)
 
 
 def main():
