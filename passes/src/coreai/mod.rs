@@ -5,7 +5,7 @@ mod join_axes;
 mod left_product_as_conv;
 mod linear_as_conv;
 
-use crate::lower::{ALGEBRA, BIASES, CANCEL_MOVEMENT, FINISH, ORDER, SPELL};
+use crate::lower::{ALGEBRA, BIASES, CANCEL_MOVEMENT, FINISH, ORDER, RANGE, SPELL};
 use crate::pass::Pass;
 
 /// Fewer reshapes around products.
@@ -15,4 +15,4 @@ const ROWS: &[Pass] = &[join_axes::PASS, CANCEL_MOVEMENT, free_rows::PASS, CANCE
 const CONVS: &[Pass] = &[linear_as_conv::PASS, left_product_as_conv::PASS];
 
 /// In order.
-pub const PASSES: &[&[Pass]] = &[ALGEBRA, BIASES, ORDER, CONVS, SPELL, ROWS, FINISH];
+pub const PASSES: &[&[Pass]] = &[ALGEBRA, RANGE, BIASES, ORDER, CONVS, SPELL, ROWS, FINISH];

@@ -3,6 +3,7 @@
 pub(crate) mod attention;
 mod cancel_movement;
 mod decompose;
+mod even_quotients;
 mod fuse_linear_chains;
 mod keep_tables;
 mod mean_before_linear;
@@ -44,6 +45,9 @@ pub const ALGEBRA: &[Pass] = &[
     fuse_linear_chains::PASS,
     merge_towers::PASS,
 ];
+
+/// Where no value of an f16 graph is held in f32 because of its range.
+pub const RANGE: &[Pass] = &[even_quotients::PASS];
 
 /// Biases, where linear layers read norms.
 pub const BIASES: &[Pass] = &[null_direction::PASS];

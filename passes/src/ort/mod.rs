@@ -4,9 +4,9 @@ mod linear_to_conv;
 mod merge_sums;
 mod pool_padding;
 
-use crate::lower::{ALGEBRA, BIASES, FINISH, ORDER, SPELL};
+use crate::lower::{ALGEBRA, BIASES, FINISH, ORDER, RANGE, SPELL};
 use crate::pass::Pass;
 
 /// In order.
 pub const PASSES: &[&[Pass]] =
-    &[ALGEBRA, BIASES, ORDER, &[linear_to_conv::PASS], SPELL, &[merge_sums::PASS, pool_padding::PASS], FINISH];
+    &[ALGEBRA, RANGE, BIASES, ORDER, &[linear_to_conv::PASS], SPELL, &[merge_sums::PASS, pool_padding::PASS], FINISH];

@@ -2,13 +2,14 @@
 
 use super::Maker;
 use crate::id::Value;
-use crate::op::{AttentionLayout, BinaryKind, Op, ReduceKind, UnaryKind};
-use crate::ty::{DType, Dim, Shape};
+use crate::op::{AttentionLayout, BinaryKind, Op, PadMode, ReduceKind, UnaryKind};
+use crate::real::Real;
+use crate::ty::{DType, Dim, Shape, Type};
 
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(14) {
+        match self.rng.below(15) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
@@ -19,6 +20,7 @@ impl Maker {
             9 => super::spelled::attention(self),
             10 => self.talking_heads(),
             11 => self.layer_on_rows(),
+            12 => self.quotient_of_sums(),
             _ => self.moved_windows(),
         }
     }
@@ -174,6 +176,37 @@ impl Maker {
             Op::Attention { heads, scale: 0.5.into(), layout: AttentionLayout::Tokens, bias: false, talking: false };
         let y = self.push(op, &parts)?;
         self.layer(y, out)
+    }
+
+    /// Attention without a softmax: `q·(kᵀ·v) / (q·Σk + e)`, the denominator a product of its own or one more column of the values.
+    fn quotient_of_sums(&mut self) -> Option<Value> {
+        let x = self.tokens()?;
+        let rank = self.graph.shape(x).rank();
+        let (d, width) = (self.rng.range(1, 4), self.rng.range(1, 4));
+        let [mut q, mut k] = [self.layer(x, d)?, self.layer(x, d)?];
+        if self.rng.chance(70) {
+            q = self.push(Op::Unary(UnaryKind::Relu), &[q])?;
+            k = self.push(Op::Unary(UnaryKind::Relu), &[k])?;
+        }
+        let v = self.layer(x, width)?;
+        let product = |transpose_a, transpose_b| Op::MatMul { transpose_a, transpose_b };
+        let [above, below] = if self.rng.chance(50) {
+            let (before, mut after) = (vec![0; rank], vec![0; rank]);
+            after[rank - 1] = 1;
+            let wide = self.push(Op::Pad { before, after, mode: PadMode::Constant(Real(1.0)) }, &[v])?;
+            let inner = self.push(product(true, false), &[k, wide])?;
+            let both = self.push(product(false, false), &[q, inner])?;
+            let parts = self.push(Op::Split { axis: rank - 1, sizes: vec![width, 1] }, &[both])?;
+            [0, 1].map(|index| Value { index, ..parts })
+        } else {
+            let inner = self.push(product(true, false), &[k, v])?;
+            let sum = self.push(Op::Reduce { kind: ReduceKind::Sum, axes: vec![rank - 2], keep: true }, &[k])?;
+            [self.push(product(false, false), &[q, inner])?, self.push(product(false, true), &[q, sum])?]
+        };
+        let e = self.graph.push_leaf(Op::literal(&[0.5]), Type::new(DType::F32, Shape::default()), "least").ok()?;
+        let kind = self.rng.pick(&[BinaryKind::Add, BinaryKind::Max]);
+        let below = self.push(Op::Binary(kind), &[below, e])?;
+        self.push(Op::Binary(BinaryKind::Div), &[above, below])
     }
 
     /// Attention on maps whose heads are mixed.
