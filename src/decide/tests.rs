@@ -35,7 +35,7 @@ fn a_bias_that_would_drown_the_weights_stays() {
     for target in [Target::onnx(20), Target::tensorrt(17)] {
         let gated = |factor: f32| {
             let weights = Hostile { weights: SeededWeights::new(&paper, 0), factor };
-            lower(&deploy, &target, &options, &weights, (None, None), &mut |_, _| ()).expect("lowers")
+            lower(&deploy, &target, &options, &weights, Asked::default(), &mut |_, _| ()).expect("lowers")
         };
         let count =
             |g: &Lowered| g.passes.iter().filter(|p| p.pass == "null_direction").map(|p| p.count).sum::<usize>();
@@ -72,8 +72,8 @@ fn what_comes_near_the_end_of_fp16_is_an_island() {
     let lowered = |factor: f32| {
         let inputs = vec![vec![[0.1, -0.5, 1.0, 0.0].iter().map(|x| x * factor).collect()]];
         let ranges = RangeInputs { on: "two numbers".into(), inputs };
-        let numbers = (None, Some(ranges));
-        lower(&deploy, &Target::tensorrt(17), &options, &weights, numbers, &mut |_, _| ()).expect("lowers")
+        let asked = Asked { ranges: Some(ranges), ..Asked::default() };
+        lower(&deploy, &Target::tensorrt(17), &options, &weights, asked, &mut |_, _| ()).expect("lowers")
     };
     let wide = |l: &Lowered| -> Vec<String> {
         let single = |n: &vitc_ir::Node| n.types[0].dtype == DType::F32 && !matches!(n.op, vitc_ir::Op::Cast { .. });

@@ -87,8 +87,15 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
         told: &told,
     });
     let ranges = ranges::inputs(request, &model, precision, (&deploy, &signature), wrapping.preprocessing.as_ref())?;
-    let numbers = (quantisation, ranges);
-    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), numbers, &mut look)?;
+    let inputs = || {
+        let any = || ranges::any_inputs(request, &model, (&deploy, &signature), wrapping.preprocessing.as_ref());
+        ranges.clone().unwrap_or_else(any)
+    };
+    // Functions of one file share their weights, so each would have to move the same powers.
+    let equalize = request.numbers.equalize && request.functions.len() <= 1;
+    let asked =
+        decide::Asked { quantisation, ranges: ranges.clone(), equalize: equalize.then_some(&inputs as &dyn Fn() -> _) };
+    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), asked, &mut look)?;
     notices.extend(lowered.notices().into_iter().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
     let PortOptions { layout, bytes, .. } = &request.interface;
