@@ -16,7 +16,7 @@ use crate::pipeline::{Observer, Run, observed};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use vitc_ir::facts::Slots;
-use vitc_ir::{BinaryKind, Builder, Class, Copier, Graph, Node, NodeId, Op, Uses, Value};
+use vitc_ir::{BinaryKind, Builder, Class, Copier, DType, Graph, Node, NodeId, Op, Uses, Value};
 
 /// Values that carry one factor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +185,7 @@ fn may_take(graph: &Graph, uses: &Uses, node: &Node, slot: usize) -> bool {
     let constant = node.inputs[slot];
     let layer = matches!(node.op.facts().class, Class::Contraction | Class::Normalisation);
     let many = graph.shape(constant).as_fixed().is_some_and(|dims| layer || dims.iter().product::<usize>() > 1);
-    many && uses.once(constant)
+    many && uses.once(constant) && graph.ty(constant).dtype == DType::F32
 }
 
 /// A constant operand, and values whose factor it takes and takes back.

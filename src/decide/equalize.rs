@@ -2,7 +2,7 @@
 //!
 //! A half below 2⁻¹⁴ keeps fewer than eleven bits, and hardware may take it for zero. Layers behind which a small factor was folded have many. The passes
 //! know which constants take a factor together ([`vitc_passes::equalize`]); here samples of them say how many elements would be subnormal at each exponent,
-//! and each region gets the exponent at which fewest are, as long as its values, which move too, keep clear of both ends of the type. That is measured.
+//! and each region gets the exponent at which fewest are, unless a constant would lose more of itself by it, and as long as its values, which move too, keep clear of both ends of the type. That is measured.
 
 use super::islands::LARGEST;
 use super::values::{self, RangeInputs};
@@ -22,8 +22,11 @@ const NORMAL: i32 = -14;
 /// Elements along the first two axes of a constant that are looked at.
 const SAMPLE: usize = 64;
 
-/// Least share of a region's elements that must become normal: weights of a deviation of 0.01 have as many subnormal ones by nature.
+/// Least share of a region's elements that a move must make normal: weights of a deviation of 0.01 have as many subnormal ones by nature.
 const WORTH: f64 = 0.005;
+
+/// Share of a constant's squares that small elements may carry where they carried less: 60 dB below, where the rounding of all others is near.
+const CARRIED: f64 = 1e-6;
 
 /// Room above the largest value that was seen, for other inputs and for sums on the way to it.
 const ROOM: f64 = 16.0;
@@ -71,14 +74,15 @@ pub(super) fn decide(
 ) -> Result<Option<Equalized>, EvalError> {
     let found = regions(graph);
     let mut search = Search::new(graph, weights, &found)?;
-    search.rest();
+    search.improve();
     if search.exponents.iter().all(|&k| k == 0) {
         return Ok(None);
     }
     let RangeInputs { on, inputs } = inputs();
     let peaks = peaks(graph, weights, &found, inputs)?;
     search.allowed = peaks.iter().map(|&peak| allowed(peak)).collect();
-    search.rest();
+    search.exponents.fill(0);
+    search.improve();
     let moved: Vec<usize> = (0..peaks.len()).filter(|&r| search.exponents[r] != 0).collect();
     if moved.is_empty() {
         return Ok(None);
@@ -145,27 +149,40 @@ fn allowed(peak: f64) -> [i32; 2] {
     [down.clamp(-REACH, 0), up.clamp(0, REACH)]
 }
 
-/// Elements of a constant by the exponent of their magnitude.
+/// Elements of a constant, and the sum of their squares, by the exponent of their magnitude.
 struct Spread {
-    counts: BTreeMap<i32, f64>,
+    bins: BTreeMap<i32, [f64; 2]>,
+    squares: f64,
 }
 
 impl Spread {
     /// Of a sample that stands for `elements`.
     fn new(sample: &[f64], elements: usize) -> Spread {
         let each = elements as f64 / sample.len().max(1) as f64;
-        let mut counts = BTreeMap::new();
+        let mut bins: BTreeMap<i32, [f64; 2]> = BTreeMap::new();
         for x in sample.iter().filter(|x| x.is_normal()) {
-            *counts.entry(x.abs().log2().floor() as i32).or_default() += each;
+            let [count, squares] = bins.entry(x.abs().log2().floor() as i32).or_default();
+            *count += each;
+            *squares += x * x;
         }
-        Spread { counts }
+        let squares = bins.values().map(|[_, squares]| squares).sum();
+        Spread { bins, squares }
     }
 
-    /// Elements that are too small times 2 to this exponent; beyond any number if one comes near the largest half.
+    /// Elements that are too small times 2 to this exponent, and the share of the squares that is theirs.
+    fn small(&self, k: i32) -> [f64; 2] {
+        let [count, squares] =
+            self.bins.range(..NORMAL - k).fold([0.0; 2], |sum, (_, bin)| [sum[0] + bin[0], sum[1] + bin[1]]);
+        [count, squares / self.squares.max(f64::MIN_POSITIVE)]
+    }
+
+    /// Elements that are too small times 2 to this exponent; beyond any number if they carry more of the constant than without, or an element comes
+    /// near the largest half.
     fn lost(&self, k: i32) -> f64 {
-        let top = self.counts.keys().next_back().map_or(0, |&e| e + k);
-        let near_end = k > 0 && top >= 10;
-        if near_end { f64::INFINITY } else { self.counts.range(..NORMAL - k).map(|(_, n)| n).sum() }
+        let top = self.bins.keys().next_back().map_or(0, |&e| e + k);
+        let [count, share] = self.small(k);
+        let worse = share > self.small(0)[1].max(CARRIED);
+        if worse || k > 0 && top >= 10 { f64::INFINITY } else { count }
     }
 }
 
@@ -211,36 +228,34 @@ impl<'a> Search<'a> {
     /// Elements that are lost around a region at an exponent.
     fn lost(&self, region: usize, k: i32) -> f64 {
         let exponent = |r: usize| if r == region { k } else { self.exponents[r] };
-        self.of[region].iter().map(|&i| self.spreads[i].lost(self.found.takers[i].exponent(exponent))).sum()
+        let takers = self.of[region].iter();
+        takers.map(|&i| self.spreads[i].lost(self.found.takers[i].exponent(exponent))).sum()
     }
 
-    /// Improve every region until none improves, then put back those that gain too little, and improve the others once more.
-    fn rest(&mut self) {
-        self.improve();
-        for region in 0..self.exponents.len() {
-            let gain = self.lost(region, 0) - self.lost(region, self.exponents[region]);
-            if gain < WORTH * self.elements[region] {
-                (self.allowed[region], self.exponents[region]) = ([0, 0], 0);
-            }
-        }
-        self.improve();
-    }
-
+    /// Move every region to where fewest elements are lost, if that is worth it, until none moves.
     fn improve(&mut self) {
         for _ in 0..WALKS {
             let before = self.exponents.clone();
             for region in 0..self.exponents.len() {
-                let [low, high] = self.allowed[region];
-                let by_loss = |&k: &i32| (self.lost(region, k), k.abs());
-                let best = (low..=high)
-                    .map(|k| (by_loss(&k), k))
-                    .min_by(|a, b| a.0.0.total_cmp(&b.0.0).then(a.0.1.cmp(&b.0.1)));
-                self.exponents[region] = best.map_or(0, |(_, k)| k);
+                let best = self.best(region);
+                let gain = self.lost(region, self.exponents[region]) - self.lost(region, best);
+                if gain >= WORTH * self.elements[region] {
+                    self.exponents[region] = best;
+                }
             }
             if self.exponents == before {
                 break;
             }
         }
+    }
+
+    /// The exponent at which fewest elements are lost, the one nearest to 0 of several.
+    fn best(&self, region: usize) -> i32 {
+        let [low, high] = self.allowed[region];
+        let mut candidates: Vec<i32> = (low..=high).collect();
+        candidates.sort_by_key(|k| k.abs());
+        let losses = candidates.into_iter().map(|k| (self.lost(region, k), k));
+        losses.reduce(|best, next| if next.0 < best.0 { next } else { best }).map_or(0, |(_, k)| k)
     }
 }
 
