@@ -139,7 +139,7 @@ fn case(seed: u64, tally: &mut Tally) -> Result<(), String> {
                 tally.hits(&report);
                 let named = |e| format!("{what}: {e}");
                 if sound(name, &graph, &lowered, Some(&context), tally, seed).map_err(named)? {
-                    equalized(&lowered, &context, rng, tally, seed).map_err(named)?;
+                    equalized(&lowered, &context, tally, seed).map_err(named)?;
                     exported(&lowered, &context.target, seed, tally).map_err(named)?;
                 }
             }
@@ -189,7 +189,8 @@ fn sound(
 }
 
 /// Whatever factors its regions get, a graph in single precision computes the same.
-fn equalized(graph: &Graph, context: &Context, rng: &mut Rng, tally: &mut Tally, seed: u64) -> Result<(), String> {
+fn equalized(graph: &Graph, context: &Context, tally: &mut Tally, seed: u64) -> Result<(), String> {
+    let rng = &mut Rng::new(seed);
     let regions = equalize::regions(graph).regions.into_iter();
     let exponents = regions.map(|region| (region.name, rng.range(0, 16) as i32 - 8)).collect();
     match equalize::equalize(graph, &exponents, &mut |_, _| ()) {

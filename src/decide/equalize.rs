@@ -8,6 +8,7 @@ use super::islands::LARGEST;
 use super::values::{self, RangeInputs};
 use half::f16;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use vitc_ir::eval::{self, EvalError};
 use vitc_ir::op::SliceAxis;
 use vitc_ir::{Graph, Op, Value, Weights};
@@ -33,6 +34,9 @@ const ROOM: f64 = 16.0;
 
 /// Least magnitude of a region's largest value: a thousandth of it is a normal half still.
 const LEAST: f64 = 1.0 / 16.0;
+
+/// Elements of constants that are looked at together.
+const TOGETHER: usize = 4 << 20;
 
 /// Walks over the regions. They come to rest in two or three.
 const WALKS: usize = 16;
@@ -219,8 +223,11 @@ impl<'a> Search<'a> {
             }
             samples.push(sampled(&mut looked, taker.constant, &sizes)?);
         }
-        for (sample, taker) in eval::constants(&looked, weights, &samples)?.iter().zip(&found.takers) {
-            search.spreads.push(Spread::new(sample, graph.shape(taker.constant).elements()));
+        let elements = |i: usize| graph.shape(found.takers[i].constant).elements();
+        for group in groups(samples.len(), elements) {
+            for (i, sample) in group.clone().zip(eval::constants(&looked, weights, &samples[group])?) {
+                search.spreads.push(Spread::new(&sample, elements(i)));
+            }
         }
         Ok(search)
     }
@@ -257,6 +264,23 @@ impl<'a> Search<'a> {
         let losses = candidates.into_iter().map(|k| (self.lost(region, k), k));
         losses.reduce(|best, next| if next.0 < best.0 { next } else { best }).map_or(0, |(_, k)| k)
     }
+}
+
+/// Constants that are looked at together, so that what they are made of takes little memory: up to [`TOGETHER`] elements, or one.
+fn groups(count: usize, elements: impl Fn(usize) -> usize) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut held = 0;
+    for i in 0..count {
+        held += elements(i);
+        match groups.last_mut() {
+            Some(group) if held <= TOGETHER => group.end = i + 1,
+            _ => {
+                groups.push(i..i + 1);
+                held = elements(i);
+            }
+        }
+    }
+    groups
 }
 
 /// Up to so many elements of each of a constant's first two axes, evenly spread.

@@ -10,9 +10,11 @@ mean, and again with its integer kernels; packages and assets in vitc's own runn
 tool: min-max S8S8, and percentile U8S8 on 64 pictures, the best of what it has; where it fails, limited to Conv, MatMul and Gemm.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -125,10 +127,11 @@ class Model:
         if row in TOOL:
             path = self.folder / f"{row}.onnx"
             start = time.monotonic()
-            try:
-                tool(row, self.folder / "fp32.onnx", path, self.calib, self.folder)
-            except Exception:  # whatever it stumbles over
-                tool(row, self.folder / "fp32.onnx", path, self.calib, self.folder, ["Conv", "MatMul", "Gemm"])
+            with contextlib.redirect_stdout(sys.stderr):  # it prints what it does
+                try:
+                    tool(row, self.folder / "fp32.onnx", path, self.calib, self.folder)
+                except Exception:  # whatever it stumbles over
+                    tool(row, self.folder / "fp32.onnx", path, self.calib, self.folder, ["Conv", "MatMul", "Gemm"])
             return self.cells(path, time.monotonic() - start)
         target, options = ROWS[row]
         path = self.folder / f"{row.replace(' ', '-')}{SUFFIX.get(target, '.onnx')}"
