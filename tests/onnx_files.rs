@@ -50,7 +50,7 @@ fn exported(name: &str, target: &str, out: &str) -> Output {
             _ => args.extend(["--shape".into(), format!("{symbol}={size}")]),
         }
     }
-    if matches!(target, "coreml") {
+    if matches!(target, "coreml" | "coreai") {
         args.push("--fp32".into());
     }
     vitc(&args.iter().map(String::as_str).collect::<Vec<_>>())
@@ -61,7 +61,7 @@ fn files_pass_their_check_on_every_target() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = format!("{}/", dir.path().display());
     let mut wrong = Vec::new();
-    for target in ["onnx", "tensorrt-onnx", "coreml"] {
+    for target in ["onnx", "tensorrt-onnx", "coreml", "coreai"] {
         for name in FILES {
             let output = exported(name, target, &out);
             if !output.status.success() {
