@@ -105,12 +105,12 @@ fn is_prelu(layer: &str, slopes: usize) -> bool {
 
 /// One head under `root`, or several beside each other.
 fn search(root: &str, layers: &[Named<'_>], sources: &Sources) -> Found {
+    if !layers.iter().any(|(_, kind)| matches!(kind, Kind::Linear { .. })) {
+        return Found::No("it has no linear layer".into());
+    }
     let one = chain(layers, sources);
     let beside = if layers.len() > 1 { beside(root, layers, sources) } else { Found::No(String::new()) };
     match (one, beside) {
-        (Chain::One(found, _), _) if !found.iter().any(|l| matches!(l.kind, Kind::Linear { .. })) => {
-            Found::No("it is a norm without a linear layer".into())
-        }
         (Chain::One(..), Found::Heads(_) | Found::Doubt(_)) if !gaps(layers) => {
             let names: Vec<&str> = layers.iter().map(|l| l.0.as_str()).collect();
             Found::Doubt(format!("{} may follow each other or stand beside each other", names.join(", ")))
@@ -359,6 +359,7 @@ mod tests {
                 "h.0 16x8, h.1 bn 8, h.2 one 1, h.4 8x8, h.6 8x5",
                 "h on features: 16 -> 8, BatchNorm, PReLU -> 8, relu -> 5",
             ),
+            ("h.0 16x8, h.1 one 1, h.2 8x5", "h on features: 16 -> 8, PReLU -> 5"),
             ("h.0 one 1, h.1 16x5", "h on features: 16, PReLU -> 5"),
             ("fc1 16x8, prelu1 one 8, fc2 8x5", "fc2 on features: 16 -> 8, PReLU -> 5"),
             // Several heads.
