@@ -13,7 +13,7 @@ use vitc_ir::{BinaryKind, DType, Dim, Generator, Graph, Op, Real, Shape, Type, U
 /// Floats of at most so many elements are known; larger arrays stay constants.
 const SMALL: usize = 64;
 /// What stands for infinity where a constant holds it: the largest number that half precision has.
-const LARGE: f64 = 65504.0;
+pub(super) const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
 const HUGE: f64 = 1e30;
 
