@@ -162,8 +162,9 @@ fn hints_for_golden_files_lead_to_right_numbers_or_errors() {
         let ended = vitc(case.folder.path(), &commands(&case)[0]).status.code();
         assert_eq!(ended, Some(first), "{name}");
         let Followed { held, unknown, .. } = all(&case);
+        // A super-resolution net has its picture alone.
         assert!(
-            held >= 2,
+            held >= 1,
             "{name}: {held} files were held against golden numbers, of these nothing is known: {unknown:?}"
         );
     }
