@@ -25,10 +25,15 @@ def numbers(name, shape, scale=0.5):
     return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
 
 
-def case(name, trap, header, body, opset=17, tier=1, feeds=None, by="runtime", contrib=False, tolerance=1e-5, **constants):
+def case(name, trap, header, body, opset=17, tier=1, feeds=None, by="runtime", contrib=False, tolerance=1e-5, contains=(), **constants):
     """Keep one file. `header` is `inputs => outputs` in ONNX's text form; a constant is an array, or a tuple: normal numbers of that shape."""
     CASES.append(dict(name=name, trap=trap, header=header, body=body, opset=opset, tier=tier, feeds=feeds or {}, by=by, contrib=contrib,
-                      tolerance=tolerance, constants=constants))
+                      tolerance=tolerance, contains=list(contains), constants=constants))
+
+
+def refused(name, trap, header, body, *contains, **more):
+    """Keep one file that has to be refused with these words."""
+    case(name, trap, header, body, tier=3, contains=contains, **more)
 
 
 def model(c):
@@ -68,9 +73,9 @@ def write(only):
     rows = []
     for c in CASES:
         m = model(c)
-        feeds = {p.name: feed(c, p) for p in m.graph.input}
-        outs = answers(c, m, feeds)
-        row = dict(name=c["name"], trap=c["trap"], tier=c["tier"], tolerance=c["tolerance"], opset=c["opset"], by=c["by"], dims={}, contains=[],
+        feeds = {p.name: feed(c, p) for p in m.graph.input} if c["tier"] < 3 else {}
+        outs = answers(c, m, feeds) if c["tier"] < 3 else []
+        row = dict(name=c["name"], trap=c["trap"], tier=c["tier"], tolerance=c["tolerance"], opset=c["opset"], by=c["by"], dims={}, contains=c["contains"],
                    outputs_option=None, inputs=[], answers=[])
         if any(d.dim_param == "batch" for p in m.graph.input for d in p.type.tensor_type.shape.dim):
             row["dims"] = {"batch": 2}
@@ -124,14 +129,62 @@ case("qlinear_conv", "scales of each channel, a bias in their products", "float[
 case("qlinear_matmul", "asymmetric on both sides", "float[2,8] x => float[2,4] y",
      "q = QuantizeLinear (x, xs, xz)\n c = QLinearMatMul (q, xs, xz, w, ws, wz, ys, yz)\n y = DequantizeLinear (c, ys, yz)",
      xs=f32(0.02), xz=np.array(120, np.uint8), w=U8("www", (8, 4)), ws=f32(0.01), wz=np.array(100, np.uint8), ys=f32(0.05), yz=np.array(90, np.uint8))
+case("measured", "scale and zero point are scalars", "float[2,6] x => float[2,6] y, float s, int64[1] n",
+     "q, s, z = DynamicQuantizeLinear (x)\n y = DequantizeLinear (q, s, z)\n r = Shape (s)\n n = Shape (r)", opset=17)
+CODES = dict(w=I8("w", (1, 3, 16)), r=I8("rr", (1, 4, 16)), b=(1, 32), ws=np.linspace(0.002, 0.01, 16, dtype=np.float32)[None], wz=np.zeros((1, 16), np.int8), rs=f32([0.01]), rz=np.zeros(1, np.int8))
+case("lstm_codes", "codes as weights, the sequence measured at once, the state at each step", "float[5,1,3] x => float[5,1,1,4] y",
+     "y = com.microsoft.DynamicQuantizeLSTM <hidden_size = 4> (x, w, r, b, , , , , ws, wz, rs, rz)", contrib=True, **CODES)
+refused("lstm_codes_batch", "a batch whose states are measured by threads", "float[5,2,3] x => float[5,1,2,4] y",
+        "y = com.microsoft.DynamicQuantizeLSTM <hidden_size = 4> (x, w, r, b, , , , , ws, wz, rs, rz)", "a batch of more than 1", contrib=True, **CODES)
 case("qdq_pool", "codes moved and pooled between quantising and dequantising", "float[1,2,6,6] x => float[1,2,3,3] y",
      "q = QuantizeLinear (x, s, z)\n p = MaxPool <kernel_shape = [2,2], strides = [2,2]> (q)\n y = DequantizeLinear (p, s, z)", s=f32(0.03), z=np.array(5, np.int8))
+
+# ---- operands of ranks that the definitions do not have -----------------------------------------------------------------------------------------
+SHAPES = dict(w=(1, 16, 3), r=(1, 16, 4), b=(1, 32), h=(1, 1, 4))
+for key, shapes in (("w", [(), (16,)]), ("r", [(), (16,)]), ("b", [(), (32,)]), ("h", [(), (4,), (1, 4)])):
+    for shape in shapes:
+        refused(f"lstm_{key}_rank{len(shape)}", "an operand of another rank", "float[5,1,3] x => float[5,1,1,4] y",
+                "y = LSTM <hidden_size = 4> (x, w, r, b, , h)", "LSTM", **{**SHAPES, key: shape})
+refused("lstm_x_rank2", "a sequence of another rank, the batch first", "float[5,3] x => float[5,1,4] y", "y = LSTM <hidden_size = 4, layout = 1> (x, w, r)", "rank", w=(1, 16, 3), r=(1, 16, 4))
+refused("lstm_codes_scalar", "weights of another rank", "float[5,1,3] x => float[5,1,1,4] y",
+        "y = com.microsoft.DynamicQuantizeLSTM <hidden_size = 4> (x, w, w, , , , , , s, z, s, z)", "DynamicQuantizeLSTM", contrib=True,
+        w=np.array(3, np.int8), s=f32([0.1]), z=np.zeros(1, np.int8))
+refused("conv_integer_scalar", "kernels of another rank", "uint8[1,1,2,2] x => int32[1,1,2,2] y", "y = ConvInteger (x, w)", "ConvInteger", w=np.array(3, np.uint8))
+refused("rotary_scalar", "tables of another rank", "float[1,1,2,4] x => float[1,1,2,4] y", "y = RotaryEmbedding (x, c, c, p)", "RotaryEmbedding", opset=23, c=f32(1), p=np.array([[0, 1]], np.int64))
+refused("last_of_many", "a search over more elements than memory has", "float[1,2000000000] x => int64[1,1] y", "y = ArgMax <axis = 1, select_last_index = 1> (x)", "too large")
+refused("diagonal_of_many", "a diagonal of more elements than memory has", "float[8000000,8000000] x => float[8000000] y", 'y = Einsum <equation = "ii->i"> (x)', "too large")
+refused("windows_of_many", "constants that are too large together", "float[1] x => float[1] y", "\n ".join(f"w{i} = HannWindow (n)\n v{i} = Slice (w{i}, s, e)" for i in range(5))
+        + "\n y = Sum (x, v0, v1, v2, v3, v4)", "too large together", n=np.array(1 << 22, np.int64), s=i64(0), e=i64(1))
+LAYERS = 5
+refused("lstm_of_many", "steps that are too many together", "float[1800,1,1] x => float[1800,1,1,1] y", "\n ".join(f"y{i} = LSTM <hidden_size = 1> (x, w, r)" for i in range(LAYERS))
+        + f"\n y = Sum ({', '.join(f'y{i}' for i in range(LAYERS))})", "nodes once it is written out", w=(1, 4, 1), r=(1, 4, 1))
 
 # ---- attention ----------------------------------------------------------------------------------------------------------------------------------
 case("attention_causal", "causal, a truth mask that hides all of a row together with it", "float[1,2,4,3] q, float[1,2,4,3] k, float[1,2,4,3] v => float[1,2,4,3] y",
      "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, by="onnx", m=np.array([[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 0, 1]], bool)[None, None])
 case("attention_tokens", "rank 3, fewer heads of keys, a factor of its own, numbers as mask", "float[2,4,12] q, float[2,5,6] k, float[2,5,6] v => float[2,4,12] y",
      "y = Attention <q_num_heads = 4, kv_num_heads = 2, scale = 0.3> (q, k, v, m)", opset=23, by="onnx", m=(4, 5))
+INF = np.inf
+case("attention_infinite", "minus infinity hides, numbers beside it are added, and a row of it alone gives zeros", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y",
+     "y = Attention (q, k, v, m)", opset=23, m=f32([[0.5, -INF, 1, -2, 0], [-INF] * 5, [-INF, -INF, 3, -INF, 0.25]]))
+case("attention_infinite_causal", "a row that neither the mask nor the order hides alone is hidden by both", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y",
+     "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, m=f32([[-INF, 0, 0, 0, 0], [0, 0.5, 0, 0, 0], [-INF, -INF, -INF, 2, 0]]))
+case("attention_mask_in", "a mask of numbers that is given when the model runs, with minus infinity in it", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v, float[1,1,3,5] m => float[1,2,3,4] y",
+     "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, feeds={"m": f32([[-INF, 0, 0, 0, 0], [0, 0.5, 0, 0, 0], [-INF, 2, -3, 4, 0]])})
+case("attention_truth_in", "truths that are given when the model runs hide a whole row", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v, bool[1,1,3,5] m => float[1,2,3,4] y",
+     "y = Attention (q, k, v, m)", opset=23, feeds={"m": [[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 1, 0]]})
+case("attention_short_mask", "a mask of fewer keys hides the rest", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y",
+     "y = Attention (q, k, v, m)", opset=24, by="onnx", m=f32([[0.5, -INF, 1], [0, 0, 0], [-1, 2, -INF]]))
+refused("attention_one_key", "a mask of one key", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y", "y = Attention (q, k, v, m)", "mask of one key for 5",
+        opset=24, m=f32([[0], [1], [0]]))
+refused("attention_wide_mask", "a mask of more sets than the scores", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[2,2,3,4] y", "y = Attention (q, k, v, m)", "do not fit",
+        opset=23, m=(2, 1, 3, 5))
+refused("multi_head_unequal", "later keys hidden, of other number than the queries", "float[1,3,4] q, float[1,5,4] k, float[1,5,4] v => float[1,3,4] y",
+        "y = com.microsoft.MultiHeadAttention <num_heads = 1, unidirectional = 1> (q, k, v)", "3 queries and 5 keys", contrib=True)
+refused("multi_head_blind", "a query that sees nothing, of which the runtime makes no numbers", "float[1,3,4] q, float[1,3,4] k, float[1,3,4] v => float[1,3,4] y",
+        "y = com.microsoft.MultiHeadAttention <num_heads = 1> (q, k, v, , , m)", "sees no key", contrib=True, m=f32([[[[0, 0, 0], [-INF] * 3, [0, 0, 0]]]]))
+case("multi_head_hidden", "minus infinity beside the causal order", "float[1,3,4] q, float[1,3,4] k, float[1,3,4] v => float[1,3,4] y",
+     "y = com.microsoft.MultiHeadAttention <num_heads = 1, unidirectional = 1> (q, k, v, , , m)", contrib=True, m=f32([[[[0, 0, 0], [-INF, 0.5, 0], [0.25, -INF, 0]]]]))
 case("multi_head", "one bias for queries, keys and values", "float[2,4,8] q, float[2,5,8] k, float[2,5,8] v => float[2,4,8] y",
      "y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v, b)", contrib=True, b=(24,))
 case("attention_packed", "weights of queries, keys and values in one matrix", "float[2,5,8] x => float[2,5,8] y",
@@ -147,6 +200,9 @@ case("gemm_computed", "a matrix that is computed where a weight is usual", "floa
 # ---- functions and transforms -------------------------------------------------------------------------------------------------------------------
 case("functions", "hyperbolic functions and their inverses", "float[2,6] x => float[2,6] a, float[2,6] b, float[2,6] c, float[2,6] d, float[2,6] e, float[2,6] f",
      "a = Tan (x)\n b = Sinh (x)\n c = Cosh (x)\n d = Asinh (x)\n s = Tanh (x)\n e = Atanh (s)\n o = Add (c, l)\n f = Acosh (o)", opset=22, l=f32(0.5), tolerance=2e-5)
+case("area_large", "arguments whose squares no float holds, and infinity", "float[1,6] x => float[1,6] a, float[1,6] b",
+     "a = Asinh (x)\n s = Abs (x)\n o = Max (s, l)\n b = Acosh (o)", opset=22, l=f32(1), feeds={"x": [[1e20, -3e30, 30, -0.5, 0, 1.5]]})
+case("shrink_infinite", "infinities and a bias", "float[1,6] x => float[1,6] y", "y = Shrink <bias = 0.3, lambd = 0.6> (x)", feeds={"x": [[INF, -INF, 0.7, -0.7, 0.5, 0]]})
 case("shrink", "a bias, and what lies between the thresholds", "float[2,6] x => float[2,6] y", "y = Shrink <bias = 0.3, lambd = 0.6> (x)")
 case("mean_variance", "over listed axes", "float[2,3,4,4] x => float[2,3,4,4] y", "y = MeanVarianceNormalization <axes = [2, 3]> (x)")
 case("dft_half", "half a spectrum of real numbers", "float[1,2,6,1] x => float[1,2,4,2] y", "y = DFT <onesided = 1, axis = 2> (x)", by="onnx", tolerance=2e-5)

@@ -52,13 +52,20 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
     let found = described(&imported);
     let port = |info: &onnx::PortInfo| info.elem == Some(Elem::F16);
     let half = imported.inputs.iter().any(port) || imported.outputs.contains(&Elem::F16);
-    let Imported { graph, weights, batch, inputs, flat, notes, metadata, .. } = imported;
+    let Imported { graph, weights, batch, inputs, outputs, flat, notes, metadata, .. } = imported;
     let file = Mapped::open(path).map_err(|e| ModelError::Other(format!("{}: {e}", path.display()).into()))?;
     let blake3: Digest = LazyLock::new(Box::new(move || blake3::hash(file.bytes()).to_hex().to_string()));
     let signature = signature(&graph, &inputs);
     Ok(Model {
         name: stem,
-        origin: Origin::File(Box::new(FileOrigin { path: path.clone(), flat: Some(flat), inputs, metadata, half })),
+        origin: Origin::File(Box::new(FileOrigin {
+            path: path.clone(),
+            flat: Some(flat),
+            inputs,
+            outputs,
+            metadata,
+            half,
+        })),
         signature,
         batch,
         resolution: picture_size(&graph).unwrap_or_default(),

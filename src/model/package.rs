@@ -61,6 +61,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
             path: path.clone(),
             flat: None,
             inputs: Vec::new(),
+            outputs: Vec::new(),
             metadata,
             half,
         })),

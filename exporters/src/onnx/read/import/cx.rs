@@ -12,6 +12,10 @@ use vitc_ir::{BinaryKind, DType, Dim, Generator, Graph, Op, Real, Shape, Type, U
 
 /// Floats of at most so many elements are known; larger arrays stay constants.
 const SMALL: usize = 64;
+/// Most nodes of all loops and recurrent layers together, once they are written out.
+const UNROLLED: usize = 1 << 17;
+/// Most elements of all known arrays together, half a gigabyte.
+const HELD: usize = 1 << 24;
 /// What stands for infinity where a constant holds it: the largest number that half precision has.
 const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
@@ -24,8 +28,10 @@ pub(super) struct Cx {
     pub(super) batch: Dim,
     /// Graphs inside each other that are being read.
     pub(super) depth: usize,
-    /// Steps of loops that were written out.
-    pub(super) unrolled: usize,
+    /// Nodes of loops and recurrent layers that were written out.
+    unrolled: usize,
+    /// Elements of all known arrays.
+    held: usize,
     notes: Vec<String>,
     said: HashSet<String>,
     constants: HashMap<*const Tensor, Value>,
@@ -41,6 +47,7 @@ impl Cx {
             batch,
             depth: 0,
             unrolled: 0,
+            held: 0,
             notes: Vec::new(),
             said: HashSet::new(),
             constants: HashMap::new(),
@@ -192,14 +199,16 @@ impl Cx {
             Val::Node(v, _) if !self.graph.is_constant(*v) => None,
             value => self.constant(value),
         };
-        known.map(|k| k.data.clone()).ok_or_else(|| Refusal(format!("its {what} depends on the image")))
+        known.map(|k| k.data.clone()).ok_or_else(|| Refusal::computed(format!("its {what} depends on the image")))
     }
 
     /// [`Cx::numbers`] that do not depend on the batch.
     pub(super) fn ints(&self, value: &Val, what: &str) -> Done<Vec<i64>> {
         let plain = |n: Num| match n {
             Num::Float { a: 0.0, c } if c.fract() == 0.0 => Ok(c as i64),
-            n => n.plain().ok_or_else(|| Refusal(format!("its {what} depends on the batch: give the batch a number"))),
+            n => n
+                .plain()
+                .ok_or_else(|| Refusal::new(format!("its {what} depends on the batch: give the batch a number"))),
         };
         self.numbers(value, what)?.into_iter().map(plain).collect()
     }
@@ -207,7 +216,7 @@ impl Cx {
     /// Floats that are known.
     pub(super) fn reals(&self, value: &Val, what: &str) -> Done<Vec<f64>> {
         let known = self.constant(value).and_then(|k| k.reals());
-        known.ok_or_else(|| Refusal(format!("its {what} depends on the image or the batch")))
+        known.ok_or_else(|| Refusal::computed(format!("its {what} depends on the image or the batch")))
     }
 
     // ---- values of the graph ----
@@ -229,8 +238,9 @@ impl Cx {
         if let Some(&value) = self.constants.get(&Arc::as_ptr(tensor)) {
             return Ok(value);
         }
-        let known =
-            || self.read(tensor).ok_or_else(|| Refusal(format!("a constant of {} stands there", tensor.elem.word())));
+        let known = || {
+            self.read(tensor).ok_or_else(|| Refusal::new(format!("a constant of {} stands there", tensor.elem.word())))
+        };
         let value = if tensor.is_empty() {
             return Err("a constant without elements stands there".into());
         } else if !tensor.elem.is_float() || tensor.len() == 1 || tensor.len() <= LIMIT && self.is_wild(tensor) {
@@ -310,6 +320,26 @@ impl Cx {
             DType::F32 => Ok(stored),
             to => self.push(Op::Cast { to }, &[stored], &format!("{path}.index")),
         }
+    }
+
+    /// Nodes that are written out have a limit together.
+    pub(super) fn unroll(&mut self, nodes: usize) -> Done<()> {
+        self.unrolled = self.unrolled.saturating_add(nodes);
+        match self.unrolled > UNROLLED {
+            true => Err(format!("has more than {UNROLLED} nodes once it is written out").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Known arrays, which stay until the end, have a limit together.
+    pub(super) fn hold(&mut self, value: &Val) -> Done<()> {
+        match value {
+            // One that nobody else holds is new.
+            Val::Known(known) if Arc::strong_count(known) == 1 => self.held += known.data.len(),
+            Val::List(list) => list.iter().try_for_each(|v| self.hold(v))?,
+            _ => {}
+        }
+        if self.held > HELD { Err("the arrays that are known are too large together".into()) } else { Ok(()) }
     }
 
     /// Constants that are computed have a limit together.

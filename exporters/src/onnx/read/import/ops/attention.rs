@@ -12,8 +12,10 @@ use super::{products, select};
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
 
-/// What stands for minus infinity among scores: the least number that half precision has.
+/// What stands for minus infinity among scores: the least number that half precision has, which hides what half precision can hold.
 const NEVER: f64 = -65504.0;
+/// Numbers of a mask from here on down hide a key: infinity, and the least floats that are written for it.
+const HIDES: f64 = -1e30;
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -56,8 +58,12 @@ fn attend(cx: &mut Cx, [q, k, v]: [Value; 3], scores: Scores, path: &str) -> Don
         let soft = cx.unary(UnaryKind::Tanh, part, &at("soft"))?;
         s = cx.with(BinaryKind::Mul, soft, cap, &at("capped"))?;
     }
+    let own = cx.shape(s);
     for (i, bias) in scores.biases.into_iter().enumerate() {
         s = cx.binary(BinaryKind::Add, s, bias, &at(&format!("biased{i}")))?;
+        if cx.shape(s) != own {
+            return Err(Refusal::new(cx.contradiction(&own, &cx.shape(bias))));
+        }
     }
     let mut p = cx.push(Op::Softmax { axis: 3 }, &[s], &at("probabilities"))?;
     for (i, seen) in scores.seen.into_iter().enumerate() {
@@ -88,7 +94,7 @@ fn merged(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
 }
 
 fn count(c: &Call<'_>, name: &str) -> Done<usize> {
-    usize::try_from(c.int(name, 0)?).map_err(|_| Refusal(format!("its attribute {name} is negative")))
+    usize::try_from(c.int(name, 0)?).map_err(|_| Refusal::new(format!("its attribute {name} is negative")))
 }
 
 /// Keys or values of fewer heads, each read by so many heads of queries.
@@ -112,52 +118,113 @@ fn up_to(queries: usize, keys: usize) -> Done<Val> {
     Ok(Val::known(Known::new(Elem::Bool, vec![queries, keys], (0..queries * keys).map(one).collect())))
 }
 
-/// Add what a mask says to the scores: true is seen, numbers are added.
-fn masked(cx: &mut Cx, mask: &Val, keys: usize, scores: &mut Scores, path: &str) -> Done<()> {
-    let dims = cx.dims(mask)?;
-    let last = cx.size(*dims.last().ok_or("has a mask without axes")?)?;
-    if last > keys && last != 1 {
-        return Err(format!("has a mask of {last} keys for {keys}").into());
-    }
-    let truth = cx.elem(mask)? == Elem::Bool;
-    if let Some(known) = cx.constant(mask).filter(|_| truth) {
-        let seen: Vec<bool> = known.data.iter().map(|&n| n != Num::int(0)).collect();
-        // A mask of fewer keys hides the rest.
-        let width = if last == 1 { 1 } else { keys };
-        let row = |row: &[bool]| (0..width).map(|j| row.get(j).copied().unwrap_or(false)).collect::<Vec<bool>>();
-        let rows: Vec<Vec<bool>> = seen.chunks(last.max(1)).map(row).collect();
-        let mut shape = known.dims.clone();
-        shape.pop();
-        let wide = [&shape[..], &[width]].concat();
-        let numbers = |f: &dyn Fn(bool) -> f64| rows.iter().flatten().map(|&t| Num::float(f(t))).collect::<Vec<_>>();
-        let bias = Known::new(Elem::F32, wide, numbers(&|t| if t { 0.0 } else { NEVER }));
-        scores.biases.push(cx.spell(&bias, &format!("{path}.bias"))?);
-        if rows.iter().any(|r| r.iter().all(|&t| !t)) {
-            let any = rows.iter().map(|r| Num::float(f64::from(u8::from(r.iter().any(|&t| t))))).collect();
-            let any = Known::new(Elem::F32, [&shape[..], &[1]].concat(), any);
-            scores.seen.push(cx.spell(&any, &format!("{path}.seen"))?);
-        }
-        return Ok(());
-    }
-    if last != keys && last != 1 {
-        return Err("has a mask of fewer keys that is computed at run time".into());
-    }
-    if !truth {
-        scores.biases.push(float(cx, mask, path)?);
-        return Ok(());
-    }
-    let seen = select::truth(cx, mask, path)?;
-    let hidden = cx.with(BinaryKind::Sub, seen, 1.0, &format!("{path}.hidden"))?;
-    scores.biases.push(cx.with(BinaryKind::Mul, hidden, -NEVER, &format!("{path}.bias"))?);
-    let axis = dims.len() - 1;
-    let any = Op::Reduce { kind: ReduceKind::Max, axes: vec![axis], keep: true };
-    scores.seen.push(cx.push(any, &[seen], &format!("{path}.seen"))?);
-    Ok(())
+/// What a mask says.
+#[derive(Default)]
+struct Mask {
+    /// Which keys are seen, as truths.
+    seen: Option<Val>,
+    /// Finite numbers that are added to the scores.
+    added: Option<Val>,
 }
 
-/// Every query sees the keys up to its own place.
-fn causal(cx: &mut Cx, [queries, keys]: [usize; 2], scores: &mut Scores, path: &str) -> Done<()> {
-    masked(cx, &up_to(queries, keys)?, keys, scores, path)
+impl Mask {
+    /// The mask that an operand is: true is seen, numbers are added, and minus infinity hides. A constant of fewer keys hides the rest.
+    fn of(cx: &mut Cx, mask: &Val, keys: usize, path: &str) -> Done<Mask> {
+        let dims = cx.dims(mask)?;
+        let last = cx.size(*dims.last().ok_or("has a mask without axes")?)?;
+        if last > keys {
+            return Err(format!("has a mask of {last} keys for {keys}").into());
+        }
+        if last == 1 && keys > 1 {
+            return Err(format!(
+                "has a mask of one key for {keys}: it hides the rest by the definition, and is repeated elsewhere"
+            )
+            .into());
+        }
+        let truth = cx.elem(mask)? == Elem::Bool;
+        match cx.constant(mask) {
+            Some(known) => Mask::known(mask, &known, keys, truth),
+            None if last < keys => Err("has a mask of fewer keys that is computed at run time".into()),
+            None if truth => Ok(Mask { seen: Some(mask.clone()), added: None }),
+            None => Mask::computed(cx, mask, path),
+        }
+    }
+
+    fn known(mask: &Val, known: &Known, keys: usize, truth: bool) -> Done<Mask> {
+        let data = known.reals().ok_or("has a mask that depends on the batch: give the batch a number")?;
+        if data.iter().any(|x| x.is_nan() || *x >= HIDES.abs()) {
+            return Err("has a mask with a number that is infinite or none".into());
+        }
+        let last = known.dims.last().copied().unwrap_or(1).max(1);
+        let wide = |f: &dyn Fn(f64) -> f64, rest: f64| -> Vec<f64> {
+            let row = |row: &[f64]| (0..keys).map(|j| row.get(j).map_or(rest, |&x| f(x))).collect::<Vec<_>>();
+            data.chunks(last).flat_map(row).collect()
+        };
+        let dims = [&known.dims[..known.dims.len().saturating_sub(1)], &[keys]].concat();
+        let seen = wide(&|x| f64::from(u8::from(if truth { x != 0.0 } else { x > HIDES })), 0.0);
+        let added = wide(&|x| if truth || x <= HIDES { 0.0 } else { x }, 0.0);
+        let (hides, adds) = (seen.contains(&0.0), added.iter().any(|&x| x != 0.0));
+        if !hides && adds {
+            return Ok(Mask { seen: None, added: Some(mask.clone()) });
+        }
+        let array = |elem: Elem, data: Vec<f64>| {
+            let num = |x| if elem == Elem::Bool { Num::int(x as i64) } else { Num::float(x) };
+            Val::known(Known::new(elem, dims.clone(), data.into_iter().map(num).collect()))
+        };
+        Ok(Mask { seen: hides.then(|| array(Elem::Bool, seen)), added: adds.then(|| array(Elem::F32, added)) })
+    }
+
+    /// Numbers that are computed when the model runs may be minus infinity, or the number that stands for it.
+    fn computed(cx: &mut Cx, mask: &Val, path: &str) -> Done<Mask> {
+        let at = |name: &str| format!("{path}.{name}");
+        let x = float(cx, mask, &at("numbers"))?;
+        let x = cx.with(BinaryKind::Max, x, NEVER, &at("least"))?;
+        let above = cx.with(BinaryKind::Sub, x, NEVER, &at("above"))?;
+        let seen = cx.unary(UnaryKind::Sign, above, &at("truth"))?;
+        let added = cx.binary(BinaryKind::Mul, x, seen, &at("shown"))?;
+        Ok(Mask { seen: Some(Val::Node(seen, Elem::Bool)), added: Some(Val::Node(added, Elem::F32)) })
+    }
+
+    /// The same, and these keys alone: a row that neither hides may be hidden by both.
+    fn and(self, cx: &mut Cx, other: &Val, path: &str) -> Done<Mask> {
+        let seen = match &self.seen {
+            Some(seen) => select::both(cx, seen, other, path)?,
+            None => other.clone(),
+        };
+        Ok(Mask { seen: Some(seen), ..self })
+    }
+
+    /// Do so to the scores. A row that sees nothing gives zeros.
+    fn apply(self, cx: &mut Cx, scores: &mut Scores, path: &str) -> Done<()> {
+        let at = |name: &str| format!("{path}.{name}");
+        if let Some(added) = &self.added {
+            scores.biases.push(float(cx, added, &at("added"))?);
+        }
+        let Some(seen) = &self.seen else { return Ok(()) };
+        let Some(known) = cx.constant(seen) else {
+            let seen = select::truth(cx, seen, path)?;
+            let any = Op::Reduce { kind: ReduceKind::Max, axes: vec![cx.shape(seen).len() - 1], keep: true };
+            let any = cx.push(any, &[seen], &at("seen"))?;
+            // Nothing is hidden in a row without keys: half precision has no room below.
+            let hidden = cx.binary(BinaryKind::Sub, seen, any, &at("hidden"))?;
+            scores.biases.push(cx.with(BinaryKind::Mul, hidden, -NEVER, &at("bias"))?);
+            scores.seen.push(any);
+            return Ok(());
+        };
+        let keys = known.dims.last().copied().unwrap_or(1).max(1);
+        let rows: Vec<Vec<bool>> =
+            known.data.chunks(keys).map(|row| row.iter().map(|&n| n != Num::int(0)).collect()).collect();
+        let any: Vec<bool> = rows.iter().map(|row| row.contains(&true)).collect();
+        let hidden = rows.iter().zip(&any).flat_map(|(row, &any)| row.iter().map(move |&t| any && !t));
+        let bias = hidden.map(|hidden| Num::float(if hidden { NEVER } else { 0.0 })).collect();
+        scores.biases.push(cx.spell(&Known::new(Elem::F32, known.dims.clone(), bias), &at("bias"))?);
+        if any.contains(&false) {
+            let dims = [&known.dims[..known.dims.len().saturating_sub(1)], &[1]].concat();
+            let any = any.iter().map(|&any| Num::float(f64::from(u8::from(any)))).collect();
+            scores.seen.push(cx.spell(&Known::new(Elem::F32, dims, any), &at("seen"))?);
+        }
+        Ok(())
+    }
 }
 
 fn attention(cx: &mut Cx, c: &Call<'_>) -> Done {
@@ -196,21 +263,37 @@ fn attention(cx: &mut Cx, c: &Call<'_>) -> Done {
         ..Scores::default()
     };
     let keys = cx.size(cx.shape(k)[2])?;
-    let (mut mask, queries) = (c.input(3).clone(), cx.size(dims[2])?);
+    let mut mask = match c.input(3) {
+        Val::Absent => Mask::default(),
+        given => Mask::of(cx, given, keys, &c.at("mask"))?,
+    };
     if c.int("is_causal", 0)? != 0 {
-        let before = up_to(queries, keys)?;
-        // Truths are taken together: a row that neither hides alone may be hidden by both.
-        match mask.elem() {
-            Some(Elem::Bool) => mask = select::both(cx, &mask, &before, &c.at("visible"))?,
-            _ => masked(cx, &before, keys, &mut scores, &c.at("causal"))?,
-        }
+        mask = mask.and(cx, &up_to(cx.size(dims[2])?, keys)?, &c.at("visible"))?;
     }
-    if !mask.is_absent() {
-        masked(cx, &mask, keys, &mut scores, &c.at("mask"))?;
-    }
+    mask.apply(cx, &mut scores, &c.at("mask"))?;
     let context = attend(cx, [q, k, v], scores, &c.path)?;
     let y = if flat { merged(cx, context, &c.path)? } else { context };
     Ok([y, own[0], own[1]].map(|v| Val::Node(v, elem)).to_vec())
+}
+
+/// What ONNX Runtime's operators add to their scores, operand 5, and their causal mask.
+fn contrib_mask(cx: &mut Cx, c: &Call<'_>, [queries, keys]: [usize; 2], scores: &mut Scores) -> Done<()> {
+    let mut mask = match c.input(5) {
+        Val::Absent => Mask::default(),
+        given if cx.constant(given).is_some() => Mask::of(cx, given, keys, &c.at("mask"))?,
+        // The runtime gives no numbers for a row that this hides; all others are as they should be.
+        given => Mask { seen: None, added: Some(given.clone()) },
+    };
+    if c.int("unidirectional", 0)? != 0 {
+        // The last query sees all keys there, whatever its place.
+        if queries != keys {
+            return Err(format!("hides later keys of {queries} queries and {keys} keys").into());
+        }
+        mask = mask.and(cx, &up_to(queries, keys)?, &c.at("visible"))?;
+    }
+    let rows = scores.seen.len();
+    mask.apply(cx, scores, &c.at("mask"))?;
+    if scores.seen.len() > rows { Err("has a query that sees no key".into()) } else { Ok(()) }
 }
 
 /// `x·W + b` with queries, keys and values side by side in W's columns.
@@ -250,13 +333,8 @@ fn packed(cx: &mut Cx, c: &Call<'_>) -> Done {
     let own = (sizes[0] as f64 / number as f64).powf(-0.5);
     let mut scores =
         Scores { scale: Some(c.float("scale", 0.0)?).filter(|&s| s != 0.0).unwrap_or(own), ..Scores::default() };
-    if c.int("unidirectional", 0)? != 0 {
-        let n = cx.size(tokens)?;
-        causal(cx, [n, n], &mut scores, &c.at("causal"))?;
-    }
-    if !c.input(5).is_absent() {
-        scores.biases.push(float(cx, c.input(5), &c.at("bias"))?);
-    }
+    let tokens = cx.size(tokens)?;
+    contrib_mask(cx, c, [tokens, tokens], &mut scores)?;
     let context = attend(cx, [qkv[0], qkv[1], qkv[2]], scores, &c.path)?;
     Ok(vec![Val::Node(merged(cx, context, &c.path)?, elem)])
 }
@@ -294,13 +372,8 @@ fn multi_head(cx: &mut Cx, c: &Call<'_>) -> Done {
     let own = (width as f64).powf(-0.5);
     let mut scores =
         Scores { scale: Some(c.float("scale", 0.0)?).filter(|&s| s != 0.0).unwrap_or(own), ..Scores::default() };
-    if c.int("unidirectional", 0)? != 0 {
-        let sizes = [cx.size(cx.shape(qkv[0])[2])?, cx.size(cx.shape(qkv[1])[2])?];
-        causal(cx, sizes, &mut scores, &c.at("causal"))?;
-    }
-    if !c.input(5).is_absent() {
-        scores.biases.push(float(cx, c.input(5), &c.at("scores.bias"))?);
-    }
+    let sizes = [cx.size(cx.shape(qkv[0])[2])?, cx.size(cx.shape(qkv[1])[2])?];
+    contrib_mask(cx, c, sizes, &mut scores)?;
     let context = attend(cx, [qkv[0], qkv[1], qkv[2]], scores, &c.path)?;
     Ok(vec![Val::Node(merged(cx, context, &c.path)?, elem)])
 }
@@ -360,7 +433,7 @@ fn rotary(cx: &mut Cx, c: &Call<'_>) -> Done {
         if !c.input(3).is_absent() {
             let ids = cx.ints(c.input(3), "positions")?;
             let shape = cx.fixed(c.input(3))?;
-            let index = ids.iter().map(|&i| usize::try_from(i).map_err(|_| Refusal("has a negative position".into())));
+            let index = ids.iter().map(|&i| usize::try_from(i).map_err(|_| Refusal::new("has a negative position")));
             table = cx.taken(&table, 0, &index.collect::<Done<Vec<_>>>()?, &shape, &c.at(&format!("{name}.rows")))?;
         }
         let own = cx.dims(&table)?;
