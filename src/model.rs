@@ -12,6 +12,7 @@ mod digest;
 mod file;
 mod finite;
 mod heads;
+mod indices;
 mod load;
 mod loaded;
 mod lookalike;

@@ -22,6 +22,7 @@ with open(os.devnull, "w") as devnull:  # off macOS, importing coremltools compl
     import coremltools
     from coremltools.converters.mil import Builder as mb
     from coremltools.converters.mil.mil import types
+    import coremltools.optimize.coreml as compress
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
     os.dup2(keep, stderr)
 
@@ -119,6 +120,54 @@ ROWS = {
 }
 
 
+def palettes(bits, **more):
+    return compress.palettize_weights, compress.OpPalettizerConfig(mode="uniform", nbits=bits, weight_threshold=1, **more)
+
+
+def steps(dtype="int8", mode="linear_symmetric", **more):
+    return compress.linear_quantize_weights, compress.OpLinearQuantizerConfig(mode=mode, dtype=dtype, weight_threshold=1, **more)
+
+
+def pruned(target):
+    return compress.prune_weights, compress.OpMagnitudePrunerConfig(target_sparsity=target, weight_threshold=1)
+
+
+GROUPS, BLOCKS = dict(granularity="per_grouped_channel", group_size=4), dict(granularity="per_block", block_size=4)
+# What coremltools' own compressor makes of a package, before iOS 18 and from there on.
+COMPRESSED = {
+    "palettes_1": (palettes(1), 16), "palettes_4": (palettes(4), 16), "palettes_6": (palettes(6), 16), "palettes_8": (palettes(8), 16),
+    "palettes_3_groups": (palettes(3, **GROUPS), 18), "palettes_4_scales": (palettes(4, enable_per_channel_scale=True), 18),
+    "steps": (steps(), 16), "steps_shifted": (steps(mode="linear"), 16), "steps_unsigned": (steps("uint8"), 16),
+    "steps_int4_blocks": (steps("int4", **BLOCKS), 18), "steps_uint4_blocks": (steps("uint4", **BLOCKS), 18), "steps_int8_blocks": (steps(**BLOCKS), 18),
+    "pruned": (pruned(0.5), 16), "pruned_18": (pruned(0.7), 18),
+}
+
+
+def compressed(vitc, folder, name, form, release):
+    """A compressed package answers as the one that coremltools decompresses."""
+    target = getattr(coremltools.target, f"iOS{release}")
+    w, v = RNG.standard_normal((8, 16, 3, 3)).astype(np.float32), RNG.standard_normal((24, 64)).astype(np.float32)
+    program = mb.program(input_specs=[mb.TensorSpec(shape=(1, 16, 10, 10))], opset_version=target)(lambda x: mb.linear(x=mb.reshape(x=mb.conv(x=x, weight=w), shape=[1, 8, 64]), weight=v))
+    model = coremltools.convert(program, convert_to="mlprogram", minimum_deployment_target=target, compute_precision=coremltools.precision.FLOAT32, skip_model_load=True)
+    squeeze, config = form
+    small = squeeze(model, compress.OptimizationConfig(global_config=config))
+    answers = []
+    x = RNG.standard_normal((1, 16, 10, 10)).astype(np.float32)
+    for key, one in ((name, small), (f"{name}_plain", compress.decompress_weights(small))):
+        package = folder / f"{key}.mlpackage"
+        shutil.rmtree(package, ignore_errors=True)
+        one.save(str(package))
+        done = subprocess.run([vitc, "export", str(package), "--target", "onnx", "--fp32", "--force", "-o", str(package.with_suffix(".onnx"))], capture_output=True, text=True)
+        if done.returncode != 0:
+            return [done.stderr.strip()]
+        if key == name and "compressed constants" not in done.stdout:
+            return ["is not said to be compressed"]
+        session = onnxruntime.InferenceSession(str(package.with_suffix(".onnx")), providers=["CPUExecutionProvider"])
+        answers.append(session.run(None, {session.get_inputs()[0].name: x})[0])
+    error = np.abs(answers[0] - answers[1]).max()
+    return [] if error <= 1e-4 * np.abs(answers[1]).max() else [f"differs by {error} of {np.abs(answers[1]).max()}"]
+
+
 TARGETS = {"pixel_unshuffle": coremltools.target.iOS16, "gather": coremltools.target.iOS16, "top_k": coremltools.target.iOS16}
 
 
@@ -201,7 +250,11 @@ def main():
         wrong = findings(vitc, folder, name, build, answer, taken)
         failed += bool(wrong)
         print("FAILED" if wrong else "ok", f" {name}", *wrong, sep="\n    " if wrong else "")
-    print(f"{len(ROWS) - failed} passed, {failed} failed; left out: {len(taken)} inputs of {len({kind for kind, _ in taken})} operations")
+    for name, (form, release) in COMPRESSED.items():
+        wrong = compressed(vitc, folder, name, form, release)
+        failed += bool(wrong)
+        print("FAILED" if wrong else "ok", f" {name}", *wrong, sep="\n    " if wrong else "")
+    print(f"{len(ROWS) + len(COMPRESSED) - failed} passed, {failed} failed; left out: {len(taken)} inputs of {len({kind for kind, _ in taken})} operations")
     return 1 if failed else 0
 
 

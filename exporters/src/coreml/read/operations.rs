@@ -3,6 +3,7 @@
 use super::body::{Body, Bound};
 use super::call::{Call, Decoded};
 use super::codes;
+use super::decode;
 use super::error::ReadError;
 use super::foreign;
 use super::values::{graph_type, is_text, text, texts, volume};
@@ -27,6 +28,11 @@ pub(super) fn decode(body: &mut Body<'_>, operation: &messages::Operation) -> Re
 fn bind(body: &mut Body<'_>, operation: &messages::Operation) -> Result<(), String> {
     if !operation.blocks.is_empty() {
         return Err("nested blocks are not read".into());
+    }
+    if !body.strict
+        && let Some(bound) = decode::constant(body, operation)
+    {
+        return bound;
     }
     match operation.r#type.as_str() {
         "const" => body.constant(operation),

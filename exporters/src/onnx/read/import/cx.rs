@@ -8,14 +8,14 @@ use super::value::Val;
 use super::weights::FileWeights;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use vitc_ir::{BinaryKind, DType, Dim, Generator, Graph, Op, Real, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Class, DType, Dim, Generator, Graph, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// Floats of at most so many elements are known; larger arrays stay constants.
 const SMALL: usize = 64;
 /// Most nodes of all loops and recurrent layers together, once they are written out.
 const UNROLLED: usize = 1 << 17;
-/// Most elements of all known arrays together, half a gigabyte.
-const HELD: usize = 1 << 24;
+/// Most elements of all known arrays together, a quarter of a gigabyte.
+const HELD: usize = 1 << 23;
 /// What stands for infinity where a constant holds it: the largest number that half precision has.
 const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
@@ -84,7 +84,8 @@ impl Cx {
             Elem::Uint(8 | 16) | Elem::Int(8 | 16) => {
                 self.note(format!("input {name} of {} is taken in fp32", elem.word()))
             }
-            Elem::Int(32 | 64) | Elem::Uint(32) | Elem::Bool => {}
+            Elem::Uint(32) => self.note(format!("input {name} of uint32 is taken as whole numbers with a sign")),
+            Elem::Int(32 | 64) | Elem::Bool => {}
             other => {
                 return Err(
                     format!("holds {}; vitc takes floats, whole numbers of 32 bits and truths", other.word()).into()
@@ -114,7 +115,9 @@ impl Cx {
             inner = self.push(Op::Cast { to: wanted }, &[inner], &path)?;
         }
         let dtype = self.graph.ty(inner).dtype;
-        if !elem.is_float() && dtype == DType::F32 {
+        if elem == Elem::Uint(32) {
+            self.note(format!("output {name} of uint32 is returned as whole numbers with a sign"));
+        } else if !elem.is_float() && dtype == DType::F32 {
             self.note(format!("output {name} of {} is returned in fp32", elem.word()));
         }
         let constant = self.graph.is_constant(inner);
@@ -355,7 +358,27 @@ impl Cx {
 
     /// Append an operator and return its first result.
     pub(super) fn push(&mut self, op: Op, inputs: &[Value], path: &str) -> Done<Value> {
-        Ok(self.graph.push(op, inputs, path)?.into())
+        let behind: Vec<Option<Value>> = inputs.iter().map(|&v| self.vector_behind(v)).collect();
+        let each = matches!(op.facts().class, Class::Elementwise | Class::Cast);
+        if !each || behind.iter().all(Option::is_none) {
+            return Ok(self.graph.push(op, inputs, path)?.into());
+        }
+        // What is computed of scalars alone is a scalar again, behind everything that reads it.
+        let scalar = inputs.iter().all(|&v| self.graph.shape(v).rank() == 0);
+        let wide: Vec<Value> = behind.iter().zip(inputs).map(|(vector, &v)| vector.unwrap_or(v)).collect();
+        if !scalar {
+            return Ok(self.graph.push(op, &wide, path)?.into());
+        }
+        let vector = self.graph.push(op, &wide, &format!("{path}.vector"))?.into();
+        self.reshape(vector, Vec::new(), path)
+    }
+
+    /// The vector of one behind a scalar that is computed: phones have no scalars.
+    pub(super) fn vector_behind(&self, scalar: Value) -> Option<Value> {
+        let (Op::Reshape { shape }, [vector]) = (self.graph.op(scalar), &self.graph.producer(scalar).inputs[..]) else {
+            return None;
+        };
+        (shape.rank() == 0 && self.shape(*vector) == [Dim::Fixed(1)]).then_some(*vector)
     }
 
     /// A matrix product, its operands turned first where flagged: not every target turns them itself.
@@ -409,5 +432,22 @@ impl Cx {
     pub(super) fn reshape(&mut self, value: Value, dims: Vec<Dim>, path: &str) -> Done<Value> {
         let shape = Shape(dims);
         if *self.graph.shape(value) == shape { Ok(value) } else { self.push(Op::Reshape { shape }, &[value], path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold_for_all_nodes_together() {
+        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1));
+        let large = || Val::known(Known::new(Elem::Int(64), vec![LIMIT], vec![Num::int(1); LIMIT]));
+        assert!(cx.hold(&large()).is_ok() && cx.hold(&large()).is_ok() && cx.hold(&large()).is_err());
+        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1));
+        let shared = large();
+        let _other = shared.clone();
+        assert!((0..9).all(|_| cx.hold(&shared).is_ok()), "nobody made it");
+        assert!(cx.unroll(UNROLLED / 2).is_ok() && cx.unroll(UNROLLED).is_err());
     }
 }

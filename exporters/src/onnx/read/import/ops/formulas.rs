@@ -167,10 +167,13 @@ fn power_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     Ok(vec![Val::Node(reduce::spell(cx, op, x, (2..rank).collect(), true, &c.path)?, elem)])
 }
 
+/// Most elements of a window.
+const WINDOW: usize = 1 << 16;
+
 /// A window of cosines, whose length is known.
 fn window(cx: &mut Cx, c: &Call<'_>) -> Done {
     let size = cx.ints(c.needed(0)?, "length")?.first().copied().and_then(|n| usize::try_from(n).ok());
-    let size = size.filter(|&n| n > 0 && n <= places::LIMIT).ok_or("has no length")?;
+    let size = size.filter(|&n| n > 0 && n <= WINDOW).ok_or("has no length that is taken")?;
     let period = if c.int("periodic", 1)? != 0 { size } else { size - 1 };
     let elem = Elem::of(i32::try_from(c.int("output_datatype", 1)?).unwrap_or(0));
     if !elem.is_float() {

@@ -65,25 +65,19 @@ fn spread(cx: &mut Cx, value: &Val, rank: usize, along: usize, path: &str) -> Do
     match cx.fixed(value)?[..] {
         // What is measured is a vector of one.
         [1] if cx.known(value).is_none() => Ok(value.clone()),
-        [] | [1] => match vector_behind(cx, value) {
-            Some(vector) => Ok(vector),
-            None => cx.reshaped(value, &[], path),
-        },
+        [] | [1] => {
+            let behind = if let Val::Node(v, elem) = value { cx.vector_behind(*v).map(|v| (v, *elem)) } else { None };
+            match behind {
+                Some((vector, elem)) => Ok(Val::Node(vector, elem)),
+                None => cx.reshaped(value, &[], path),
+            }
+        }
         [n] if along < rank => {
             let shape: Vec<Dim> = (0..rank).map(|i| Dim::Fixed(if i == along { n } else { 1 })).collect();
             cx.reshaped(value, &shape, path)
         }
         ref dims => Err(format!("has scales or zero points {dims:?}").into()),
     }
-}
-
-/// The vector of one behind a scalar that was measured: phones have no scalars.
-fn vector_behind(cx: &Cx, value: &Val) -> Option<Val> {
-    let Val::Node(scalar, elem) = value else { return None };
-    let (Op::Reshape { .. }, [vector]) = (cx.graph.op(*scalar), &cx.graph.producer(*scalar).inputs[..]) else {
-        return None;
-    };
-    (cx.shape(*vector) == [Dim::Fixed(1)]).then_some(Val::Node(*vector, *elem))
 }
 
 /// `(codes − zero)·scale`.
