@@ -12,6 +12,7 @@ mod layer_norm;
 mod linear;
 mod silu;
 mod simplify_movement;
+mod sink_reshapes;
 mod softmax;
 mod windows;
 
@@ -29,6 +30,7 @@ pub const CANONICAL: &[Pass] = &[
     attention::PASS,
     windows::PASS,
     simplify_movement::PASS,
+    sink_reshapes::PASS,
     drop_expand::PASS,
     join_slices::PASS,
 ];

@@ -17,6 +17,7 @@ mod null_direction;
 mod pools;
 mod precision;
 mod resize;
+mod row_moves;
 mod row_order;
 mod sequence_first;
 mod spectral;

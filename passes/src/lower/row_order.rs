@@ -8,10 +8,10 @@ use crate::algebra::inverse;
 use vitc_ir::{Builder, Built, DType, Generator, Op, Shape, Type, Value};
 
 /// A permutation as a view of row-major indices whose axes are permuted: what windows, rasters and sequences differ by.
-#[derive(Debug, Clone)]
-struct Digits {
-    dims: Vec<usize>,
-    perm: Vec<usize>,
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Digits {
+    pub(crate) dims: Vec<usize>,
+    pub(crate) perm: Vec<usize>,
 }
 
 impl Digits {
@@ -78,7 +78,8 @@ impl Order {
         self.then(Digits { dims: windows, perm: vec![0, 1, 3, 2, 4] })
     }
 
-    fn then(&self, step: Digits) -> Order {
+    /// The order of the same rows after the architecture moved row p of its own to place `step[p]`.
+    pub(crate) fn then(&self, step: Digits) -> Order {
         let renamed = step.indices();
         let rows = self.rows.iter().map(|&r| renamed[r]).collect();
         Order { rows, steps: self.steps.iter().cloned().chain([step]).collect() }

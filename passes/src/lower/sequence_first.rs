@@ -5,6 +5,8 @@
 //! Result   the same operators on [n, k·B, C]; k sets and B images side by side behind each token
 //! ```
 //!
+//! Rows that reshapes and transposes move between windows stay where they lie as well. What is joined to such tokens is brought into their order.
+//!
 //! Why: in this order (window, image, head) is one stride, so queries, keys, values and results of attention are plain
 //! views for a fused kernel, joining and splitting tokens is on the outermost axis, and the partition of a map needs
 //! rank 5 only: images and channels stay neighbours. Where the target's data asks for it, two moves do that: channels last, then rows of channels.
@@ -15,9 +17,11 @@
 //!          On a rectangular grid the moves there and back are not inverse: what remains is one gather of rows.
 
 use crate::lower::attention::{Call, sequence_first};
+use crate::lower::row_moves::{RowMove, row_moves};
 use crate::lower::row_order::Order;
 use crate::lower::windows::moved;
 use crate::pass::{Context, Pass, Result, Rewritten};
+use crate::view::count::Count;
 use std::collections::{HashMap, HashSet};
 use vitc_ir::op::{AttentionLayout, ReduceKind, Sampling};
 use vitc_ir::{Builder, Built, Copier, DType, Dim, Generator, Graph, NodeId, Op, Shape, Target, Type, Value};
@@ -27,9 +31,15 @@ pub(crate) const PASS: Pass = Pass::everywhere("sequence_first", run);
 
 fn run(graph: &Graph, context: &Context) -> Result {
     let target = &context.target;
-    let mut region =
-        Region { copy: Copier::new(graph, graph.stage), target, held: HashMap::new(), made: HashSet::new(), count: 0 };
-    for (id, node) in graph.nodes() {
+    let (moves, inside) = row_moves(graph);
+    let (copy, held) = (Copier::new(graph, graph.stage), HashMap::new());
+    let mut region = Region { copy, target, moves, held, made: HashSet::new(), count: 0 };
+    // What is inside of a chain is made when the chain is.
+    for (id, node) in graph.nodes().filter(|(id, _)| !inside.contains(id)) {
+        if let Some(rows) = region.moves.remove(&id) {
+            region.row_move(id, rows)?;
+            continue;
+        }
         let entered = !graph.is_constant(id.into()) && region.visit(id)?;
         region.count += usize::from(entered);
         if !entered {
@@ -62,11 +72,14 @@ enum Held {
     Tokens(Rows),
     /// The map that these tokens would be merged to.
     Map { tokens: Rows, window: [usize; 2], map: [usize; 2] },
+    /// Tokens in the architecture's order whose rows are moved, should anything need that.
+    Moved(RowMove),
 }
 
 struct Region<'a> {
     copy: Copier<'a>,
     target: &'a Target,
+    moves: HashMap<NodeId, RowMove>,
     held: HashMap<Value, Held>,
     made: HashSet<Value>,
     count: usize,
@@ -132,6 +145,10 @@ impl Region<'_> {
                 self.leave(&path, &rows, sets, tokens)?
             }
             Held::Map { tokens, window, map } => self.leave_map(old, &tokens, window, map)?,
+            Held::Moved(rows) => {
+                rows.nodes.iter().try_for_each(|&id| self.copy.node(id).map(drop))?;
+                return Ok(());
+            }
         };
         self.copy.set(old, y);
         Ok(())
@@ -344,6 +361,50 @@ impl Region<'_> {
         fits
     }
 
+    /// Rows that change places: in name only, if they are tokens here. Else they are moved when anything needs them.
+    fn row_move(&mut self, id: NodeId, rows: RowMove) -> Built<()> {
+        if let Some(tokens) = self.tokens(rows.source)
+            && let Some(step) = rows.within(tokens.batch)
+        {
+            let order = tokens.order.then(step);
+            self.hold(id, 0, Held::Tokens(Rows { order, ..tokens }));
+            self.count += 1;
+        } else if self.held.contains_key(&rows.source) {
+            self.plain(rows.source)?;
+            rows.nodes.iter().try_for_each(|&id| self.copy.node(id).map(drop))?;
+        } else {
+            self.hold(id, 0, Held::Moved(rows));
+        }
+        Ok(())
+    }
+
+    /// Tokens that lie as the architecture has them, brought into this order for others that do.
+    fn enter(&mut self, path: &str, old: Value, batch: Dim) -> Built<Option<Rows>> {
+        let moved_first = match self.held.get(&old) {
+            Some(Held::Tokens(rows)) => return Ok(Some(rows.clone())),
+            Some(Held::Map { .. }) => return Ok(None),
+            Some(Held::Moved(rows)) => Some(rows.clone()),
+            None => None,
+        };
+        let base = moved_first.as_ref().map_or(old, |rows| rows.source);
+        let step = moved_first.map(|rows| rows.within(batch));
+        let &[first, Dim::Fixed(tokens), c] = &self.copy.old.shape(base).0[..] else { return Ok(None) };
+        let sets = Count::from(first).over(batch.into()).and_then(Count::plain);
+        let (Some(sets), false) = (sets, step == Some(None) || self.copy.old.is_constant(base)) else {
+            return Ok(None);
+        };
+        let x = self.copy.get(base)?;
+        let view = Shape(vec![batch, sets.into(), tokens.into(), c]);
+        let result = Shape(vec![tokens.into(), first, c]);
+        let value = moved(&mut self.net(&format!("{path}.entered")), x, &view, &[2, 1, 0, 3], result)?;
+        let order = Order::sequence_first(sets, tokens);
+        let order = match step.flatten() {
+            Some(step) => order.then(step),
+            None => order,
+        };
+        Ok(Some(Rows { value, order, batch }))
+    }
+
     /// An operator that maps each row by itself.
     fn per_row(&mut self, id: NodeId) -> Built<bool> {
         let node = self.copy.old.node(id);
@@ -433,11 +494,18 @@ impl Region<'_> {
 
     fn concat(&mut self, id: NodeId, axis: usize) -> Built<bool> {
         let (old, node) = (self.copy.old, self.copy.old.node(id));
-        let all: Option<Vec<Rows>> = node.inputs.iter().map(|&v| self.tokens(v)).collect();
-        let Some(all) = all else { return Ok(false) };
-        let batch = all[0].batch;
-        if axis == 0 || all.iter().any(|r| r.batch != batch) {
+        let Some(batch) = node.inputs.iter().find_map(|&v| self.tokens(v)).map(|rows| rows.batch) else {
             return Ok(false);
+        };
+        if axis == 0 || node.inputs.iter().any(|&v| self.tokens(v).is_some_and(|rows| rows.batch != batch)) {
+            return Ok(false);
+        }
+        let mut all = Vec::new();
+        for &v in node.inputs.iter() {
+            match self.enter(&node.path, v, batch)? {
+                Some(rows) => all.push(rows),
+                None => return Ok(false),
+            }
         }
         let mut values = Vec::new();
         for (&v, rows) in node.inputs.iter().zip(&all) {

@@ -8,7 +8,7 @@ use crate::ty::{DType, Dim, Shape};
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(11) {
+        match self.rng.below(14) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
@@ -17,7 +17,43 @@ impl Maker {
             5 => self.joint_projection(),
             6..9 => self.rows_between_views(),
             9 => super::spelled::attention(self),
-            _ => self.talking_heads(),
+            10 => self.talking_heads(),
+            11 => self.layer_on_rows(),
+            _ => self.moved_windows(),
+        }
+    }
+
+    /// `view(f(W·view(x) + b))`: a layer on the matrix of all tokens' channels.
+    fn layer_on_rows(&mut self) -> Option<Value> {
+        let x = self.tokens()?;
+        let shape = self.graph.shape(x).clone();
+        let (n, c, out) = (shape.dim(1), shape.dim(2), self.size());
+        let y = self.push(Op::Reshape { shape: Shape::batched(shape.0[0].times(n), &[c]) }, &[x])?;
+        let y = self.layer(y, out)?;
+        let axis = self.rng.below(2);
+        let op = if self.rng.chance(50) { Op::Unary(UnaryKind::Gelu) } else { Op::Softmax { axis } };
+        let y = self.push(op, &[y])?;
+        let last = if self.rng.chance(50) { vec![n, out] } else { vec![n * out] };
+        self.push(Op::Reshape { shape: Shape::batched(shape.0[0], &last) }, &[y])
+    }
+
+    /// Windows and their positions change places, and are read with others.
+    fn moved_windows(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let shape = self.graph.shape(x).clone();
+        let [c, h, w] = [1, 2, 3].map(|axis| shape.dim(axis));
+        let window = [self.divisor(h), self.divisor(w)];
+        let x = self.push(Op::WindowPartition { window }, &[x])?;
+        let n = window[0] * window[1];
+        let sets = h * w / n;
+        let y = self.push(Op::Reshape { shape: Shape::batched(shape.0[0], &[sets, n, c]) }, &[x])?;
+        let y = self.push(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[y])?;
+        let moved = Shape::batched(shape.0[0].times(n), &[sets, c]);
+        let y = self.push(Op::Reshape { shape: moved.clone() }, &[y])?;
+        let y = if self.rng.chance(50) { self.push(Op::Unary(UnaryKind::Relu), &[y])? } else { y };
+        match self.of(&moved, DType::F32) {
+            Some(other) => self.push(Op::Concat { axis: 1 }, &[y, other]),
+            None => Some(y),
         }
     }
 
