@@ -104,6 +104,8 @@ case("lstm_both", "two directions, states given, all three results read", "float
      'y, yh, yc = LSTM <hidden_size = 4, direction = "bidirectional"> (x, w, r, b, , h, c)', w=(2, 16, 3), r=(2, 16, 4), b=(2, 32))
 case("lstm_reverse", "backwards, no bias, no states, the batch open", "float[batch,5,3] x => float[5,1,batch,4] y",
      't = Transpose <perm = [1, 0, 2]> (x)\n y = LSTM <hidden_size = 4, direction = "reverse"> (t, w, r)', w=(1, 16, 3), r=(1, 16, 4))
+case("lstm_open", "all three results of a batch that stays open", "float[batch,5,3] x => float[5,1,batch,4] y, float[1,batch,4] yh, float[1,batch,4] yc",
+     't = Transpose <perm = [1, 0, 2]> (x)\n y, yh, yc = LSTM <hidden_size = 4> (t, w, r, b)', w=(1, 16, 3), r=(1, 16, 4), b=(1, 32))
 case("lstm_functions", "other activations than the default ones, lengths given", "float[4,2,3] x => float[4,1,2,4] y",
      'y = LSTM <hidden_size = 4, activations = ["Sigmoid", "Relu", "Tanh"]> (x, w, r, b, l)', w=(1, 16, 3), r=(1, 16, 4), b=(1, 32), l=np.array([4, 4], np.int32))
 case("gru_before", "the reset gate scales the state", "float[5,2,3] x, float[1,2,4] h => float[5,1,2,4] y, float[1,2,4] yh",
@@ -236,11 +238,15 @@ case("ids32", "32-bit numbers, computed with before", "int32[2,3] x => float[2,3
      feeds={"x": [[0, 7, 1], [3, 2, 5]]})
 case("gather_of_search", "elements at the place of the largest", "float[2,5,3] x => float[2,1,3] y",
      "i = ArgMax <axis = 1, keepdims = 1> (x)\n y = GatherElements <axis = 1> (x, i)")
+case("gather_elements_in", "indices that are given, some from the end", "float[3,4,2] x, int32[2,3,2] i => float[2,3,2] y", "y = GatherElements <axis = 1> (x, i)",
+     feeds={"i": np.arange(12) % 8 - 4})
+case("gather_nd_in", "tuples that are given, of axes of several sizes", "float[3,40,2] x, int64[5,2] i => float[5,2] y", "y = GatherND (x, i)", feeds={"i": [[0, 39], [2, -1], [-3, 7], [1, 0], [2, 20]]})
 case("gather_nd_computed", "tuples of computed indices behind a batch", "float[2,4,5] x => float[2,1] y",
      "f = Reshape (x, s)\n i = ArgMax <axis = 1, keepdims = 1> (f)\n r = Div (i, five)\n c = Mod (i, five)\n p = Concat <axis = 1> (r, c)\n q = Unsqueeze (p, one)\n y = GatherND <batch_dims = 1> (x, q)",
      s=i64(2, 20), five=np.array(5, np.int64), one=i64(1))
 case("topk", "the best of all, and what else lies there", "float[2,6,4] x => float[2,3,4] y, float[2,3] v, int64[2,3] i",
      "m = ReduceMax <axes = [2], keepdims = 0> (x)\n v, i = TopK <axis = 1> (m, k)\n u = Unsqueeze (i, two)\n t = Tile (u, r)\n y = GatherElements <axis = 1> (x, t)", k=i64(3), two=i64(2), r=i64(1, 1, 4))
+case("topk_shifted", "indices that are computed with", "float[2,6,4] x => float[2,3,4] v, int64[2,3,4] i", "v, a = TopK <axis = 1> (x, k)\n i = Add (a, o)", k=i64(3), o=np.array(2, np.int64))
 case("topk_smallest", "the smallest along an inner axis, equal ones", "float[2,6,3] x => float[2,2,3] v, int64[2,2,3] i", "r = Round (x)\n v, i = TopK <axis = 1, largest = 0> (r, k)", k=i64(2))
 case("clip_whole", "indices kept within a table", "int64[5] x => float[5,2] y", "c = Clip (x, lo, hi)\n y = Gather (t, c)", t=(4, 2), lo=np.array(0, np.int64), hi=np.array(3, np.int64),
      feeds={"x": [-3, 2, 9, 0, 3]})
