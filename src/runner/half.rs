@@ -225,7 +225,7 @@ mod tests {
         };
         let mut search = node("TopK", &["x", "k"], "v");
         search.output.push("i".into());
-        let back = cast("moved", "y", DataType::Float16);
+        let back = pb::NodeProto { name: "y".into(), ..cast("moved", "y", DataType::Float16) };
         let nodes = vec![search, node("Add", &["i", "two"], "moved"), back];
         assert_eq!(
             run(DataType::Float16, nodes, vec![whole("k", 3), whole("two", 2)], &[0.5, 3.0, 1.0]),

@@ -160,7 +160,7 @@ def compressed(vitc, folder, name, form, release):
         done = subprocess.run([vitc, "export", str(package), "--target", "onnx", "--fp32", "--force", "-o", str(package.with_suffix(".onnx"))], capture_output=True, text=True)
         if done.returncode != 0:
             return [done.stderr.strip()]
-        if key == name and "compressed constants" not in done.stdout:
+        if key == name and "compressed constants" not in done.stderr:
             return ["is not said to be compressed"]
         session = onnxruntime.InferenceSession(str(package.with_suffix(".onnx")), providers=["CPUExecutionProvider"])
         answers.append(session.run(None, {session.get_inputs()[0].name: x})[0])

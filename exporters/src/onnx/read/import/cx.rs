@@ -14,8 +14,9 @@ use vitc_ir::{BinaryKind, Class, DType, Dim, Generator, Graph, Op, Real, Shape, 
 const SMALL: usize = 64;
 /// Most nodes of all loops and recurrent layers together, once they are written out.
 const UNROLLED: usize = 1 << 17;
-/// Most elements of all known arrays together, a quarter of a gigabyte.
-const HELD: usize = 1 << 23;
+/// Bytes of all known arrays together, and as many again for each byte of the file.
+const HELD: usize = 1 << 28;
+const HELD_EACH: usize = 4;
 /// What stands for infinity where a constant holds it: the largest number that half precision has.
 const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
@@ -30,8 +31,8 @@ pub(super) struct Cx {
     pub(super) depth: usize,
     /// Nodes of loops and recurrent layers that were written out.
     unrolled: usize,
-    /// Elements of all known arrays.
-    held: usize,
+    /// Elements of all known arrays, and how many there may be.
+    held: [usize; 2],
     notes: Vec<String>,
     said: HashSet<String>,
     constants: HashMap<*const Tensor, Value>,
@@ -40,14 +41,16 @@ pub(super) struct Cx {
 }
 
 impl Cx {
-    pub(super) fn new(graph: Graph, batch: Dim) -> Cx {
+    /// Nothing is read yet of a file of so many bytes.
+    pub(super) fn new(graph: Graph, batch: Dim, file: usize) -> Cx {
+        let room = HELD.saturating_add(file.saturating_mul(HELD_EACH)) / size_of::<Num>();
         Cx {
             graph,
             weights: FileWeights::default(),
             batch,
             depth: 0,
             unrolled: 0,
-            held: 0,
+            held: [0, room],
             notes: Vec::new(),
             said: HashSet::new(),
             constants: HashMap::new(),
@@ -338,11 +341,15 @@ impl Cx {
     pub(super) fn hold(&mut self, value: &Val) -> Done<()> {
         match value {
             // One that nobody else holds is new.
-            Val::Known(known) if Arc::strong_count(known) == 1 => self.held += known.data.len(),
+            Val::Known(known) if Arc::strong_count(known) == 1 => self.held[0] += known.data.len(),
             Val::List(list) => list.iter().try_for_each(|v| self.hold(v))?,
             _ => {}
         }
-        if self.held > HELD { Err("the arrays that are known are too large together".into()) } else { Ok(()) }
+        if self.held[0] > self.held[1] {
+            Err("the arrays that are known are too large together".into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Constants that are computed have a limit together.
@@ -441,10 +448,10 @@ mod tests {
 
     #[test]
     fn limits_hold_for_all_nodes_together() {
-        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1));
+        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1), 0);
         let large = || Val::known(Known::new(Elem::Int(64), vec![LIMIT], vec![Num::int(1); LIMIT]));
         assert!(cx.hold(&large()).is_ok() && cx.hold(&large()).is_ok() && cx.hold(&large()).is_err());
-        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1));
+        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1), 0);
         let shared = large();
         let _other = shared.clone();
         assert!((0..9).all(|_| cx.hold(&shared).is_ok()), "nobody made it");

@@ -82,12 +82,13 @@ pub struct Imported {
 /// See [`ImportError`].
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ImportError> {
     let bytes = map(path).map_err(|e| ImportError::File(format!("cannot be opened: {e}")))?;
+    let size = bytes.len();
     let file = File::decode(bytes)?;
     let mut flat = flatten(&file, &ops::is_known, &options.outputs)?;
     external(&mut flat, path)?;
     let opset = file.imports.iter().find(|(d, _)| d.is_empty()).map_or(1, |(_, v)| *v);
     let ports = ports::bind(&flat.inputs, options)?;
-    let mut cx = Cx::new(Graph::new(options.name.clone(), vitc_ir::Stage::Paper), ports.batch);
+    let mut cx = Cx::new(Graph::new(options.name.clone(), vitc_ir::Stage::Paper), ports.batch, size);
     if opset > 24 {
         cx.note(format!("opset {opset} is newer than the 24 that were tested"));
     }

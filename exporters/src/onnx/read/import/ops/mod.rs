@@ -10,6 +10,7 @@ mod grid;
 mod indexing;
 mod integers;
 mod lookup;
+mod masks;
 mod movement;
 mod norms;
 mod pooling;
