@@ -9,6 +9,7 @@ mod classes;
 mod dense;
 mod derived;
 mod digest;
+mod empty;
 mod file;
 mod finite;
 mod heads;

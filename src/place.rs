@@ -219,6 +219,11 @@ impl Staging {
         Ok(scratch)
     }
 
+    /// The staging folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the artifact will be.
     pub fn place(&self) -> &Path {
         &self.place

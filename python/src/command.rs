@@ -1,7 +1,8 @@
 //! A command on a thread of its own, so that Python goes on: its lock is free, Ctrl-C is seen, and what is Python's (progress, the person's own module)
 //! runs on the thread that called.
 //!
-//! A command that is interrupted ends at the next thing that it has to say, by unwinding; nothing is in its place then.
+//! A command that is interrupted ends at the next thing that it has to say, by unwinding; nothing is in its place then. If that takes long, the folder in
+//! which it works is removed under it, so that nothing is left if the program ends first.
 
 use crate::tensor::held;
 use crate::words::words;
@@ -10,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyTuple};
 use std::ffi::OsString;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -73,12 +75,13 @@ pub(crate) fn call(args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let module = witness.as_ref().map(|(_, half)| Module { ask: Mutex::new(say.clone()), half: *half });
     let stop = Arc::new(AtomicBool::new(false));
     let holds = checkpoint.is_some();
-    let command = Command { words, checkpoint, module, say, stop: stop.clone() };
+    let staged = Arc::new(Mutex::new(None));
+    let command = Command { words, checkpoint, module, say, stop: stop.clone(), staged: staged.clone() };
     let running = std::thread::spawn(move || command.run());
     let listening = Listening { said: Mutex::new(said), progress, module: witness.map(|(function, _)| function) };
     if let Err(error) = listening.until_done(py, &running) {
         stop.store(true, Ordering::Relaxed);
-        py.detach(|| patiently(&running));
+        py.detach(|| give_up(&running, &staged));
         return Err(error);
     }
     let answered = py.detach(|| running.join());
@@ -106,6 +109,9 @@ fn usage(py: Python<'_>, error: &PyErr) -> PyErr {
     }
 }
 
+/// The folder of what is not finished, once there is one.
+type Staged = Arc<Mutex<Option<PathBuf>>>;
+
 /// What the command's thread does.
 struct Command {
     words: Vec<OsString>,
@@ -113,6 +119,8 @@ struct Command {
     module: Option<Module>,
     say: Sender<Said>,
     stop: Arc<AtomicBool>,
+    /// Where it works.
+    staged: Staged,
 }
 
 /// The unwinding of an interrupted command.
@@ -128,6 +136,12 @@ impl Command {
             let said = match event {
                 Event::Step(what) => Said::Event(true, what.to_string()),
                 Event::Notice(message) => Said::Event(false, words(message)),
+                Event::Staged(folder) => {
+                    if let Ok(mut staged) = self.staged.lock() {
+                        *staged = folder.map(Path::to_path_buf);
+                    }
+                    return;
+                }
             };
             if let Ok(say) = say.lock() {
                 let _ = say.send(said); // nobody listens to what was interrupted
@@ -190,12 +204,16 @@ impl Listening {
     }
 }
 
-/// Wait for an interrupted command, within reason.
-fn patiently(running: &JoinHandle<Answered>) {
+/// Wait for an interrupted command, within reason; then take away where it works.
+fn give_up(running: &JoinHandle<Answered>, staged: &Staged) {
     let mut waited = Duration::ZERO;
     while !running.is_finished() && waited < PATIENCE {
         std::thread::sleep(BLINK);
         waited += BLINK;
+    }
+    let folder = staged.lock().ok().and_then(|staged| staged.clone());
+    if let Some(folder) = folder.filter(|_| !running.is_finished()) {
+        let _ = std::fs::remove_dir_all(folder); // what the system does not let go now, the next export there removes
     }
 }
 

@@ -5,6 +5,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use std::ffi::{CStr, OsString};
+use std::path::PathBuf;
 use std::ptr::null_mut;
 
 /// Arguments of a call from Python.
@@ -67,6 +68,16 @@ fn filled(module: &Bound<'_, PyAny>) -> PyResult<()> {
         let json = serde_json::json!(options).to_string();
         Ok(json.into_pyobject(args.py())?.into_any().unbind())
     })?;
+    add(
+        module,
+        c"is_model_file",
+        c"is_model_file(path) -> bool\n\nWhether a path holds a whole model: graph and weights.",
+        |args| {
+            let path: PathBuf = args.get_item(0)?.extract()?;
+            let is = vitc::model::is_model_file(&path);
+            Ok(is.into_pyobject(args.py())?.to_owned().into_any().unbind())
+        },
+    )?;
     add(
         module,
         c"call",

@@ -166,6 +166,10 @@ fn of_capsule(capsule: &Bound<'_, PyCapsule>, name: &str) -> PyResult<Described>
         None => None,
     };
     let offset = usize::try_from(tensor.byte_offset).map_err(|_| refused(name, "its offset overflows"))?;
+    // Wrappers around tensors (distributed, quantised, fake ones) and tensors whose memory was freed describe themselves and hold nothing.
+    if tensor.data.is_null() && !shape.contains(&0) {
+        return Err(refused(name, "no numbers lie behind it: gather or materialise it first"));
+    }
     let start = tensor.data.cast::<u8>().cast_const().wrapping_add(offset);
     Ok(Described { start, dtype, shape, strides })
 }

@@ -38,13 +38,46 @@ fn setting(Given { setting, value }: &Given) -> String {
 
 /// The value as Python writes it.
 fn literal(setting: Setting, value: &str) -> String {
-    let pair = || value.split_once('=').map(|(key, value)| format!("{{{key:?}: {value:?}}}"));
-    let size = || value.split_once('x').map(|(h, w)| format!("({h}, {w})"));
+    let pair = || value.split_once('=').map(|(key, value)| format!("{{{}: {}}}", quoted(key), quoted(value)));
+    let size = |one: &str| one.split_once('x').map_or(one.to_string(), |(h, w)| format!("({h}, {w})"));
     match setting {
-        Setting::Choice | Setting::Rename => pair().unwrap_or_else(|| format!("{value:?}")),
-        Setting::Ignore | Setting::Head | Setting::Outputs | Setting::OutputName => format!("[{value:?}]"),
-        Setting::Resolution => size().unwrap_or_else(|| value.into()),
-        _ if value.parse::<f64>().is_ok() => value.into(),
-        _ => format!("{:?}", value.trim_end()),
+        Setting::Choice | Setting::Rename => pair().unwrap_or_else(|| quoted(value)),
+        Setting::Ignore | Setting::Head => format!("[{}]", quoted(value)),
+        Setting::Outputs | Setting::OutputName => {
+            format!("[{}]", value.split(',').map(quoted).collect::<Vec<_>>().join(", "))
+        }
+        Setting::Resolution => listed(value, size),
+        // Numbers, or words that stand for one (`dynamic`); texts that look like a number stay texts.
+        Setting::Batch
+        | Setting::Mean
+        | Setting::Std
+        | Setting::Opset
+        | Setting::Ios
+        | Setting::Seed
+        | Setting::Classes
+        | Setting::Channels
+        | Setting::Samples
+        | Setting::PaletteGroup
+        | Setting::MinSnr
+        | Setting::Agreement => listed(value, |one| if one.parse::<f64>().is_ok() { one.into() } else { quoted(one) }),
+        _ => quoted(value.trim_end()),
     }
+}
+
+/// Values with commas between them: one as it is, several as a list.
+fn listed(value: &str, one: impl Fn(&str) -> String) -> String {
+    match value.contains(',') {
+        true => format!("[{}]", value.split(',').map(|v| one(v.trim())).collect::<Vec<_>>().join(", ")),
+        false => one(value),
+    }
+}
+
+/// A text between quotes, with escapes as Python reads them.
+fn quoted(text: &str) -> String {
+    let letter = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() && (c as u32) < 0x100 => format!("\\x{:02x}", c as u32),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(letter).collect::<String>())
 }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Any, Callable, Optional, Sequence, Union
+from typing import Any, Optional, Sequence, Union
 
 from . import _vitc
-from ._arguments import Arguments, keywords
-from ._errors import BY_EXIT_CODE, UsageError
+from ._arguments import PATHS, Arguments, keywords
+from ._errors import BY_EXIT_CODE, RefusedError, UsageError
 from ._models import Held, held, is_module
 from ._module import Witness
-from ._progress import Progress
+from ._progress import Asked, Progress
 from ._report import Report
 
 
@@ -23,7 +23,7 @@ def export(
     target: str = "coreml",
     architecture: Optional[str] = None,
     verify: bool = False,
-    progress: Union[Callable[[str], None], bool, None] = None,
+    progress: Asked = None,
     **options: Any,
 ) -> Report:
     """Export a trained model to a file that a device runs, and prove that it computes the same.
@@ -83,7 +83,7 @@ def check(
     model: Any = None,
     *,
     architecture: Optional[str] = None,
-    progress: Union[Callable[[str], None], bool, None] = None,
+    progress: Asked = None,
     **options: Any,
 ) -> Report:
     """Check a file that lies on the disk: against the model it was made from, or against values from outside.
@@ -120,7 +120,7 @@ def check(
         return _run(arguments, given, None, progress)
 
 
-def inspect(model: Any, *, progress: Union[Callable[[str], None], bool, None] = None, **options: Any) -> Report:
+def inspect(model: Any, *, progress: Asked = None, **options: Any) -> Report:
     """What is in a model, a file or a checkpoint: size, cost, stages, operations, interface.
 
     Parameters
@@ -139,7 +139,7 @@ def inspect(model: Any, *, progress: Union[Callable[[str], None], bool, None] = 
     """
     with Arguments("inspect") as arguments:
         given = None
-        if isinstance(model, (str, os.PathLike)):
+        if isinstance(model, PATHS):
             arguments.place(model)
         else:
             given = held(model)
@@ -152,7 +152,7 @@ def run(
     artifact: Union[str, os.PathLike],
     pictures: Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]],
     *,
-    progress: Union[Callable[[str], None], bool, None] = None,
+    progress: Asked = None,
     **options: Any,
 ) -> Report:
     """What a file says about pictures.
@@ -175,7 +175,7 @@ def run(
     """
     with Arguments("run") as arguments:
         arguments.place(artifact)
-        for picture in [pictures] if isinstance(pictures, (str, os.PathLike)) else pictures:
+        for picture in [pictures] if isinstance(pictures, PATHS) else pictures:
             arguments.place(picture)
         arguments.options(options)
         return _run(arguments, None, None, progress)
@@ -185,7 +185,7 @@ def evaluate(
     artifact: Union[str, os.PathLike],
     folder: Union[str, os.PathLike],
     *,
-    progress: Union[Callable[[str], None], bool, None] = None,
+    progress: Asked = None,
     **options: Any,
 ) -> Report:
     """How often a file is right about pictures whose classes are known.
@@ -241,14 +241,31 @@ def options(command: str) -> dict[str, str]:
     return {name: option["help"] for name, option in keywords(command).items()}
 
 
-def _run(arguments: Arguments, given: Optional[Held], witness: Optional[Witness], progress: Any) -> Report:
+# The process that ran the first command.
+_first: Optional[int] = None
+
+
+def _run(arguments: Arguments, given: Optional[Held], witness: Optional[Witness], progress: Asked) -> Report:
+    _check_process()
     weights = None if given is None else (given.name, given.entries, given.settings)
     asked = None if witness is None else (witness, witness.is_half)
-    with Progress(progress) as told, witness or contextlib.nullcontext():
+    with Progress(progress, arguments.shown) as told, witness or contextlib.nullcontext():
         exit_code, text, summary, message, page = _vitc.call(arguments.words, weights, asked, told)
-    report = Report(json.loads(text), summary, page)
-    if exit_code == 0:
-        if message:
-            told.notice(message)
-        return report
-    raise BY_EXIT_CODE[exit_code](message or text, report)
+        report = Report(json.loads(arguments.shown(text)), arguments.shown(summary), page)
+        if exit_code == 0:
+            if message:
+                told.notice(message)
+            return report
+    raise BY_EXIT_CODE[exit_code](arguments.shown(message or text), report)
+
+
+def _check_process() -> None:
+    """Refuse to run where the threads of an earlier command are missing: it would wait for them for good."""
+    global _first
+    if _first is None:
+        _first = os.getpid()
+    if _first != os.getpid():
+        raise RefusedError(
+            "vitc was used before this process was forked, and its threads stayed behind\n"
+            "  start processes with multiprocessing.get_context('spawn'), or use vitc in the new process only"
+        )

@@ -79,7 +79,7 @@ class ExportOptions(TypedDict, total=False):
     """Return probabilities instead of scores, of classes that exclude each other"""
     sigmoid: bool
     """Return a probability of its own for each score: for labels that do not exclude each other, and for models with one score"""
-    labels: Union[Path, Sequence[str], Literal[False]]
+    labels: Union[Path, Sequence[str], Mapping[Any, Any], Literal[False]]
     """Names of the classes, one a line. CoreML becomes a classifier that answers with a label; ONNX keeps its scores and carries the names
     in its metadata. Without this flag they are those in the config.json of the weights folder, if it has some"""
     no_labels: bool
@@ -122,7 +122,7 @@ class ExportOptions(TypedDict, total=False):
     """Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml, coreai), w4-block32
     has a scale for every 32 input channels (coreml from iOS 18, coreai); mixed chooses for each layer what keeps min_snr. Without calibrate
     every weight is rounded by itself"""
-    calibrate: Path
+    calibrate: Any
     """Pictures that the quantised model is fitted to and judged by: a folder, read with its subfolders, or a .npy file [N,C,H,W] of
     normalised values. Some hundred, of the kind that the model will see. Without quantize: what the range of an ONNX file's values is
     measured on, which decides what stays in fp32 (tensorrt-onnx, fp16)"""
@@ -137,7 +137,7 @@ class ExportOptions(TypedDict, total=False):
     """Least share of the pictures that keep their class, as in 98%: reached as min_snr is"""
     keep: Union[str, Sequence[str]]
     """Leave this layer as it is: its path in the report, or what that begins with up to a dot. Repeatable"""
-    evaluate: Path
+    evaluate: Any
     """Pictures that the quantised model was not fitted to, to say how many keep their class"""
     cpu: Literal["any", "vnni", "arm"]
     """Which processor runs an ONNX file: any x86, on which weights use 7 bits because pairs of products are added in 16; one with VNNI, or
@@ -193,7 +193,7 @@ class CheckOptions(TypedDict, total=False):
     """Largest absolute difference from expect [default: the check's own bound]"""
     rtol: float
     """Allowed difference from expect in proportion to each value [default: 0]"""
-    calibrate: Path
+    calibrate: Any
     """Pictures that a quantised artifact is judged by, as at its export: a folder, or a .npy file of values as the tensor input takes them.
     Without them it is looked at coarsely, on synthetic inputs"""
     samples: int

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import Any, Callable, Union
+
+# What `progress=` takes.
+Asked = Union[Callable[[str], None], bool, None]
 
 
 class Progress:
     """A function of (is a step, text), for the time of one command."""
 
-    def __init__(self, asked: Any) -> None:
+    def __init__(self, asked: Asked, shown: Callable[[str], str]) -> None:
+        self._shown = shown
         self._function = asked if callable(asked) else None
         self._bar = None
         terminal = asked is None and sys.stderr is not None and sys.stderr.isatty()
@@ -28,7 +32,7 @@ class Progress:
 
     def notice(self, text: str) -> None:
         """Something that the user should know."""
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(self._shown(text), stacklevel=4)
 
     def __enter__(self) -> "Progress":
         return self

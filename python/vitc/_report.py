@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional, Union
 
 
 class Report(Mapping[str, Any]):
@@ -20,10 +20,14 @@ class Report(Mapping[str, Any]):
         Everything, as the program prints it.
     """
 
-    def __init__(self, json: dict[str, Any], text: str, page: Optional[Callable[[], str]]) -> None:
+    def __init__(self, json: dict[str, Any], text: str, page: Union[Callable[[], str], str, None]) -> None:
         self.json = json
         self._text = text
         self._page = page
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What writes the page belongs to this process: a copy has it written.
+        return Report, (self.json, self._text, None if self._page is None else self.to_html())
 
     @property
     def ok(self) -> bool:
@@ -68,7 +72,7 @@ class Report(Mapping[str, Any]):
         """
         if self._page is None:
             raise TypeError(f"vitc.{self.json.get('command')} makes no page: only an export has one")
-        return self._page()
+        return self._page if isinstance(self._page, str) else self._page()
 
     def __repr__(self) -> str:
         verdict = "ok" if self.ok else "failed"

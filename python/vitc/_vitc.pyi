@@ -11,6 +11,9 @@ def main(argv: Sequence[str]) -> int:
 def options(command: str) -> str:
     """The options of a command, as JSON."""
 
+def is_model_file(path: str) -> bool:
+    """Whether a path holds a whole model: graph and weights."""
+
 def call(
     args: Sequence[str],
     weights: Optional[tuple[str, list[tuple[str, str, Any, Optional[str]]], Optional[str]]],

@@ -66,6 +66,20 @@ pub fn allowed(precision: DType, max_reference: f64) -> f64 {
     if precision == DType::F16 { F16 * max_reference } else { F32 * max_reference.max(1.0) }
 }
 
+/// A bound that is a larger share than this of the largest value tells nothing of it: f32's, where that is below a thousandth.
+const BLIND: f64 = 0.1;
+
+/// Whether a bound is too wide to judge values of at most `max_reference` in magnitude.
+pub fn is_blind(allowed: f64, max_reference: f64) -> bool {
+    allowed > BLIND * max_reference
+}
+
+/// The bound of values that are all so small that their precision's [is blind](is_blind): [`F16`] of the largest. Rounding of sound f32 files stays below a
+/// hundredth of that, unless the values are what is left of larger ones: then nothing can be told, and they fail.
+pub fn allowed_of_tiny(max_reference: f64) -> f64 {
+    F16 * max_reference
+}
+
 /// Whether values agree: finite on both sides, within [`allowed`], and with the same most probable class wherever the
 /// reference's lead exceeds twice the error found.
 pub fn agrees(precision: DType, c: &Comparison) -> bool {

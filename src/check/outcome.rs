@@ -5,13 +5,17 @@ use super::compare::{compare, compare_boxes, compare_classes, compare_pixels, si
 use super::comparison::Comparison;
 use super::report::Run;
 use super::{CheckError, bounds};
+use crate::numbers::magnitude;
 use crate::runner::Named;
 use crate::signature::{Likelihood, OutputRole, Over};
+use std::collections::BTreeMap;
 use vitc_ir::DType;
 
 /// What was found so far.
 pub(super) struct Findings {
     pub(super) runs: Vec<Run>,
+    /// Largest value of the reference in each run.
+    largest: Vec<f64>,
     /// Every value of the reference was finite.
     pub(super) reference_finite: bool,
     /// The artifact computes in f16.
@@ -26,8 +30,8 @@ pub(super) struct Findings {
 impl Findings {
     /// Nothing yet.
     pub(super) fn new() -> Findings {
-        let (runs, notes) = (Vec::new(), Vec::new());
-        Findings { runs, reference_finite: true, half: false, defined: 0, notes, failed: None }
+        let (runs, largest, notes) = (Vec::new(), Vec::new(), Vec::new());
+        Findings { runs, largest, reference_finite: true, half: false, defined: 0, notes, failed: None }
     }
 
     /// Compare the outputs of one run, each by its role. Whether all agree.
@@ -55,6 +59,8 @@ impl Findings {
             let (comparison, agrees) = by_role(role, precision, w, g);
             passed &= agrees;
             self.reference_finite &= comparison.reference_finite;
+            let finite = w.data.iter().filter(|v| v.is_finite());
+            self.largest.push(finite.fold(0.0, |largest, &v| f64::from(v).abs().max(largest)));
             self.runs.push(Run {
                 function: String::new(),
                 input: case.name.clone(),
@@ -67,6 +73,26 @@ impl Findings {
             });
         }
         Ok(passed)
+    }
+
+    /// Hold outputs that are so small in every run that no bound told anything to a share of their largest value.
+    pub(super) fn hold_tiny(&mut self) {
+        let mut outputs: BTreeMap<String, Option<f64>> = BTreeMap::new();
+        for (run, &largest) in self.runs.iter().zip(&self.largest) {
+            let known = outputs.entry(run.output.clone()).or_insert(Some(0.0));
+            *known = known.filter(|_| bounds::is_blind(run.allowed, largest)).map(|l| l.max(largest));
+        }
+        for (output, largest) in outputs.into_iter().filter_map(|(output, largest)| Some((output, largest?))) {
+            let allowed = bounds::allowed_of_tiny(largest);
+            for run in self.runs.iter_mut().filter(|run| run.output == output) {
+                run.passed &= run.comparison.max_error <= allowed;
+                run.allowed = allowed;
+            }
+            let (percent, largest) = (100.0 * bounds::F16, magnitude(largest));
+            self.notes.push(format!(
+                "{output} is at most {largest} on these inputs, too little for the usual bound: it is held to {percent:.0} % of that"
+            ));
+        }
     }
 }
 

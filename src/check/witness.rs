@@ -26,20 +26,28 @@ pub trait Witness: Debug + Send + Sync {
     fn is_half(&self) -> bool;
 }
 
-/// Compare an artifact with the trained model. Of `model`, the signature, the sizes and the names of the outputs are taken, no value.
+/// Compare an artifact with the trained model: then only signature, sizes and names of outputs are taken of `model`, no value. Without an artifact,
+/// compare the model by its definition: what a quantised artifact was made of.
 ///
 /// # Errors
 /// If one of the two cannot be run, or the witness's answers are not of the model's shapes.
 pub fn testify(
     model: Reference<'_>,
-    artifact: &Path,
+    artifact: Option<&Path>,
     options: &Options,
     witness: &dyn Witness,
 ) -> Result<CheckReport, CheckError> {
-    let candidate = Computation::artifact(artifact, options.function.as_deref().map_or(Pick::Main, Pick::Named))?;
-    let options = agreed(options, &candidate)?;
     let judged = judged(model);
     let model = Reference { graph: &judged, ..model };
+    let (candidate, options) = match artifact {
+        Some(path) => {
+            let function = options.function.as_deref().map_or(Pick::Main, Pick::Named);
+            let candidate = Computation::artifact(path, function)?;
+            let options = agreed(options, &candidate)?;
+            (candidate, options)
+        }
+        None => (Computation::reference(model.graph, model.weights), plain(options)),
+    };
     let roles: Vec<_> = model.signature.outputs.iter().map(|port| port.role).collect();
     let mut findings = Findings::new();
     for batch in batches(model.graph, &options)? {
@@ -58,7 +66,11 @@ pub fn testify(
             findings.compare(&case, &roles, &wanted, &in_order(&wanted, &got), half)?;
         }
     }
+    findings.hold_tiny();
     let Findings { runs, reference_finite, half, mut notes, .. } = findings;
+    if artifact.is_none() {
+        notes.push("the file is quantised: what is compared with the module is the model before it was".into());
+    }
     if !reference_finite {
         notes.push("the module itself answers with values that are not finite".into());
     }
@@ -70,6 +82,16 @@ pub fn testify(
     let precision = if half { "f16" } else { "f32" };
     let passed = runs.iter().all(|r| r.passed);
     Ok(CheckReport { passed, precision, runs, first_difference: None, layers: None, notes })
+}
+
+/// The options of a model that takes and answers what its definition says.
+fn plain(options: &Options) -> Options {
+    let mut options = Options { probabilities: None, ..options.clone() };
+    if let Some(preprocessing) = &mut options.preprocessing {
+        preprocessing.normalised_inside = false;
+        preprocessing.layout.channels_last = false;
+    }
+    options
 }
 
 /// The answers under the model's names and in its shapes.

@@ -41,6 +41,7 @@ impl<'a> Progress<'a> {
     pub(super) fn watch(&self, event: Event<'_>) {
         match event {
             Event::Notice(_) if self.observer.is_some() => self.tell(event),
+            Event::Staged(_) => self.tell(event),
             Event::Step(what) => self.step(what),
             Event::Notice(message) if !self.quiet => self.notice(&words(message)),
             Event::Notice(_) => {}

@@ -233,7 +233,8 @@ fn check(report: &Report) -> String {
         None => out.push_str("\nnot checked\n"),
     }
     if let Some(verify) = &report.verify {
-        out.push_str("\nverified: the file, run in tract, against the module itself, on synthetic inputs\n");
+        let what = if report.quantisation.is_some() { "the model before quantisation" } else { "the file" };
+        let _ = writeln!(out, "\nverified: {what}, run in tract, against the module itself, on synthetic inputs");
         verify.to_string().lines().for_each(|line| out.push_str(&format!("  {}\n", line.trim_end())));
     }
     if let Some(outside) = &report.expect {

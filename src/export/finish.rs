@@ -57,7 +57,9 @@ pub fn finish(
     let stand = match destination {
         Destination::Place => {
             let form = request.target.format().form;
-            Stand::Staged(Staging::begin(&place, form, request.artifact.force, written_by_vitc)?)
+            let staging = Staging::begin(&place, form, request.artifact.force, written_by_vitc)?;
+            observer(Event::Staged(Some(staging.folder())));
+            Stand::Staged(staging)
         }
         Destination::Scratch(folder) => Stand::Scratch(folder.join(place.file_name().unwrap_or_default())),
     };
@@ -85,6 +87,7 @@ pub fn finish(
     if let Stand::Staged(staging) = stand {
         if report.passed() {
             observer(Event::Step("putting the artifact in its place"));
+            observer(Event::Staged(None));
             let outdated = outdated_data_files(&place, &staged);
             staging.commit()?;
             for path in outdated {
@@ -125,26 +128,28 @@ fn compare(request: &Request, report: &mut Report, staged: &Path, observer: &Obs
             if let Some(quantisation) = &mut report.quantisation {
                 (quantisation.fidelity, quantisation.evaluation) = (fidelity, evaluation);
             }
-            return outside(request, report, staged);
+        } else {
+            let mut found = Vec::new();
+            for function in lowered.functions() {
+                let options = options(function);
+                let folder = request.check.save_io.as_ref();
+                let options = check::Options {
+                    effort,
+                    layers: request.check.layers && found.is_empty(),
+                    save_io: folder.map(|f| options.function.as_ref().map_or(f.clone(), |name| f.join(name))),
+                    ..options
+                };
+                found.push((function.function.clone(), check::check(reference(function), staged, &options)?));
+            }
+            report.check = CheckReport::of_functions(found);
         }
-        let mut found = Vec::new();
-        for function in lowered.functions() {
-            let options = options(function);
-            let folder = request.check.save_io.as_ref();
-            let options = check::Options {
-                effort,
-                layers: request.check.layers && found.is_empty(),
-                save_io: folder.map(|f| options.function.as_ref().map_or(f.clone(), |name| f.join(name))),
-                ..options
-            };
-            found.push((function.function.clone(), check::check(reference(function), staged, &options)?));
-        }
-        report.check = CheckReport::of_functions(found);
     }
     if let Some(witness) = &request.check.witness {
         observer(Event::Step("comparing with the module"));
         let testify = |function: &Lowered| {
-            let found = check::testify(reference(function), staged, &options(function), &**witness)?;
+            // A quantised file differs by intent, and is judged above.
+            let artifact = function.quantised.is_none().then_some(staged);
+            let found = check::testify(reference(function), artifact, &options(function), &**witness)?;
             Ok((function.function.clone(), found))
         };
         let found = lowered.functions().map(testify).collect::<Result<Vec<_>, CheckError>>()?;

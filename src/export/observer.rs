@@ -1,6 +1,7 @@
 //! Who is told what happens on the road.
 
 use crate::message::Message;
+use std::path::Path;
 
 /// Something that happens on the road.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +10,8 @@ pub enum Event<'a> {
     Step(&'a str),
     /// Something the user should know.
     Notice(&'a Message),
+    /// The folder that holds what is not finished: whoever gives the road up before it ends removes it. `None` once its content moves.
+    Staged(Option<&'a Path>),
 }
 
 /// Who is told about [`Event`]s.

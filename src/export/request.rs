@@ -102,11 +102,6 @@ impl RequestBuilder {
         self.suits_target()?;
         self.suits_results()?;
         self.suits_format()?;
-        if self.check.witness.is_some() && self.numbers.quantize.is_some() {
-            let why =
-                ": a quantised file is meant to differ from the module it is made from\n  compare a file without ";
-            return Err(message!(Setting::Quantize, why, Setting::Quantize, " with the module"));
-        }
         self.suits_quantisation()?;
         let version = self.version();
         let RequestBuilder { model, target, artifact, numbers, interface, about, check, .. } = self;

@@ -6,6 +6,7 @@ use super::classes::{classes, decided_classes};
 use super::dense::Dense;
 use super::derived;
 use super::digest::digest;
+use super::empty;
 use super::finite;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Model, WeightSource};
@@ -39,6 +40,7 @@ pub(super) fn load(
     let blake3 = digest(checkpoint.clone());
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;
+    empty::check(&selected)?;
     let (family, table) = spelling(&selected, named)?;
     let mut shapes = selected.canonical_shapes(table);
     let mut config = checkpoint.config().cloned().unwrap_or_default();

@@ -27,7 +27,10 @@ pub(super) fn section(page: &Page<'_>) -> Element {
 /// How the file compares with the trained module itself.
 fn verified(page: &Page<'_>) -> Vec<Element> {
     let Some(found) = &page.report.verify else { return Vec::new() };
-    let note = "The file against the module that was exported, run by the program that handed it over. This proves the architecture too.";
+    let what = if page.report.quantisation.is_some() { "The model before quantisation" } else { "The file" };
+    let note = format!(
+        "{what} against the module that was exported, run by the program that handed it over. This proves the architecture too."
+    );
     let notes = found.notes.iter().map(|n| text("p", n));
     [text("h3", "Against the module itself"), text("p", note), runs(found)].into_iter().chain(notes).collect()
 }

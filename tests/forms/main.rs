@@ -5,6 +5,7 @@
 mod common;
 mod config_text;
 mod containers;
+mod hostile;
 mod own;
 mod readme;
 mod settings;

@@ -123,6 +123,10 @@ fn what_a_head_reads_is_never_guessed() {
         (double, &["fc"], Err("do not fit")),
         (double, &["fc=max-mean"], Ok("logits 5")),
         (double, &["fc=mean-max"], Ok("logits 5")),
+        // Parts of a distributed checkpoint keep empty tensors.
+        ("cnn.head.weight 0x176, cnn.head.bias 0", &[], Err("cnn.head.bias is f16[0]: no weight is without elements")),
+        ("head.weight 0x176, head.bias 0", &[], Err("a head")),
+        ("head.weight 0x176, head.bias 0", &["head"], Err("head is empty")),
     ] {
         let found = load(&state("cnn.", "none", beside), named(heads)).map(|model| outputs(&model));
         match wanted {

@@ -60,6 +60,40 @@ class Tensor:
         return PROTOTYPE(ctypes.addressof(managed), b"dltensor", None)
 
 
+class Hollow(Tensor):
+    """A wrapper that describes numbers and holds none, as distributed and fake tensors do."""
+
+    def __dlpack__(self):
+        capsule = super().__dlpack__()
+        KEPT[-1][0].data = None
+        return capsule
+
+
+class Meta(Tensor):
+    """A tensor on PyTorch's `meta` device."""
+
+    is_meta = True
+
+
+class Freed(Tensor):
+    """A view into PyTorch's memory that was given back: a pointer near null, which nobody may follow."""
+
+    shape = (3,)
+    stride, storage_offset, element_size = lambda self: (1,), lambda self: 64, lambda self: 4
+
+    def untyped_storage(self):
+        return self
+
+    def data_ptr(self):
+        return 0
+
+    def nbytes(self):
+        return 0
+
+    def __dlpack__(self):
+        raise AssertionError("its memory is asked for")
+
+
 class Lost(Tensor):
     """A tensor that stays on its device."""
 

@@ -1,7 +1,9 @@
 """The installed package: its commands on models as people hold them, its errors, its manners."""
+import copy
 import json
 import os
 import pathlib
+import pickle
 import shutil
 import signal
 import subprocess
@@ -121,8 +123,31 @@ class Models(Package):
         given = self.export({"args": script, "model": self.weights}, mean=(0.4, 0.4, 0.4))
         self.assertIn("minus mean [0.4,0.4,0.4]", given.preprocessing)
 
+    def test_tensors_without_numbers_are_named(self):
+        for name, lost in (("Meta", people.Meta), ("Hollow", people.Hollow), ("Freed", people.Freed)):
+            # Without its second head the model is another one, so what has no numbers may not be left out.
+            state = {**self.weights, "dist_head.bias": lost(self.weights["dist_head.bias"])}
+            with self.subTest(name), self.assertRaisesRegex(vitc.UsageError, "dist_head.bias"):
+                self.export({"model": state})
+        masked = np.ma.masked_array(self.weights["head.bias"], mask=np.arange(len(self.weights["head.bias"])) == 3)
+        for odd in (masked, np.zeros(3, "V0")):
+            with self.assertRaisesRegex(vitc.UsageError, "tensor head.bias"):
+                self.export({**self.weights, "head.bias": odd})
+        self.assertTrue(self.export({"model": self.weights, "empty": people.Hollow(np.zeros((0, 3), np.float32))}).ok)
+
+    def test_containers_may_hold_themselves_and_modules(self):
+        saved, shape = {"model": people.Module(self.weights), "mean": [0.1, 0.2, 0.3]}, []
+        shape.append(shape)
+        saved["self"], saved["args"] = saved, {"list": shape, "space": types.SimpleNamespace(up=saved)}
+        self.assertIn("mean <- state_dict: mean", self.export(saved).settings)
+
+    def test_what_is_a_model_file_is_the_program_s_to_say(self):
+        package = self.export(NAME, "named.mlpackage", target="coreml").path
+        self.assertTrue(self.export(str(package), "back.onnx").ok)
+        self.assertTrue(self.export(os.fsencode(self.folder / "trained.safetensors"), "bytes.onnx").ok)
+
     def test_a_stranger_is_refused(self):
-        for model in (3, [1, 2], object()):
+        for model in (3, [1, 2], object(), people.Module):
             with self.assertRaises(vitc.UsageError):
                 vitc.export(model, target="onnx")
         with self.assertRaisesRegex(vitc.UsageError, "tensor x: its type"):
@@ -172,6 +197,13 @@ class Verify(Package):
         with self.assertRaises(vitc.UsageError):
             self.export(self.weights, verify=True)
 
+    def test_of_a_quantised_file_the_model_before_is_compared(self):
+        report = self.export(self.module(), verify=True, quantize="w8")
+        self.assertTrue(report.verify["passed"] and report.verify["precision"] == "f32")
+        self.assertIn("before it was", " ".join(report.verify["notes"]))
+        with self.assertRaisesRegex(vitc.CheckError, "against the module"):
+            self.export(self.module(lambda answer: answer + 1.0), "never.onnx", verify=True, quantize="w8")
+
 
 class Reports(Package):
     def test_a_report_has_every_field_of_the_program(self):
@@ -180,11 +212,21 @@ class Reports(Package):
         self.assertEqual(list(report), list(told))
         for field in told:
             if field not in ("artifact", "next"):
-                self.assertEqual(report[field], told[field] if field != "notices" else report[field], field)
+                self.assertEqual(report[field], told[field], field)
         self.assertEqual(report.path, self.folder / "q.onnx")
         stub = (pathlib.Path(vitc.__file__).parent / "__init__.pyi").read_text()
         for field in told:
             self.assertTrue(f"    {field}: " in stub or f"def {field}(" in stub, field)
+
+    def test_reports_and_errors_are_copied_and_pickled(self):
+        report = self.export(NAME)
+        with self.assertRaises(vitc.UsageError) as caught:
+            self.export(NAME, opset=99)
+        for again in (copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
+            self.assertEqual((again(report).json, again(report).to_html()), (report.json, report.to_html()))
+            error = again(caught.exception)
+            self.assertEqual((type(error), str(error)), (vitc.UsageError, str(caught.exception)))
+            self.assertEqual(error.report.json, caught.exception.report.json)
 
     def test_it_is_shown(self):
         report = self.export(NAME)
@@ -243,6 +285,16 @@ class Errors(Package):
         (dict(atol=1e-3), vitc.UsageError, "expect"),
         (dict(fp16="yes"), vitc.UsageError, "True or False"),
         (dict(input="image", batch="many"), vitc.UsageError, "batch"),
+        (dict(resolution=False), vitc.UsageError, "resolution takes a value, not False"),
+        (dict(opset=True), vitc.UsageError, "opset takes a value, not True"),
+        (dict(labels={"cat", "dog"}), vitc.UsageError, "a set has no order"),
+        (dict(labels=["a", "b"]), vitc.RefusedError, r"labels=[...]: has 2 names"),
+        (dict(labels=object()), vitc.UsageError, "labels: "),
+        (dict(mean={"r": 0.5}), vitc.UsageError, "a dict is no value of it"),
+        (dict(mean=[[0.5], 0.5, 0.5]), vitc.UsageError, "a list is no value of it"),
+        (dict(calibrate=["a"], quantize="w8"), vitc.UsageError, "give an array of numbers"),
+        (dict(input={"image": [1.0]}, expect=[1.0]), vitc.UsageError, "a dict is no array"),
+        (dict(resolution=[(192, 256), 224]), vitc.UsageError, "resolution=[(192, 256), (224, 224)]: an ONNX file"),
     ]
 
     def test_errors_are_in_the_words_of_keyword_arguments(self):
@@ -267,6 +319,25 @@ class Errors(Package):
         )
         self.assertEqual((report.resolution, report.outputs[0]["name"]), ([192, 256], "scores"))
         self.assertIsNone(self.export(NAME, check=False).check)
+        self.assertTrue(self.export(NAME, check=True).check["passed"])
+        for fp16, fp32, wanted in [(False, None, "fp32"), (None, False, "fp16"), (np.True_, np.False_, "fp16")]:
+            made = self.export(NAME, "m.mlpackage", target="coreml", fp16=fp16, fp32=fp32, check=False)
+            self.assertEqual(made.precision["compute"], wanted)
+        with self.assertRaises(vitc.UsageError):
+            self.export(NAME, fp16=False, fp32=False)
+        numbers = self.export(NAME, resolution=(np.int64(192), np.int32(256)), mean=np.full(3, 0.5), opset=np.int64(17), check=False)
+        self.assertEqual(numbers.resolution, [192, 256])
+        self.assertIn("minus mean [0.5,0.5,0.5]", numbers.preprocessing)
+
+    def test_labels_are_numbered_as_they_say(self):
+        names = [f"class {i}" for i in range(1000)]
+        said = {"a list": names, "by number": dict(enumerate(names)), "by name": {name: np.int64(i) for i, name in reversed([*enumerate(names)])}}
+        for form, labels in said.items():
+            with self.subTest(form):
+                entries = vitc.inspect(self.export(NAME, labels=labels, check=False).path).metadata
+                self.assertEqual(json.loads(entries["labels"]), names)
+
+    def test_the_options_of_the_program(self):
         known = vitc.options("export")
         self.assertIn("fp16", known)
         self.assertNotIn("json", known)
@@ -304,17 +375,29 @@ class Manners(Package):
         folder.mkdir()
         # Python keeps an interrupt ignored that was ignored when it began, as in jobs that a shell runs in the background.
         script = (
-            "import signal, sys, vitc; signal.signal(signal.SIGINT, signal.default_int_handler); print('begun', flush=True); "
-            "vitc.export('fastervit-3', sys.argv[1], target='onnx')"
+            "import signal, sys, vitc; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "vitc.export('fastervit-3', sys.argv[1], target='onnx', progress=lambda step: print(step, flush=True))"
         )
         run = subprocess.Popen([sys.executable, "-c", script, folder / "m.onnx"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        run.stdout.readline()
-        time.sleep(1)
+        # The longest step, in which nothing is said: the model is run.
+        while "checking" not in run.stdout.readline():
+            pass
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=60)
         self.assertIn("KeyboardInterrupt", errors)
         self.assertNotEqual(run.returncode, 0)
-        self.assertFalse((folder / "m.onnx").exists())
+        self.assertEqual(os.listdir(folder), [])
+
+    @unittest.skipUnless(hasattr(os, "fork"), "nothing is forked on this system")
+    def test_a_fork_says_so_and_does_not_wait_for_good(self):
+        script = (
+            "import os, sys, vitc; vitc.export(sys.argv[1], sys.argv[2], target='onnx'); child = os.fork()\n"
+            "if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+            "try: vitc.export(sys.argv[1], sys.argv[2], target='onnx')\n"
+            "except vitc.RefusedError as error: print(error)"
+        )
+        run = subprocess.run([sys.executable, "-c", script, NAME, self.folder / "f.onnx"], capture_output=True, text=True, timeout=60)
+        self.assertIn("forked", run.stdout, run.stderr)
 
 
 class Publishing(Package):

@@ -14,6 +14,7 @@ mod silu;
 mod simplify_movement;
 mod sink_reshapes;
 mod softmax;
+mod split_last;
 mod windows;
 
 use crate::pass::Pass;
@@ -33,4 +34,5 @@ pub const CANONICAL: &[Pass] = &[
     sink_reshapes::PASS,
     drop_expand::PASS,
     join_slices::PASS,
+    split_last::PASS,
 ];

@@ -4,6 +4,7 @@
 //! Given    y = W₂·f(W₁·x + b₁) + b₂      Result   y = W₂·f(W₁·x) + (b₂ + W₂·b₁)
 //! with     f nothing, an average (pool or mean over positions), attention weights applied to values, or a chain
 //! Given    attention(q, W·x + b, v)      Result   attention(q, W·x, v)
+//! and with x + c, one constant element per channel, in the place of W₁·x + b₁
 //! ```
 //!
 //! Exact    an average of a constant is the constant (padding is not counted), and each row of attention weights sums
@@ -13,11 +14,11 @@
 //!
 //! Applied when every reader takes the bias, so that it disappears. The parts of a split projection are taken one by one.
 
-use crate::algebra::Linear;
+use crate::algebra::{Linear, as_vector, is_vector};
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
 use vitc_ir::op::{AttentionLayout, ReduceKind};
-use vitc_ir::{Builder, Copier, Generator, Graph, NodeId, Op, Real, Type, Use, Uses, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Copier, Generator, Graph, NodeId, Op, Real, Type, Use, Uses, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("move_biases", run);
@@ -30,7 +31,14 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut count = 0;
     for (id, node) in graph.nodes() {
         let Some(linear) = Linear::of(graph, id) else {
-            copy.node(id)?;
+            match flow.summand(id) {
+                Some(summand) => {
+                    let shift = summand.drop(&mut copy, id)?;
+                    summand.readers.iter().for_each(|&r| arriving.entry(r).or_default().push(shift));
+                    count += 1;
+                }
+                None => drop(copy.node(id)?),
+            }
             continue;
         };
         let arrived = arriving.remove(&id).unwrap_or_default();
@@ -92,6 +100,25 @@ struct Part {
     start: usize,
     size: usize,
     fate: Fate,
+}
+
+/// A constant per channel that something adds, and which moves on from there or is not seen.
+struct Summand {
+    x: Value,
+    c: Value,
+    axis: usize,
+    /// The nodes that take it.
+    readers: Vec<NodeId>,
+}
+
+impl Summand {
+    /// Put x in the place of the sum `id`; the constant as a vector of the new graph.
+    fn drop(&self, copy: &mut Copier, id: NodeId) -> Built {
+        let (x, c) = (copy.get(self.x)?, copy.get(self.c)?);
+        copy.set(id.into(), x);
+        let shift = as_vector(&mut copy.new, c, copy.old.shape(self.x), self.axis)?;
+        shift.ok_or_else(|| copy.old.unfit(self.c, "is no vector along the channels".into()))
+    }
 }
 
 /// Nodes that a bias passes on its way at most.
@@ -158,6 +185,24 @@ impl<'a> Flow<'a> {
             (true, _) => Fate::Stays,
             (_, true) => Fate::Drops,
             _ => Fate::Moves(takers),
+        }
+    }
+
+    /// What a sum with a constant per channel adds, where that does not stay.
+    fn summand(&self, id: NodeId) -> Option<Summand> {
+        let node = self.graph.node(id);
+        let Op::Binary(BinaryKind::Add) = node.op else { return None };
+        let at = node.inputs.iter().position(|&v| self.graph.is_constant(v))?;
+        let (x, c) = (node.inputs[1 - at], node.inputs[at]);
+        let shape = self.graph.shape(x);
+        if self.graph.is_constant(x) || self.graph.ty(x) != &node.types[0] || self.graph.shape(c).elements() < 2 {
+            return None;
+        }
+        let axis = (0..shape.rank()).find(|&axis| is_vector(self.graph, c, shape, axis))?;
+        match self.fate(id.into(), axis, FARTHEST) {
+            Fate::Stays => None,
+            Fate::Moves(readers) => Some(Summand { x, c, axis, readers }),
+            Fate::Drops => Some(Summand { x, c, axis, readers: Vec::new() }),
         }
     }
 

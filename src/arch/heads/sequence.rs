@@ -61,6 +61,9 @@ fn layers(tensors: &Shapes) -> Result<BTreeMap<String, Kind>, String> {
     }
     let kind = |(layer, mut leaves): (&str, BTreeMap<&str, &Vec<usize>>)| {
         leaves.remove("num_batches_tracked");
+        if leaves.values().any(|shape| shape.contains(&0)) {
+            return Err(format!("{layer} is empty"));
+        }
         let names: Vec<&str> = leaves.keys().copied().collect();
         let vector = |leaf: &str| leaves.get(leaf).and_then(|s| if s.len() == 1 { Some(s[0]) } else { None });
         let weight = leaves.get("weight").map(|s| s.as_slice());

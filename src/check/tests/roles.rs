@@ -31,10 +31,28 @@ fn signature_of(graph: &Graph) -> Signature {
     }
 }
 
+/// Weights times a number.
+#[derive(Debug)]
+struct Scaled<W>(W, f32);
+
+impl<W: Weights> Weights for Scaled<W> {
+    fn weight(&self, key: &str, elements: usize) -> Result<Stored<'_>, WeightError> {
+        let stored = self.0.weight(key, elements)?;
+        let number = |b: &[u8]| self.1 * f32::from_le_bytes(b.try_into().expect("four bytes"));
+        let bytes: Vec<u8> = stored.bytes.chunks_exact(4).flat_map(|b| number(b).to_le_bytes()).collect();
+        Ok(Stored { dtype: stored.dtype, bytes: bytes.into() })
+    }
+}
+
 /// Export one graph and check it against another of the same weights.
 fn checked(model: &str, artifact: &str, precision: DType) -> CheckReport {
+    checked_at(1.0, model, artifact, precision)
+}
+
+/// The same with weights times a number.
+fn checked_at(scale: f32, model: &str, artifact: &str, precision: DType) -> CheckReport {
     let [model, artifact] = [model, artifact].map(|text| vitc_ir::parse(text).unwrap_or_else(|e| panic!("{e}")));
-    let weights = random_weights(3, &model);
+    let weights = Scaled(random_weights(3, &model), scale);
     let target = Target::onnx(17);
     let (lowered, _) =
         vitc_passes::lower(&artifact, &target, &LowerOptions::new(precision, DType::F32)).expect("lowers");
@@ -59,14 +77,60 @@ fn every_output_is_compared_as_what_it_holds() {
     }
 }
 
+/// What is right, what is wrong, and the first output that shows it.
+const FAULTS: [(&str, &str, &str); 4] = [
+    ("pad=1}", "pad=[0,1,2,1]}", "pixels"),
+    ("add(%mean, %near)", "sub(%mean, %near)", "scores"),
+    ("linear(%scores", "linear(%near", "boxes"),
+    ("features=%mean", "features=%near", "features"),
+];
+
+/// Where every value is far below the bound of f32, that bound would pass anything.
+#[test]
+fn a_fault_in_tiny_outputs_is_found() {
+    for precision in [DType::F32, DType::F16] {
+        // In f16 they must not fall below its smallest numbers.
+        let scale = if precision == DType::F32 { 1e-6 } else { 1e-2 };
+        let report = checked_at(scale, MODEL, MODEL, precision);
+        let held = report.notes.iter().filter(|n| n.contains("too little for the usual bound")).count();
+        assert_eq!((report.passed, held), (true, if precision == DType::F32 { 4 } else { 0 }), "{report}");
+        for (right, wrong, found) in FAULTS {
+            let report = checked_at(scale, MODEL, &MODEL.replace(right, wrong), precision);
+            let failed = report.runs.iter().find(|r| !r.passed).map(|r| r.output.as_str());
+            assert_eq!(failed, Some(found), "{report}");
+        }
+    }
+}
+
+/// The same of values from outside.
+#[test]
+fn tiny_values_from_outside_decide() {
+    let graph = "graph g  stage=paper
+%image: f32[1,3,4,4] = input
+%map: f32[1,2,4,4] = conv(%image, weight\"c\":f32[2,3,3,3]){stride=1, pad=1}
+outputs map=%map";
+    let graph = vitc_ir::parse(graph).unwrap_or_else(|e| panic!("{e}"));
+    let weights = Scaled(random_weights(3, &graph), 1e-6);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, DType::F32);
+    let mut file = File::create(&path).expect("creates");
+    onnx::write(&graph, &weights, &Target::onnx(17), &metadata, &mut file).expect("exports");
+    let input = npy::Array { shape: vec![1, 3, 4, 4], data: Synthetic::Noise { seed: 0 }.numbers(0, &[1, 3, 4, 4]) };
+    let program = Program::open(&path).expect("opens");
+    let session = program.load(Request::outputs(1)).expect("loads");
+    let answer = session.run_in_order(&[&input.data]).expect("runs").swap_remove(0);
+    let tolerance = Tolerance { atol: None, rtol: 0.0, precision: DType::F32 };
+    for (factor, passed) in [(1.0, true), (1.01, true), (1.1, false), (0.0, false)] {
+        let data = answer.data.iter().map(|v| v * factor).collect();
+        let expected = [Expected { output: None, array: npy::Array { shape: vec![1, 2, 4, 4], data } }];
+        assert_eq!(against(&path, &input, &expected, tolerance).expect("runs").passed, passed, "{factor}");
+    }
+}
+
 #[test]
 fn a_fault_in_any_output_and_behind_any_input_is_found() {
-    for (right, wrong, found) in [
-        ("pad=1}", "pad=[0,1,2,1]}", "pixels"),
-        ("add(%mean, %near)", "sub(%mean, %near)", "scores"),
-        ("linear(%scores", "linear(%near", "boxes"),
-        ("features=%mean", "features=%near", "features"),
-    ] {
+    for (right, wrong, found) in FAULTS {
         let artifact = MODEL.replace(right, wrong);
         assert_ne!(artifact, MODEL);
         let report = checked(MODEL, &artifact, DType::F32);
