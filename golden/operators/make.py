@@ -32,7 +32,7 @@ def case(name, trap, header, body, opset=17, tier=1, feeds=None, by="runtime", c
 
 
 def refused(name, trap, header, body, *contains, **more):
-    """Keep one file that has to be refused with these words."""
+    """Keep one file that has to be refused with these words: tier 3, without answers."""
     case(name, trap, header, body, tier=3, contains=contains, **more)
 
 
@@ -230,6 +230,19 @@ case("where_constant", "a constant choice beside an infinite value", "float[2,4]
      m=np.array([True, False, True, False]), feeds={"x": [[1.5, -2, 0.7, -0.1], [2, -0.4, 0.2, 3]]})
 case("compare", "all comparisons and all logic", "float[2,6] x, float[2,6] z => float[2,6] y",
      "a = Greater (x, z)\n b = LessOrEqual (x, h)\n c = And (a, b)\n d = Equal (x, z)\n e = Not (d)\n f = Xor (c, e)\n g = GreaterOrEqual (z, h)\n i = Or (f, g)\n y = Cast <to = 1> (i)", h=f32(0.2))
+hidden = "s = MatMul (x, k)\n f = Where (m, zero, never)\n a = Add (s, f)\n w = Softmax (a)\n n = IsNaN (w)\n y = Where (n, zero, w)"
+case("rows_hidden", "a mask that hides whole rows, whose weights are no numbers", "float[2,3,4] x => float[2,3,5] y", hidden,
+     k=(4, 5), zero=f32(0), never=f32(-np.inf), m=np.array([[1, 0, 0, 1, 1], [0] * 5, [1] * 5], bool))
+case("rows_hidden_outside", "the same by a mask from outside", "float[2,3,4] x, bool[3,5] m => float[2,3,5] y", hidden,
+     k=(4, 5), zero=f32(0), never=f32(-np.inf), feeds={"m": [[1, 0, 0, 1, 1], [0] * 5, [1] * 5]})
+case("infinite_known", "infinities compared while the file is read", "float[2,3] x => float[2,3] y",
+     "r = ReduceMax (f, last)\n e = Equal (r, never)\n y = Where (e, zero, x)", opset=18, last=i64(-1), zero=f32(0), never=f32(-np.inf),
+     f=np.array([[0, -np.inf, 0], [-np.inf] * 3], np.float32))
+case("infinite_asked", "a comparison of scores with infinity", "float[2,3] x, bool[2,3] m => float[2,3] y",
+     "f = Where (m, x, never)\n e = Greater (f, never)\n y = Where (e, x, one)", one=f32(1), never=f32(-np.inf), feeds={"m": [[1, 0, 1], [0, 0, 1]]})
+refused("dropout_training", "a layer that drops at random", "float[2,3] x => float[2,3] y", "y = Dropout (x, r, t)", "drops at random", r=f32(0.3), t=np.array(True))
+refused("attribute_unknown", "an attribute of another version", "float[1,4,2,2] x => float[1,4,2,2] y", "y = InstanceNormalization <weight_first = 1> (x, s, b)",
+        "has an attribute weight_first", s=(4,), b=(4,))
 case("truth_out", "truths as results", "float[2,6] x => bool[2,6] y", "y = Greater (x, h)", h=f32(0.2))
 case("truth_in", "a mask from outside", "float[2,6] x, bool[2,6] m => float[2,6] y", "n = Not (m)\n y = Where (n, x, h)", h=f32(-3), feeds={"m": [[1, 0, 1, 0, 0, 1]] * 2})
 case("truncate", "floats to whole numbers and back", "float[2,6] x => float[2,6] y, int64[2,6] i", "s = Mul (x, t)\n i = Cast <to = 7> (s)\n y = Cast <to = 1> (i)", t=f32(7))

@@ -5,7 +5,7 @@
 mod any;
 mod random;
 
-pub use any::any_graph;
+pub use any::{any_graph, spelled_attention};
 pub use random::{Options, random_graph};
 
 use crate::eval::{MemoryWeights, run};

@@ -1,7 +1,7 @@
 //! Why an export did not happen, and what to do.
 
 use super::report::Report;
-use crate::check::{Answered, CheckError};
+use crate::check::{Answered, CheckError, Run};
 use crate::decide::DecideError;
 use crate::message;
 use crate::message::{Explain, Message, Setting};
@@ -103,6 +103,14 @@ fn failed(report: &Report, kept: Option<&Path>) -> Message {
     }
     if let Some(check) = report.check.as_ref().filter(|c| !c.passed) {
         lines.extend(check.to_string().lines().map(|line| format!("  {line}").into()));
+        let overflows = |run: &Run| run.comparison.reference_finite && !run.comparison.finite;
+        if check.precision == "f16" && check.runs.iter().any(overflows) {
+            lines.push(message!(
+                "  values pass the end of fp16, 65504; ",
+                Setting::Precision.to("fp32"),
+                " holds them"
+            ));
+        }
     }
     if let Some(check) = report.verify.as_ref().filter(|c| !c.passed) {
         lines.push("  against the module:".into());

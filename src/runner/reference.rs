@@ -6,7 +6,7 @@ use tract_onnx::pb;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_shape_proto::Dimension;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
-use vitc_exporters::onnx::{Attribute, Flat, FlatNode, PortInfo, PortSize, Tensor};
+use vitc_exporters::onnx::{Attribute, Elem, Flat, FlatNode, PortInfo, PortSize, Tensor};
 
 /// A flat graph with the batch taken as `batch`.
 ///
@@ -15,6 +15,11 @@ use vitc_exporters::onnx::{Attribute, Flat, FlatNode, PortInfo, PortSize, Tensor
 pub(super) fn proto(flat: &Flat, inputs: &[PortInfo], batch: usize) -> Result<pb::ModelProto, String> {
     if let Some((node, why)) = flat.nodes.iter().find_map(|n| Some((n, distrusted(n)?))) {
         return Err(format!("{} {}: {why}", node.operator(), node.name));
+    }
+    if let Some(node) = flat.nodes.iter().find(|n| matches!(n.op.as_str(), "ReduceMax" | "ReduceMin"))
+        && holds_infinity(flat)
+    {
+        return Err(format!("{} {}: tract begins at the last finite number", node.operator(), node.name));
     }
     let mut versions: Vec<(String, i64)> = Vec::new();
     for node in &flat.nodes {
@@ -57,10 +62,24 @@ fn distrusted(node: &FlatNode) -> Option<&'static str> {
         "LSTM" | "GRU" | "RNN" if says(node, "direction", &["reverse"]) => Some("tract runs forwards"),
         "GridSample" if says(node, "mode", &["cubic", "bicubic"]) => Some("tract reads other elements at the border"),
         "Celu" => Some("tract computes another function"),
+        "Swish" if has("alpha") => Some("tract takes alpha as 1"),
+        "SpaceToDepth" if says(node, "mode", &["CRD"]) => Some("tract orders the channels otherwise"),
         "ConvTranspose" if has("output_shape") => Some("tract pads otherwise"),
         "Resize" if node.version() < 11 => Some("tract takes the rule of later versions"),
         _ => None,
     }
+}
+
+/// Whether a constant of the file, as masks are, has an infinite element.
+fn holds_infinity(flat: &Flat) -> bool {
+    let attributes = flat.nodes.iter().flat_map(|n| &n.attributes);
+    let inside = attributes.filter_map(|(_, a)| if let Attribute::Tensor(t) = a { Some(t) } else { None });
+    let infinite = |t: &Tensor| {
+        let floats = t.elem == Elem::F32 && t.dims.iter().product::<usize>() <= 1 << 20;
+        let bytes = t.bytes().filter(|_| floats).map_or(&[][..], |bytes| &bytes[..]);
+        bytes.chunks_exact(4).filter_map(|b| b.try_into().ok()).any(|b| f32::from_le_bytes(b).is_infinite())
+    };
+    flat.constants.values().chain(inside).any(|t| infinite(t))
 }
 
 /// Whether an attribute is one of these words.

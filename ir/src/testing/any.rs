@@ -37,6 +37,20 @@ pub fn any_graph(seed: u64) -> Graph {
     maker.finish()
 }
 
+/// A valid paper graph of an attention as some exporter may spell it. The seed decides everything.
+pub fn spelled_attention(seed: u64) -> Graph {
+    let mut seeds = Rng::new(seed);
+    loop {
+        let mut maker = Maker::new(seeds.bits());
+        maker.half = false;
+        maker.input();
+        if let Some(y) = spelled::attention(&mut maker) {
+            maker.pool = vec![y];
+            return maker.finish();
+        }
+    }
+}
+
 /// A graph in the making.
 struct Maker {
     graph: Graph,

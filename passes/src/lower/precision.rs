@@ -10,6 +10,8 @@
 //! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
 //! each value that crosses. Nodes whose values were seen to come near the end of f16 are islands by decision.
 //!
+//! A positive number that keeps a sum or a maximum from zero, and would be zero itself in f16, becomes the least number that f16 has.
+//!
 //! A graph that computes in f32 gets the casts at its inputs and outputs only. Integers stay what they are; truths are integers at the interface where the
 //! target's ports hold none.
 //!
@@ -17,9 +19,10 @@
 
 use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
+use crate::pattern::number::number;
 use std::collections::{HashMap, HashSet};
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Built, Class, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
+use vitc_ir::{BinaryKind, Builder, Built, Class, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("precision", run);
@@ -58,9 +61,13 @@ fn run(graph: &Graph, context: &Context) -> Result {
             copy.node(id)?;
         } else {
             let wanted = if island[id.0 as usize] { DType::F32 } else { DType::F16 };
-            let inputs = copy.inputs(id)?;
-            let inputs: Vec<Value> =
-                inputs.into_iter().map(|v| casts.to(&mut copy.new, v, wanted)).collect::<Built<_>>()?;
+            let mut inputs = copy.inputs(id)?;
+            for (x, &old) in inputs.iter_mut().zip(node.inputs.iter()) {
+                if let Some(dims) = vanishing(graph, node, old).filter(|_| wanted == DType::F16) {
+                    *x = Builder::within(&mut copy.new, &node.path).fill("least", LEAST_HALF, &dims)?;
+                }
+                *x = casts.to(&mut copy.new, *x, wanted)?;
+            }
             let new = copy.new.push(node.op.clone(), &inputs, &node.path)?;
             for index in 0..node.types.len() as u32 {
                 copy.set(Value { node: id, index }, Value { node: new, index });
@@ -88,6 +95,16 @@ fn run(graph: &Graph, context: &Context) -> Result {
     let notes =
         if wide > 0 && options.precision == DType::F16 { vec![Note::Islands { operators: wide }] } else { Vec::new() };
     Ok(Rewritten { graph: new, count: total - wide + ports, notes })
+}
+
+/// The least positive number of f16, a subnormal.
+const LEAST_HALF: f64 = 1.0 / 16_777_216.0;
+
+/// The sizes of a summand or bound that is a positive number and that f16 would round to zero.
+fn vanishing(graph: &Graph, node: &Node, operand: Value) -> Option<Vec<usize>> {
+    let keeps = matches!(node.op, Op::Binary(BinaryKind::Add | BinaryKind::Max)) && graph.ty(operand).dtype.is_float();
+    let tiny = |n: &f64| *n > 0.0 && *n <= LEAST_HALF / 2.0;
+    number(graph, operand).filter(|n| keeps && tiny(n)).and_then(|_| graph.shape(operand).as_fixed())
 }
 
 /// Why a node runs in f32 where all others run in f16.

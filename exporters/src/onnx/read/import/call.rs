@@ -6,6 +6,7 @@ use super::super::tensor::Tensor;
 use super::cx::Cx;
 use super::refusal::{Done, Refusal};
 use super::value::Val;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// How an operator is read.
@@ -19,13 +20,15 @@ pub(super) struct Call<'a> {
     pub(super) path: String,
     /// Version of the standard operators, or of its own set.
     pub(super) version: i64,
+    /// Which attributes were asked for.
+    asked: RefCell<Vec<String>>,
 }
 
 const ABSENT: Val = Val::Absent;
 
 impl<'a> Call<'a> {
     pub(super) fn new(node: &'a FlatNode, inputs: Vec<Val>, path: String) -> Call<'a> {
-        Call { node, inputs, path, version: node.version() }
+        Call { node, inputs, path, version: node.version(), asked: RefCell::default() }
     }
 
     /// The operator.
@@ -57,7 +60,15 @@ impl<'a> Call<'a> {
     }
 
     fn attribute(&self, name: &str) -> Option<&'a Attribute> {
+        self.asked.borrow_mut().push(name.into());
         self.node.attributes.iter().find(|(n, _)| n == name).map(|(_, a)| a)
+    }
+
+    /// Attributes that nobody asked for.
+    pub(super) fn unread(&self) -> Vec<&'a str> {
+        let asked = self.asked.borrow();
+        let names = self.node.attributes.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| asked.iter().all(|a| a != name)).collect()
     }
 
     fn wrong<T>(&self, name: &str, what: &str) -> Done<T> {

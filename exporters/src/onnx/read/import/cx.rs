@@ -18,7 +18,7 @@ const UNROLLED: usize = 1 << 17;
 const HELD: usize = 1 << 28;
 const HELD_EACH: usize = 4;
 /// What stands for infinity where a constant holds it: the largest number that half precision has.
-const LARGE: f64 = 65504.0;
+pub(super) const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
 const HUGE: f64 = 1e30;
 

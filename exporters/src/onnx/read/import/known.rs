@@ -141,10 +141,15 @@ fn product(x: Num, y: Num, elem: Elem) -> Result<Num> {
             Ok(Num::Int { a: times(a)?, c: times(c)? })
         }
         Pair::Real([(a, c), (b, k)] | [(b, k), (a, c)]) if b == 0.0 => {
-            Ok(Num::Float { a: rounded(a * k, elem), c: rounded(c * k, elem) })
+            Ok(Num::Float { a: scaled(a, |a| rounded(a * k, elem)), c: rounded(c * k, elem) })
         }
         _ => Err(Unknown::Batch),
     }
+}
+
+/// What becomes of a factor of the batch: none stays none, whatever infinity the number is multiplied with.
+fn scaled(a: f64, by: impl Fn(f64) -> f64) -> f64 {
+    if a == 0.0 { 0.0 } else { by(a) }
 }
 
 fn quotient(x: Num, y: Num, elem: Elem) -> Result<Num> {
@@ -155,7 +160,9 @@ fn quotient(x: Num, y: Num, elem: Elem) -> Result<Num> {
         Pair::Whole([(a, c), (0, d)]) if d > 0 && a % d == 0 && c >= 0 && a > 0 => Ok(Num::Int { a: a / d, c: c / d }),
         Pair::Whole([(a, 0), (b, 0)]) if a.checked_rem(b) == Some(0) => Ok(Num::int(a / b)),
         Pair::Whole(_) => Err(Unknown::Batch),
-        Pair::Real([(a, c), (0.0, d)]) => Ok(Num::Float { a: rounded(a / d, elem), c: rounded(c / d, elem) }),
+        Pair::Real([(a, c), (0.0, d)]) => {
+            Ok(Num::Float { a: scaled(a, |a| rounded(a / d, elem)), c: rounded(c / d, elem) })
+        }
         Pair::Real([(a, c), (b, d)]) if c == 0.0 && d == 0.0 => Ok(Num::float(rounded(a / b, elem))),
         Pair::Real(_) => Err(Unknown::Batch),
     }
@@ -187,22 +194,40 @@ fn extreme(x: Num, y: Num, larger: bool, elem: Elem) -> Result<Num> {
     if let (Num::Int { a: 0, c }, Num::Int { a: 0, c: d }) = (x, y) {
         return Ok(Num::int(if larger { c.max(d) } else { c.min(d) }));
     }
+    if let Some((c, d)) = x.real().zip(y.real()) {
+        return Ok(if c.is_nan() || !d.is_nan() && (c >= d) == larger { x } else { y });
+    }
     let sign = sum(x, y, -1, elem)?.sign()?;
     Ok(if (sign >= 0) == larger { x } else { y })
+}
+
+/// Whether two numbers are in an order, by the operator's name; infinities are, and what is no number is in none.
+fn compared(op: &str, x: Num, y: Num) -> Result<bool> {
+    use std::cmp::Ordering;
+    let order = match (x, y) {
+        (Num::Int { a: 0, c }, Num::Int { a: 0, c: d }) => Some(c.cmp(&d)),
+        _ => match x.real().zip(y.real()) {
+            Some((x, y)) => x.partial_cmp(&y),
+            // Whether a batch of its own equals a number is decided as for a general batch.
+            None if op == "Equal" => {
+                let difference = sum(x, y, -1, Elem::F64).map(Num::parts);
+                return Ok(difference == Ok((0.0, 0.0)));
+            }
+            None => Some(sum(x, y, -1, Elem::F64)?.sign()?.cmp(&0)),
+        },
+    };
+    Ok(match op {
+        "Equal" => order == Some(Ordering::Equal),
+        "Greater" => order == Some(Ordering::Greater),
+        "GreaterOrEqual" => order.is_some_and(Ordering::is_ge),
+        "Less" => order == Some(Ordering::Less),
+        _ => order.is_some_and(Ordering::is_le),
+    })
 }
 
 /// A function of two numbers of one type, by the operator's name; `None` if it is none.
 pub(super) fn binary(op: &str, x: Num, y: Num, elem: Elem) -> Option<Result<Num>> {
     let truth = |r: Result<bool>| r.map(|t| Num::int(i64::from(t)));
-    let order = || match (x, y) {
-        (Num::Int { a: 0, c }, Num::Int { a: 0, c: d }) => Ok(c.cmp(&d) as i32),
-        _ => sum(x, y, -1, Elem::F64)?.sign(),
-    };
-    // Whether a batch of its own equals a number is decided as for a general batch.
-    let equal = || match sum(x, y, -1, Elem::F64) {
-        Ok(difference) => Ok(difference.parts() == (0.0, 0.0)),
-        Err(_) => Ok(false),
-    };
     let truths = |f: fn(bool, bool) -> bool| match (x.plain(), y.plain()) {
         (Some(x), Some(y)) => Ok(f(x != 0, y != 0)),
         _ => Err(Unknown::Batch),
@@ -216,11 +241,7 @@ pub(super) fn binary(op: &str, x: Num, y: Num, elem: Elem) -> Option<Result<Num>
         "Fmod" => remainder(x, y, true),
         "Max" => extreme(x, y, true, elem),
         "Min" => extreme(x, y, false, elem),
-        "Equal" => truth(equal()),
-        "Greater" => truth(order().map(|o| o > 0)),
-        "GreaterOrEqual" => truth(order().map(|o| o >= 0)),
-        "Less" => truth(order().map(|o| o < 0)),
-        "LessOrEqual" => truth(order().map(|o| o <= 0)),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => truth(compared(op, x, y)),
         "And" => truth(truths(|a, b| a && b)),
         "Or" => truth(truths(|a, b| a || b)),
         "Xor" => truth(truths(|a, b| a != b)),

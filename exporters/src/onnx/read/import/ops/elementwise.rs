@@ -42,11 +42,23 @@ pub(super) fn ordered(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
     }
 }
 
-fn same(_: &mut Cx, c: &Call<'_>) -> Done {
-    if c.op() == "Dropout" && c.version < 7 && c.int("is_test", 0)? == 0 {
+fn same(cx: &mut Cx, c: &Call<'_>) -> Done {
+    if c.op() == "Dropout" && trains(cx, c)? {
         return Err("drops at random: export the model for inference".into());
     }
     Ok(vec![c.needed(0)?.clone()])
+}
+
+/// Whether a dropout is in training mode and drops anything.
+fn trains(cx: &mut Cx, c: &Call<'_>) -> Done<bool> {
+    if c.version < 12 {
+        return Ok(c.version < 7 && c.int("is_test", 0)? == 0);
+    }
+    let flag = |value: &Val, default: f64| match value {
+        Val::Absent => Ok(default),
+        value => Ok::<_, Refusal>(cx.reals(value, "training mode")?.first().copied().unwrap_or(default)),
+    };
+    Ok(flag(c.input(2), 0.0)? != 0.0 && flag(c.input(1), 0.5)? != 0.0)
 }
 
 // ---- two operands ----

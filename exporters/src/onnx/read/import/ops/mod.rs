@@ -1,6 +1,7 @@
 //! The operators that are read: one file per group, each reading by the rules of the version in force.
 
 mod attention;
+mod attributes;
 mod contrib;
 mod control;
 mod einsum;
@@ -8,6 +9,7 @@ mod elementwise;
 mod formulas;
 mod grid;
 mod indexing;
+mod infinities;
 mod integers;
 mod lookup;
 mod masks;
@@ -50,7 +52,11 @@ pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> 
         ("", "If") => control::branch(cx, c, outer),
         ("", "Loop") => control::repeat(cx, c, outer),
         (domain, op) => match find(domain, op) {
-            Some(read) => read(cx, c),
+            Some(read) => {
+                let results = read(cx, c)?;
+                attributes::all_count(c)?;
+                Ok(results)
+            }
             None => Err(unknown(domain, op)),
         },
     }?;

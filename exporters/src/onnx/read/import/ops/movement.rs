@@ -431,6 +431,11 @@ fn depth_to_space(cx: &mut Cx, c: &Call<'_>) -> Done {
 }
 
 fn space_to_depth(cx: &mut Cx, c: &Call<'_>) -> Done {
+    // The mode is of opset 28.
+    let mode = c.text("mode", "DCR")?;
+    if mode != "DCR" {
+        return Err(format!("moves positions in mode {mode:?}").into());
+    }
     let (elem, x) = (cx.elem(c.needed(0)?)?, float(cx, c.needed(0)?, &c.at("x"))?);
     let block = usize::try_from(c.int("blocksize", 0)?).map_err(|_| "has a negative block")?;
     Ok(vec![Val::Node(cx.push(Op::SpaceToDepth { block }, &[x], &c.path)?, elem)])

@@ -9,14 +9,14 @@ use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::{fits, float, folded};
-use super::{quantised, whole};
+use super::{infinities, quantised, whole};
 use vitc_ir::{BinaryKind, DType, Dim, Op, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" => compare,
         "Not" => not,
-        "IsNaN" | "IsInf" => finite,
+        "IsNaN" | "IsInf" => infinities::asked,
         "Where" => choose,
         _ => return None,
     })
@@ -41,6 +41,9 @@ fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
         }
         None => {
             fits(cx, &x, &y)?;
+            if let Some(result) = infinities::compared(cx, c, [&x, &y])? {
+                return Ok(vec![result]);
+            }
             let elem = cx.elem(&x)?;
             let (a, b) = match elem {
                 Elem::Bool => (truth(cx, &x, &c.at("a"))?, truth(cx, &y, &c.at("b"))?),
@@ -93,7 +96,7 @@ fn order(cx: &mut Cx, c: &Call<'_>, difference: Value) -> Done<Value> {
 }
 
 /// 1 − x.
-fn opposite(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
+pub(super) fn opposite(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
     let one = cx.scalar(1.0, &format!("{path}.one"))?;
     cx.binary(BinaryKind::Sub, one, x, path)
 }
@@ -158,14 +161,6 @@ fn not(cx: &mut Cx, c: &Call<'_>) -> Done {
     };
     let turned = known.map(Elem::Bool, |n| super::super::known::unary("Not", n, Elem::Bool).unwrap_or(Ok(n)))?;
     Ok(vec![Val::known(turned)])
-}
-
-fn finite(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let known = cx.known(c.needed(0)?).and_then(|k| Some((k.reals()?, k.dims.clone())));
-    let (data, dims) = known.ok_or("looks for infinities at run time")?;
-    let nan = c.op() == "IsNaN";
-    let data = data.into_iter().map(|x| Num::int(i64::from(if nan { x.is_nan() } else { x.is_infinite() }))).collect();
-    Ok(vec![Val::known(Known::new(Elem::Bool, dims, data))])
 }
 
 /// The operator for it, which never looks at what is not chosen.

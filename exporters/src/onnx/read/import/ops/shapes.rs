@@ -149,7 +149,7 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<
             Ok(Val::Node(cx.unary(UnaryKind::Abs, sign, path)?, to))
         }
         // A whole number that nothing but a cast reads stays a float.
-        (Val::Node(v, _), true, false) if to.is_int() => {
+        (Val::Node(v, _), true, false) if to.is_int() && to.bits() >= Some(8) => {
             let (sign, size) = (
                 cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?,
                 cx.unary(UnaryKind::Abs, *v, &format!("{path}.size"))?,
