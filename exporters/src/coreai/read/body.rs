@@ -4,10 +4,10 @@ use super::attributes::{Attribute, Element, Elements, TensorType, numbers};
 use super::composites::Composite;
 use super::container::{Block, Container, Operation};
 use super::header::Header;
-use super::packed::unpacked;
 use super::weights::Source;
 use std::collections::HashMap;
 use vitc_ir::op::{Generator, PadMode, ReduceKind, Sampling, SliceAxis};
+use vitc_ir::packed::unpacked;
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value};
 
 /// A parameter is an array of at most this many numbers: two for each dimension, or a size for each part of a split.
