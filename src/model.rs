@@ -13,6 +13,7 @@ mod empty;
 mod file;
 mod finite;
 mod heads;
+mod indices;
 mod load;
 mod loaded;
 mod lookalike;

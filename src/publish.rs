@@ -63,7 +63,8 @@ pub fn publish(
         let folder = root.join(builder.target.name());
         create(&folder)?;
         builder.artifact.output = Some(folder);
-        let mut report = export::export(&builder.build().map_err(Error::Usage)?, observer)?;
+        let made = export::export(&builder.build().map_err(Error::Usage)?, observer);
+        let mut report = made.map_err(of_no_place)?;
         // Where it will be.
         if let Ok(inside) = report.artifact.path.strip_prefix(&root) {
             report.artifact.path = place.join(inside);
@@ -88,6 +89,14 @@ pub fn publish(
     observer(export::Event::Step("putting the folder in its place"));
     staging.commit()?;
     Ok(Published { folder: place.to_path_buf(), files, reports })
+}
+
+/// The error of an artifact that has no place of its own: nothing was in it before, and nothing of it is kept.
+fn of_no_place(mut error: Error) -> Error {
+    if let Error::Check { report, .. } = &mut error {
+        report.artifact.kept = false;
+    }
+    error
 }
 
 /// The settings beside the folder with which it is read as the model that was exported, with pictures prepared as its artifacts say.

@@ -50,7 +50,7 @@ fn exported(name: &str, target: &str, out: &str) -> Output {
             _ => args.extend(["--shape".into(), format!("{symbol}={size}")]),
         }
     }
-    if matches!(target, "coreml") {
+    if matches!(target, "coreml" | "coreai") {
         args.push("--fp32".into());
     }
     vitc(&args.iter().map(String::as_str).collect::<Vec<_>>())
@@ -61,7 +61,7 @@ fn files_pass_their_check_on_every_target() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = format!("{}/", dir.path().display());
     let mut wrong = Vec::new();
-    for target in ["onnx", "tensorrt-onnx", "coreml"] {
+    for target in ["onnx", "tensorrt-onnx", "coreml", "coreai"] {
         for name in FILES {
             let output = exported(name, target, &out);
             if !output.status.success() {
@@ -102,6 +102,52 @@ fn operators_pass_their_check_on_every_target() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
+#[test]
+fn checks_run_in_every_form() {
+    const FORMS: [(&str, &str, &[&str]); 8] = [
+        ("lstm_open", "onnx", &["--batch", "dynamic"]),
+        ("topk_shifted", "onnx", &["--fp16"]),
+        ("topk_shifted", "coreml", &[]),
+        ("gather_elements_in", "onnx", &[]),
+        ("gather_nd_in", "onnx", &[]),
+        ("gather_nd_in", "coreml", &["--fp32"]),
+        ("matmul_integer", "coreml", &["--fp32"]),
+        ("attention_mask_in", "onnx", &[]),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = format!("{}/", dir.path().display());
+    let mut wrong = Vec::new();
+    for (name, target, more) in FORMS {
+        let file = folder.join(format!("{name}.onnx")).display().to_string();
+        let output = vitc(&[&["export", &file, "--target", target, "-o", &out, "--force"], more].concat());
+        if !output.status.success() {
+            wrong.push(format!("{name} to {target} {more:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whole numbers at the interface are as wide as in the file.
+#[test]
+fn ports_keep_their_types() {
+    use vitc_exporters::onnx::{Elem, ImportOptions, import};
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("m.onnx");
+    let options = ImportOptions { name: "m".into(), batch: None, shapes: Vec::new(), outputs: Vec::new() };
+    for (name, width) in [("ids32", Elem::Int(32)), ("gather_nd_in", Elem::Int(64))] {
+        let file = folder.join(format!("{name}.onnx")).display().to_string();
+        let output = vitc(&["export", &file, "--target", "onnx", "-o", &out.display().to_string(), "--force"]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let [before, after] = [Path::new(&file), out.as_path()].map(|path| import(path, &options).expect("a file"));
+        let of = |i: &vitc_exporters::onnx::Imported| i.inputs.iter().map(|p| p.elem).collect::<Vec<_>>();
+        assert_eq!((of(&after), &after.outputs), (of(&before), &before.outputs), "{name}");
+        assert!(of(&after).contains(&Some(width)), "{name}");
+    }
 }
 
 /// Each target says whether it takes a file, and a refusal shows the way from an input to what needs a number.

@@ -20,7 +20,7 @@ use vitc_ir::testing::{Options, Rng, any_graph, random_graph, random_weights, sa
 use vitc_ir::valid::{ValidError, validate};
 use vitc_ir::{DType, Dim, Graph, Target};
 use vitc_passes::canonical::CANONICAL;
-use vitc_passes::{Context, FoldTables, LowerOptions, PassError, PassReport, Spectral, TalkingHeads};
+use vitc_passes::{Context, FoldTables, LowerOptions, PassError, PassReport, Spectral, TalkingHeads, equalize};
 
 /// About half a minute on two cores.
 const CASES: u64 = 10_000;
@@ -139,6 +139,7 @@ fn case(seed: u64, tally: &mut Tally) -> Result<(), String> {
                 tally.hits(&report);
                 let named = |e| format!("{what}: {e}");
                 if sound(name, &graph, &lowered, Some(&context), tally, seed).map_err(named)? {
+                    equalized(&lowered, &context, tally, seed).map_err(named)?;
                     exported(&lowered, &context.target, seed, tally).map_err(named)?;
                 }
             }
@@ -185,6 +186,20 @@ fn sound(
     let same = same_function(before, after, seed, EXACT).map_err(|e| format!("{list}: {e}\n--- after\n{after}"))?;
     tally.count(format!("{list}: {}", if same { "the same function" } else { "not a finite function" }));
     Ok(true)
+}
+
+/// Whatever factors its regions get, a graph in single precision computes the same.
+fn equalized(graph: &Graph, context: &Context, tally: &mut Tally, seed: u64) -> Result<(), String> {
+    let rng = &mut Rng::new(seed);
+    let regions = equalize::regions(graph).regions.into_iter();
+    let exponents = regions.map(|region| (region.name, rng.range(0, 16) as i32 - 8)).collect();
+    match equalize::equalize(graph, &exponents, &mut |_, _| ()) {
+        Ok((after, report)) => {
+            tally.hits(&report);
+            sound("equalize", graph, &after, Some(context), tally, seed).map(drop)
+        }
+        Err(e) => refused(&e, tally),
+    }
 }
 
 /// The exporter writes the graph or says why not.

@@ -186,6 +186,8 @@ pub struct Metadata {
     pub description: Option<String>,
     /// Further entries, in order.
     pub extra: Vec<(String, String)>,
+    /// No entry: names of inputs and outputs whose whole numbers have 32 bits. In formats that have several widths all others have 64.
+    pub int32: Vec<String>,
 }
 
 impl Metadata {
@@ -201,6 +203,7 @@ impl Metadata {
             license: None,
             description: None,
             extra: Vec::new(),
+            int32: Vec::new(),
         }
     }
 
@@ -295,6 +298,7 @@ mod tests {
                 normalised_inside: false,
             }),
             extra: vec![("vitc.version".into(), "forged".into()), ("team".into(), "vision".into())],
+            int32: Vec::new(),
             ..Metadata::new("tiny", weights, DType::F32)
         }
     }

@@ -25,11 +25,15 @@ def numbers(name, shape, scale=0.5):
     return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
 
 
-def case(name, trap, header, body, opset=17, tier=1, feeds=None, by="runtime", contrib=False, tolerance=1e-5, refused=None, **constants):
-    """Keep one file. `header` is `inputs => outputs` in ONNX's text form; a constant is an array, or a tuple: normal numbers of that shape.
-    A file that is `refused` is tier 3, has no answers, and the refusal has that word in it."""
-    CASES.append(dict(name=name, trap=trap, header=header, body=body, opset=opset, tier=3 if refused else tier, refused=refused, feeds=feeds or {}, by=by, contrib=contrib,
-                      tolerance=tolerance, constants=constants))
+def case(name, trap, header, body, opset=17, tier=1, feeds=None, by="runtime", contrib=False, tolerance=1e-5, contains=(), **constants):
+    """Keep one file. `header` is `inputs => outputs` in ONNX's text form; a constant is an array, or a tuple: normal numbers of that shape."""
+    CASES.append(dict(name=name, trap=trap, header=header, body=body, opset=opset, tier=tier, feeds=feeds or {}, by=by, contrib=contrib,
+                      tolerance=tolerance, contains=list(contains), constants=constants))
+
+
+def refused(name, trap, header, body, *contains, **more):
+    """Keep one file that has to be refused with these words: tier 3, without answers."""
+    case(name, trap, header, body, tier=3, contains=contains, **more)
 
 
 def model(c):
@@ -69,10 +73,9 @@ def write(only):
     rows = []
     for c in CASES:
         m = model(c)
-        feeds = {p.name: feed(c, p) for p in m.graph.input}
-        outs = [] if c["refused"] else answers(c, m, feeds)
-        row = dict(name=c["name"], trap=c["trap"], tier=c["tier"], tolerance=c["tolerance"], opset=c["opset"], by=c["by"], dims={},
-                   contains=[c["refused"]] if c["refused"] else [],
+        feeds = {p.name: feed(c, p) for p in m.graph.input} if c["tier"] < 3 else {}
+        outs = answers(c, m, feeds) if c["tier"] < 3 else []
+        row = dict(name=c["name"], trap=c["trap"], tier=c["tier"], tolerance=c["tolerance"], opset=c["opset"], by=c["by"], dims={}, contains=c["contains"],
                    outputs_option=None, inputs=[], answers=[])
         if any(d.dim_param == "batch" for p in m.graph.input for d in p.type.tensor_type.shape.dim):
             row["dims"] = {"batch": 2}
@@ -101,6 +104,8 @@ case("lstm_both", "two directions, states given, all three results read", "float
      'y, yh, yc = LSTM <hidden_size = 4, direction = "bidirectional"> (x, w, r, b, , h, c)', w=(2, 16, 3), r=(2, 16, 4), b=(2, 32))
 case("lstm_reverse", "backwards, no bias, no states, the batch open", "float[batch,5,3] x => float[5,1,batch,4] y",
      't = Transpose <perm = [1, 0, 2]> (x)\n y = LSTM <hidden_size = 4, direction = "reverse"> (t, w, r)', w=(1, 16, 3), r=(1, 16, 4))
+case("lstm_open", "all three results of a batch that stays open", "float[batch,5,3] x => float[5,1,batch,4] y, float[1,batch,4] yh, float[1,batch,4] yc",
+     't = Transpose <perm = [1, 0, 2]> (x)\n y, yh, yc = LSTM <hidden_size = 4> (t, w, r, b)', w=(1, 16, 3), r=(1, 16, 4), b=(1, 32))
 case("lstm_functions", "other activations than the default ones, lengths given", "float[4,2,3] x => float[4,1,2,4] y",
      'y = LSTM <hidden_size = 4, activations = ["Sigmoid", "Relu", "Tanh"]> (x, w, r, b, l)', w=(1, 16, 3), r=(1, 16, 4), b=(1, 32), l=np.array([4, 4], np.int32))
 case("gru_before", "the reset gate scales the state", "float[5,2,3] x, float[1,2,4] h => float[5,1,2,4] y, float[1,2,4] yh",
@@ -126,14 +131,61 @@ case("qlinear_conv", "scales of each channel, a bias in their products", "float[
 case("qlinear_matmul", "asymmetric on both sides", "float[2,8] x => float[2,4] y",
      "q = QuantizeLinear (x, xs, xz)\n c = QLinearMatMul (q, xs, xz, w, ws, wz, ys, yz)\n y = DequantizeLinear (c, ys, yz)",
      xs=f32(0.02), xz=np.array(120, np.uint8), w=U8("www", (8, 4)), ws=f32(0.01), wz=np.array(100, np.uint8), ys=f32(0.05), yz=np.array(90, np.uint8))
+case("measured", "scale and zero point are scalars", "float[2,6] x => float[2,6] y, float s, int64[1] n",
+     "q, s, z = DynamicQuantizeLinear (x)\n y = DequantizeLinear (q, s, z)\n r = Shape (s)\n n = Shape (r)", opset=17)
+CODES = dict(w=I8("w", (1, 3, 16)), r=I8("rr", (1, 4, 16)), b=(1, 32), ws=np.linspace(0.002, 0.01, 16, dtype=np.float32)[None], wz=np.zeros((1, 16), np.int8), rs=f32([0.01]), rz=np.zeros(1, np.int8))
+case("lstm_codes", "codes as weights, the sequence measured at once, the state at each step", "float[5,1,3] x => float[5,1,1,4] y",
+     "y = com.microsoft.DynamicQuantizeLSTM <hidden_size = 4> (x, w, r, b, , , , , ws, wz, rs, rz)", contrib=True, **CODES)
+refused("lstm_codes_batch", "a batch whose states are measured by threads", "float[5,2,3] x => float[5,1,2,4] y",
+        "y = com.microsoft.DynamicQuantizeLSTM <hidden_size = 4> (x, w, r, b, , , , , ws, wz, rs, rz)", "a batch of more than 1", contrib=True, **CODES)
 case("qdq_pool", "codes moved and pooled between quantising and dequantising", "float[1,2,6,6] x => float[1,2,3,3] y",
      "q = QuantizeLinear (x, s, z)\n p = MaxPool <kernel_shape = [2,2], strides = [2,2]> (q)\n y = DequantizeLinear (p, s, z)", s=f32(0.03), z=np.array(5, np.int8))
+
+# ---- operands of ranks that the definitions do not have -----------------------------------------------------------------------------------------
+SHAPES = dict(w=(1, 16, 3), r=(1, 16, 4), b=(1, 32), h=(1, 1, 4))
+for key, shapes in (("w", [(), (16,)]), ("r", [(), (16,)]), ("b", [(), (32,)]), ("h", [(), (4,), (1, 4)])):
+    for shape in shapes:
+        refused(f"lstm_{key}_rank{len(shape)}", "an operand of another rank", "float[5,1,3] x => float[5,1,1,4] y",
+                "y = LSTM <hidden_size = 4> (x, w, r, b, , h)", "LSTM", **{**SHAPES, key: shape})
+refused("lstm_x_rank2", "a sequence of another rank, the batch first", "float[5,3] x => float[5,1,4] y", "y = LSTM <hidden_size = 4, layout = 1> (x, w, r)", "rank", w=(1, 16, 3), r=(1, 16, 4))
+refused("lstm_codes_scalar", "weights of another rank", "float[5,1,3] x => float[5,1,1,4] y",
+        "y = com.microsoft.DynamicQuantizeLSTM <hidden_size = 4> (x, w, w, , , , , , s, z, s, z)", "DynamicQuantizeLSTM", contrib=True,
+        w=np.array(3, np.int8), s=f32([0.1]), z=np.zeros(1, np.int8))
+refused("conv_integer_scalar", "kernels of another rank", "uint8[1,1,2,2] x => int32[1,1,2,2] y", "y = ConvInteger (x, w)", "ConvInteger", w=np.array(3, np.uint8))
+refused("rotary_scalar", "tables of another rank", "float[1,1,2,4] x => float[1,1,2,4] y", "y = RotaryEmbedding (x, c, c, p)", "RotaryEmbedding", opset=23, c=f32(1), p=np.array([[0, 1]], np.int64))
+refused("last_of_many", "a search over more elements than memory has", "float[1,2000000000] x => int64[1,1] y", "y = ArgMax <axis = 1, select_last_index = 1> (x)", "too large")
+refused("diagonal_of_many", "a diagonal of more elements than memory has", "float[8000000,8000000] x => float[8000000] y", 'y = Einsum <equation = "ii->i"> (x)', "too large")
+refused("window_of_many", "a window longer than any that is used", "float[1] x => float[1] y", "w = HannWindow (n)\n v = Slice (w, s, e)\n y = Add (x, v)", "has no length",
+        n=np.array(1 << 22, np.int64), s=i64(0), e=i64(1))
+refused("lstm_of_many", "steps that are too many only together", "float[150,1,1] x, float[8100,1,1] z => float[150,1,1,1] y, float[8100,1,1,1] v",
+        "y = LSTM <hidden_size = 1> (x, w, r)\n v = LSTM <hidden_size = 1> (z, w, r)", "nodes once it is written out", w=(1, 4, 1), r=(1, 4, 1))
 
 # ---- attention ----------------------------------------------------------------------------------------------------------------------------------
 case("attention_causal", "causal, a truth mask that hides all of a row together with it", "float[1,2,4,3] q, float[1,2,4,3] k, float[1,2,4,3] v => float[1,2,4,3] y",
      "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, by="onnx", m=np.array([[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0], [1, 1, 0, 1]], bool)[None, None])
 case("attention_tokens", "rank 3, fewer heads of keys, a factor of its own, numbers as mask", "float[2,4,12] q, float[2,5,6] k, float[2,5,6] v => float[2,4,12] y",
      "y = Attention <q_num_heads = 4, kv_num_heads = 2, scale = 0.3> (q, k, v, m)", opset=23, by="onnx", m=(4, 5))
+INF = np.inf
+case("attention_infinite", "minus infinity hides, numbers beside it are added, and a row of it alone gives zeros", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y",
+     "y = Attention (q, k, v, m)", opset=23, m=f32([[0.5, -INF, 1, -2, 0], [-INF] * 5, [-INF, -INF, 3, -INF, 0.25]]))
+case("attention_infinite_causal", "a row that neither the mask nor the order hides alone is hidden by both", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y",
+     "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, m=f32([[-INF, 0, 0, 0, 0], [0, 0.5, 0, 0, 0], [-INF, -INF, -INF, 2, 0]]))
+case("attention_mask_in", "a mask of numbers that is given when the model runs, with minus infinity in it", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v, float[1,1,3,5] m => float[1,2,3,4] y",
+     "y = Attention <is_causal = 1> (q, k, v, m)", opset=23, feeds={"m": f32([[-INF, 0, 0, 0, 0], [0, 0.5, 0, 0, 0], [-INF, 2, -3, 4, 0]])})
+case("attention_truth_in", "truths that are given when the model runs hide a whole row", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v, bool[1,1,3,5] m => float[1,2,3,4] y",
+     "y = Attention (q, k, v, m)", opset=23, feeds={"m": [[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 1, 0]]})
+case("attention_short_mask", "a mask of fewer keys hides the rest", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y",
+     "y = Attention (q, k, v, m)", opset=24, by="onnx", m=f32([[0.5, -INF, 1], [0, 0, 0], [-1, 2, -INF]]))
+refused("attention_one_key", "a mask of one key", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[1,2,3,4] y", "y = Attention (q, k, v, m)", "mask of one key for 5",
+        opset=24, m=f32([[0], [1], [0]]))
+refused("attention_wide_mask", "a mask of more sets than the scores", "float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v => float[2,2,3,4] y", "y = Attention (q, k, v, m)", "do not fit",
+        opset=23, m=(2, 1, 3, 5))
+refused("multi_head_unequal", "later keys hidden, of other number than the queries", "float[1,3,4] q, float[1,5,4] k, float[1,5,4] v => float[1,3,4] y",
+        "y = com.microsoft.MultiHeadAttention <num_heads = 1, unidirectional = 1> (q, k, v)", "3 queries and 5 keys", contrib=True)
+refused("multi_head_blind", "a query that sees nothing, of which the runtime makes no numbers", "float[1,3,4] q, float[1,3,4] k, float[1,3,4] v => float[1,3,4] y",
+        "y = com.microsoft.MultiHeadAttention <num_heads = 1> (q, k, v, , , m)", "sees no key", contrib=True, m=f32([[[[0, 0, 0], [-INF] * 3, [0, 0, 0]]]]))
+case("multi_head_hidden", "minus infinity beside the causal order", "float[1,3,4] q, float[1,3,4] k, float[1,3,4] v => float[1,3,4] y",
+     "y = com.microsoft.MultiHeadAttention <num_heads = 1, unidirectional = 1> (q, k, v, , , m)", contrib=True, m=f32([[[[0, 0, 0], [-INF, 0.5, 0], [0.25, -INF, 0]]]]))
 case("multi_head", "one bias for queries, keys and values", "float[2,4,8] q, float[2,5,8] k, float[2,5,8] v => float[2,4,8] y",
      "y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v, b)", contrib=True, b=(24,))
 case("attention_packed", "weights of queries, keys and values in one matrix", "float[2,5,8] x => float[2,5,8] y",
@@ -149,6 +201,9 @@ case("gemm_computed", "a matrix that is computed where a weight is usual", "floa
 # ---- functions and transforms -------------------------------------------------------------------------------------------------------------------
 case("functions", "hyperbolic functions and their inverses", "float[2,6] x => float[2,6] a, float[2,6] b, float[2,6] c, float[2,6] d, float[2,6] e, float[2,6] f",
      "a = Tan (x)\n b = Sinh (x)\n c = Cosh (x)\n d = Asinh (x)\n s = Tanh (x)\n e = Atanh (s)\n o = Add (c, l)\n f = Acosh (o)", opset=22, l=f32(0.5), tolerance=2e-5)
+case("area_large", "arguments whose squares no float holds, and infinity", "float[1,6] x => float[1,6] a, float[1,6] b",
+     "a = Asinh (x)\n s = Abs (x)\n o = Max (s, l)\n b = Acosh (o)", opset=22, l=f32(1), feeds={"x": [[1e20, -3e30, 30, -0.5, 0, 1.5]]})
+case("shrink_infinite", "infinities and a bias", "float[1,6] x => float[1,6] y", "y = Shrink <bias = 0.3, lambd = 0.6> (x)", feeds={"x": [[INF, -INF, 0.7, -0.7, 0.5, 0]]})
 case("shrink", "a bias, and what lies between the thresholds", "float[2,6] x => float[2,6] y", "y = Shrink <bias = 0.3, lambd = 0.6> (x)")
 case("mean_variance", "over listed axes", "float[2,3,4,4] x => float[2,3,4,4] y", "y = MeanVarianceNormalization <axes = [2, 3]> (x)")
 case("dft_half", "half a spectrum of real numbers", "float[1,2,6,1] x => float[1,2,4,2] y", "y = DFT <onesided = 1, axis = 2> (x)", by="onnx", tolerance=2e-5)
@@ -185,9 +240,9 @@ case("infinite_known", "infinities compared while the file is read", "float[2,3]
      f=np.array([[0, -np.inf, 0], [-np.inf] * 3], np.float32))
 case("infinite_asked", "a comparison of scores with infinity", "float[2,3] x, bool[2,3] m => float[2,3] y",
      "f = Where (m, x, never)\n e = Greater (f, never)\n y = Where (e, x, one)", one=f32(1), never=f32(-np.inf), feeds={"m": [[1, 0, 1], [0, 0, 1]]})
-case("dropout_training", "a layer that drops at random", "float[2,3] x => float[2,3] y", "y = Dropout (x, r, t)", r=f32(0.3), t=np.array(True), refused="drops at random")
-case("attribute_unknown", "an attribute of another version", "float[1,4,2,2] x => float[1,4,2,2] y", "y = InstanceNormalization <weight_first = 1> (x, s, b)", s=(4,), b=(4,),
-     refused="has an attribute weight_first")
+refused("dropout_training", "a layer that drops at random", "float[2,3] x => float[2,3] y", "y = Dropout (x, r, t)", "drops at random", r=f32(0.3), t=np.array(True))
+refused("attribute_unknown", "an attribute of another version", "float[1,4,2,2] x => float[1,4,2,2] y", "y = InstanceNormalization <weight_first = 1> (x, s, b)",
+        "has an attribute weight_first", s=(4,), b=(4,))
 case("truth_out", "truths as results", "float[2,6] x => bool[2,6] y", "y = Greater (x, h)", h=f32(0.2))
 case("truth_in", "a mask from outside", "float[2,6] x, bool[2,6] m => float[2,6] y", "n = Not (m)\n y = Where (n, x, h)", h=f32(-3), feeds={"m": [[1, 0, 1, 0, 0, 1]] * 2})
 case("truncate", "floats to whole numbers and back", "float[2,6] x => float[2,6] y, int64[2,6] i", "s = Mul (x, t)\n i = Cast <to = 7> (s)\n y = Cast <to = 1> (i)", t=f32(7))
@@ -196,11 +251,15 @@ case("ids32", "32-bit numbers, computed with before", "int32[2,3] x => float[2,3
      feeds={"x": [[0, 7, 1], [3, 2, 5]]})
 case("gather_of_search", "elements at the place of the largest", "float[2,5,3] x => float[2,1,3] y",
      "i = ArgMax <axis = 1, keepdims = 1> (x)\n y = GatherElements <axis = 1> (x, i)")
+case("gather_elements_in", "indices that are given, some from the end", "float[3,4,2] x, int32[2,3,2] i => float[2,3,2] y", "y = GatherElements <axis = 1> (x, i)",
+     feeds={"i": np.arange(12) % 8 - 4})
+case("gather_nd_in", "tuples that are given, of axes of several sizes", "float[3,40,2] x, int64[5,2] i => float[5,2] y", "y = GatherND (x, i)", feeds={"i": [[0, 39], [2, -1], [-3, 7], [1, 0], [2, 20]]})
 case("gather_nd_computed", "tuples of computed indices behind a batch", "float[2,4,5] x => float[2,1] y",
      "f = Reshape (x, s)\n i = ArgMax <axis = 1, keepdims = 1> (f)\n r = Div (i, five)\n c = Mod (i, five)\n p = Concat <axis = 1> (r, c)\n q = Unsqueeze (p, one)\n y = GatherND <batch_dims = 1> (x, q)",
      s=i64(2, 20), five=np.array(5, np.int64), one=i64(1))
 case("topk", "the best of all, and what else lies there", "float[2,6,4] x => float[2,3,4] y, float[2,3] v, int64[2,3] i",
      "m = ReduceMax <axes = [2], keepdims = 0> (x)\n v, i = TopK <axis = 1> (m, k)\n u = Unsqueeze (i, two)\n t = Tile (u, r)\n y = GatherElements <axis = 1> (x, t)", k=i64(3), two=i64(2), r=i64(1, 1, 4))
+case("topk_shifted", "indices that are computed with", "float[2,6,4] x => float[2,3,4] v, int64[2,3,4] i", "v, a = TopK <axis = 1> (x, k)\n i = Add (a, o)", k=i64(3), o=np.array(2, np.int64))
 case("topk_smallest", "the smallest along an inner axis, equal ones", "float[2,6,3] x => float[2,2,3] v, int64[2,2,3] i", "r = Round (x)\n v, i = TopK <axis = 1, largest = 0> (r, k)", k=i64(2))
 case("clip_whole", "indices kept within a table", "int64[5] x => float[5,2] y", "c = Clip (x, lo, hi)\n y = Gather (t, c)", t=(4, 2), lo=np.array(0, np.int64), hi=np.array(3, np.int64),
      feeds={"x": [-3, 2, 9, 0, 3]})

@@ -94,6 +94,8 @@ pub struct Facts {
     pub linear: Slots,
     /// Operands that pass a shift on: a number added to all of the operand's elements is added to every element of the result.
     pub shift: Slots,
+    /// Sets of operands that pass a factor on: a number c > 0 times all operands of one set, the others held, is c times every result.
+    pub factor: [Slots; 2],
     /// Element types that it takes.
     pub elements: Elements,
     /// What it loses in half precision.
@@ -116,6 +118,7 @@ impl Facts {
             operands,
             linear: Slots::NONE,
             shift: Slots::NONE,
+            factor: [Slots::NONE; 2],
             elements: Elements::Floats,
             wide: Wide::Nothing,
             quantised: Slots::NONE,
@@ -127,7 +130,7 @@ impl Facts {
 
     /// Moves the elements of its operands, whatever they are.
     fn movement(operands: RangeInclusive<usize>) -> Facts {
-        let facts = Facts::of(Class::Movement, operands).linear(Slots::ALL).shift(Slots::FIRST);
+        let facts = Facts::of(Class::Movement, operands).linear(Slots::ALL).shift(Slots::FIRST).factor(Slots::ALL);
         Facts { elements: Elements::Any, integers: true, ..facts }
     }
 
@@ -135,7 +138,8 @@ impl Facts {
     fn contraction(operands: RangeInclusive<usize>) -> Facts {
         let bias = Slots::of([2]);
         let quantised = Slots::of([0, 1]);
-        Facts { linear: Slots::ALL, shift: bias, quantised, ..Facts::of(Class::Contraction, operands) }
+        let factor = [Slots::of([0, 2]), Slots::of([1, 2])];
+        Facts { linear: Slots::ALL, shift: bias, factor, quantised, ..Facts::of(Class::Contraction, operands) }
     }
 
     fn linear(self, linear: Slots) -> Facts {
@@ -144,6 +148,15 @@ impl Facts {
 
     fn shift(self, shift: Slots) -> Facts {
         Facts { shift, ..self }
+    }
+
+    fn factor(self, set: Slots) -> Facts {
+        Facts { factor: [set, Slots::NONE], ..self }
+    }
+
+    /// Either set passes a factor on.
+    fn factors(self, one: Slots, other: Slots) -> Facts {
+        Facts { factor: [one, other], ..self }
     }
 
     fn wide(self, wide: Wide) -> Facts {
@@ -165,7 +178,7 @@ impl Op {
         let first = Slots::FIRST;
         match self {
             Op::Select => {
-                let facts = Facts::of(Class::Sampling, 3..=3).linear(Slots::of([1, 2]));
+                let facts = Facts::of(Class::Sampling, 3..=3).linear(Slots::of([1, 2])).factor(Slots::of([1, 2]));
                 Facts { elements: Elements::Any, integers: true, ..facts }
             }
             Op::TopK { .. } => Facts { integers: true, ..Facts::of(Class::Sampling, 1..=1) },
@@ -173,28 +186,34 @@ impl Op {
                 Facts { elements: Elements::Any, integers: *self == Op::Input, ..Facts::of(Class::Leaf, 0..=0) }
             }
 
-            Op::Unary(UnaryKind::Neg) => Facts::of(Class::Elementwise, 1..=1).linear(first),
+            Op::Unary(UnaryKind::Neg) => Facts::of(Class::Elementwise, 1..=1).linear(first).factor(first),
+            Op::Unary(UnaryKind::Relu | UnaryKind::Abs | UnaryKind::LeakyRelu { .. }) => {
+                Facts::of(Class::Elementwise, 1..=1).factor(first)
+            }
             Op::Unary(_) | Op::Clip { .. } => Facts::of(Class::Elementwise, 1..=1),
             Op::Binary(kind) => {
                 // A quotient of integers is another function in every format.
                 let integers = !matches!(kind, BinaryKind::Div | BinaryKind::Pow);
                 let facts = Facts { elements: Elements::Numbers, integers, ..Facts::of(Class::Elementwise, 2..=2) };
                 match kind {
-                    BinaryKind::Add => facts.linear(Slots::ALL).shift(Slots::ALL),
-                    BinaryKind::Sub => facts.linear(Slots::ALL).shift(first),
-                    BinaryKind::Mul => facts.linear(Slots::ALL),
-                    BinaryKind::Div => facts.linear(first),
-                    BinaryKind::Max | BinaryKind::Min => facts,
+                    BinaryKind::Add => facts.linear(Slots::ALL).shift(Slots::ALL).factor(Slots::ALL),
+                    BinaryKind::Sub => facts.linear(Slots::ALL).shift(first).factor(Slots::ALL),
+                    BinaryKind::Mul => facts.linear(Slots::ALL).factors(first, Slots::of([1])),
+                    BinaryKind::Div => facts.linear(first).factor(first),
+                    BinaryKind::Max | BinaryKind::Min => facts.factor(Slots::ALL),
                     BinaryKind::Pow => Facts { elements: Elements::Floats, ..facts },
                 }
             }
-            Op::Sum => Facts::of(Class::Elementwise, 2..=usize::MAX).linear(Slots::ALL).shift(Slots::ALL),
+            Op::Sum => {
+                let facts = Facts::of(Class::Elementwise, 2..=usize::MAX);
+                facts.linear(Slots::ALL).shift(Slots::ALL).factor(Slots::ALL)
+            }
             // Which of x and slope·x it is depends on the element.
-            Op::Prelu => Facts::of(Class::Elementwise, 2..=2).linear(Slots::of([1])).piecewise(),
+            Op::Prelu => Facts::of(Class::Elementwise, 2..=2).linear(Slots::of([1])).factor(first).piecewise(),
             // Nothing is rounded on the way up.
             Op::Cast { to } => {
                 let facts = Facts { elements: Elements::Any, integers: true, ..Facts::of(Class::Cast, 1..=1) };
-                if *to == DType::F32 { facts.linear(first).shift(first) } else { facts }
+                if *to == DType::F32 { facts.linear(first).shift(first).factor(first) } else { facts }
             }
 
             Op::Conv { .. } | Op::Linear => Facts::contraction(2..=3),
@@ -206,23 +225,25 @@ impl Op {
             Op::BatchNorm { .. } => Facts::of(Class::Normalisation, 5..=5)
                 .linear(Slots::of([0, 1, 2, 3]))
                 .shift(Slots::of([2]))
+                .factors(Slots::of([1, 2]), Slots::of([0, 2, 3]))
                 .until(Stage::Paper),
             Op::LayerNorm { .. } => {
-                Facts::of(Class::Normalisation, 1..=3).linear(Slots::of([1, 2])).shift(Slots::of([2]))
+                let affine = Slots::of([1, 2]);
+                Facts::of(Class::Normalisation, 1..=3).linear(affine).shift(Slots::of([2])).factor(affine)
             }
             Op::Softmax { .. } => Facts::of(Class::Normalisation, 1..=1).wide(Wide::Exponentials),
 
             Op::Reduce { kind, .. } => {
                 let facts = Facts::of(Class::Reduction, 1..=1);
                 match kind {
-                    ReduceKind::Sum => facts.linear(first).wide(Wide::Sums),
-                    ReduceKind::Mean => facts.linear(first).shift(first).wide(Wide::Sums),
-                    ReduceKind::Max | ReduceKind::Min => facts.shift(first),
+                    ReduceKind::Sum => facts.linear(first).factor(first).wide(Wide::Sums),
+                    ReduceKind::Mean => facts.linear(first).shift(first).factor(first).wide(Wide::Sums),
+                    ReduceKind::Max | ReduceKind::Min => facts.shift(first).factor(first),
                     ReduceKind::Prod => facts,
                 }
             }
-            Op::AvgPool { .. } => Facts::of(Class::Reduction, 1..=1).linear(first).shift(first),
-            Op::MaxPool { .. } => Facts::of(Class::Reduction, 1..=1).shift(first),
+            Op::AvgPool { .. } => Facts::of(Class::Reduction, 1..=1).linear(first).shift(first).factor(first),
+            Op::MaxPool { .. } => Facts::of(Class::Reduction, 1..=1).shift(first).factor(first),
             Op::ArgMax { .. } => Facts { integers: true, ..Facts::of(Class::Reduction, 1..=1) },
 
             Op::Reshape { .. } | Op::Transpose { .. } | Op::Split { .. } | Op::Slice { .. } | Op::Expand { .. } => {
@@ -231,23 +252,27 @@ impl Op {
             // Windows and blocks are moved through a view with six axes, mirrors run backwards.
             Op::DepthToSpace { .. } | Op::SpaceToDepth { .. } => Facts::movement(1..=1).piecewise(),
             Op::Concat { .. } => Facts::movement(1..=usize::MAX).shift(Slots::NONE),
-            Op::Pad { mode: PadMode::Constant(_), .. } => Facts::movement(1..=1).shift(Slots::NONE),
+            Op::Pad { mode: PadMode::Constant(x), .. } => {
+                let factor = if x.0 == 0.0 { first } else { Slots::NONE };
+                Facts::movement(1..=1).shift(Slots::NONE).factor(factor)
+            }
             Op::Pad { mode: PadMode::Reflect | PadMode::Edge, .. } => Facts::movement(1..=1).piecewise(),
             Op::WindowPartition { .. } | Op::WindowMerge { .. } => {
                 Facts::movement(1..=1).piecewise().until(Stage::Deploy)
             }
             Op::Gather { .. } => {
-                let facts = Facts::of(Class::Sampling, 2..=2).linear(first).shift(first);
+                let facts = Facts::of(Class::Sampling, 2..=2).linear(first).shift(first).factor(first);
                 Facts { elements: Elements::Any, integers: true, ..facts }
             }
-            Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first),
+            Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first).factor(first),
             Op::Quantize { .. } => Facts::of(Class::Quantisation, 2..=2),
             Op::Dequantize => {
-                let facts = Facts::of(Class::Quantisation, 2..=2).linear(Slots::ALL);
+                let facts = Facts::of(Class::Quantisation, 2..=2).linear(Slots::ALL).factors(first, Slots::of([1]));
                 Facts { elements: Elements::Any, ..facts }
             }
             Op::Lookup { .. } => {
-                let facts = Facts::of(Class::Quantisation, 2..=2).linear(Slots::of([1])).shift(Slots::of([1]));
+                let table = Slots::of([1]);
+                let facts = Facts::of(Class::Quantisation, 2..=2).linear(table).shift(table).factor(table);
                 Facts { elements: Elements::Any, ..facts }
             }
             Op::Keep => Facts { class: Class::Barrier, ..Facts::movement(1..=1) },
@@ -255,24 +280,25 @@ impl Op {
             Op::Attention { layout, bias, talking, .. } => {
                 let scores = 3 + usize::from(*bias);
                 let facts = Facts::of(Class::Attention, scores..=scores).wide(Wide::Exponentials).until(Stage::Deploy);
+                let values = Slots::of([2]);
                 match (layout, talking) {
                     // The heads' second mix is linear too, and what it adds up to is anything.
-                    (_, true) => Facts { operands: scores + 4..=scores + 4, ..facts }.linear(Slots::of([
-                        2,
-                        scores + 2,
-                        scores + 3,
-                    ])),
+                    (_, true) => Facts { operands: scores + 4..=scores + 4, ..facts }
+                        .linear(Slots::of([2, scores + 2, scores + 3]))
+                        .factor(values),
                     // Some targets have an operator for this form.
                     (AttentionLayout::Heads, false) => {
-                        facts.linear(Slots::of([2])).shift(Slots::of([2])).until(Stage::Target)
+                        facts.linear(values).shift(values).factor(values).until(Stage::Target)
                     }
-                    (_, false) => facts.linear(Slots::of([2])).shift(Slots::of([2])),
+                    (_, false) => facts.linear(values).shift(values).factor(values),
                 }
             }
             Op::Rfft2 { .. } | Op::Dct2 | Op::Idct2 => {
-                Facts::of(Class::Transform, 1..=1).linear(first).until(Stage::Deploy)
+                Facts::of(Class::Transform, 1..=1).linear(first).factor(first).until(Stage::Deploy)
             }
-            Op::Irfft2 { .. } => Facts::of(Class::Transform, 2..=2).linear(Slots::ALL).until(Stage::Deploy),
+            Op::Irfft2 { .. } => {
+                Facts::of(Class::Transform, 2..=2).linear(Slots::ALL).factor(Slots::ALL).until(Stage::Deploy)
+            }
         }
     }
 }

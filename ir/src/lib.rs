@@ -22,6 +22,7 @@ mod index;
 pub mod infer;
 pub mod net;
 pub mod op;
+pub mod packed;
 pub mod parse;
 mod print;
 pub mod real;

@@ -165,8 +165,8 @@ fn rounded(place: &Place, rounding: Rounding) -> i128 {
     place.floor + i128::from(up)
 }
 
-/// Keys' kernel at distance `t`.
-fn cubic(t: f64, a: f64) -> f64 {
+/// Keys' kernel of parameter `a` at distance `t`.
+pub fn cubic(t: f64, a: f64) -> f64 {
     let t = t.abs();
     if t <= 1.0 {
         ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0

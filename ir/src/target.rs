@@ -354,15 +354,7 @@ impl Target {
             Op::Unary(UnaryKind::GeluTanh) => has(self.gelu_tanh, "gelu_tanh"),
             Op::Unary(UnaryKind::HardSwish) => has(self.hard_swish, "hard_swish"),
             // The dialect has no plain operation for these, or none that is known.
-            Op::Unary(UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign)
-            | Op::ArgMax { .. }
-            | Op::ConvTranspose { .. }
-            | Op::Select
-            | Op::TopK { .. }
-                if self.is_core_ai() =>
-            {
-                has(false, node.op.word())
-            }
+            Op::Select | Op::TopK { .. } if self.is_core_ai() => has(false, node.op.word()),
             Op::ConvTranspose { stride, pad, output_pad, dilation, .. } => {
                 let plain = *pad == [0; 4] && *output_pad == [0; 2];
                 has(self.transposed_pad || plain, "transposed convolution with a padding")?;

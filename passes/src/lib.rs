@@ -12,6 +12,7 @@ pub mod canonical;
 pub mod coreai;
 pub mod coreml;
 pub mod deploy;
+pub mod equalize;
 pub mod lower;
 mod note;
 pub mod ort;

@@ -6,7 +6,7 @@ use common::{deploy, lower, lower_observed};
 use vitc_ir::testing::{Options, Rng, assert_same_function, random_graph};
 use vitc_ir::valid::validate;
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Target};
-use vitc_passes::{Context, DEPLOY, LowerOptions};
+use vitc_passes::{Context, DEPLOY, LowerOptions, equalize};
 
 const SEEDS: u64 = 150;
 /// Passes are exact in real arithmetic; what is left is the rounding of f64.
@@ -105,6 +105,29 @@ fn inputs_and_outputs_have_their_own_element_types() {
                 assert!(inner.flat_map(|(_, n)| &n.types).all(|t| t.dtype == precision || !t.dtype.is_float()));
             }
         }
+    }
+}
+
+/// Whatever power of two each region gets, the function stays, to the last bit of the arithmetic of the evaluator.
+#[test]
+fn factors_between_layers_preserve_the_function() {
+    for target in targets().into_iter().chain([Target::coreai(27)]) {
+        let (mut scaled, mut joined) = (0, 0);
+        for (seed, paper) in graphs() {
+            let (graph, _) = lower(&deploy(&paper).0, &target, &LowerOptions::new(DType::F32, DType::F32));
+            let rng = &mut Rng::new(seed);
+            let found = equalize::regions(&graph).regions;
+            joined += found.iter().filter(|r| r.values.len() > 1).count();
+            let exponents = found.into_iter().map(|r| (r.name, rng.range(0, 24) as i32 - 12)).collect();
+            let (after, report) =
+                equalize::equalize(&graph, &exponents, &mut |_, _| ()).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            validate(&after, Some(&target)).unwrap_or_else(|e| panic!("{}, seed {seed}: {e}", target.name()));
+            assert_same_function(&graph, &after, seed, EXACT);
+            let nodes = |g: &Graph| g.run_time_nodes().count();
+            assert_eq!(nodes(&graph), nodes(&after), "seed {seed}");
+            scaled += report.iter().map(|r| r.count).sum::<usize>();
+        }
+        assert!(scaled > SEEDS as usize && joined > 10, "{}: {scaled} constants, {joined} regions", target.name());
     }
 }
 

@@ -118,6 +118,9 @@ class ExportOptions(TypedDict, total=False):
     """Channels of the input, for a model without weights; a checkpoint's stem says its own [default: 3]"""
     spectral: Literal["auto", "dense", "separable"]
     """How Fourier and cosine transforms become matrix products"""
+    no_equalize: bool
+    """In fp16, leave small weights where half precision is coarse. Else powers of two move from layer to layer, exactly, where many weights
+    would be subnormal"""
     quantize: Literal["w8a8", "w8", "w6", "w4", "w4-block32", "mixed"]
     """Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml, coreai), w4-block32
     has a scale for every 32 input channels (coreml from iOS 18, coreai); mixed chooses for each layer what keeps min_snr. Without calibrate

@@ -76,7 +76,7 @@ pub fn fidelity(
     let candidate = Computation::artifact(artifact, Pick::Main)?;
     let options = agreed(options, &candidate)?;
     let mut findings = Findings::new();
-    let reference = file(model, &options, 1, true, &mut findings)
+    let reference = file(model, &options, &[1], true, &mut findings)
         .unwrap_or_else(|| Computation::reference(model.graph, model.weights));
     let pair = Pair {
         wanted: (&reference, reference.load(Request::outputs(1))?),

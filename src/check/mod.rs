@@ -106,7 +106,7 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
     let roles = model.signature.outputs.iter().map(|port| port.role).collect();
     let mut findings = Findings::new();
     let whole = options.effort == Effort::Full && budget.fits();
-    let file = file(model, &options, batches[0], whole, &mut findings);
+    let file = file(model, &options, &batches, whole, &mut findings);
     // In pieces each begins with the reference's own values, and where they lie is not looked at.
     let coded = match whole {
         true => codes::tips(model, &reference, &cases(model, &options, batches[0]))?,
@@ -149,7 +149,7 @@ pub fn synthetic_inputs(model: Reference<'_>, preprocessing: Option<Preprocessin
 fn file<'a>(
     model: Reference<'a>,
     options: &Options,
-    batch: usize,
+    batches: &[usize],
     whole: bool,
     findings: &mut Findings,
 ) -> Option<Computation<'a>> {
@@ -163,11 +163,13 @@ fn file<'a>(
         findings.notes.push("reference: the package's own program, read back and computed in fp32".into());
         return None;
     };
-    let cases = cases(model, options, batch);
-    let tried =
-        computation.load(Request::outputs(batch)).and_then(|session| computation.run(&session, &cases[0].reference));
+    // What runs for one batch may not for another: sizes inside of the file may be those of one.
+    let tried = batches.iter().try_for_each(|&batch| {
+        let session = computation.load(Request::outputs(batch))?;
+        computation.run(&session, &cases(model, options, batch)[0].reference).map(|_| ())
+    });
     match tried {
-        Ok(_) => {
+        Ok(()) => {
             findings.notes.push("reference: the file itself, run by tract".into());
             Some(computation)
         }

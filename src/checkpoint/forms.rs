@@ -66,7 +66,7 @@ fn parametrized(key: &str) -> Option<(String, &str)> {
 }
 
 /// Shapes by key, the factors of a weight replaced by the weight itself.
-pub(super) fn merged_shapes<T: Borrow<TensorInfo>>(tensors: &BTreeMap<String, T>) -> Shapes {
+pub fn merged_shapes<T: Borrow<TensorInfo>>(tensors: &BTreeMap<String, T>) -> Shapes {
     let mut shapes = Shapes::new();
     for (key, tensor) in tensors {
         let shape = &tensor.borrow().shape;
@@ -88,6 +88,16 @@ pub(super) fn canonical(key: &str, tensors: &BTreeMap<String, TensorInfo>, table
     }
 }
 
+/// The architecture's key for the weight that an upstream key names, or that it is a factor of.
+pub(super) fn whole(key: &str, tensors: &BTreeMap<String, TensorInfo>, table: &NameTable) -> String {
+    table.canonical(&factor(key, tensors).map_or_else(|| key.to_string(), |factor| factor.base))
+}
+
+/// Tensors under one spelling of factors: `KEY_g` and `KEY_v`, `KEY_orig` and `KEY_mask`.
+pub fn respelled(tensors: &BTreeMap<String, TensorInfo>) -> BTreeMap<String, TensorInfo> {
+    tensors.iter().map(|(key, tensor)| (canonical(key, tensors, &NameTable::IDENTITY), tensor.clone())).collect()
+}
+
 /// Refuses parametrizations that are not weight normalisation.
 pub(super) fn check_parametrizations(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), CheckpointError> {
     let unknown = |key: &&String| key.split('.').any(|s| s == "parametrizations") && factor(key, tensors).is_none();
@@ -105,7 +115,7 @@ pub(super) fn check_parametrizations(tensors: &BTreeMap<String, TensorInfo>) -> 
 
 impl Forms {
     /// The weights among `tensors` (upstream's keys) that are stored as factors.
-    pub(super) fn of(tensors: &BTreeMap<String, TensorInfo>, table: &NameTable) -> Forms {
+    pub fn of(tensors: &BTreeMap<String, TensorInfo>, table: &NameTable) -> Forms {
         let mut forms = BTreeMap::new();
         for (key, tensor) in tensors {
             let Some(Factor { base, suffix }) = factor(key, tensors) else { continue };
@@ -120,14 +130,15 @@ impl Forms {
         Forms { forms }
     }
 
-    /// True if every weight is stored as itself.
-    pub fn is_empty(&self) -> bool {
-        self.forms.is_empty()
+    /// With those of other tensors.
+    pub fn and(mut self, others: Forms) -> Forms {
+        self.forms.extend(others.forms);
+        self
     }
 
-    /// Number of weights that are stored as factors.
-    pub fn len(&self) -> usize {
-        self.forms.len()
+    /// Number of weights of a graph that are stored as factors.
+    pub fn count(&self, graph: &Graph) -> usize {
+        graph.weights().filter(|(key, _)| self.forms.contains_key(*key)).count()
     }
 
     /// The same graph, asking for the stored factors and multiplying them.

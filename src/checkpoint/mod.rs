@@ -41,7 +41,7 @@ pub use config::{Channels, in_unit_range, labels};
 pub use contents::Shapes;
 pub use dense_config::DenseConfig;
 pub use error::{CheckpointError, hub_name};
-pub use forms::Forms;
+pub use forms::{Forms, merged_shapes, respelled};
 pub use held::HeldTensor;
 pub use mapped::HeldBytes;
 pub use names::{NameTable, WRAPPERS};

@@ -81,6 +81,11 @@ impl Selected {
         forms::canonical(upstream, &self.tensors, table)
     }
 
+    /// The same, for a factor the key of its weight.
+    pub fn whole(&self, upstream: &str, table: &NameTable) -> String {
+        forms::whole(upstream, &self.tensors, table)
+    }
+
     /// The numbers of a stored floating-point tensor; `None` for other types.
     pub fn numbers(&self, tensor: &TensorInfo) -> Option<Vec<f64>> {
         let ElementType::Float(float) = tensor.dtype else { return None };

@@ -201,6 +201,11 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, default_value_t = Transform::Auto, help_heading = "Numbers and shapes")]
     spectral: Transform,
 
+    /// In fp16, leave small weights where half precision is coarse. Else powers of two move from layer to layer, exactly, where many weights would be
+    /// subnormal.
+    #[arg(long, help_heading = "Numbers and shapes")]
+    no_equalize: bool,
+
     /// Hold weights, and with w8a8 the inputs of layers, in few bits. w6 and w4 are tables of 64 and 16 weights (coreml, coreai), w4-block32 has a scale for
     /// every 32 input channels (coreml from iOS 18, coreai); mixed chooses for each layer what keeps --min-snr. Without --calibrate every weight is rounded
     /// by itself.
@@ -358,6 +363,7 @@ impl ArtifactArgs {
             spectral: self.spectral.into(),
             fold_tables: self.fold_tables.into(),
             ranges: self.calibrate.clone().filter(|_| self.quantize.is_none()),
+            equalize: !self.no_equalize,
             quantize: self.quantize.map(|scheme| QuantizeOptions {
                 scheme,
                 calibrate: self.calibrate.clone(),

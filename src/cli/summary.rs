@@ -152,7 +152,13 @@ fn rounding(report: &Report) -> String {
     let r = &report.rounding;
     let (before, after) = (magnitude(r.max_before), magnitude(r.max_after));
     let small = match report.precision.compute {
-        "fp16" => format!("; rounded to subnormal {}, to zero {}", r.subnormal, r.zeroed),
+        "fp16" => match &r.equalized {
+            None => format!("; rounded to subnormal {}, to zero {}", r.subnormal, r.zeroed),
+            Some(e) => format!(
+                "; rounded to subnormal {} instead of {}, to zero {} instead of {}, by powers of two that moved between layers",
+                r.subnormal, e.subnormal_before, r.zeroed, e.zeroed_before
+            ),
+        },
         _ => String::new(),
     };
     if r.largest.is_empty() {

@@ -3,23 +3,13 @@
 //! The range of every value is measured on inputs: own ones, calibration pictures, or what vitc makes. Nothing is guessed from operators' names, and what is
 //! not seen on the inputs is not known: the inputs are named beside the result.
 
-use super::quantize::{Step, Units, constants};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use super::values::{self, RangeInputs};
+use std::collections::BTreeMap;
 use vitc_ir::eval::EvalError;
-use vitc_ir::{Graph, NodeId, Op, Value, Weights};
-
-/// Inputs on which ranges are measured.
-#[derive(Debug, Clone)]
-pub struct RangeInputs {
-    /// What they are, as reports say it.
-    pub on: String,
-    /// For each input of the model, the values of each pass.
-    pub inputs: Vec<Vec<Vec<f32>>>,
-}
+use vitc_ir::{Graph, Value, Weights};
 
 /// The largest number of fp16.
-const LARGEST: f64 = 65504.0;
+pub(super) const LARGEST: f64 = 65504.0;
 
 /// Room for other inputs than those that were seen: values up to a quarter of the largest number stay in fp16.
 const ROOM: f64 = 4.0;
@@ -40,15 +30,13 @@ pub struct Measured {
 /// # Errors
 /// If a weight is missing, or a node cannot be computed.
 pub(super) fn measure(graph: &Graph, weights: &dyn Weights, inputs: RangeInputs) -> Result<Measured, EvalError> {
-    let mut values = Values::new(graph, inputs.inputs);
     let mut seen: BTreeMap<Value, f64> = BTreeMap::new();
     let mut measured = Measured { on: inputs.on, most: (0.0, String::new()), nodes: BTreeMap::new() };
-    for (id, node) in graph.run_time_nodes().filter(|(_, node)| node.op != Op::Keep) {
-        let step = Step::new(graph, id, constants(graph, weights, id)?);
-        let results = step.run(&values.operands(id))?;
+    values::walk(graph, weights, inputs.inputs, |id, step, results| {
+        let node = graph.node(id);
         let mut most: f64 = 0.0;
         for (index, units) in results.iter().enumerate() {
-            let largest = units.iter().flat_map(|unit| unit.iter()).fold(0.0, |m: f64, &x| m.max(f64::from(x.abs())));
+            let largest = values::largest(units);
             seen.insert(Value { node: id, index: index as u32 }, largest);
             most = most.max(largest);
         }
@@ -62,51 +50,8 @@ pub(super) fn measure(graph: &Graph, weights: &dyn Weights, inputs: RangeInputs)
         if most > LARGEST / ROOM {
             measured.nodes.insert(node.path.clone(), most);
         }
-        values.advance(id, results);
-    }
+    })?;
     Ok(measured)
-}
-
-/// Values until their last reader.
-struct Values<'a> {
-    graph: &'a Graph,
-    values: HashMap<Value, Units>,
-    /// Operands that a value still is.
-    left: HashMap<Value, usize>,
-}
-
-impl<'a> Values<'a> {
-    fn new(graph: &'a Graph, ports: Vec<Vec<Vec<f32>>>) -> Values<'a> {
-        let units = |port: Vec<Vec<f32>>| -> Units { Arc::new(port.into_iter().map(Arc::new).collect()) };
-        let values = graph.inputs().zip(ports).map(|((id, _), port)| (id.into(), units(port))).collect();
-        let mut left: HashMap<Value, usize> = HashMap::new();
-        for (_, node) in graph.run_time_nodes() {
-            node.inputs.iter().for_each(|&v| *left.entry(graph.stored(v)).or_default() += 1);
-        }
-        Values { graph, values, left }
-    }
-
-    fn operands(&self, id: NodeId) -> Vec<Option<Units>> {
-        let inputs = self.graph.node(id).inputs.iter();
-        inputs.map(|&v| self.values.get(&self.graph.stored(v)).cloned()).collect()
-    }
-
-    /// Keep the results that something reads, and let go of what nothing reads any more.
-    fn advance(&mut self, id: NodeId, results: Vec<Units>) {
-        for (index, units) in results.into_iter().enumerate() {
-            let value = Value { node: id, index: index as u32 };
-            if self.left.contains_key(&value) {
-                self.values.insert(value, units);
-            }
-        }
-        for v in self.graph.node(id).inputs.iter().map(|&v| self.graph.stored(v)) {
-            let Some(left) = self.left.get_mut(&v) else { continue };
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                self.values.remove(&v);
-            }
-        }
-    }
 }
 
 impl std::fmt::Display for Measured {

@@ -3,17 +3,21 @@
 //! A graph is lowered, what its passes say they did is looked at, and where that does not do it is lowered again under [`Decisions`]. What was decided is
 //! written into the artifact.
 
+mod equalize;
 mod islands;
 pub mod quantize;
 mod range_gate;
 #[cfg(test)]
 mod tests;
+mod values;
 
-pub use islands::{Measured, RangeInputs};
+pub use equalize::{Equalized, Lost};
+pub use islands::Measured;
 use quantize::{Quantised, QuantizeError};
 use std::fmt;
+pub use values::RangeInputs;
 use vitc_ir::eval::{Computed, EvalError};
-use vitc_ir::{Graph, Target, Weights};
+use vitc_ir::{DType, Graph, Target, Weights};
 use vitc_passes::{Context, Decisions, LowerOptions, Note, Observer, PassError, PassReport};
 
 /// One decision, as a sentence.
@@ -33,6 +37,13 @@ pub enum Decision {
         /// Why.
         why: String,
     },
+    /// Powers of two moved between layers.
+    Equalized(Equalized),
+    /// They could not be decided.
+    NotEqualized {
+        /// Why.
+        why: String,
+    },
 }
 
 impl fmt::Display for Decision {
@@ -46,8 +57,23 @@ impl fmt::Display for Decision {
             Decision::RangeUnknown { why } => {
                 write!(f, "the range of the values could not be measured, so none is kept in fp32 for it: {why}")
             }
+            Decision::Equalized(equalized) => equalized.fmt(f),
+            Decision::NotEqualized { why } => {
+                write!(
+                    f,
+                    "small weights stay where half precision is coarse, because the range of values could not be measured: {why}"
+                )
+            }
         }
     }
+}
+
+/// What powers of two did that moved between layers, among what was decided.
+pub fn equalized(decisions: &[Decision]) -> Option<&Equalized> {
+    decisions.iter().find_map(|decision| match decision {
+        Decision::Equalized(equalized) => Some(equalized),
+        _ => None,
+    })
 }
 
 /// A lowered graph and what was decided on the way.
@@ -84,12 +110,24 @@ pub struct Quantisation<'a> {
     pub told: &'a dyn Fn(&str),
 }
 
+/// What numbers are asked to decide beside what weights ask by themselves.
+#[derive(Default)]
+pub struct Asked<'a> {
+    /// What is held in few bits.
+    pub quantisation: Option<Quantisation<'a>>,
+    /// On what the range of all values is measured, which decides what stays in single precision.
+    pub ranges: Option<RangeInputs>,
+    /// Move powers of two between layers where weights would be subnormal halves; gives the inputs on which values are measured then.
+    pub equalize: Option<&'a dyn Fn() -> RangeInputs>,
+}
+
 impl Lowered {
     /// What the user should know.
     pub fn notices(&self) -> Vec<String> {
         let biases = self.decisions.iter().filter_map(|decision| match decision {
             Decision::BiasStays { layer, share } => Some((layer, share)),
             Decision::Ranges(_) | Decision::RangeUnknown { .. } => None,
+            Decision::Equalized(_) | Decision::NotEqualized { .. } => None,
         });
         let mut notices = Vec::new();
         let count = biases.clone().count();
@@ -104,6 +142,9 @@ impl Lowered {
         }
         notices.extend(self.decisions.iter().filter_map(|decision| match decision {
             Decision::Ranges(_) | Decision::RangeUnknown { .. } => Some(decision.to_string()),
+            // What is lost without is said where the rounding is.
+            Decision::Equalized(_) => None,
+            Decision::NotEqualized { .. } => Some(decision.to_string()),
             Decision::BiasStays { .. } => None,
         }));
         notices
@@ -133,13 +174,14 @@ pub fn lower(
     target: &Target,
     options: &LowerOptions,
     weights: &dyn Weights,
-    numbers: (Option<Quantisation<'_>>, Option<RangeInputs>),
+    asked: Asked<'_>,
     observer: &mut Observer<'_>,
 ) -> Result<Lowered, DecideError> {
-    let (quantisation, ranges) = numbers;
+    let Asked { quantisation, ranges, equalize } = asked;
+    let equalize = equalize.filter(|_| options.precision == DType::F16 && quantisation.is_none());
     let mut context = Context::new(target, options);
     // What is quantised is the last change of values; element types follow it.
-    let typed_later = quantisation.is_some() || ranges.is_some();
+    let typed_later = quantisation.is_some() || ranges.is_some() || equalize.is_some();
     let spell = if typed_later { vitc_passes::lower_values } else { vitc_passes::lower_observed };
     let (mut graph, mut passes) = spell(deploy, &context, observer)?;
     let mut layers = range_gate::measure(&graph, &passes, weights)?;
@@ -154,6 +196,9 @@ pub fn lower(
         layers.retain(|l| range_gate::shifts(&passes).any(|of| of.layer == l.path));
     }
     let mut decisions: Vec<Decision> = Vec::new();
+    if let Some(inputs) = equalize {
+        decisions.extend(move_powers(&mut graph, &mut passes, weights, inputs, observer)?);
+    }
     if let Some(ranges) = ranges {
         match islands::measure(&graph, weights, ranges) {
             Ok(measured) => {
@@ -162,11 +207,11 @@ pub fn lower(
             }
             Err(error) => decisions.push(Decision::RangeUnknown { why: error.to_string() }),
         }
-        if quantisation.is_none() {
-            let (typed, rest) = vitc_passes::lower_types(&graph, &context, observer)?;
-            graph = typed;
-            passes.extend(rest);
-        }
+    }
+    if typed_later && quantisation.is_none() {
+        let (typed, rest) = vitc_passes::lower_types(&graph, &context, observer)?;
+        graph = typed;
+        passes.extend(rest);
     }
     let quantised = match quantisation {
         None => None,
@@ -180,6 +225,25 @@ pub fn lower(
     }
     decisions.splice(0..0, staying.into_iter().map(|(layer, share)| Decision::BiasStays { layer, share }));
     Ok(Lowered { graph, passes, decisions, computed, quantised })
+}
+
+/// Move powers of two between the layers of a graph without element types, if that is worth it.
+fn move_powers(
+    graph: &mut Graph,
+    passes: &mut Vec<PassReport>,
+    weights: &dyn Weights,
+    inputs: &dyn Fn() -> RangeInputs,
+    observer: &mut Observer<'_>,
+) -> Result<Option<Decision>, PassError> {
+    let decided = match equalize::decide(graph, weights, inputs) {
+        Ok(None) => return Ok(None),
+        Ok(Some(decided)) => decided,
+        Err(error) => return Ok(Some(Decision::NotEqualized { why: error.to_string() })),
+    };
+    let (moved, report) = vitc_passes::equalize::equalize(graph, &decided.exponents, observer)?;
+    *graph = moved;
+    passes.extend(report);
+    Ok(Some(Decision::Equalized(decided)))
 }
 
 /// Quantise a graph without element types, and give it those.

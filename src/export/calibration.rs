@@ -9,12 +9,16 @@ use crate::check::npy;
 use crate::message;
 use crate::message::Setting;
 use crate::picture;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use vitc_exporters::metadata::Preprocessing;
 use vitc_ir::Graph;
 
 /// Suffixes of pictures.
 const PICTURES: [&str; 3] = ["png", "jpg", "jpeg"];
+
+/// Normalised values are smaller.
+const PIXEL: f32 = 16.0;
 
 /// Read the pictures for a model whose graph has one input; `samples` of them, evenly spread.
 ///
@@ -36,19 +40,23 @@ pub fn read(
         false => array(path, samples, shape)?,
     };
     if pictures.is_empty() {
-        return Err(usage(format!("{} holds no pictures: PNG and JPEG files are read", path.display())));
+        let read = if path.is_dir() { ": PNG and JPEG files are read" } else { "" };
+        return Err(usage(format!("{} holds no pictures{read}", path.display())));
     }
     let mut hasher = blake3::Hasher::new();
+    let mut different = HashSet::new();
     for picture in &pictures {
-        picture.iter().for_each(|x| {
-            hasher.update(&x.to_le_bytes());
-        });
+        let bytes: Vec<u8> = picture.iter().flat_map(|x| x.to_le_bytes()).collect();
+        hasher.update(&bytes);
+        different.insert(blake3::hash(&bytes));
     }
+    let values = || pictures.iter().flat_map(|p| p.iter().copied());
+    let pixels = values().all(|x| x.fract() == 0.0 && (0.0..=255.0).contains(&x)) && values().any(|x| x > PIXEL);
     let batch = shape.first().copied().unwrap_or(1).max(1);
     let filled: Vec<&Vec<f32>> = pictures.iter().cycle().take(pictures.len().next_multiple_of(batch)).collect();
     let model: Vec<Vec<f32>> =
         filled.chunks(batch).map(|unit| unit.iter().flat_map(|p| p.iter().copied()).collect()).collect();
-    let pixels = |unit: &Vec<f32>| match preprocessing.filter(|p| p.normalised_inside) {
+    let as_taken = |unit: &Vec<f32>| match preprocessing.filter(|p| p.normalised_inside) {
         None => unit.clone(),
         Some(p) => unit
             .iter()
@@ -63,8 +71,9 @@ pub fn read(
             })
             .collect(),
     };
-    let artifact = model.iter().map(pixels).collect();
-    Ok(Calibration { count: pictures.len(), blake3: hasher.finalize().to_hex().to_string(), artifact, model })
+    let artifact = model.iter().map(as_taken).collect();
+    let (count, distinct) = (pictures.len(), different.len());
+    Ok(Calibration { count, distinct, pixels, blake3: hasher.finalize().to_hex().to_string(), artifact, model })
 }
 
 fn usage(what: String) -> Error {

@@ -80,15 +80,10 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     concerned(request, &model.name, &deploy)?;
     let options = options(request, precision, wrapping.types(precision));
     let calibration = calibration(request, &model, wrapping.preprocessing.as_ref(), observer)?;
-    let told = |what: &str| observer(Event::Step(what));
-    let quantisation = quantisation(request, precision, &signature).map(|ask| decide::Quantisation {
-        ask,
-        pictures: calibration.as_ref().map(|c| c.artifact.clone()),
-        told: &told,
-    });
-    let ranges = ranges::inputs(request, &model, precision, (&deploy, &signature), wrapping.preprocessing.as_ref())?;
-    let numbers = (quantisation, ranges);
-    let lowered = decide::lower(&deploy, &target, &options, model.weights.weights(), numbers, &mut look)?;
+    notices.extend(calibration.iter().flat_map(Calibration::notices).map(Message::from));
+    let parts = Parts { request, model: &model, deploy: &deploy, signature: &signature, precision };
+    let numbers = (calibration.as_ref(), wrapping.preprocessing.as_ref());
+    let lowered = parts.spelled(numbers, (&target, &options), observer, &mut look)?;
     notices.extend(lowered.notices().into_iter().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
     let PortOptions { layout, bytes, .. } = &request.interface;
@@ -131,6 +126,42 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
         precision,
         notices,
     })
+}
+
+/// What is known when a deploy graph is spelled for its target.
+struct Parts<'a> {
+    request: &'a Request,
+    model: &'a Model,
+    deploy: &'a Graph,
+    signature: &'a Signature,
+    precision: DType,
+}
+
+impl Parts<'_> {
+    /// The graph in the target's words, with what numbers decided.
+    fn spelled(
+        &self,
+        (calibration, preprocessing): (Option<&Calibration>, Option<&Preprocessing>),
+        (target, options): (&Target, &LowerOptions),
+        observer: &Observer<'_>,
+        look: &mut vitc_passes::Observer<'_>,
+    ) -> Result<decide::Lowered, Error> {
+        let Parts { request, model, deploy, signature, precision } = *self;
+        let told = |what: &str| observer(Event::Step(what));
+        let quantisation = quantisation(request, precision, signature)?.map(|ask| decide::Quantisation {
+            ask,
+            pictures: calibration.map(|c| c.artifact.clone()),
+            told: &told,
+        });
+        let ranges = ranges::inputs(request, model, precision, (deploy, signature), preprocessing)?;
+        let any = || ranges::any_inputs(request, model, (deploy, signature), preprocessing);
+        let inputs = || ranges.clone().unwrap_or_else(any);
+        // Functions of one file share their weights, so each would have to move the same powers.
+        let equalize = request.numbers.equalize && request.functions.len() <= 1;
+        let equalize: Option<&dyn Fn() -> decide::RangeInputs> = if equalize { Some(&inputs) } else { None };
+        let asked = decide::Asked { quantisation, ranges: ranges.clone(), equalize };
+        Ok(decide::lower(deploy, target, options, model.weights.weights(), asked, look)?)
+    }
 }
 
 /// Measured with TensorRT-RTX 1.7: 86 device kernels become 141 for EfficientFormerV2-S0.
@@ -192,8 +223,11 @@ fn quantised_already(file: &FileOrigin, graph: &Graph) -> Option<String> {
 }
 
 /// What is quantised and how the target wants it.
-fn quantisation(request: &Request, precision: DType, signature: &Signature) -> Option<Ask> {
-    let quantize = request.numbers.quantize.as_ref()?;
+///
+/// # Errors
+/// If classes are to stay, and the model has none.
+fn quantisation(request: &Request, precision: DType, signature: &Signature) -> Result<Option<Ask>, Error> {
+    let Some(quantize) = &request.numbers.quantize else { return Ok(None) };
     let forms = match (quantize.scheme, request.target) {
         (Scheme::One(form), _) => vec![form],
         (Scheme::Mixed, TargetKind::TensorRt | TargetKind::Onnx) => vec![Form::W8A8],
@@ -206,7 +240,11 @@ fn quantisation(request: &Request, precision: DType, signature: &Signature) -> O
         }
         _ => None,
     });
-    Some(Ask {
+    if quantize.goal.agreement.is_some() && classes.is_none() {
+        let why = ": the model's first output is no score of classes, so none can stay\n  use ";
+        return Err(Error::Usage(message!(Setting::Agreement, why, Setting::MinSnr)));
+    }
+    Ok(Some(Ask {
         forms,
         half: precision == DType::F16,
         weight_bits: quantize.weight_bits(request.target),
@@ -216,7 +254,7 @@ fn quantisation(request: &Request, precision: DType, signature: &Signature) -> O
         keep: quantize.keep.clone(),
         goal: Goal { snr: quantize.goal.snr.or(mixed), ..quantize.goal },
         classes,
-    })
+    }))
 }
 
 /// That an imported graph could be had from its architecture.

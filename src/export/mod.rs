@@ -43,7 +43,7 @@ pub use options::{
 pub use place::named_place;
 pub use report::{FunctionLine, PassLine, Precision, QuantisationLine, Report, WeightsLine, Written};
 pub use request::{Request, RequestBuilder};
-pub use rounding::{Rounded, Rounding};
+pub use rounding::{Moved, Rounded, Rounding};
 
 /// The whole road. The artifact is in its place when this returns `Ok`.
 ///

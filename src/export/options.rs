@@ -80,6 +80,8 @@ pub struct Numbers {
     /// Pictures on which the range of an imported file's values is measured, where nothing is held in few bits: a folder, or a `.npy` file of values
     /// as the model takes them.
     pub ranges: Option<PathBuf>,
+    /// In half precision: powers of two move between layers where weights would be subnormal. Files with one function only.
+    pub equalize: bool,
 }
 
 /// What is held in few bits, and how.
@@ -134,6 +136,7 @@ impl Default for Numbers {
             fold_tables,
             quantize: None,
             ranges: None,
+            equalize: true,
         }
     }
 }

@@ -54,11 +54,32 @@ pub(super) fn inputs(
         let on = format!("{} pictures of {}", pictures.count, path.display());
         return Ok(Some(RangeInputs { on, inputs: vec![pictures.artifact] }));
     }
+    Ok(Some(synthetic(model, (graph, signature), preprocessing)))
+}
+
+/// Inputs for a measurement for which nobody gave any: those with expected values, or what vitc makes.
+pub(super) fn any_inputs(
+    request: &Request,
+    model: &Model,
+    (graph, signature): (&Graph, &Signature),
+    preprocessing: Option<&Preprocessing>,
+) -> RangeInputs {
+    // An array that cannot be read stops the check, which names it.
+    let own = own_input(request, graph).ok().flatten();
+    own.unwrap_or_else(|| synthetic(model, (graph, signature), preprocessing))
+}
+
+/// What vitc makes.
+fn synthetic(
+    model: &Model,
+    (graph, signature): (&Graph, &Signature),
+    preprocessing: Option<&Preprocessing>,
+) -> RangeInputs {
     let model = Reference { graph, signature, weights: model.weights.weights(), file: None };
     // The graph is not laid out for the interface yet.
     let preprocessing = preprocessing.map(|p| Preprocessing { layout: Layout::default(), ..p.clone() });
     let on = "synthetic inputs (no pictures and no input were given)".into();
-    Ok(Some(RangeInputs { on, inputs: check::synthetic_inputs(model, preprocessing) }))
+    RangeInputs { on, inputs: check::synthetic_inputs(model, preprocessing) }
 }
 
 /// The input that comes with expected values.

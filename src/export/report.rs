@@ -5,6 +5,7 @@ use super::options::Labels;
 use super::request::Request;
 use super::rounding::Rounding;
 use crate::check::{CheckReport, Fidelity, Outside};
+use crate::decide;
 use crate::decide::quantize::{LayerLine, Point};
 use crate::engine_rules::{self, Finding};
 use crate::message::Message;
@@ -313,7 +314,8 @@ impl Report {
                 parameters: summary.parameters,
                 macs: vitc_ir::cost::total_macs(graph),
             },
-            rounding: Rounding::of(lowered.functions().map(|f| &f.graph), summary),
+            rounding: Rounding::of(lowered.functions().map(|f| &f.graph), summary)
+                .with(decide::equalized(&lowered.decisions)),
             engine_rules: engine_rules(&lowered),
             passes: lowered.passes.iter().map(PassLine::from).collect(),
             quantisation: QuantisationLine::of(request, &lowered),

@@ -1,5 +1,6 @@
 //! What rounding did to the float constants of an artifact: the largest magnitude before and after, and what half precision lost.
 
+use crate::decide::Equalized;
 use serde::Serialize;
 use std::collections::HashSet;
 use vitc_exporters::Summary;
@@ -21,6 +22,22 @@ pub struct Rounding {
     /// The constants with such elements, most first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub small: Vec<Rounded>,
+    /// What powers of two did that moved between layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equalized: Option<Moved>,
+}
+
+/// What powers of two did that moved between layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Places between layers, each with one power.
+    pub places: usize,
+    /// Constants that took one.
+    pub constants: usize,
+    /// Elements of all constants that would be subnormal in fp16 without.
+    pub subnormal_before: u64,
+    /// Elements that would be zero.
+    pub zeroed_before: u64,
 }
 
 /// A constant with elements below the normal numbers of fp16.
@@ -58,6 +75,18 @@ impl Rounding {
         }
         all.small.sort_by_key(|r| std::cmp::Reverse(r.subnormal + r.zeroed));
         all
+    }
+
+    /// With what powers of two did.
+    pub(super) fn with(mut self, equalized: Option<&Equalized>) -> Rounding {
+        let others = |all: u64, own: u64| all.saturating_sub(own);
+        self.equalized = equalized.map(|e| Moved {
+            places: e.exponents.len(),
+            constants: e.constants,
+            subnormal_before: others(self.subnormal, e.after.subnormal) + e.before.subnormal,
+            zeroed_before: others(self.zeroed, e.after.zeroed) + e.before.zeroed,
+        });
+        self
     }
 }
 

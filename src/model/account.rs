@@ -5,7 +5,7 @@
 
 use super::nature::{Nature, nature};
 use crate::arch::{Family, Shapes};
-use crate::checkpoint::{NameTable, Selected, TensorInfo, is_average};
+use crate::checkpoint::{NameTable, Selected, TensorInfo, is_average, merged_shapes};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A tensor that the trunk does not ask for.
@@ -39,7 +39,7 @@ impl Account {
     /// Of the tensors in the file that the trunk, which asks for `trunk` in its own spelling, does not ask for.
     pub(super) fn of(selected: &Selected, table: &NameTable, trunk: &BTreeSet<String>, family: &Family) -> Account {
         // In the trunk's own spelling and in the file's: what a table does not know keeps the file's.
-        let used = selected.tensors.keys().filter(|key| trunk.contains(&selected.canonical(key, table)));
+        let used = selected.tensors.keys().filter(|key| trunk.contains(&selected.whole(key, table)));
         let modules: HashSet<&str> = trunk.iter().chain(used).map(|key| first(key)).collect();
         let names = Names::of(selected, table, trunk);
         let mut leftovers = Vec::new();
@@ -47,7 +47,8 @@ impl Account {
             let canonical = selected.canonical(upstream, table);
             let counter = upstream.rsplit('.').next() == Some("num_batches_tracked");
             let within = modules.contains(first(&canonical)) || modules.contains(first(upstream));
-            if trunk.contains(&canonical) || (family.leftover)(&canonical) || (counter && within) {
+            if trunk.contains(&selected.whole(upstream, table)) || (family.leftover)(&canonical) || (counter && within)
+            {
                 continue;
             }
             let name = names.shown(&selected.file_name(upstream)).to_string();
@@ -135,9 +136,9 @@ pub(super) fn counted(counts: BTreeMap<&str, usize>) -> String {
     text
 }
 
-/// Shapes by name.
+/// Shapes by name; a weight that is stored as factors counts as itself.
 pub(super) fn shapes(leftovers: &[Leftover]) -> Shapes {
-    leftovers.iter().map(|l| (l.name.clone(), l.tensor.shape.clone())).collect()
+    merged_shapes(&leftovers.iter().map(|l| (l.name.clone(), &l.tensor)).collect())
 }
 
 fn first(key: &str) -> &str {
@@ -164,7 +165,7 @@ impl<'s> Names<'s> {
     fn of(selected: &'s Selected, table: &NameTable, trunk: &BTreeSet<String>) -> Names<'s> {
         let shown = |file: &str| shown(&selected.dict, file).to_string();
         let inside = selected.tensors.keys().map(|key| (key, shown(&selected.file_name(key))));
-        let used = inside.clone().filter(|(key, _)| trunk.contains(&selected.canonical(key, table))).map(|n| n.1);
+        let used = inside.clone().filter(|(key, _)| trunk.contains(&selected.whole(key, table))).map(|n| n.1);
         let in_dict = |file: &&String| selected.dict_of(file) == selected.dict;
         let beside = selected.beside.keys().filter(in_dict).map(|file| shown(file));
         let own: HashSet<String> = inside.clone().map(|n| n.1).chain(beside).collect();

@@ -7,7 +7,7 @@ use super::nature::Nature;
 use super::request::{ModelError, ModelRequest};
 use crate::arch::heads::{MAP_HEADS, NECKS};
 use crate::arch::{Backbone, Choice, MapHead, Neck, Results, Shapes};
-use crate::checkpoint::{DenseConfig, Selected, TensorInfo};
+use crate::checkpoint::{DenseConfig, Selected, TensorInfo, merged_shapes};
 use crate::message;
 use crate::message::{Message, Setting};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ impl Dense {
     pub(super) fn shapes(&self, selected: &Selected) -> Shapes {
         let inside = selected.tensors.iter().map(|(key, tensor)| (selected.file_name(key), tensor));
         let all = inside.chain(selected.beside.iter().map(|(name, tensor)| (name.clone(), tensor)));
-        all.filter_map(|(name, tensor)| Some((self.key(&name)?, tensor.shape.clone()))).collect()
+        merged_shapes(&all.filter_map(|(name, tensor)| Some((self.key(&name)?, tensor))).collect())
     }
 
     /// The graph's key for a name in the file, if it is a part's.

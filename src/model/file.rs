@@ -1,5 +1,6 @@
 //! A model out of a file: its graph, its ports, and what is known of their roles.
 
+use super::indices;
 use super::loaded::{Digest, FileConstants, FileOrigin, Model, Origin, WeightSource};
 use super::request::{FileRequest, ModelError};
 use super::size::picture_size;
@@ -7,12 +8,11 @@ use crate::checkpoint::Mapped;
 use crate::message;
 use crate::message::{Message, Setting};
 use crate::signature::{InputPort, InputRole, OutputPort, OutputRole, Over, Signature};
-use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::LazyLock;
 use vitc_exporters::onnx::{self, Elem, ImportError, ImportOptions, Imported};
-use vitc_ir::{Dim, Graph, Op};
+use vitc_ir::{Dim, Graph, Op, Weights};
 
 /// Whether a path is an ONNX file, whatever its name: its first field is the version of the format.
 pub fn is_onnx(path: &Path) -> bool {
@@ -52,13 +52,20 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
     let found = described(&imported);
     let port = |info: &onnx::PortInfo| info.elem == Some(Elem::F16);
     let half = imported.inputs.iter().any(port) || imported.outputs.contains(&Elem::F16);
-    let Imported { graph, weights, batch, inputs, flat, notes, metadata, .. } = imported;
+    let Imported { graph, weights, batch, inputs, outputs, flat, notes, metadata, .. } = imported;
     let file = Mapped::open(path).map_err(|e| ModelError::Other(format!("{}: {e}", path.display()).into()))?;
     let blake3: Digest = LazyLock::new(Box::new(move || blake3::hash(file.bytes()).to_hex().to_string()));
-    let signature = signature(&graph, &inputs);
+    let signature = signature(&graph, &weights, &inputs);
     Ok(Model {
         name: stem,
-        origin: Origin::File(Box::new(FileOrigin { path: path.clone(), flat: Some(flat), inputs, metadata, half })),
+        origin: Origin::File(Box::new(FileOrigin {
+            path: path.clone(),
+            flat: Some(flat),
+            inputs,
+            outputs,
+            metadata,
+            half,
+        })),
         signature,
         batch,
         resolution: picture_size(&graph).unwrap_or_default(),
@@ -116,34 +123,15 @@ fn explained(path: &Path, error: ImportError) -> ModelError {
 /// Whole numbers of an input are below this where nothing says what they are.
 const FEW: u32 = 256;
 
-/// The size of the smallest table that an input of whole numbers looks something up in.
-fn indexed(graph: &Graph, input: usize) -> Option<u32> {
-    let (first, _) = graph.inputs().nth(input)?;
-    // What is computed from an index may lie beyond it.
-    let mut share = 1;
-    let mut reached = HashSet::from([first]);
-    let mut least = None;
-    for (id, node) in graph.run_time_nodes() {
-        let whole = node.types.iter().any(|t| !t.dtype.is_float());
-        let reads = |slot: usize| node.inputs.get(slot).is_some_and(|v| reached.contains(&v.node));
-        if let (Op::Gather { axis }, true) = (&node.op, reads(1)) {
-            let size = graph.shape(node.inputs[0]).0.get(*axis).and_then(|d| d.fixed());
-            least = [least, size].into_iter().flatten().min();
-        } else if whole && (0..node.inputs.len()).any(reads) {
-            share = if matches!(node.op, Op::Binary(_)) { 2 } else { share };
-            reached.insert(id);
-        }
-    }
-    least.and_then(|n| u32::try_from((n / share).max(1)).ok())
-}
-
 /// The ports under their own names; roles are those that are plain.
-fn signature(graph: &Graph, infos: &[onnx::PortInfo]) -> Signature {
+fn signature(graph: &Graph, weights: &dyn Weights, infos: &[onnx::PortInfo]) -> Signature {
     let whole = |i: usize| match infos.get(i).and_then(|info| info.elem) {
         Some(Elem::Uint(bits @ (8 | 16))) => InputRole::Whole { below: 1 << bits },
         Some(Elem::Int(bits @ (8 | 16))) => InputRole::Whole { below: 1 << (bits - 1) },
         Some(Elem::Bool) => InputRole::Whole { below: 2 },
-        Some(Elem::Int(_) | Elem::Uint(_)) => InputRole::Whole { below: indexed(graph, i).unwrap_or(FEW) },
+        Some(Elem::Int(_) | Elem::Uint(_)) => {
+            InputRole::Whole { below: indices::below(graph, weights, i).unwrap_or(FEW) }
+        }
         _ => InputRole::Tensor,
     };
     let inputs = graph.inputs().enumerate();

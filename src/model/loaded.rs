@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use vitc_exporters::coreml::PackageWeights;
 use vitc_exporters::metadata::{self, Fit, Metadata, Preprocessing};
-use vitc_exporters::onnx::{FileWeights, Flat, PortInfo};
+use vitc_exporters::onnx::{Elem, FileWeights, Flat, PortInfo};
 use vitc_ir::{DType, Dim, Graph, Weights};
 
 /// Key of the colours of classes, `#rrggbb` with commas between them.
@@ -123,6 +123,8 @@ pub struct FileOrigin {
     pub flat: Option<Flat>,
     /// Its inputs with their sizes.
     pub inputs: Vec<PortInfo>,
+    /// Element types of its outputs.
+    pub outputs: Vec<Elem>,
     /// Keys and values that it carries.
     pub metadata: Vec<(String, String)>,
     /// It computes in half precision.

@@ -29,7 +29,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
             format!("{shown}: a package has its sizes and outputs\n  leave theirs out").into(),
         ));
     }
-    let Package { graph, weights, interface, metadata, release, .. } =
+    let Package { graph, weights, interface, metadata, release, decoded, .. } =
         coreml::read_foreign(path).map_err(|e| other(e.to_string()))?;
     let half = graph.nodes().any(|(_, node)| node.types.iter().any(|t| t.dtype == DType::F16));
     let graph = widened(&graph).map_err(|e| other(e.to_string()))?;
@@ -46,6 +46,10 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
         notices
             .push(Message::from("the package takes a picture; the artifact takes its pixels, 0 to 255, as an array"));
     }
+    if decoded > 0 {
+        let said = format!("{decoded} compressed constants of the package are read as the numbers that they stand for");
+        notices.push(Message::from(said));
+    }
     let mut metadata: Vec<(String, String)> = metadata.into_iter().collect();
     if let Some(labels) = &interface.labels {
         metadata.push((LABELS_KEY.into(), serde_json::json!(labels).to_string()));
@@ -61,6 +65,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
             path: path.clone(),
             flat: None,
             inputs: Vec::new(),
+            outputs: Vec::new(),
             metadata,
             half,
         })),

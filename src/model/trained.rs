@@ -102,8 +102,10 @@ pub(super) fn load(
     found.extend(options.own.iter().map(|head| format!("head {}", head.describe(options.choice(&ACTIVATION)))));
     notices.extend(assumed(&options, &request.choices)?);
     notices.extend(unrecorded(&options.own));
-    notices.extend(as_stored(&mut built.graph, &shapes, &selected.forms(table)));
+    notices.extend(without_norms(&mut built.graph, &shapes));
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
+    let forms = selected.forms(table).and(Forms::of(&tensors, &NameTable::IDENTITY));
+    notices.extend(multiplied_out(&mut built.graph, &forms));
     let hints = ModelHints { name: backbone.variant.name, nearest: named.is_none() && !whole_variant };
     let weights = bound(&selected, table, &built.graph, tensors, (&account, &offer.maps), &hints)?;
     finite::check(&built.graph, &weights)?;
@@ -124,18 +126,21 @@ pub(super) fn load(
     Ok(model)
 }
 
-/// Make the graph ask for what the file stores: norms that are folded already, weights that are factors. Says which.
-fn as_stored(graph: &mut Graph, shapes: &Shapes, forms: &Forms) -> Vec<Message> {
-    let mut notices = Vec::new();
-    if let Some(plain) = folded(graph, shapes) {
-        *graph = plain;
-        notices.push("the norms behind convolutions are folded into these".into());
+/// Take norms out of the graph that the file has folded already. Says so.
+fn without_norms(graph: &mut Graph, shapes: &Shapes) -> Option<Message> {
+    *graph = folded(graph, shapes)?;
+    Some("the norms behind convolutions are folded into these".into())
+}
+
+/// Make the graph ask for the factors of weights that are stored as such. Says how many.
+fn multiplied_out(graph: &mut Graph, forms: &Forms) -> Option<Message> {
+    let n = forms.count(graph);
+    if n == 0 {
+        return None;
     }
-    if !forms.is_empty() {
-        *graph = forms.multiplied_out(graph);
-        notices.push(format!("{} weights were stored as factors and are multiplied out", forms.len()).into());
-    }
-    notices
+    *graph = forms.multiplied_out(graph);
+    let were = if n == 1 { "weight was" } else { "weights were" };
+    Some(format!("{n} {were} stored as factors and multiplied out").into())
 }
 
 /// What the trunk and the family's own classifiers ask for, and what the trunk offers to heads.
@@ -172,9 +177,10 @@ fn placed(
     let taken = |layer: &str| trunk.iter().any(|key| key.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')));
     let place = |layer: &str| if taken(layer) { format!("own.{layer}") } else { layer.to_string() };
     own.iter_mut().flat_map(|head| &mut head.layers).for_each(|layer| layer.key = place(&layer.key));
-    let named = tensors.into_iter().map(|l| {
-        let (layer, leaf) = l.name.rsplit_once('.').unwrap_or((&l.name, ""));
-        (format!("{}.{leaf}", place(layer)), l.tensor)
+    let stored = tensors.into_iter().map(|l| (l.name, l.tensor)).collect();
+    let named = checkpoint::respelled(&stored).into_iter().map(|(name, tensor)| {
+        let (layer, leaf) = name.rsplit_once('.').unwrap_or((&name, ""));
+        (format!("{}.{leaf}", place(layer)), tensor)
     });
     (own, named.collect())
 }
@@ -189,8 +195,11 @@ fn unrecorded(own: &[OwnHead]) -> impl Iterator<Item = Message> {
         .map(|places| format!("{places} reads the scores as they are: an activation between would be in no file; "));
     let rows = places(OwnHead::normalises_rows)
         .map(|places| format!("the norm in {places} is taken for a LayerNorm: a GroupNorm would look the same; "));
+    let slopes = places(OwnHead::has_slopes).map(|places| {
+        format!("a weight without bias between the layers of {places} is taken for the slope of a PReLU; ")
+    });
     let advice = |what: String| message!(what, Setting::Expect, " compares with what PyTorch answers");
-    scores.into_iter().chain(rows).map(advice)
+    scores.into_iter().chain(rows).chain(slopes).map(advice)
 }
 
 /// What is assumed of the activation of heads that somebody wrote; an error if a choice decides nothing.

@@ -4,6 +4,7 @@
 //! output size. It is the mean of the inputs at j + ½ within `reach`·max(r, 1) of c, weighted by the kernel at (j + ½ − c) / max(r, 1).
 
 use super::Picture;
+use vitc_ir::resample::cubic;
 
 /// An interpolation kernel.
 #[derive(Debug, Clone, Copy)]
@@ -17,16 +18,10 @@ pub(super) struct Kernel {
 pub(super) fn kernel(name: &str) -> Option<Kernel> {
     match name {
         "bilinear" => Some(Kernel { reach: 1.0, at: |x| 1.0 - x.abs() }),
-        "bicubic" => Some(Kernel { reach: 2.0, at: cubic }),
+        "bicubic" => Some(Kernel { reach: 2.0, at: |x| cubic(x, -0.5) }),
         "lanczos" => Some(Kernel { reach: 3.0, at: |x| sinc(x) * sinc(x / 3.0) }),
         _ => None,
     }
-}
-
-/// Keys' cubic convolution with a = −½.
-fn cubic(x: f64) -> f64 {
-    let (x, a) = (x.abs(), -0.5);
-    if x < 1.0 { ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0 } else { (((x - 5.0) * x + 8.0) * x - 4.0) * a }
 }
 
 fn sinc(x: f64) -> f64 {

@@ -61,6 +61,13 @@ fn constants(page: &Page<'_>) -> Vec<Element> {
         r.subnormal, r.zeroed
     );
     facts.push(text("p", lost));
+    let moved = |e: &crate::export::Moved| {
+        format!(
+            "Without the powers of two that moved between layers, in {} places and into {} constants, {} would be subnormal and {} zero.",
+            e.places, e.constants, e.subnormal_before, e.zeroed_before
+        )
+    };
+    facts.extend(r.equalized.as_ref().map(|e| text("p", moved(e))));
     if !r.small.is_empty() {
         let columns = [("constant", "path"), ("subnormal", "n"), ("zero", "n")];
         let row = |c: &crate::export::Rounded| vec![cell(&c.constant), cell(c.subnormal), cell(c.zeroed)];

@@ -74,7 +74,9 @@ pub(super) fn widen(graph: &mut pb::GraphProto) -> bool {
             nodes.push(node);
             continue;
         }
-        let results: Vec<String> = node.output.iter().filter(|o| !o.is_empty()).cloned().collect();
+        // Where a search finds what it finds is a whole number.
+        let floats = if node.op_type == "TopK" { 1 } else { node.output.len() };
+        let results: Vec<String> = node.output.iter().take(floats).filter(|o| !o.is_empty()).cloned().collect();
         halves.extend(results.iter().cloned());
         match node.op_type.as_str() {
             // The cast that makes a value FLOAT16 rounds it: what lacks is the way back.
@@ -85,7 +87,7 @@ pub(super) fn widen(graph: &mut pb::GraphProto) -> bool {
             }
             op if MOVES.contains(&op) => nodes.push(node),
             _ => {
-                for name in node.output.iter_mut().filter(|o| !o.is_empty()) {
+                for name in node.output.iter_mut().take(floats).filter(|o| !o.is_empty()) {
                     *name = wide(name);
                 }
                 nodes.push(node);
@@ -209,6 +211,26 @@ mod tests {
         // The input is rounded where it is declared f16, and so is each result: 300·300 exceeds 65504.
         let y = run(DataType::Float16, vec![node("Mul", &["x", "x"], "y")], vec![], &[1.0 / 3.0, 300.0, 1.0]);
         assert_eq!(y, [half::f16::from_f32(third * third).to_f32(), f32::INFINITY, 1.0]);
+    }
+
+    /// The indices of a search are computed with as whole numbers.
+    #[test]
+    fn indices_are_not_rounded() {
+        let whole = |name: &str, n: i64| pb::TensorProto {
+            name: name.into(),
+            dims: vec![1],
+            data_type: DataType::Int64 as i32,
+            raw_data: n.to_le_bytes().to_vec(),
+            ..Default::default()
+        };
+        let mut search = node("TopK", &["x", "k"], "v");
+        search.output.push("i".into());
+        let back = pb::NodeProto { name: "y".into(), ..cast("moved", "y", DataType::Float16) };
+        let nodes = vec![search, node("Add", &["i", "two"], "moved"), back];
+        assert_eq!(
+            run(DataType::Float16, nodes, vec![whole("k", 3), whole("two", 2)], &[0.5, 3.0, 1.0]),
+            [3.0, 4.0, 2.0]
+        );
     }
 
     #[test]

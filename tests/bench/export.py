@@ -25,7 +25,10 @@ RUNS = 10
 
 def weights(ir):
     """Keys and shapes of the weights in a graph's text form."""
-    return {key: sizes(shape) for key, shape in re.findall(r'weight"([^"]+)":f32\[([\d,]*)\]', ir)}
+    found = {key: sizes(shape) for key, shape in re.findall(r'weight"([^"]+)":f32\[([\d,]*)\]', ir)}
+    for key, shape in re.findall(r'bn"([^"]+)":f32\[([\d,]*)\]', ir):
+        found |= {f"{key}.{part}": sizes(shape) for part in ["weight", "bias", "running_mean", "running_var"]}
+    return found
 
 
 def sizes(text):

@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """What few bits cost, on trained models. Needs numpy, Pillow, onnx, onnxruntime and a built vitc.
 
-    quantize.py VITC MODELS --calib FOLDER --eval FOLDER [--only NAME] [--rows fp32,w8,…] [--samples N]
+    quantize.py VITC DATA [--only NAME,…] [--rows fp32,w8,…] [--samples N] [--pictures N]
 
-MODELS is a JSON file: a list of {"name", "model" (what vitc exports: a name, or an ONNX file), "weights", "resolution", "mean", "std"}, paths relative to
-it. Pictures are NUMBER_CLASS.jpg of the model's size, not cropped. Prints a table in Markdown: for each model and form the share of classes that are right,
-the share that is the fp32 file's, signal to noise of the scores, and bytes. ONNX files are judged in ONNX Runtime without optimisations, which is what the
-pairs mean, and again with its integer kernels; packages and assets in vitc's own runner, as `vitc evaluate` does. The rows `plain` and `ort` are ONNX
-Runtime's own tool: min-max S8S8, and percentile U8S8 on 64 pictures, the best of what it has.
+DATA holds data/calib and data/eval, pictures NUMBER_CLASS.jpg of the models' size, which are not cropped, and a folder for each model: an ONNX file with the
+preprocessing of ImageNet, or a checkpoint that vitc recognises. Prints a table in Markdown: for each model and form the share of classes that are right, the
+share that is the fp32 file's, signal to noise of the scores, and bytes. ONNX files are judged in ONNX Runtime without optimisations, which is what the pairs
+mean, and again with its integer kernels; packages and assets in vitc's own runner, as `vitc evaluate` does. The rows `plain` and `ort` are ONNX Runtime's own
+tool: min-max S8S8, and percentile U8S8 on 64 pictures, the best of what it has; where it fails, limited to Conv, MatMul and Gemm.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -35,6 +37,7 @@ ROWS = {
     "mixed": ("coreml", ["--quantize", "mixed"]),
 }
 TOOL = ["plain", "ort"]
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 SUFFIX = {"coreml": ".mlpackage", "coreai": ".aimodel"}
 
 
@@ -65,18 +68,19 @@ def scores(path, x, exact):
     return np.concatenate([session.run(None, {name: one[None]})[0].astype(np.float32) for one in x])
 
 
-def tool(row, source, path, data, folder):
-    """A file of ONNX Runtime's own tool."""
+def tool(row, source, path, data, folder, kinds=None):
+    """A file of ONNX Runtime's own tool, of these kinds of layers or all that it knows."""
     prepared = folder / "prepared.onnx"
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     name = onnx.load(str(prepared)).graph.input[0].name
     plain = row == "plain"
     quantize_static(
         str(prepared), str(path), Reader(name, data if plain else data[:: max(1, len(data) // 64)][:64]), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QInt8 if plain else QuantType.QUInt8, weight_type=QuantType.QInt8,
+        activation_type=QuantType.QInt8 if plain else QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=kinds,
         calibrate_method=CalibrationMethod.MinMax if plain else CalibrationMethod.Percentile,
         extra_options={"ActivationSymmetric": plain, "CalibPercentile": 99.999},
     )
+    onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])  # its own runtime refuses some of its files
 
 
 def size(path):
@@ -84,24 +88,24 @@ def size(path):
 
 
 class Model:
-    def __init__(self, vitc, entry, base, a, folder):
-        self.vitc, self.entry, self.base, self.a, self.folder = vitc, entry, base, a, folder
-        mean, std = entry.get("mean", [0.485, 0.456, 0.406]), entry.get("std", [0.229, 0.224, 0.225])
-        self.calib, _, _ = pictures(a.calib, mean, std)
+    def __init__(self, vitc, source, a, folder):
+        self.vitc, self.source, self.a, self.folder = vitc, source, a, folder
+        self.calib, _, _ = pictures(a.data / "data/calib", MEAN, STD)
         self.calib = self.calib[:: max(1, len(self.calib) // a.samples)][: a.samples]
-        self.x, self.y, self.files = pictures(a.eval, mean, std)
+        self.x, self.y, self.files = pictures(a.data / "data/eval", MEAN, STD)
+        step = max(1, len(self.y) // a.pictures)
+        self.x, self.y, self.files = self.x[::step], self.y[::step], self.files[::step]
         np.save(folder / "calib.npy", self.calib)
         np.save(folder / "eval.npy", self.x)
-        self.normalisation = ["--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std)), "--crop", "1"]
+        self.normalisation = ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD)), "--crop", "1"]
         self.wanted = None
 
     def export(self, target, options, path):
         """Seconds of an export, and its report."""
-        model = self.entry["model"]
-        command = [self.vitc, "export", str(self.base / model) if model.endswith(".onnx") else model, "--target", target, *options]
-        command += ["--force", "-q", "--json", "-o", str(path), *self.normalisation]
-        if "weights" in self.entry:
-            command += ["--weights", str(self.base / self.entry["weights"]), "--resolution", str(self.entry["resolution"])]
+        own = [str(self.source)]
+        if self.source.suffix != ".onnx":
+            own = ["--weights", *own, "--resolution", "x".join(map(str, self.x.shape[2:]))]
+        command = [self.vitc, "export", *own, "--target", target, *options, "--force", "-q", "--json", "-o", str(path), *self.normalisation]
         if "--quantize" in options:
             command += ["--calibrate", str(self.folder / "calib.npy"), "--evaluate", str(self.folder / "eval.npy")]
         start = time.monotonic()
@@ -114,7 +118,7 @@ class Model:
         """Share of classes that are right, of a package."""
         listed = self.folder / "list.csv"
         listed.write_text("".join(f"{f.name},{y}\n" for f, y in zip(self.files, self.y)))
-        command = [self.vitc, "evaluate", str(path), str(self.a.eval), "--list", str(listed), "--json"]
+        command = [self.vitc, "evaluate", str(path), str(self.a.data / "data/eval"), "--list", str(listed), "--json"]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return found
 
@@ -123,7 +127,11 @@ class Model:
         if row in TOOL:
             path = self.folder / f"{row}.onnx"
             start = time.monotonic()
-            tool(row, self.folder / "fp32.onnx", path, self.calib, self.folder)
+            with contextlib.redirect_stdout(sys.stderr):  # it prints what it does
+                try:
+                    tool(row, self.folder / "fp32.onnx", path, self.calib, self.folder)
+                except Exception:  # whatever it stumbles over
+                    tool(row, self.folder / "fp32.onnx", path, self.calib, self.folder, ["Conv", "MatMul", "Gemm"])
             return self.cells(path, time.monotonic() - start)
         target, options = ROWS[row]
         path = self.folder / f"{row.replace(' ', '-')}{SUFFIX.get(target, '.onnx')}"
@@ -154,29 +162,37 @@ def written(cells):
     return [percent(right), percent(agreement), level(snr), level(fast_snr), percent(fast_agreement), f"{bytes_ / 1e6:.2f} MB", f"{seconds:.0f} s"]
 
 
+def source(folder):
+    """What a model is exported from: the ONNX file of the shortest name, else the checkpoint."""
+    for suffix in ["*.onnx", "*.safetensors", "*.pth"]:
+        found = sorted(folder.glob(suffix), key=lambda f: len(f.name))
+        if found:
+            return found[0]
+    return None
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("vitc")
-    args.add_argument("models", type=pathlib.Path)
-    args.add_argument("--calib", type=pathlib.Path, required=True)
-    args.add_argument("--eval", type=pathlib.Path, required=True)
+    args.add_argument("data", type=pathlib.Path)
     args.add_argument("--only")
     args.add_argument("--rows", default=",".join([*ROWS, *TOOL]))
     args.add_argument("--samples", type=int, default=256)
+    args.add_argument("--pictures", type=int, default=1000)
     a = args.parse_args()
+    rows = a.rows.split(",")
     print("| model | form | top-1 | agreement | dB | dB in integer kernels | agreement there | bytes | time |\n|---|---|---|---|---|---|---|---|---|")
-    for entry in json.loads(a.models.read_text()):
-        if a.only and entry["name"] not in a.only.split(","):
+    for found in sorted(filter(pathlib.Path.is_dir, a.data.iterdir())):
+        if source(found) is None or (a.only and found.name not in a.only.split(",")):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            model = Model(a.vitc, entry, a.models.parent, a, pathlib.Path(folder))
-            rows = a.rows.split(",")
+            model = Model(a.vitc, source(found), a, pathlib.Path(folder))
             for row in rows if rows[0] == "fp32" else ["fp32", *rows]:
                 try:
                     cells = written(model.line(row))
                 except Exception as error:  # a tool that fails is a row that says so
                     cells = [f"fails: {str(error).strip().splitlines()[-1][:120]}"] + [""] * 6
-                print("|", " | ".join([entry["name"], row, *cells]), "|", flush=True)
+                print("|", " | ".join([found.name, row, *cells]), "|", flush=True)
 
 
 if __name__ == "__main__":

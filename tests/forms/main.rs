@@ -6,6 +6,7 @@ mod common;
 mod config_text;
 mod containers;
 mod hostile;
+mod kinds;
 mod own;
 mod readme;
 mod settings;

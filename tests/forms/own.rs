@@ -73,12 +73,47 @@ fn heads_beside_a_trunk_are_its_outputs() {
         ("0.", "none", fastai(176), "logits 5"),
         // Convolutions without anything between them commute with the pooling.
         ("cnn.", "none", "head.0.weight 8x176x1x1, head.1.weight 5x8x1x1".into(), "logits 5"),
+        // A weight norm under both of its spellings, a PReLU between.
+        (
+            "net.",
+            "none",
+            "head.0.weight_g 32x1, head.0.weight_v 32x176, head.0.bias 32, head.1.weight 1, head.3.parametrizations.weight.original0 7x1, \
+             head.3.parametrizations.weight.original1 7x32, head.3.bias 7"
+                .into(),
+            "logits 7",
+        ),
         // One of the authors' two classifiers is a sequence now: its mean with the other is still the result.
         ("", "10/first", linear("head_dist.1", 10, 176), "logits 10"),
     ] {
         let model = load(&state(prefix, head, &beside), |_| ()).unwrap_or_else(|e| panic!("{beside}: {e}"));
         assert_eq!(outputs(&model), wanted, "{beside}");
     }
+}
+
+/// Weight norm, in any module and under either of PyTorch's spellings, and pruning masks.
+#[test]
+fn factors_of_any_layer_are_multiplied_out() {
+    let mut state = state("model.", "10", "");
+    for (layer, from, to) in [
+        ("stem.conv1.conv", "weight_v", "weight_g"),
+        ("stages.2.blocks.0.mlp.fc1.conv", "parametrizations.weight.original1", "parametrizations.weight.original0"),
+        ("head", "parametrizations.weight.original1", "parametrizations.weight.original0"),
+        ("head_dist", "weight_orig", "weight_mask"),
+    ] {
+        let place = format!("model.{layer}");
+        let entry = state.entries.iter_mut().find(|entry| entry.key == format!("{place}.weight")).unwrap();
+        entry.key = format!("{place}.{from}");
+        let mut shape = entry.shape.clone();
+        if to != "weight_mask" {
+            shape[1..].fill(1);
+        }
+        state.entries.push(Entry { key: format!("{place}.{to}"), canonical: String::new(), shape, float: true });
+    }
+    let model = load(&state, |_| ()).unwrap_or_else(|e| panic!("{e}"));
+    let said: Vec<String> = model.notices.iter().map(vitc::cli::words).collect();
+    assert!(said.iter().any(|n| n == "4 weights were stored as factors and multiplied out"), "{said:?}");
+    let lines = model.weights.found().join("\n");
+    assert!(!lines.contains("not asked for") && outputs(&model) == "logits 10", "{lines}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub mod data_type {
     pub const UINT8: i32 = 2;
     /// 8-bit signed integer.
     pub const INT8: i32 = 3;
+    /// 32-bit signed integer.
+    pub const INT32: i32 = 6;
     /// 64-bit signed integer.
     pub const INT64: i32 = 7;
     /// Truth value.

@@ -17,9 +17,20 @@ pub(in crate::arch) fn answer(head: &OwnHead, net: &mut Net, x: Value, activatio
             Kind::BatchNorm { affine: true, .. } => net.batch_norm(x, BN_EPS),
             Kind::BatchNorm { affine: false, width } => standardised(&mut net, x, width),
             Kind::LayerNorm(_) => net.layer_norm(x, 1, LN_EPS),
+            Kind::Prelu(slopes) => prelu(&mut net, x, slopes),
         };
         if layer.activated { activated(&mut net.at("act"), y, activation) } else { y }
     })
+}
+
+/// max(x, 0) + slope·min(x, 0): elementwise, because not every target has the operator for vectors.
+fn prelu(net: &mut Net, x: Value, slopes: usize) -> Value {
+    let slope = net.weight("weight", &[slopes]);
+    let zero = net.scalar(0.0);
+    let [high, low] =
+        [("high", BinaryKind::Max), ("low", BinaryKind::Min)].map(|(name, kind)| net.binary(name, kind, x, zero));
+    let scaled = net.binary("scaled", BinaryKind::Mul, low, slope);
+    net.binary("", BinaryKind::Add, high, scaled)
 }
 
 /// BatchNorm that neither scales nor shifts.
@@ -103,6 +114,21 @@ mod tests {
         let x = net.literal("x", &[1, 2], &[1.0, -1.0]);
         let value = answer(&head, &mut net, x, activation);
         eval::constant(&graph, &Same(vec![2.0, 1.0, 3.0, 5.0]), value).unwrap().into_iter().collect()
+    }
+
+    /// A PReLU of one slope and of one for each channel, on (2, -3).
+    #[test]
+    fn slopes_are_those_below_zero() {
+        for (slopes, weights, wanted) in [(1, vec![0.5], [2.0, -1.5]), (2, vec![0.5, 0.25], [2.0, -0.75])] {
+            let layers = vec![Layer { key: "act".into(), kind: Kind::Prelu(slopes), activated: false }];
+            let head = OwnHead { place: "act".into(), reads: Reads::Features, layers };
+            let mut graph = vitc_ir::net::paper("head");
+            let mut net = Net::new(&mut graph);
+            let x = net.literal("x", &[1, 2], &[2.0, -3.0]);
+            let value = answer(&head, &mut net, x, "relu");
+            let answers: Vec<f64> = eval::constant(&graph, &Same(weights), value).unwrap().into_iter().collect();
+            assert_eq!(answers, wanted);
+        }
     }
 
     /// Of 1 and -2, which the linear layer returns.

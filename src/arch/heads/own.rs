@@ -104,14 +104,17 @@ pub enum Kind {
     },
     /// LayerNorm of so many channels.
     LayerNorm(usize),
+    /// PReLU with so many slopes: one for each channel, or one for all.
+    Prelu(usize),
 }
 
 impl Kind {
-    /// Widths of what it reads and of what it returns.
-    pub(super) fn widths(self) -> [usize; 2] {
+    /// Widths of what it reads and of what it returns; `None` if it takes any width and keeps it.
+    pub(super) fn widths(self) -> Option<[usize; 2]> {
         match self {
-            Kind::Linear { inputs, outputs, .. } => [inputs, outputs],
-            Kind::BatchNorm { width, .. } | Kind::LayerNorm(width) => [width; 2],
+            Kind::Linear { inputs, outputs, .. } => Some([inputs, outputs]),
+            Kind::BatchNorm { width, .. } | Kind::LayerNorm(width) => Some([width; 2]),
+            Kind::Prelu(slopes) => (slopes > 1).then_some([slopes; 2]),
         }
     }
 }
@@ -141,7 +144,7 @@ pub struct OwnHead {
 impl OwnHead {
     /// Numbers that it returns per picture.
     pub fn width(&self) -> usize {
-        self.layers.last().map_or(0, |layer| layer.kind.widths()[1])
+        self.layers.iter().rev().find_map(|layer| layer.kind.widths()).map_or(0, |[_, returned]| returned)
     }
 
     /// Whether it has a linear layer: norms alone return features.
@@ -154,6 +157,11 @@ impl OwnHead {
         self.layers.iter().any(|layer| layer.activated)
     }
 
+    /// Whether it has a PReLU, told from its one weight.
+    pub fn has_slopes(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.kind, Kind::Prelu(_)))
+    }
+
     /// Whether it has a LayerNorm, which a file does not tell from a GroupNorm.
     pub fn normalises_rows(&self) -> bool {
         self.layers.iter().any(|layer| matches!(layer.kind, Kind::LayerNorm(_)))
@@ -163,7 +171,10 @@ impl OwnHead {
     /// mean, what follows them need not.
     pub fn minds_the_pooling(&self) -> bool {
         let conv = |layer: &&Layer| !matches!(layer.kind, Kind::Linear { conv: true, .. });
-        self.layers.iter().skip_while(conv).any(|layer| layer.activated || matches!(layer.kind, Kind::LayerNorm(_)))
+        self.layers
+            .iter()
+            .skip_while(conv)
+            .any(|layer| layer.activated || matches!(layer.kind, Kind::LayerNorm(_) | Kind::Prelu(_)))
     }
 
     /// Its output's name in a file: letters, digits and `_` of where it stands.
@@ -175,12 +186,14 @@ impl OwnHead {
 
     /// `176 features -> 256 -> 7`, with what stands between.
     pub fn describe(&self, activation: &str) -> String {
-        let mut text = self.layers.first().map_or(0, |l| l.kind.widths()[0]).to_string();
+        let read = self.layers.iter().find_map(|layer| layer.kind.widths()).map_or(0, |[read, _]| read);
+        let mut text = read.to_string();
         for layer in &self.layers {
             text.push_str(&match layer.kind {
                 Kind::Linear { outputs, .. } => format!(" -> {outputs}"),
                 Kind::BatchNorm { .. } => ", BatchNorm".into(),
                 Kind::LayerNorm(_) => ", LayerNorm".into(),
+                Kind::Prelu(_) => ", PReLU".into(),
             });
             if layer.activated {
                 text.push_str(&format!(", {activation}"));

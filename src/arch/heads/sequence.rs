@@ -3,7 +3,8 @@
 //! Numbers in names are places in a sequence (`head.0`, `head.3`) or counts (`fc1`, `fc2`); where names tell no order, widths must, and only one
 //! order may fit. Between two linear layers stands an activation if the numbers leave room for a module without weights, right behind the first
 //! layer that they leave room behind; names without numbers leave room everywhere, and then it stands in front of the second linear layer. What
-//! names and widths leave open is a doubt, never a guess.
+//! names and widths leave open is a doubt, never a guess. A lone weight is a PReLU if it has one element and a place in a sequence, or is called so; what it stands
+//! behind has its activation by that.
 
 use super::own::{Kind, Layer, OwnHead, Reads};
 use crate::checkpoint::Shapes;
@@ -78,6 +79,7 @@ fn layers(tensors: &Shapes) -> Result<BTreeMap<String, Kind>, String> {
                 Kind::Linear { inputs, outputs, bias: true, conv }
             }
             (["bias", "weight"], Some(&[width])) if vector("bias") == Some(width) => Kind::LayerNorm(width),
+            (["weight"], Some(&[slopes])) if is_prelu(layer, slopes) => Kind::Prelu(slopes),
             (["bias", "running_mean", "running_var", "weight"], Some(&[width]))
                 if ["bias", "running_mean", "running_var"].iter().all(|leaf| vector(leaf) == Some(width)) =>
             {
@@ -94,14 +96,21 @@ fn layers(tensors: &Shapes) -> Result<BTreeMap<String, Kind>, String> {
     leaves.into_iter().map(kind).collect()
 }
 
+/// Whether a layer whose one vector is its weight is a PReLU: a norm without bias looks the same, and has more than one element.
+fn is_prelu(layer: &str, slopes: usize) -> bool {
+    let last = layer.rsplit('.').next().unwrap_or(layer).to_ascii_lowercase();
+    let placed = last.bytes().all(|b| b.is_ascii_digit());
+    last.contains("prelu") || slopes == 1 && (placed || last.starts_with("act"))
+}
+
 /// One head under `root`, or several beside each other.
 fn search(root: &str, layers: &[Named<'_>], sources: &Sources) -> Found {
+    if !layers.iter().any(|(_, kind)| matches!(kind, Kind::Linear { .. })) {
+        return Found::No("it has no linear layer".into());
+    }
     let one = chain(layers, sources);
     let beside = if layers.len() > 1 { beside(root, layers, sources) } else { Found::No(String::new()) };
     match (one, beside) {
-        (Chain::One(found, _), _) if !found.iter().any(|l| matches!(l.kind, Kind::Linear { .. })) => {
-            Found::No("it is a norm without a linear layer".into())
-        }
         (Chain::One(..), Found::Heads(_) | Found::Doubt(_)) if !gaps(layers) => {
             let names: Vec<&str> = layers.iter().map(|l| l.0.as_str()).collect();
             Found::Doubt(format!("{} may follow each other or stand beside each other", names.join(", ")))
@@ -212,7 +221,7 @@ impl Search<'_, '_> {
             self.found.push(order.clone());
         }
         for next in 0..self.layers.len() {
-            let [reads, returns] = self.layers[next].1.widths();
+            let [reads, returns] = self.layers[next].1.widths().unwrap_or([width; 2]);
             let waits = |other: usize| {
                 other != next && !order.contains(&other) && before(self.layers[other], self.layers[next]) == Some(true)
             };
@@ -262,6 +271,9 @@ fn activated(mut layers: Vec<Layer>) -> Vec<Layer> {
     let linear: Vec<usize> =
         layers.iter().enumerate().filter(|(_, l)| matches!(l.kind, Kind::Linear { .. })).map(|(i, _)| i).collect();
     for pair in linear.windows(2) {
+        if layers[pair[0]..pair[1]].iter().any(|layer| matches!(layer.kind, Kind::Prelu(_))) {
+            continue;
+        }
         let rooms: Option<Vec<usize>> = (pair[0]..pair[1]).map(|i| room(&layers[i].key, &layers[i + 1].key)).collect();
         let at = match rooms {
             Some(rooms) => rooms.iter().position(|&room| room > 0).map(|i| pair[0] + i),
@@ -280,7 +292,8 @@ mod tests {
 
     const SOURCES: [(Reads, usize); 3] = [(Reads::Features, 16), (Reads::Scores, 10), (Reads::Map, 144)];
 
-    /// Layers as `NAME INxOUT` (with bias), `NAME INxOUT-` (without), `NAME bn N`, `NAME plain N` (a BatchNorm without scale and shift), `NAME ln N`.
+    /// Layers as `NAME INxOUT` (with bias), `NAME INxOUT-` (without), `NAME bn N`, `NAME plain N` (a BatchNorm without scale and shift), `NAME ln N`, `NAME one N` (a
+    /// weight alone).
     fn tensors(text: &str) -> Shapes {
         let mut shapes = Shapes::new();
         for layer in text.split(',').map(str::trim) {
@@ -291,6 +304,7 @@ mod tests {
                 "bn" => &["weight", "bias", "running_mean", "running_var"],
                 "plain" => &["running_mean", "running_var"],
                 "ln" => &["weight", "bias"],
+                "one" => &["weight"],
                 linear => {
                     let (inputs, outputs) = linear.trim_end_matches('-').split_once('x').unwrap();
                     let [inputs, outputs] = [inputs, outputs].map(|n| n.parse().unwrap());
@@ -339,6 +353,15 @@ mod tests {
             ),
             ("bottleneck plain 16, classifier 16x5-", "classifier on features: 16, BatchNorm -> 5"),
             ("bottleneck bn 16, classifier 16x5-", "classifier on features: 16, BatchNorm -> 5"),
+            // A PReLU is the activation; the room behind it is a Dropout's.
+            ("h.0 16x8, h.1 one 1, h.3 8x5", "h on features: 16 -> 8, PReLU -> 5"),
+            (
+                "h.0 16x8, h.1 bn 8, h.2 one 1, h.4 8x8, h.6 8x5",
+                "h on features: 16 -> 8, BatchNorm, PReLU -> 8, relu -> 5",
+            ),
+            ("h.0 16x8, h.1 one 1, h.2 8x5", "h on features: 16 -> 8, PReLU -> 5"),
+            ("h.0 one 1, h.1 16x5", "h on features: 16, PReLU -> 5"),
+            ("fc1 16x8, prelu1 one 8, fc2 8x5", "fc2 on features: 16 -> 8, PReLU -> 5"),
             // Several heads.
             ("age 16x1, sex 16x2", "age on features: 16 -> 1; sex on features: 16 -> 2"),
             (
@@ -357,6 +380,7 @@ mod tests {
             "heads.0 16x16, heads.1 16x4",    // one behind the other, or beside
             "a 16x16, b 16x16, c 16x3",       // in which order
             "head.norm ln 16, head.fc 16x16", // which first
+            "fc1 16x8, act one 1, fc2 8x5",   // where
         ] {
             assert_eq!(read(tensors), "doubt", "{tensors}");
         }
@@ -366,7 +390,15 @@ mod tests {
 
     #[test]
     fn what_is_no_head_is_none() {
-        for tensors in ["fc 15x5", "norm0 bn 16", "head.0 16x8, head.3 9x5", "neck.bn bn 16, a 16x2, b 16x3"] {
+        // A weight of several elements may be a norm's.
+        for tensors in [
+            "h.0 16x8, h.1 one 8, h.3 8x5",
+            "fc 16x5, temperature one 1",
+            "fc 15x5",
+            "norm0 bn 16",
+            "head.0 16x8, head.3 9x5",
+            "neck.bn bn 16, a 16x2, b 16x3",
+        ] {
             assert_eq!(read(tensors), "no", "{tensors}");
         }
         let mut conv = tensors("head.0 16x8");

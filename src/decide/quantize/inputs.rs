@@ -16,6 +16,12 @@ const LAST: f64 = 127.0;
 /// Least factor as a share of the largest: what is evened stays in the range of half precision.
 const LEAST_FACTOR: f64 = 1e-3;
 
+/// Largest inverse of a factor that is stored: values that are nearly 0 everywhere need no more.
+const MOST_INVERSE: f64 = 1e6;
+
+/// The same in half precision.
+const MOST_HALF_INVERSE: f64 = 32768.0;
+
 /// A value as layers read it.
 #[derive(Debug, Clone)]
 pub(super) struct Input {
@@ -104,7 +110,8 @@ pub(super) fn input(units: &Units, dims: &[usize], readers: &[(&Layer, Vec<f64>)
     let widest = span.iter().zip(&factor).fold(0.0f64, |m, (s, f)| m.max(s / f));
     let largest = factor.iter().fold(0.0f64, |m, f| m.max(*f)) * widest;
     // What is stored is the inverse.
-    factor.iter_mut().for_each(|f| *f = 1.0 / held(1.0 / (*f * widest).max(LEAST_FACTOR * largest)));
+    let most = if held(MOST_INVERSE).is_finite() { MOST_INVERSE } else { MOST_HALF_INVERSE };
+    factor.iter_mut().for_each(|f| *f = 1.0 / held((1.0 / (*f * widest).max(LEAST_FACTOR * largest)).min(most)));
     let scale = held_scale(1.0 / LAST);
     let shift = shift.iter().any(|&c| c != 0.0).then_some(shift);
     Input { axis, shift, factor: Some(factor), scale, range }

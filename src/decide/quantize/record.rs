@@ -7,6 +7,7 @@ use super::layers::{Kind, Layer};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use vitc_ir::packed::packed;
 use vitc_ir::{DType, Graph, Stored, StoredType, Value, WeightError, Weights};
 use vitc_passes::quantize::{InputPlan, LayerPlan, Plan, WeightForm};
 
@@ -250,20 +251,6 @@ impl Record {
     }
 }
 
-/// Codes of so many bits one behind the other, the first in the low bits.
-fn packed(codes: &[u8], bits: usize) -> Vec<u8> {
-    let mut bytes = vec![0u8; (codes.len() * bits).div_ceil(8)];
-    for (i, &code) in codes.iter().enumerate() {
-        let (byte, shift) = (i * bits / 8, i * bits % 8);
-        let word = u16::from(code) << shift;
-        bytes[byte] |= word as u8;
-        if let (Some(next), high @ 1..) = (bytes.get_mut(byte + 1), (word >> 8) as u8) {
-            *next |= high;
-        }
-    }
-    bytes
-}
-
 /// Sizes of a scale of so many blocks for each output, and its elements in that order.
 fn spread(layer: &Layer, shape: &[usize], blocks: usize, scales: &[f64]) -> (Vec<usize>, Vec<f64>) {
     let (rank, outputs) = (shape.len(), layer.groups * layer.outputs);
@@ -280,16 +267,4 @@ fn spread(layer: &Layer, shape: &[usize], blocks: usize, scales: &[f64]) -> (Vec
     sizes[inner] = blocks;
     let across = (0..blocks).flat_map(|b| (0..outputs).map(move |o| scales[o * blocks + b]));
     (sizes, if inner < axis { across.collect() } else { scales.to_vec() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_packed_from_the_low_bits_on() {
-        assert_eq!(packed(&[1, 2, 3], 4), [0x21, 0x03]);
-        assert_eq!(packed(&[0b111111, 0, 0b100001, 1], 6), [0b0011_1111, 0b0001_0000, 0b0000_0110]);
-        assert_eq!(packed(&[200, 7], 8), [200, 7]);
-    }
 }

@@ -4,10 +4,10 @@ use super::attributes::{Attribute, Element, Elements, TensorType, numbers};
 use super::composites::Composite;
 use super::container::{Block, Container, Operation};
 use super::header::Header;
-use super::packed::unpacked;
 use super::weights::Source;
 use std::collections::HashMap;
 use vitc_ir::op::{Generator, PadMode, ReduceKind, Sampling, SliceAxis};
+use vitc_ir::packed::unpacked;
 use vitc_ir::{BinaryKind, DType, Dim, Graph, Op, Output, Real, Shape, Stage, StoredType, Type, UnaryKind, Value};
 
 /// A parameter is an array of at most this many numbers: two for each dimension, or a size for each part of a split.
@@ -438,6 +438,8 @@ impl<'a> Call<'_, '_, 'a> {
                 self.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[a, b])
             }
             "primitive.conv2d_v1" => self.conv2d(),
+            "primitive.conv_transpose2d_v1" => self.conv_transpose2d(),
+            "argmax_v1" => self.argmax(),
             "primitive.sum_pool_2d_v1" => self.sum_pool(),
             "softmax_v1" => {
                 let x = self.value(0)?;
@@ -533,6 +535,33 @@ impl<'a> Call<'_, '_, 'a> {
             return Err("has no groups, no stride or no dilation".into());
         }
         self.push(Op::Conv { stride, pad: [0; 4], dilation, groups: groups as usize }, &[x, w])
+    }
+
+    fn conv_transpose2d(&mut self) -> Result<Vec<Bound<'a>>, String> {
+        let [x, w] = [self.value(0)?, self.value(1)?];
+        let [stride, padding, dilation, output_pad] = [self.pair(2)?, self.pair(3)?, self.pair(4)?, self.pair(5)?];
+        let groups = self.number(6)?;
+        if groups < 1.0 || stride.contains(&0) || dilation.contains(&0) {
+            return Err("has no groups, no stride or no dilation".into());
+        }
+        let pad = [padding[0], padding[1], padding[0], padding[1]];
+        let op = Op::ConvTranspose { stride, pad, output_pad, dilation, groups: groups as usize };
+        self.push(op, &[x, w])
+    }
+
+    /// The index without a sign is the one with a sign: no axis is longer than that holds.
+    fn argmax(&mut self) -> Result<Vec<Bound<'a>>, String> {
+        let x = self.value(0)?;
+        let axis = self.axis(self.number(1)?, self.shape(x).rank())?;
+        let index = self.before(Op::ArgMax { axis, keep: true }, &[x])?;
+        let container = self.function.container;
+        let [ty] = self.operation.results[..] else { return Err("has not one result".into()) };
+        let ty = container.tensor(ty)?;
+        let signed = TensorType { element: Element::Signed32, dims: ty.dims };
+        if ty.element != Element::Unsigned32 || !agrees(self.function.graph.ty(index), &graph_type(&signed)?) {
+            return Err("does not declare an index for each line".into());
+        }
+        Ok(vec![Bound::Value(index)])
     }
 
     fn max_pool(&mut self) -> Result<Vec<Bound<'a>>, String> {

@@ -2,8 +2,8 @@
 
 use super::attributes::{Element, Elements, TensorType};
 use super::body::{Bound, Call};
-use super::packed::packed;
 use super::weights::Source;
+use vitc_ir::packed::packed;
 use vitc_ir::{DType, Op, Shape, StoredType, Type, Value};
 
 impl<'a> Call<'_, '_, 'a> {
@@ -80,14 +80,7 @@ impl<'a> Call<'_, '_, 'a> {
     /// The leaf of packed codes, and the cast that makes bytes of it.
     fn packed(&mut self, ty: &TensorType, elements: &Elements<'a>, bits: usize) -> Result<Value, String> {
         let (_, count) = ty.fixed()?;
-        let bytes = match elements {
-            Elements::Inline { bytes, splat: true } => packed(&vec![bytes[0]; count], bits),
-            Elements::Inline { bytes, splat: false } => packed(bytes, bits),
-            Elements::Resource(range) => {
-                let own = self.function.file.get(range.clone()).ok_or("lies outside the file")?;
-                own.to_vec()
-            }
-        };
+        let bytes = bytes_of(elements, count, bits, self.function.file)?;
         let shape = Shape::fixed(&[bytes.len()]);
         let source = Source::Held { bytes, dtype: StoredType::U8 };
         let key = self.function.free(format!("{}.codes", self.path), &source);
@@ -96,5 +89,30 @@ impl<'a> Call<'_, '_, 'a> {
         let leaf = graph.push_leaf(weight, Type::new(DType::F32, shape), &key).map_err(|e| e.to_string())?;
         let cast = graph.push(Op::Cast { to: DType::U8 }, &[leaf], &format!("{key}.bytes"));
         Ok(cast.map_err(|e| e.to_string())?.into())
+    }
+}
+
+/// Codes as they share bytes: no more of them than the file has bytes, however often it repeats one.
+fn bytes_of(elements: &Elements<'_>, count: usize, bits: usize, file: &[u8]) -> Result<Vec<u8>, String> {
+    match elements {
+        Elements::Inline { splat: true, .. } if count > file.len() => {
+            Err(format!("repeats one code {count} times in a file of {} bytes", file.len()))
+        }
+        Elements::Inline { bytes, splat: true } => Ok(packed(&vec![bytes[0]; count], bits)),
+        Elements::Inline { bytes, splat: false } => Ok(packed(bytes, bits)),
+        Elements::Resource(range) => Ok(file.get(range.clone()).ok_or("lies outside the file")?.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_code_takes_no_more_room_than_its_file() {
+        let (elements, file) = (Elements::Inline { bytes: &[3], splat: true }, [0; 8]);
+        assert_eq!(bytes_of(&elements, 4, 4, &file), Ok(vec![0x33, 0x33]));
+        let refused = bytes_of(&elements, 1 << 40, 4, &file).unwrap_err();
+        assert!(refused.contains("repeats one code"), "{refused}");
     }
 }

@@ -13,7 +13,6 @@ mod composites;
 mod container;
 mod cursor;
 mod header;
-mod packed;
 mod promise;
 mod weights;
 

@@ -418,6 +418,49 @@ impl Builder {
         self.one(OperationName::Conv2d, &[x, w, stride, dilation, groups], ty)
     }
 
+    /// A transposed convolution `[B,C,H,W]` that leaves nothing out and adds nothing at the end; `size` is the result's height and width.
+    pub(super) fn conv_transpose2d(
+        &mut self,
+        x: Id,
+        w: Id,
+        [stride, dilation]: [[i64; 2]; 2],
+        groups: i64,
+        size: [i64; 2],
+    ) -> Id {
+        let (element, batch, out) = (self.ty(x).element, self.dims(x)[0], self.dims(w)[1] * groups);
+        let [stride, dilation, none] = [stride, dilation, [0; 2]].map(|list| self.unsigned(&list));
+        let groups = self.scalar(Element::U32, groups as f64);
+        let ty = Tensor::new(element, &[batch, out, size[0], size[1]]);
+        self.one(OperationName::ConvTranspose2d, &[x, w, stride, none, dilation, none, groups], ty)
+    }
+
+    /// Index along an axis, which stays with size 1, of the first of the largest elements.
+    pub(super) fn argmax(&mut self, x: Id, axis: usize) -> Id {
+        let mut dims = self.dims(x);
+        let count = dims[axis];
+        dims[axis] = 1;
+        let ty = Tensor::new(Element::U32, &dims);
+        let at = self.scalar(Element::I32, axis as f64);
+        let index = self.decomposed(OperationName::ArgMax, &[x, at], ty, |b, x| {
+            // The least index of an element that is the largest; f32 holds whole numbers up to 2^24.
+            let top = b.fold(x[0], &[axis], Arithmetic::Maximum);
+            let top = b.spread_like(top, x[0]);
+            let dims = b.dims(x[0]);
+            let is_top = b.one(OperationName::Equal, &[x[0], top], Tensor::new(Element::Bool, &dims));
+            let mut line = vec![1; dims.len()];
+            line[axis] = count;
+            let numbers: Vec<f64> = (0..count).map(|i| i as f64).collect();
+            let numbers = b.array(Tensor::new(Element::F32, &line), &numbers);
+            let numbers = b.spread_like(numbers, x[0]);
+            let behind = b.scalar(Element::F32, count as f64);
+            let behind = b.spread_like(behind, x[0]);
+            let numbers = b.one(OperationName::Where, &[is_top, numbers, behind], Tensor::new(Element::F32, &dims));
+            let least = b.fold(numbers, &[axis], Arithmetic::Minimum);
+            b.cast(least, Element::U32)
+        });
+        self.cast(index, Element::I32)
+    }
+
     /// Sums over windows of `[B,C,H,W]`; `size` is the result's height and width.
     pub(super) fn sum_pool(&mut self, x: Id, kernel: [i64; 2], stride: [i64; 2], size: [i64; 2]) -> Id {
         let (element, dims) = (self.ty(x).element, self.dims(x));

@@ -172,7 +172,15 @@ impl Body<'_> {
             Op::Expand { .. } => self.expand(x, &out),
             Op::Keep | Op::Lookup { .. } => return Err("it is read through, not an operation".into()),
             Op::Resize { sampling, size, scale: None } => self.resize(x, sampling, *size)?,
-            Op::Resize { .. } | Op::ArgMax { .. } | Op::ConvTranspose { .. } => return Err(UNKNOWN.into()),
+            Op::ArgMax { axis, .. } => {
+                let index = self.builder.argmax(x, *axis);
+                self.builder.reshape(index, &out)
+            }
+            Op::ConvTranspose { stride, pad: [0, 0, 0, 0], output_pad: [0, 0], dilation, groups } => {
+                self.conv_transpose(x, node, [*stride, *dilation], *groups)?
+            }
+            Op::ConvTranspose { .. } => return Err("a lowering replaces its padding before this point".into()),
+            Op::Resize { .. } => return Err(UNKNOWN.into()),
             Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
@@ -264,9 +272,34 @@ impl Body<'_> {
                 let shifted = self.builder.arithmetic(Arithmetic::Add, scaled, beta);
                 return Ok(self.clip(shifted, Real(0.0), Real(1.0)));
             }
-            UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Sign | UnaryKind::HardSwish => return Err(UNKNOWN.into()),
+            UnaryKind::Floor => return Ok(self.beside(x, Arithmetic::Sub)),
+            UnaryKind::Ceil => return Ok(self.beside(x, Arithmetic::Add)),
+            UnaryKind::Sign => return Ok(self.sign(x, -1.0)),
+            UnaryKind::HardSwish => return Err("a lowering replaces it before this point".into()),
         };
         Ok(self.builder.unary(name, x))
+    }
+
+    /// 1 above 0 and `low` below it, which is −1 or 0. Times a large number, twice, what is above 0 at all is above 1.
+    fn sign(&mut self, x: Id, low: f64) -> Id {
+        let large = match self.builder.ty(x).element {
+            Element::F16 => 2f64.powi(15),
+            _ => 2f64.powi(100),
+        };
+        (0..2).fold(x, |x, _| {
+            let large = self.scalar(x, large);
+            let scaled = self.builder.arithmetic(Arithmetic::Mul, x, large);
+            self.clip(scaled, Real(low), Real(1.0))
+        })
+    }
+
+    /// The whole number below or above: the nearest one, less or more 1 where that is on the other side.
+    fn beside(&mut self, x: Id, step: Arithmetic) -> Id {
+        let nearest = self.builder.unary(OperationName::Round, x);
+        let (from, to) = if step == Arithmetic::Sub { (nearest, x) } else { (x, nearest) };
+        let beyond = self.builder.arithmetic(Arithmetic::Sub, from, to);
+        let beyond = self.sign(beyond, 0.0);
+        self.builder.arithmetic(step, nearest, beyond)
     }
 
     fn clip(&mut self, x: Id, lo: Real, hi: Real) -> Id {
@@ -373,6 +406,15 @@ impl Body<'_> {
         let out = &node.types[0].shape;
         let size = [2, 3].map(|i| out.dim(i) as i64);
         let y = self.builder.conv2d(padded, w, steps.map(|s| s.map(|s| s as i64)), groups as i64, size);
+        self.with_bias(y, node.inputs.get(2), 1)
+    }
+
+    /// `steps` are stride and dilation.
+    fn conv_transpose(&mut self, x: Id, node: &Node, steps: [[usize; 2]; 2], groups: usize) -> Result<Id, String> {
+        let w = self.operand(node.inputs[1])?;
+        let out = &node.types[0].shape;
+        let size = [2, 3].map(|i| out.dim(i) as i64);
+        let y = self.builder.conv_transpose2d(x, w, steps.map(|s| s.map(|s| s as i64)), groups as i64, size);
         self.with_bias(y, node.inputs.get(2), 1)
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Body<'a> {
     pub(super) classes: Option<Vec<String>>,
     /// iOS version of the program.
     pub(super) ios: u32,
+    /// Compressed constants that were read as numbers.
+    pub(super) decoded: usize,
     /// The program has to be one that vitc writes: no input is left out, no other operation used.
     pub(super) strict: bool,
 }
@@ -44,7 +46,12 @@ fn identifier(name: &str) -> Result<String, String> {
 
 impl<'a> Body<'a> {
     pub(super) fn new(graph: &'a mut Graph, weights: &'a mut PackageWeights, ios: u32, strict: bool) -> Self {
-        Body { graph, weights, bound: HashMap::new(), classes: None, ios, strict }
+        Body { graph, weights, bound: HashMap::new(), classes: None, decoded: 0, ios, strict }
+    }
+
+    /// The weight file; empty if there is none.
+    pub(super) fn weight_file(&self) -> &[u8] {
+        self.weights.bytes()
     }
 
     /// Let a name stand for something.

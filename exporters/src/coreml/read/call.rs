@@ -4,6 +4,8 @@ use super::body::{Body, Bound};
 use super::defaults::{Usual, default};
 use super::values::{Constant, Elements};
 use crate::coreml::messages::{self, binding};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use vitc_ir::{Op, Value};
 
 /// An operator and its operands.
@@ -15,11 +17,34 @@ pub(super) struct Call<'b, 'a> {
     pub(super) body: &'b mut Body<'a>,
     /// The operation.
     pub(super) operation: &'b messages::Operation,
+    /// Inputs that were asked for.
+    asked: RefCell<HashSet<String>>,
 }
 
-impl Call<'_, '_> {
+impl<'b, 'a> Call<'b, 'a> {
+    /// An operation of which nothing is read yet.
+    pub(super) fn new(body: &'b mut Body<'a>, operation: &'b messages::Operation) -> Self {
+        Call { body, operation, asked: RefCell::default() }
+    }
+
+    fn ask(&self, input: &str) {
+        self.asked.borrow_mut().insert(input.into());
+    }
+
+    /// Every input says something: one that nobody asked for would be ignored in silence.
+    pub(super) fn all_asked(&self) -> Result<(), String> {
+        let asked = self.asked.borrow();
+        let mut left: Vec<&String> = self.operation.inputs.keys().filter(|name| !asked.contains(*name)).collect();
+        left.sort_unstable();
+        match left.first() {
+            Some(name) => Err(format!("the input {name} is not read")),
+            None => Ok(()),
+        }
+    }
+
     /// Names bound to an input.
     pub(super) fn names(&self, input: &str) -> Result<Vec<String>, String> {
+        self.ask(input);
         let argument = self.operation.inputs.get(input).ok_or_else(|| format!("the input {input} is missing"))?;
         let name = |b: &messages::Binding| match &b.kind {
             Some(binding::Kind::Name(name)) => Ok(name.clone()),
@@ -36,7 +61,13 @@ impl Call<'_, '_> {
 
     /// Whether the operation has an input.
     pub(super) fn has(&self, input: &str) -> bool {
+        self.ask(input);
         self.operation.inputs.contains_key(input)
+    }
+
+    /// Inputs that change no result, or only one that the program declares.
+    pub(super) fn idle(&self, inputs: &[&str]) {
+        inputs.iter().for_each(|input| self.ask(input));
     }
 
     /// The value of the graph that an input is bound to.
@@ -205,6 +236,8 @@ impl Call<'_, '_> {
     pub(super) fn window_pad(&self) -> Result<[usize; 4], String> {
         let same = self.word("pad_type")?;
         if !self.body.strict && same.starts_with("same") {
+            // A pad beside it counts for nothing.
+            self.ask("pad");
             return self.same_pad(same == "same_lower");
         }
         let given: [usize; 4] = self.sizes_of("pad")?;

@@ -133,6 +133,7 @@ fn instance_norm(call: &mut Call<'_, '_>) -> Decoded {
 /// The same elements under the shape that the program declares for them.
 fn declared(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
+    call.idle(&["axes", "axis"]);
     let first = call.operation.outputs.first().ok_or("has no result")?;
     let ty = super::values::graph_type(first.r#type.as_ref())?;
     Ok((Op::Reshape { shape: ty.shape }, vec![x]))
@@ -302,7 +303,7 @@ pub(super) fn equal_split(call: &mut Call<'_, '_>, x: Value) -> Decoded {
     let axis = call.axis(call.rank(x))?;
     let count = usize::try_from(call.integer("num_splits")?).ok().filter(|&n| n > 0).ok_or("has no parts")?;
     let size = call.body.graph.shape(x).at(1)[axis];
-    if !size.is_multiple_of(count) || count > size {
+    if !size.is_multiple_of(count) || count > size || count != call.operation.outputs.len() {
         return Err(format!("cuts {size} into {count} equal parts"));
     }
     Ok((Op::Split { axis, sizes: vec![size / count; count] }, vec![x]))

@@ -10,6 +10,7 @@
 mod body;
 mod call;
 mod codes;
+mod decode;
 mod defaults;
 mod error;
 mod files;
@@ -47,6 +48,8 @@ pub struct Package {
     pub op_counts: Vec<(String, usize)>,
     /// Bytes of manifest, model and weights together.
     pub bytes: u64,
+    /// Compressed constants that are read as the numbers that they stand for; 0 in a package that vitc wrote.
+    pub decoded: usize,
 }
 
 /// Read a package that vitc wrote.
@@ -57,7 +60,7 @@ pub fn read(package: &Path) -> Result<Package, ReadError> {
     read_as(package, true)
 }
 
-/// Read a package of any writer: what it leaves out has the format's defaults.
+/// Read a package of any writer: what it leaves out has the format's defaults, and what is compressed is read as numbers.
 ///
 /// # Errors
 /// If a file is missing, damaged or too large, or the program holds an operation that is not read.
@@ -99,13 +102,13 @@ fn read_as(package: &Path, strict: bool) -> Result<Package, ReadError> {
     for operation in &block.operations {
         operations::decode(&mut body, operation)?;
     }
-    let classes = body.classes.take();
+    let (classes, decoded) = (body.classes.take(), body.decoded);
     let outputs = body.outputs(&block.outputs)?;
     graph.outputs = outputs;
     let op_counts = crate::count(block.operations.iter().map(|o| o.r#type.as_str()).filter(|&t| t != "const"));
     let interface = interface(&graph, &description, classes)?;
     let metadata = metadata(description.metadata.unwrap_or_default());
-    Ok(Package { graph, weights, release: *release, interface, metadata, op_counts, bytes })
+    Ok(Package { graph, weights, release: *release, interface, metadata, op_counts, bytes, decoded })
 }
 
 /// The one function, with a body for the release's operator set.

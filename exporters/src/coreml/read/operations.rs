@@ -3,6 +3,7 @@
 use super::body::{Body, Bound};
 use super::call::{Call, Decoded};
 use super::codes;
+use super::decode;
 use super::error::ReadError;
 use super::foreign;
 use super::values::{graph_type, is_text, text, texts, volume};
@@ -28,19 +29,26 @@ fn bind(body: &mut Body<'_>, operation: &messages::Operation) -> Result<(), Stri
     if !operation.blocks.is_empty() {
         return Err("nested blocks are not read".into());
     }
+    if !body.strict
+        && let Some(bound) = decode::constant(body, operation)
+    {
+        return bound;
+    }
     match operation.r#type.as_str() {
         "const" => body.constant(operation),
         "classify" => classify(body, operation),
         "identity" => identity(body, operation),
         _ => {
-            let (op, inputs) = node(&mut Call { body, operation })?;
+            let mut call = Call::new(body, operation);
+            let (op, inputs) = node(&mut call)?;
+            call.all_asked()?;
             body.push(op, &inputs, &operation.outputs)
         }
     }
 }
 
 fn identity(body: &mut Body<'_>, operation: &messages::Operation) -> Result<(), String> {
-    let x = Call { body, operation }.x()?;
+    let x = Call::new(body, operation).x()?;
     let [output] = operation.outputs.as_slice() else { return Err("has not one result".into()) };
     if *body.graph.ty(x) != graph_type(output.r#type.as_ref())? {
         return Err("changes the type".into());
@@ -53,7 +61,7 @@ fn classify(body: &mut Body<'_>, operation: &messages::Operation) -> Result<(), 
         Some([messages::Binding { kind: Some(binding::Kind::Value(v)) }]) => texts(v)?,
         _ => return Err("has no list of classes in place".into()),
     };
-    let scores = Call { body, operation }.value("probabilities")?;
+    let scores = Call::new(body, operation).value("probabilities")?;
     let ty = body.graph.ty(scores);
     if *ty != Type::f32(&[1, labels.len()]) {
         return Err(format!("{} labels for probabilities {ty}", labels.len()));
@@ -234,9 +242,11 @@ fn conv(call: &mut Call<'_, '_>) -> Decoded {
 
 fn conv_transpose(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.map()?;
-    if call.has("output_shape") {
+    if call.body.strict && call.has("output_shape") {
         return Err("a shape of the result is not read".into());
     }
+    // Other writers always give the shape, which the program declares as well: it has to be the one that is computed.
+    call.idle(&["output_shape"]);
     let groups = usize::try_from(call.integer("groups")?).map_err(|_| "has negative groups")?;
     let (stride, dilation) = (call.sizes_of("strides")?, call.sizes_of("dilations")?);
     let op = Op::ConvTranspose { stride, pad: call.window_pad()?, output_pad: [0; 2], dilation, groups };
@@ -328,6 +338,7 @@ fn max_pool(call: &mut Call<'_, '_>) -> Decoded {
 
 fn arg_max(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
+    call.idle(&["output_dtype"]);
     Ok((Op::ArgMax { axis: call.axis(call.rank(x))?, keep: call.flag("keep_dims")? }, vec![x]))
 }
 
@@ -339,6 +350,7 @@ fn top_k(call: &mut Call<'_, '_>) -> Decoded {
             call.must(told, true)?;
         }
     }
+    call.idle(&["output_indices_dtype"]);
     let k = usize::try_from(call.integer("k")?).map_err(|_| "k is negative")?;
     Ok((Op::TopK { axis: call.axis(call.rank(x))?, k, largest: !call.flag("ascending")? }, vec![x]))
 }
@@ -411,6 +423,8 @@ fn pad(call: &mut Call<'_, '_>) -> Decoded {
         "replicate" => PadMode::Edge,
         other => return Err(format!("mode = {other} is not read")),
     };
+    // A filler beside another mode fills nothing.
+    call.idle(&["constant_val"]);
     let pairs = call.sizes("pad")?;
     if !pairs.len().is_multiple_of(2) || pairs.len() / 2 > rank {
         return Err(format!("{} pads for {rank} axes", pairs.len()));
@@ -438,6 +452,7 @@ fn gather(call: &mut Call<'_, '_>) -> Decoded {
         return Err("batch_dims are not read".into());
     }
     let axis = call.axis(call.rank(x))?;
+    call.idle(&["validate_indices"]);
     // A program's tables stay tables here too.
     let table = if call.body.graph.is_constant(x) { call.body.keep(x)? } else { x };
     Ok((Op::Gather { axis }, vec![table, call.value("indices")?]))
@@ -456,13 +471,16 @@ fn tile(call: &mut Call<'_, '_>) -> Decoded {
 
 // ---- sampling -------------------------------------------------------------------------------------------------------
 
-/// By a factor, which makes whole sizes.
-fn upsample(call: &mut Call<'_, '_>, sampling: Sampling) -> Decoded {
+/// By a factor, which makes whole sizes. Pixels have centres unless the corners are aligned.
+fn upsample(call: &mut Call<'_, '_>, mut sampling: Sampling) -> Decoded {
     let x = call.map()?;
     if sampling == Sampling::LINEAR {
-        call.must("align_corners", false)?;
+        let corners = call.flag("align_corners")?;
         if call.has("half_pixel_centers") {
-            call.must("half_pixel_centers", true)?;
+            call.must("half_pixel_centers", !corners)?;
+        }
+        if corners {
+            sampling = Sampling::LINEAR_CORNERS;
         }
     }
     let scaled = |axis: usize, input: &str| {

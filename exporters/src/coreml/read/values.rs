@@ -3,6 +3,8 @@
 use crate::coreml::blob::{self, BlobType};
 use crate::coreml::messages::{self, DataType, dimension, tensor_value, value, value_type};
 use half::f16;
+use std::sync::Arc;
+use vitc_ir::packed::unpacked;
 use vitc_ir::{DType, Real, Shape, StoredType, Type};
 
 /// Values have at most this many elements: products of sizes cannot overflow.
@@ -17,6 +19,8 @@ pub(super) enum Elements {
     Ints(Vec<i32>),
     /// Floats of either type.
     Floats(Vec<f64>),
+    /// What a compressed constant stands for.
+    Decoded(Arc<Vec<f32>>),
     /// A string.
     Text(String),
     /// A record of the weight file: its place in the file.
@@ -88,6 +92,13 @@ pub(super) fn graph_type(ty: Option<&messages::ValueType>) -> Result<Type, Strin
     let value = value.filter(|_| !matches!(data_type, DataType::Uint3 | DataType::Uint4 | DataType::Uint6));
     let dtype = value.ok_or_else(|| format!("a value of type {data_type:?}"))?;
     Ok(Type::new(dtype, Shape::fixed(&dims)))
+}
+
+/// Element type and sizes that are declared for a constant, tables among them.
+pub(super) fn declared(ty: Option<&messages::ValueType>) -> Result<(DType, Vec<usize>), String> {
+    let (data_type, dims) = tensor(ty, TABLE_RANK)?;
+    let dtype = dtype(data_type).ok_or_else(|| format!("a value of type {data_type:?}"))?;
+    Ok((dtype, dims))
 }
 
 /// True for a rank-0 string, the type of a label.
@@ -173,6 +184,23 @@ fn immediate(data_type: DataType, kind: Option<&tensor_value::Kind>, count: usiz
         (DataType::Uint8, Some(Kind::Bytes(b))) => {
             (Elements::Ints(b.values.iter().map(|&b| i32::from(b)).collect()), b.values.len())
         }
+        (
+            DataType::Int4 | DataType::Uint1 | DataType::Uint2 | DataType::Uint3 | DataType::Uint4 | DataType::Uint6,
+            Some(Kind::Bytes(b)),
+        ) => {
+            let (bits, signed) = match data_type {
+                DataType::Uint1 => (1, false),
+                DataType::Uint2 => (2, false),
+                DataType::Uint3 => (3, false),
+                DataType::Uint6 => (6, false),
+                other => (4, other == DataType::Int4),
+            };
+            if Some(b.values.len()) != count.checked_mul(bits).map(|n| n.div_ceil(8)) {
+                return Err(format!("{} bytes for {count} elements of {bits} bits", b.values.len()));
+            }
+            let code = |&c: &u8| if signed { i32::from((c << 4) as i8 >> 4) } else { i32::from(c) };
+            (Elements::Ints(unpacked(&b.values, bits, count).iter().map(code).collect()), count)
+        }
         (DataType::Uint32, Some(Kind::Bytes(b))) => {
             let (words, rest) = b.values.as_chunks::<4>();
             let word = |w: &[u8; 4]| i32::try_from(u32::from_le_bytes(*w)).map_err(|_| "a size is too large");
@@ -198,6 +226,7 @@ impl Constant {
         let values: Vec<Real> = match &self.elements {
             Elements::Ints(i) if i.len() < 64 => i.iter().map(|&x| Real(f64::from(x))).collect(),
             Elements::Floats(f) if f.len() < 64 => f.iter().map(|&x| Real(x)).collect(),
+            Elements::Decoded(f) if f.len() < 64 => f.iter().map(|&x| Real(f64::from(x))).collect(),
             Elements::Bools(b) if b.len() < 64 => b.iter().map(|&t| Real(f64::from(u8::from(t)))).collect(),
             _ => return None,
         };
@@ -209,6 +238,7 @@ impl Constant {
     pub(super) fn stored(&self) -> Result<(Vec<u8>, StoredType), String> {
         match &self.elements {
             Elements::Floats(f) => Ok((f.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(), StoredType::F32)),
+            Elements::Decoded(f) => Ok((f.iter().flat_map(|x| x.to_le_bytes()).collect(), StoredType::F32)),
             Elements::Ints(i) => Ok((indices(i.iter().copied())?, StoredType::F32)),
             Elements::Bools(b) => {
                 let bytes = b.iter().flat_map(|&t| f32::from(u8::from(t)).to_le_bytes()).collect();

@@ -92,6 +92,14 @@ fn value_info(name: &str, ty: &Type) -> onnx::ValueInfo {
     onnx::ValueInfo { name: name.into(), r#type: Some(onnx::Type { tensor_type: Some(tensor_type) }) }
 }
 
+/// A port with other elements.
+fn with_elem(mut info: onnx::ValueInfo, elem: i32) -> onnx::ValueInfo {
+    if let Some(tensor) = info.r#type.as_mut().and_then(|ty| ty.tensor_type.as_mut()) {
+        tensor.elem_type = elem;
+    }
+    info
+}
+
 /// An array that the exporter writes out itself: element type, shape, elements.
 type Array = (i32, Vec<i64>, Vec<u8>);
 
@@ -117,13 +125,15 @@ pub(super) struct Builder<'g> {
     arrays: HashMap<Array, String>,
     value_names: HashSet<String>,
     node_names: HashSet<String>,
-    /// Results that no node of their own produces: interface name and value.
-    copies: Vec<(String, Value)>,
+    /// Results that no node of their own produces: interface name, value, and what elements it becomes.
+    copies: Vec<(String, Value, Option<i32>)>,
 }
 
 impl<'g> Builder<'g> {
-    /// Only the interface so far.
-    pub(super) fn new(graph: &'g Graph, opset: u32) -> Self {
+    /// Only the interface so far. Ports of these names have whole numbers of 32 bits, and a cast between them and the graph.
+    pub(super) fn new(graph: &'g Graph, opset: u32, int32: &[String]) -> Self {
+        let narrow = |name: &String, ty: &Type| ty.dtype == DType::I32 && int32.contains(name);
+        let mut narrowed = Vec::new();
         let mut b = Builder {
             graph,
             opset,
@@ -140,20 +150,49 @@ impl<'g> Builder<'g> {
         // Interface names come first, so that nothing inside the graph can take them.
         for (id, node) in graph.inputs() {
             let name = unused(&mut b.value_names, &node.path);
-            b.message.input.push(value_info(&name, &node.types[0]));
-            b.names.insert(id.into(), name);
+            let ty = &node.types[0];
+            if narrow(&name, ty) {
+                b.message.input.push(with_elem(value_info(&name, ty), data_type::INT32));
+                narrowed.push((id, name));
+            } else {
+                b.message.input.push(value_info(&name, ty));
+                b.names.insert(id.into(), name);
+            }
         }
         for output in &graph.outputs {
             let name = unused(&mut b.value_names, &output.name);
-            b.message.output.push(value_info(&name, graph.ty(output.value)));
-            let value = graph.stored(output.value);
+            let (info, value) = (value_info(&name, graph.ty(output.value)), graph.stored(output.value));
+            if narrow(&name, graph.ty(output.value)) {
+                b.message.output.push(with_elem(info, data_type::INT32));
+                b.copies.push((name, value, Some(data_type::INT32)));
+                continue;
+            }
+            b.message.output.push(info);
             if graph.is_constant(value) || b.names.contains_key(&value) {
-                b.copies.push((name, value));
+                b.copies.push((name, value, None));
             } else {
                 b.names.insert(value, name);
             }
         }
+        for (id, input) in narrowed {
+            let wide = unused(&mut b.value_names, &format!("{input}.int64"));
+            b.message.value_info.push(value_info(&wide, &graph.node(id).types[0]));
+            b.names.insert(id.into(), wide.clone());
+            b.copy(input, wide, Some(data_type::INT64));
+        }
         b
+    }
+
+    /// One value under another name, and as these elements if they are others.
+    fn copy(&mut self, from: String, to: String, elem: Option<i32>) {
+        let name = unused(&mut self.node_names, &to);
+        let spelling = match elem {
+            Some(elem) => Spelling::new("Cast", vec![from]).int("to", i64::from(elem)),
+            None => Spelling::new("Identity", vec![from]),
+        };
+        let (op_type, input, attribute) = (spelling.op.into(), spelling.inputs, spelling.attributes);
+        let output = vec![to];
+        self.message.node.push(onnx::Node { input, output, name, op_type, attribute, domain: String::new() });
     }
 
     /// Append one node, which `spelling` says.
@@ -177,11 +216,9 @@ impl<'g> Builder<'g> {
 
     /// Append the copies behind results that are an input, a constant or another result.
     pub(super) fn results(&mut self) {
-        for (result, value) in std::mem::take(&mut self.copies) {
-            let input = vec![self.read(value)];
-            let name = unused(&mut self.node_names, &result);
-            let op_type = "Identity".into();
-            self.message.node.push(onnx::Node { input, output: vec![result], name, op_type, ..Default::default() });
+        for (result, value, elem) in std::mem::take(&mut self.copies) {
+            let from = self.read(value);
+            self.copy(from, result, elem);
         }
     }
 

@@ -271,7 +271,6 @@ fn unary(b: &mut Builder<'_>, node: &Node, kind: UnaryKind) -> Result<Spelling, 
     }))
 }
 
-/// Holes in windows, where there are any.
 /// A convolution's operands, groups and kernel.
 fn conv(b: &mut Builder<'_>, node: &Node, word: &'static str, groups: usize) -> Spelling {
     let w = b.graph.shape(node.inputs[1]);
@@ -280,6 +279,7 @@ fn conv(b: &mut Builder<'_>, node: &Node, word: &'static str, groups: usize) -> 
         .ints("kernel_shape", &[w.dim(2), w.dim(3)])
 }
 
+/// Holes in windows, where there are any.
 fn dilated(spelling: Spelling, dilation: &[usize; 2]) -> Spelling {
     if *dilation == [1; 2] { spelling } else { spelling.ints("dilations", dilation) }
 }

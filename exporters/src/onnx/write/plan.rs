@@ -38,7 +38,7 @@ impl Plan {
             let what = format!("{path} is {ty}; elements of 4 bits exist from opset 21, this is {opset}");
             return Err(ExportError::Target { name: target.name(), what });
         }
-        let mut builder = Builder::new(graph, opset);
+        let mut builder = Builder::new(graph, opset, &metadata.int32);
         for (id, node) in graph.run_time_nodes() {
             let fail = |why| ExportError::NotLowered { op: node.op.word(), path: node.path.clone(), why };
             let spelling = ops::spell(&mut builder, node).map_err(fail)?;

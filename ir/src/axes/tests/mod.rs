@@ -490,6 +490,36 @@ fn shifts_are_passed_on_as_said() {
     assert!(kept.values().all(|passed| !passed), "shifts are passed on, and not said so: {kept:?}");
 }
 
+/// A set of operands times c is the result times c; and no operand does that alone without being said to.
+#[test]
+fn factors_are_passed_on_as_said() {
+    let mut alone: BTreeMap<(usize, usize, usize), bool> = BTreeMap::new();
+    every_case(5, |_, case| {
+        let factor = case.op.facts().factor;
+        let scaled = |takes: &dyn Fn(usize) -> bool| {
+            let times = |(slot, x): (usize, &Array)| if takes(slot) { x * 2.5 } else { x.clone() };
+            case.run(&case.operands.iter().enumerate().map(times).collect::<Vec<_>>())
+        };
+        let before = case.run(&case.operands);
+        let expected: Vec<Array> = before.iter().map(|y| y * 2.5).collect();
+        let slots = || (0..case.operands.len()).filter(|&s| !is_index(&case.op, s));
+        for set in factor.into_iter().filter(|set| slots().any(|s| set.contains(s))) {
+            let now = scaled(&|slot| set.contains(slot) && !is_index(&case.op, slot));
+            assert!(all_close(&now, &expected), "{:?} changes a factor of operands {set:?}", case.op);
+        }
+        for slot in slots() {
+            let said = factor.iter().any(|set| slots().all(|s| set.contains(s) == (s == slot)));
+            let passed = all_close(&scaled(&|s| s == slot), &expected) && !all_close(&before, &expected);
+            let to = if let Op::Cast { to } = case.op { to as usize } else { 0 };
+            // One of the operator's many functions that does not pass it on is enough.
+            if !said {
+                *alone.entry((number(&case.op) + 1000 * to, case.operands.len(), slot)).or_insert(true) &= passed;
+            }
+        }
+    });
+    assert!(alone.values().all(|passed| !passed), "factors are passed on, and not said so: {alone:?}");
+}
+
 /// Where results change when element `at` of an operand does: output and index.
 fn changed(case: &Case, before: &[Array], slot: usize, at: &[usize]) -> BTreeSet<(usize, Vec<usize>)> {
     let mut x = case.operands[slot].clone();

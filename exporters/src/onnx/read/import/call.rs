@@ -72,7 +72,7 @@ impl<'a> Call<'a> {
     }
 
     fn wrong<T>(&self, name: &str, what: &str) -> Done<T> {
-        Err(Refusal(format!("its attribute {name} is no {what}")))
+        Err(Refusal::new(format!("its attribute {name} is no {what}")))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

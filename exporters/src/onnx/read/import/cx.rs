@@ -8,10 +8,15 @@ use super::value::Val;
 use super::weights::FileWeights;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use vitc_ir::{BinaryKind, DType, Dim, Generator, Graph, Op, Real, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Class, DType, Dim, Generator, Graph, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// Floats of at most so many elements are known; larger arrays stay constants.
 const SMALL: usize = 64;
+/// Most nodes of all loops and recurrent layers together, once they are written out.
+const UNROLLED: usize = 1 << 17;
+/// Bytes of all known arrays together, and as many again for each byte of the file.
+const HELD: usize = 1 << 28;
+const HELD_EACH: usize = 4;
 /// What stands for infinity where a constant holds it: the largest number that half precision has.
 pub(super) const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
@@ -24,8 +29,10 @@ pub(super) struct Cx {
     pub(super) batch: Dim,
     /// Graphs inside each other that are being read.
     pub(super) depth: usize,
-    /// Steps of loops that were written out.
-    pub(super) unrolled: usize,
+    /// Nodes of loops and recurrent layers that were written out.
+    unrolled: usize,
+    /// Elements of all known arrays, and how many there may be.
+    held: [usize; 2],
     notes: Vec<String>,
     said: HashSet<String>,
     constants: HashMap<*const Tensor, Value>,
@@ -34,13 +41,16 @@ pub(super) struct Cx {
 }
 
 impl Cx {
-    pub(super) fn new(graph: Graph, batch: Dim) -> Cx {
+    /// Nothing is read yet of a file of so many bytes.
+    pub(super) fn new(graph: Graph, batch: Dim, file: usize) -> Cx {
+        let room = HELD.saturating_add(file.saturating_mul(HELD_EACH)) / size_of::<Num>();
         Cx {
             graph,
             weights: FileWeights::default(),
             batch,
             depth: 0,
             unrolled: 0,
+            held: [0, room],
             notes: Vec::new(),
             said: HashSet::new(),
             constants: HashMap::new(),
@@ -77,7 +87,8 @@ impl Cx {
             Elem::Uint(8 | 16) | Elem::Int(8 | 16) => {
                 self.note(format!("input {name} of {} is taken in fp32", elem.word()))
             }
-            Elem::Int(32 | 64) | Elem::Uint(32) | Elem::Bool => {}
+            Elem::Uint(32) => self.note(format!("input {name} of uint32 is taken as whole numbers with a sign")),
+            Elem::Int(32 | 64) | Elem::Bool => {}
             other => {
                 return Err(
                     format!("holds {}; vitc takes floats, whole numbers of 32 bits and truths", other.word()).into()
@@ -107,7 +118,9 @@ impl Cx {
             inner = self.push(Op::Cast { to: wanted }, &[inner], &path)?;
         }
         let dtype = self.graph.ty(inner).dtype;
-        if !elem.is_float() && dtype == DType::F32 {
+        if elem == Elem::Uint(32) {
+            self.note(format!("output {name} of uint32 is returned as whole numbers with a sign"));
+        } else if !elem.is_float() && dtype == DType::F32 {
             self.note(format!("output {name} of {} is returned in fp32", elem.word()));
         }
         let constant = self.graph.is_constant(inner);
@@ -192,14 +205,16 @@ impl Cx {
             Val::Node(v, _) if !self.graph.is_constant(*v) => None,
             value => self.constant(value),
         };
-        known.map(|k| k.data.clone()).ok_or_else(|| Refusal(format!("its {what} depends on the image")))
+        known.map(|k| k.data.clone()).ok_or_else(|| Refusal::computed(format!("its {what} depends on the image")))
     }
 
     /// [`Cx::numbers`] that do not depend on the batch.
     pub(super) fn ints(&self, value: &Val, what: &str) -> Done<Vec<i64>> {
         let plain = |n: Num| match n {
             Num::Float { a: 0.0, c } if c.fract() == 0.0 => Ok(c as i64),
-            n => n.plain().ok_or_else(|| Refusal(format!("its {what} depends on the batch: give the batch a number"))),
+            n => n
+                .plain()
+                .ok_or_else(|| Refusal::new(format!("its {what} depends on the batch: give the batch a number"))),
         };
         self.numbers(value, what)?.into_iter().map(plain).collect()
     }
@@ -207,7 +222,7 @@ impl Cx {
     /// Floats that are known.
     pub(super) fn reals(&self, value: &Val, what: &str) -> Done<Vec<f64>> {
         let known = self.constant(value).and_then(|k| k.reals());
-        known.ok_or_else(|| Refusal(format!("its {what} depends on the image or the batch")))
+        known.ok_or_else(|| Refusal::computed(format!("its {what} depends on the image or the batch")))
     }
 
     // ---- values of the graph ----
@@ -229,8 +244,9 @@ impl Cx {
         if let Some(&value) = self.constants.get(&Arc::as_ptr(tensor)) {
             return Ok(value);
         }
-        let known =
-            || self.read(tensor).ok_or_else(|| Refusal(format!("a constant of {} stands there", tensor.elem.word())));
+        let known = || {
+            self.read(tensor).ok_or_else(|| Refusal::new(format!("a constant of {} stands there", tensor.elem.word())))
+        };
         let value = if tensor.is_empty() {
             return Err("a constant without elements stands there".into());
         } else if !tensor.elem.is_float() || tensor.len() == 1 || tensor.len() <= LIMIT && self.is_wild(tensor) {
@@ -312,6 +328,30 @@ impl Cx {
         }
     }
 
+    /// Nodes that are written out have a limit together.
+    pub(super) fn unroll(&mut self, nodes: usize) -> Done<()> {
+        self.unrolled = self.unrolled.saturating_add(nodes);
+        match self.unrolled > UNROLLED {
+            true => Err(format!("has more than {UNROLLED} nodes once it is written out").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Known arrays, which stay until the end, have a limit together.
+    pub(super) fn hold(&mut self, value: &Val) -> Done<()> {
+        match value {
+            // One that nobody else holds is new.
+            Val::Known(known) if Arc::strong_count(known) == 1 => self.held[0] += known.data.len(),
+            Val::List(list) => list.iter().try_for_each(|v| self.hold(v))?,
+            _ => {}
+        }
+        if self.held[0] > self.held[1] {
+            Err("the arrays that are known are too large together".into())
+        } else {
+            Ok(())
+        }
+    }
+
     /// Constants that are computed have a limit together.
     fn budget(&mut self, elements: usize) -> Done<()> {
         self.made += elements;
@@ -325,7 +365,27 @@ impl Cx {
 
     /// Append an operator and return its first result.
     pub(super) fn push(&mut self, op: Op, inputs: &[Value], path: &str) -> Done<Value> {
-        Ok(self.graph.push(op, inputs, path)?.into())
+        let behind: Vec<Option<Value>> = inputs.iter().map(|&v| self.vector_behind(v)).collect();
+        let each = matches!(op.facts().class, Class::Elementwise | Class::Cast);
+        if !each || behind.iter().all(Option::is_none) {
+            return Ok(self.graph.push(op, inputs, path)?.into());
+        }
+        // What is computed of scalars alone is a scalar again, behind everything that reads it.
+        let scalar = inputs.iter().all(|&v| self.graph.shape(v).rank() == 0);
+        let wide: Vec<Value> = behind.iter().zip(inputs).map(|(vector, &v)| vector.unwrap_or(v)).collect();
+        if !scalar {
+            return Ok(self.graph.push(op, &wide, path)?.into());
+        }
+        let vector = self.graph.push(op, &wide, &format!("{path}.vector"))?.into();
+        self.reshape(vector, Vec::new(), path)
+    }
+
+    /// The vector of one behind a scalar that is computed: phones have no scalars.
+    pub(super) fn vector_behind(&self, scalar: Value) -> Option<Value> {
+        let (Op::Reshape { shape }, [vector]) = (self.graph.op(scalar), &self.graph.producer(scalar).inputs[..]) else {
+            return None;
+        };
+        (shape.rank() == 0 && self.shape(*vector) == [Dim::Fixed(1)]).then_some(*vector)
     }
 
     /// A matrix product, its operands turned first where flagged: not every target turns them itself.
@@ -379,5 +439,22 @@ impl Cx {
     pub(super) fn reshape(&mut self, value: Value, dims: Vec<Dim>, path: &str) -> Done<Value> {
         let shape = Shape(dims);
         if *self.graph.shape(value) == shape { Ok(value) } else { self.push(Op::Reshape { shape }, &[value], path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold_for_all_nodes_together() {
+        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1), 0);
+        let large = || Val::known(Known::new(Elem::Int(64), vec![LIMIT], vec![Num::int(1); LIMIT]));
+        assert!(cx.hold(&large()).is_ok() && cx.hold(&large()).is_ok() && cx.hold(&large()).is_err());
+        let mut cx = Cx::new(Graph::new("g", vitc_ir::Stage::Paper), Dim::Fixed(1), 0);
+        let shared = large();
+        let _other = shared.clone();
+        assert!((0..9).all(|_| cx.hold(&shared).is_ok()), "nobody made it");
+        assert!(cx.unroll(UNROLLED / 2).is_ok() && cx.unroll(UNROLLED).is_err());
     }
 }

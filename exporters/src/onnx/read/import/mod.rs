@@ -27,6 +27,7 @@ use super::tensor::{Elem, Elements, Tensor};
 use call::Call;
 use chain::Producers;
 use cx::Cx;
+use refusal::Refusal;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -81,12 +82,13 @@ pub struct Imported {
 /// See [`ImportError`].
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ImportError> {
     let bytes = map(path).map_err(|e| ImportError::File(format!("cannot be opened: {e}")))?;
+    let size = bytes.len();
     let file = File::decode(bytes)?;
     let mut flat = flatten(&file, &ops::is_known, &options.outputs)?;
     external(&mut flat, path)?;
     let opset = file.imports.iter().find(|(d, _)| d.is_empty()).map_or(1, |(_, v)| *v);
     let ports = ports::bind(&flat.inputs, options)?;
-    let mut cx = Cx::new(Graph::new(options.name.clone(), vitc_ir::Stage::Paper), ports.batch);
+    let mut cx = Cx::new(Graph::new(options.name.clone(), vitc_ir::Stage::Paper), ports.batch, size);
     if opset > 24 {
         cx.note(format!("opset {opset} is newer than the 24 that were tested"));
     }
@@ -137,8 +139,21 @@ fn external(flat: &mut Flat, path: &Path) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// What a refusal says of numbers that are computed when the model runs.
-const IMAGE: &str = "on the image";
+/// Note what is not taken, and for the first of its kind the way there.
+fn refuse(refused: &mut Vec<Refused>, node: &FlatNode, refusal: Refusal, chain: impl FnOnce() -> Option<String>) {
+    let (op, why) = (node.operator(), refusal.why);
+    let told = |r: &Refused| {
+        r.op == op && r.why.strip_prefix(&why).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+    };
+    match refused.iter_mut().find(|r| told(r)) {
+        Some(known) => known.nodes.push(node.name.clone()),
+        None => {
+            let chain = if refusal.computed { chain() } else { None };
+            let why = chain.map_or_else(|| why.clone(), |chain| format!("{why}: {chain}"));
+            refused.push(Refused { op, nodes: vec![node.name.clone()], why });
+        }
+    }
+}
 
 /// The walk over the nodes.
 struct Walk {
@@ -159,7 +174,7 @@ impl Walk {
         for (info, shape) in ports.infos.iter().zip(&ports.shapes) {
             let value = cx
                 .input(&info.name, info.elem.unwrap_or(Elem::F32), shape)
-                .map_err(|refusal| ImportError::File(format!("input {}: {}", info.name, refusal.0)))?;
+                .map_err(|refusal| ImportError::File(format!("input {}: {}", info.name, refusal.why)))?;
             self.values.insert(info.name.clone(), value);
         }
         Ok(())
@@ -196,7 +211,7 @@ impl Walk {
         if inputs.iter().any(|v| matches!(v, Val::Poison)) {
             // What cannot be taken whatever stands in front of it is said at once.
             if let Some(why) = ops::never(&node.domain, &node.op) {
-                self.refuse(node, why.into(), None);
+                refuse(&mut self.refused, node, Refusal { computed: false, ..why }, || None);
             }
             return None;
         }
@@ -209,30 +224,14 @@ impl Walk {
         match done {
             Ok(results) => Some(results),
             Err(refusal) => {
-                let why = refusal.0;
+                let values = &self.values;
                 let computed =
-                    |name: &str| matches!(self.values.get(name), Some(Val::Node(v, _)) if !cx.graph.is_constant(*v));
-                let chain = if why.contains(IMAGE) { producers.chain(node, computed) } else { None };
-                self.refuse(node, why, chain);
+                    |name: &str| matches!(values.get(name), Some(Val::Node(v, _)) if !cx.graph.is_constant(*v));
+                refuse(&mut self.refused, node, refusal, || producers.chain(node, computed));
                 // A truth or an index as a result helps nobody.
                 let useful = |n: &&String| matches!(self.values.get(*n), Some(Val::Node(_, elem)) if elem.is_float());
                 self.cut.extend(node.inputs.iter().filter(useful).cloned());
                 None
-            }
-        }
-    }
-
-    /// Note what is not taken, and for the first of its kind the way there.
-    fn refuse(&mut self, node: &FlatNode, why: String, chain: Option<String>) {
-        let op = node.operator();
-        let told = |r: &Refused| {
-            r.op == op && r.why.strip_prefix(&why).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
-        };
-        match self.refused.iter_mut().find(|r| told(r)) {
-            Some(known) => known.nodes.push(node.name.clone()),
-            None => {
-                let why = chain.map_or_else(|| why.clone(), |chain| format!("{why}: {chain}"));
-                self.refused.push(Refused { op, nodes: vec![node.name.clone()], why });
             }
         }
     }
@@ -252,7 +251,7 @@ impl Walk {
                     elems.push(elem);
                 }
                 Err(refusal) => {
-                    let why = refusal.0;
+                    let why = refusal.why;
                     self.refused.push(Refused { op: format!("output {}", port.name), nodes: Vec::new(), why });
                 }
             }

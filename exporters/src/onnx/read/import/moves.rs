@@ -21,6 +21,31 @@ pub(super) struct Cut {
 
 const LARGE: &str = "is too large";
 
+/// Fails for an axis that a value of this rank does not have.
+fn exists(axis: usize, rank: usize) -> Done<()> {
+    if axis < rank { Ok(()) } else { Err(format!("has an operand of rank {rank}, and needs its axis {axis}").into()) }
+}
+
+impl Cut {
+    /// Fails where it takes what these sizes do not have.
+    fn fits(&self, dims: &[Dim]) -> Done<()> {
+        exists(self.axis, dims.len())?;
+        let last = isize::try_from(self.count.saturating_sub(1)).ok().and_then(|n| n.checked_mul(self.step));
+        let last = last.and_then(|n| n.checked_add_unsigned(self.start)).and_then(|n| usize::try_from(n).ok());
+        let inside = match dims[self.axis] {
+            _ if self.count == 0 => true,
+            Dim::Fixed(size) => self.start < size && last.is_some_and(|l| l < size),
+            Dim::Batch(_) => last.is_some(),
+        };
+        let Cut { axis, start, step, count } = *self;
+        if inside && step != 0 {
+            return Ok(());
+        }
+        Err(format!("takes {count} elements from {start} in steps of {step} of axis {axis}, which is {}", dims[axis])
+            .into())
+    }
+}
+
 impl Cx {
     /// The same elements under another shape.
     pub(super) fn reshaped(&mut self, value: &Val, dims: &[Dim], path: &str) -> Done<Val> {
@@ -72,6 +97,10 @@ impl Cx {
 
     /// Axes permuted.
     pub(super) fn transposed(&mut self, value: &Val, perm: &[usize], path: &str) -> Done<Val> {
+        let rank = self.dims(value)?.len();
+        if perm.len() != rank || !(0..rank).all(|axis| perm.contains(&axis)) {
+            return Err(format!("permutes an operand of rank {rank} by {perm:?}").into());
+        }
         if let Some(known) = self.known(value) {
             let (dims, index) = places::transpose(&known.dims, perm).ok_or(LARGE)?;
             return Ok(Val::known(known.at(dims, &index)));
@@ -86,6 +115,8 @@ impl Cx {
 
     /// Parts of axes, each axis once.
     pub(super) fn cut(&mut self, value: &Val, cuts: &[Cut], path: &str) -> Done<Val> {
+        let dims = self.dims(value)?;
+        cuts.iter().try_for_each(|c| c.fits(&dims))?;
         if let Some(known) = self.known(value) {
             let mut all: Vec<(isize, isize, usize)> = known.dims.iter().map(|&d| (0, 1, d)).collect();
             cuts.iter().for_each(|c| all[c.axis] = (c.start as isize, c.step, c.count));
@@ -131,6 +162,7 @@ impl Cx {
         shape: &[usize],
         path: &str,
     ) -> Done<Val> {
+        exists(axis, self.dims(value)?.len())?;
         if let Some(known) = self.known(value) {
             let (dims, places) =
                 places::gather(&known.dims, axis, index, shape).ok_or("takes an element that is not there")?;
@@ -171,6 +203,9 @@ impl Cx {
 
     /// Values one behind the other; those without elements vanish.
     pub(super) fn joined(&mut self, values: &[Val], axis: usize, path: &str) -> Done<Val> {
+        for value in values {
+            exists(axis, self.dims(value)?.len())?;
+        }
         let known: Option<Vec<_>> = values.iter().map(|v| self.known(v)).collect();
         if let Some(known) = known {
             return join_known(&known, axis);
@@ -254,7 +289,7 @@ impl Cx {
     pub(super) fn expanded(&mut self, value: &Val, dims: &[Dim], path: &str) -> Done<Val> {
         let own = self.dims(value)?;
         let shape = vitc_ir::infer::broadcast(&Shape(own.clone()), &Shape(dims.to_vec()));
-        let shape = shape.ok_or_else(|| Refusal(self.contradiction(&own, dims)))?;
+        let shape = shape.ok_or_else(|| Refusal::new(self.contradiction(&own, dims)))?;
         if let (Some(known), Some(fixed)) = (self.known(value), shape.as_fixed())
             && (!known.elem.is_float() || fixed.iter().product::<usize>() <= 64)
         {

@@ -3,17 +3,12 @@
 use super::super::super::tensor::Elem;
 use super::super::call::{Call, Read};
 use super::super::cx::Cx;
-use super::super::known::{Known, Num};
-use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
-use super::{products, select};
-use vitc_ir::op::ReduceKind;
+use super::masks::{Mask, Scores, up_to};
+use super::products;
 use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
-
-/// What stands for minus infinity among scores: the least number that half precision has.
-const NEVER: f64 = -65504.0;
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -32,18 +27,6 @@ pub(super) fn find_contrib(op: &str) -> Option<Read> {
     })
 }
 
-/// What is done to scores between the products.
-#[derive(Default)]
-struct Scores {
-    scale: f64,
-    /// Scores are c·tanh(score/c).
-    cap: Option<f64>,
-    /// Summands that broadcast to `[B,H,Nq,Nk]`.
-    biases: Vec<Value>,
-    /// Factors of the probabilities: 0 in rows that see nothing.
-    seen: Vec<Value>,
-}
-
 /// Queries, keys and values `[B,H,N,d]` to `[B,H,Nq,d]`.
 fn attend(cx: &mut Cx, [q, k, v]: [Value; 3], scores: Scores, path: &str) -> Done<Value> {
     let at = |name: &str| format!("{path}.{name}");
@@ -56,8 +39,12 @@ fn attend(cx: &mut Cx, [q, k, v]: [Value; 3], scores: Scores, path: &str) -> Don
         let soft = cx.unary(UnaryKind::Tanh, part, &at("soft"))?;
         s = cx.with(BinaryKind::Mul, soft, cap, &at("capped"))?;
     }
+    let own = cx.shape(s);
     for (i, bias) in scores.biases.into_iter().enumerate() {
         s = cx.binary(BinaryKind::Add, s, bias, &at(&format!("biased{i}")))?;
+        if cx.shape(s) != own {
+            return Err(Refusal::new(cx.contradiction(&own, &cx.shape(bias))));
+        }
     }
     let mut p = cx.push(Op::Softmax { axis: 3 }, &[s], &at("probabilities"))?;
     for (i, seen) in scores.seen.into_iter().enumerate() {
@@ -88,7 +75,7 @@ fn merged(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
 }
 
 fn count(c: &Call<'_>, name: &str) -> Done<usize> {
-    usize::try_from(c.int(name, 0)?).map_err(|_| Refusal(format!("its attribute {name} is negative")))
+    usize::try_from(c.int(name, 0)?).map_err(|_| Refusal::new(format!("its attribute {name} is negative")))
 }
 
 /// Keys or values of fewer heads, each read by so many heads of queries.
@@ -103,61 +90,6 @@ fn repeated(cx: &mut Cx, x: Value, heads: usize, path: &str) -> Done<Value> {
     let index: Vec<usize> = (0..heads).map(|h| h / (heads / own)).collect();
     let all = cx.taken(&Val::Node(x, Elem::F32), 1, &index, &[heads], path)?;
     cx.value(&all, path)
-}
-
-/// Which keys up to its own place a query sees.
-fn up_to(queries: usize, keys: usize) -> Done<Val> {
-    places::count(&[queries, keys]).ok_or("has too many scores")?;
-    let one = |i: usize| Num::int(i64::from(i % keys <= i / keys));
-    Ok(Val::known(Known::new(Elem::Bool, vec![queries, keys], (0..queries * keys).map(one).collect())))
-}
-
-/// Add what a mask says to the scores: true is seen, numbers are added.
-fn masked(cx: &mut Cx, mask: &Val, keys: usize, scores: &mut Scores, path: &str) -> Done<()> {
-    let dims = cx.dims(mask)?;
-    let last = cx.size(*dims.last().ok_or("has a mask without axes")?)?;
-    if last > keys && last != 1 {
-        return Err(format!("has a mask of {last} keys for {keys}").into());
-    }
-    let truth = cx.elem(mask)? == Elem::Bool;
-    if let Some(known) = cx.constant(mask).filter(|_| truth) {
-        let seen: Vec<bool> = known.data.iter().map(|&n| n != Num::int(0)).collect();
-        // A mask of fewer keys hides the rest.
-        let width = if last == 1 { 1 } else { keys };
-        let row = |row: &[bool]| (0..width).map(|j| row.get(j).copied().unwrap_or(false)).collect::<Vec<bool>>();
-        let rows: Vec<Vec<bool>> = seen.chunks(last.max(1)).map(row).collect();
-        let mut shape = known.dims.clone();
-        shape.pop();
-        let wide = [&shape[..], &[width]].concat();
-        let numbers = |f: &dyn Fn(bool) -> f64| rows.iter().flatten().map(|&t| Num::float(f(t))).collect::<Vec<_>>();
-        let bias = Known::new(Elem::F32, wide, numbers(&|t| if t { 0.0 } else { NEVER }));
-        scores.biases.push(cx.spell(&bias, &format!("{path}.bias"))?);
-        if rows.iter().any(|r| r.iter().all(|&t| !t)) {
-            let any = rows.iter().map(|r| Num::float(f64::from(u8::from(r.iter().any(|&t| t))))).collect();
-            let any = Known::new(Elem::F32, [&shape[..], &[1]].concat(), any);
-            scores.seen.push(cx.spell(&any, &format!("{path}.seen"))?);
-        }
-        return Ok(());
-    }
-    if last != keys && last != 1 {
-        return Err("has a mask of fewer keys that is computed at run time".into());
-    }
-    if !truth {
-        scores.biases.push(float(cx, mask, path)?);
-        return Ok(());
-    }
-    let seen = select::truth(cx, mask, path)?;
-    let hidden = cx.with(BinaryKind::Sub, seen, 1.0, &format!("{path}.hidden"))?;
-    scores.biases.push(cx.with(BinaryKind::Mul, hidden, -NEVER, &format!("{path}.bias"))?);
-    let axis = dims.len() - 1;
-    let any = Op::Reduce { kind: ReduceKind::Max, axes: vec![axis], keep: true };
-    scores.seen.push(cx.push(any, &[seen], &format!("{path}.seen"))?);
-    Ok(())
-}
-
-/// Every query sees the keys up to its own place.
-fn causal(cx: &mut Cx, [queries, keys]: [usize; 2], scores: &mut Scores, path: &str) -> Done<()> {
-    masked(cx, &up_to(queries, keys)?, keys, scores, path)
 }
 
 fn attention(cx: &mut Cx, c: &Call<'_>) -> Done {
@@ -196,21 +128,37 @@ fn attention(cx: &mut Cx, c: &Call<'_>) -> Done {
         ..Scores::default()
     };
     let keys = cx.size(cx.shape(k)[2])?;
-    let (mut mask, queries) = (c.input(3).clone(), cx.size(dims[2])?);
+    let mut mask = match c.input(3) {
+        Val::Absent => Mask::default(),
+        given => Mask::of(cx, given, keys, &c.at("mask"))?,
+    };
     if c.int("is_causal", 0)? != 0 {
-        let before = up_to(queries, keys)?;
-        // Truths are taken together: a row that neither hides alone may be hidden by both.
-        match mask.elem() {
-            Some(Elem::Bool) => mask = select::both(cx, &mask, &before, &c.at("visible"))?,
-            _ => masked(cx, &before, keys, &mut scores, &c.at("causal"))?,
-        }
+        mask = mask.and(cx, &up_to(cx.size(dims[2])?, keys)?, &c.at("visible"))?;
     }
-    if !mask.is_absent() {
-        masked(cx, &mask, keys, &mut scores, &c.at("mask"))?;
-    }
+    mask.apply(cx, &mut scores, &c.at("mask"))?;
     let context = attend(cx, [q, k, v], scores, &c.path)?;
     let y = if flat { merged(cx, context, &c.path)? } else { context };
     Ok([y, own[0], own[1]].map(|v| Val::Node(v, elem)).to_vec())
+}
+
+/// What ONNX Runtime's operators add to their scores, operand 5, and their causal mask.
+fn contrib_mask(cx: &mut Cx, c: &Call<'_>, [queries, keys]: [usize; 2], scores: &mut Scores) -> Done<()> {
+    let mut mask = match c.input(5) {
+        Val::Absent => Mask::default(),
+        given if cx.constant(given).is_some() => Mask::of(cx, given, keys, &c.at("mask"))?,
+        // The runtime gives no numbers for a row that this hides; all others are as they should be.
+        given => Mask { seen: None, added: Some(given.clone()) },
+    };
+    if c.int("unidirectional", 0)? != 0 {
+        // The last query sees all keys there, whatever its place.
+        if queries != keys {
+            return Err(format!("hides later keys of {queries} queries and {keys} keys").into());
+        }
+        mask = mask.and(cx, &up_to(queries, keys)?, &c.at("visible"))?;
+    }
+    let rows = scores.seen.len();
+    mask.apply(cx, scores, &c.at("mask"))?;
+    if scores.seen.len() > rows { Err("has a query that sees no key".into()) } else { Ok(()) }
 }
 
 /// `x·W + b` with queries, keys and values side by side in W's columns.
@@ -250,13 +198,8 @@ fn packed(cx: &mut Cx, c: &Call<'_>) -> Done {
     let own = (sizes[0] as f64 / number as f64).powf(-0.5);
     let mut scores =
         Scores { scale: Some(c.float("scale", 0.0)?).filter(|&s| s != 0.0).unwrap_or(own), ..Scores::default() };
-    if c.int("unidirectional", 0)? != 0 {
-        let n = cx.size(tokens)?;
-        causal(cx, [n, n], &mut scores, &c.at("causal"))?;
-    }
-    if !c.input(5).is_absent() {
-        scores.biases.push(float(cx, c.input(5), &c.at("bias"))?);
-    }
+    let tokens = cx.size(tokens)?;
+    contrib_mask(cx, c, [tokens, tokens], &mut scores)?;
     let context = attend(cx, [qkv[0], qkv[1], qkv[2]], scores, &c.path)?;
     Ok(vec![Val::Node(merged(cx, context, &c.path)?, elem)])
 }
@@ -294,13 +237,8 @@ fn multi_head(cx: &mut Cx, c: &Call<'_>) -> Done {
     let own = (width as f64).powf(-0.5);
     let mut scores =
         Scores { scale: Some(c.float("scale", 0.0)?).filter(|&s| s != 0.0).unwrap_or(own), ..Scores::default() };
-    if c.int("unidirectional", 0)? != 0 {
-        let sizes = [cx.size(cx.shape(qkv[0])[2])?, cx.size(cx.shape(qkv[1])[2])?];
-        causal(cx, sizes, &mut scores, &c.at("causal"))?;
-    }
-    if !c.input(5).is_absent() {
-        scores.biases.push(float(cx, c.input(5), &c.at("scores.bias"))?);
-    }
+    let sizes = [cx.size(cx.shape(qkv[0])[2])?, cx.size(cx.shape(qkv[1])[2])?];
+    contrib_mask(cx, c, sizes, &mut scores)?;
     let context = attend(cx, [qkv[0], qkv[1], qkv[2]], scores, &c.path)?;
     Ok(vec![Val::Node(merged(cx, context, &c.path)?, elem)])
 }
@@ -360,7 +298,7 @@ fn rotary(cx: &mut Cx, c: &Call<'_>) -> Done {
         if !c.input(3).is_absent() {
             let ids = cx.ints(c.input(3), "positions")?;
             let shape = cx.fixed(c.input(3))?;
-            let index = ids.iter().map(|&i| usize::try_from(i).map_err(|_| Refusal("has a negative position".into())));
+            let index = ids.iter().map(|&i| usize::try_from(i).map_err(|_| Refusal::new("has a negative position")));
             table = cx.taken(&table, 0, &index.collect::<Done<Vec<_>>>()?, &shape, &c.at(&format!("{name}.rows")))?;
         }
         let own = cx.dims(&table)?;

@@ -11,9 +11,8 @@ use super::{apply, movement};
 use std::collections::HashMap;
 use vitc_ir::Dim;
 
-/// Most turns of a loop, and most nodes of all loops written out.
+/// Most turns of a loop.
 const TURNS: i64 = 1024;
-const UNROLLED: usize = 1 << 17;
 /// Most graphs inside each other.
 const DEPTH: usize = 64;
 
@@ -48,13 +47,15 @@ fn run(cx: &mut Cx, flat: &Flat, mut values: HashMap<String, Val>, path: &str) -
         };
         let inputs: Vec<Val> = node.inputs.iter().map(named).collect();
         let call = Call::new(node, inputs, format!("{path}.{}", cx.path(&node.name)));
-        let results = apply(cx, &call, &values).map_err(|r| Refusal(format!("{} inside: {}", node.operator(), r.0)));
+        let results = apply(cx, &call, &values)
+            .map_err(|refusal| Refusal { why: format!("{} inside: {}", node.operator(), refusal.why), ..refusal });
         let results = results.inspect_err(|_| cx.depth -= 1)?;
         values.extend(node.outputs.iter().zip(results).filter(|(n, _)| !n.is_empty()).map(|(n, v)| (n.clone(), v)));
     }
     cx.depth -= 1;
-    let result =
-        |name: &String| values.get(name).cloned().ok_or_else(|| Refusal(format!("nothing produces {name} inside")));
+    let result = |name: &String| {
+        values.get(name).cloned().ok_or_else(|| Refusal::new(format!("nothing produces {name} inside")))
+    };
     flat.outputs.iter().map(|o| result(&o.name)).collect()
 }
 
@@ -64,12 +65,15 @@ fn seen(flat: &Flat, outer: &HashMap<String, Val>) -> HashMap<String, Val> {
 }
 
 fn body(c: &Call<'_>, name: &str) -> Done<Flat> {
-    flatten_body(&*c.body(name)?, &c.node.imports).map_err(|e| Refusal(e.to_string()))
+    flatten_body(&*c.body(name)?, &c.node.imports).map_err(|e| Refusal::new(e.to_string()))
 }
 
 /// `If` with a known condition: the branch that is taken.
 pub(super) fn branch(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> Done {
-    let condition = cx.constant(c.needed(0)?).and_then(|k| k.scalar()).ok_or("its branch depends on the image")?;
+    let condition = cx
+        .constant(c.needed(0)?)
+        .and_then(|k| k.scalar())
+        .ok_or_else(|| Refusal::computed("its branch depends on the image"))?;
     let truth = condition.plain().ok_or("its branch depends on the batch: give the batch a number")? != 0;
     if cx.batch.fixed().is_none() {
         cx.note(
@@ -95,7 +99,7 @@ pub(super) fn repeat(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) ->
         Val::Absent => Ok(true),
         value => match cx.known(value).and_then(|k| k.scalar()).and_then(Num::plain) {
             Some(t) => Ok(t != 0),
-            None => Err(Refusal("ends when its condition says so".into())),
+            None => Err(Refusal::new("ends when its condition says so")),
         },
     };
     let flat = body(c, "body")?;
@@ -109,10 +113,7 @@ pub(super) fn repeat(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) ->
         if !going {
             break;
         }
-        cx.unrolled += flat.nodes.len();
-        if cx.unrolled > UNROLLED {
-            return Err(format!("has more than {UNROLLED} nodes once it is written out").into());
-        }
+        cx.unroll(flat.nodes.len())?;
         let mut values = seen(&flat, outer);
         let number = Val::known(Known::new(Elem::Int(64), vec![], vec![Num::int(turn)]));
         let yes = Val::known(Known::new(Elem::Bool, vec![], vec![Num::int(1)]));

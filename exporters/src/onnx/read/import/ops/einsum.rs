@@ -2,6 +2,7 @@
 
 use super::super::call::{Call, Read};
 use super::super::cx::Cx;
+use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
@@ -32,13 +33,13 @@ fn letters(equation: &str, ranks: &[usize]) -> Done<(Vec<Vec<char>>, Vec<char>)>
     let mut expand = |term: &str, rank: Option<usize>| -> Done<Vec<char>> {
         let named = term.replace("...", "");
         if !named.chars().all(|c| c.is_ascii_alphabetic()) {
-            return Err(Refusal(format!("{equation:?} is no equation")));
+            return Err(Refusal::new(format!("{equation:?} is no equation")));
         }
         let Some((before, after)) = term.split_once("...") else { return Ok(named.chars().collect()) };
         let width = match rank {
-            Some(rank) => {
-                rank.checked_sub(named.len()).ok_or_else(|| Refusal(format!("{term:?} does not fit rank {rank}")))?
-            }
+            Some(rank) => rank
+                .checked_sub(named.len())
+                .ok_or_else(|| Refusal::new(format!("{term:?} does not fit rank {rank}")))?,
             None => widest,
         };
         widest = widest.max(width);
@@ -109,6 +110,8 @@ fn diagonal(cx: &mut Cx, mut x: Lettered, path: &str) -> Done<Lettered> {
         if dims[first] != dims[second] {
             return Err(format!("takes a diagonal of {} by {}", dims[first], dims[second]).into());
         }
+        places::count(&[size]).ok_or("takes a diagonal that is too large")?;
+        let square = size.checked_mul(size).ok_or("takes a diagonal that is too large")?;
         let rest: Vec<usize> = (0..dims.len()).filter(|&a| a != first && a != second).collect();
         let perm = [&[first, second][..], &rest].concat();
         let turned = if perm.is_sorted() {
@@ -117,8 +120,7 @@ fn diagonal(cx: &mut Cx, mut x: Lettered, path: &str) -> Done<Lettered> {
             cx.push(Op::Transpose { perm }, &[x.value], &format!("{path}.turned"))?
         };
         let others: Vec<Dim> = rest.iter().map(|&a| dims[a]).collect();
-        let square =
-            cx.reshape(turned, [&[Dim::Fixed(size * size)], &others[..]].concat(), &format!("{path}.square"))?;
+        let square = cx.reshape(turned, [&[Dim::Fixed(square)], &others[..]].concat(), &format!("{path}.square"))?;
         let index: Vec<usize> = (0..size).map(|i| i * (size + 1)).collect();
         let line = cx.taken(&Val::Node(square, super::super::super::tensor::Elem::F32), 0, &index, &[size], path)?;
         let letters = [letter].into_iter().chain(rest.iter().map(|&a| x.letters[a])).collect();
@@ -139,7 +141,8 @@ fn summed(cx: &mut Cx, x: Lettered, needed: impl Fn(&char) -> bool, path: &str) 
 
 /// Axes in this order.
 fn ordered(cx: &mut Cx, x: &Lettered, order: &[char], path: &str) -> Done<Value> {
-    let place = |l: &char| x.letters.iter().position(|m| m == l).ok_or_else(|| Refusal(format!("{l:?} is missing")));
+    let place =
+        |l: &char| x.letters.iter().position(|m| m == l).ok_or_else(|| Refusal::new(format!("{l:?} is missing")));
     let perm = order.iter().map(place).collect::<Done<Vec<usize>>>()?;
     if perm.len() != x.letters.len() {
         return Err("its letters do not fit".into());
@@ -169,7 +172,7 @@ fn contracted(cx: &mut Cx, a: Lettered, b: Lettered, later: impl Fn(&char) -> bo
                 (Dim::Fixed(n), d) => Some(d.times(n)),
                 _ => None,
             })
-            .ok_or_else(|| Refusal("multiplies the batch with itself: give the batch a number".into()))
+            .ok_or_else(|| Refusal::new("multiplies the batch with itself: give the batch a number"))
     };
     let (n, r, k) = (batch.len(), rows.len(), inner.len());
     let (rows_size, inner_size, columns_size) =

@@ -122,7 +122,7 @@ pub(super) fn fits(cx: &Cx, x: &Val, y: &Val) -> Done<()> {
     let (a, b) = (cx.dims(x)?, cx.dims(y)?);
     match vitc_ir::infer::broadcast(&vitc_ir::Shape(a.clone()), &vitc_ir::Shape(b.clone())) {
         Some(_) => Ok(()),
-        None => Err(Refusal(cx.contradiction(&a, &b))),
+        None => Err(Refusal::new(cx.contradiction(&a, &b))),
     }
 }
 
@@ -359,7 +359,7 @@ fn clip(cx: &mut Cx, c: &Call<'_>) -> Done {
         let mut k = Val::Known(k);
         for (bound, op) in [(&lo, "Max"), (&hi, "Min")] {
             if let Some(bound) = bound {
-                k = folded(cx, &k, bound, op)?.ok_or("its bounds depend on the image")?;
+                k = folded(cx, &k, bound, op)?.ok_or_else(|| Refusal::computed("its bounds depend on the image"))?;
             }
         }
         return Ok(vec![k]);

@@ -11,7 +11,7 @@ use super::super::value::Val;
 use super::elementwise::float;
 use super::reduce;
 use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -36,12 +36,6 @@ fn function(cx: &mut Cx, c: &Call<'_>) -> Done {
         let less = cx.unary(UnaryKind::Neg, x, &at("less"))?;
         Ok([cx.unary(UnaryKind::Exp, x, &at("up"))?, cx.unary(UnaryKind::Exp, less, &at("down"))?])
     };
-    // √(x² + shift).
-    let root = |cx: &mut Cx, shift: f64| {
-        let square = cx.binary(BinaryKind::Mul, x, x, &at("square"))?;
-        let sum = cx.with(BinaryKind::Add, square, shift, &at("sum"))?;
-        cx.unary(UnaryKind::Sqrt, sum, &at("root"))
-    };
     let y = match c.op() {
         "Tan" => {
             let (sin, cos) = (cx.unary(UnaryKind::Sin, x, &at("sin"))?, cx.unary(UnaryKind::Cos, x, &at("cos"))?);
@@ -57,19 +51,8 @@ fn function(cx: &mut Cx, c: &Call<'_>) -> Done {
             let both = cx.binary(BinaryKind::Add, up, down, &at("both"))?;
             cx.with(BinaryKind::Mul, both, 0.5, &c.path)?
         }
-        // sign(x)·ln(|x| + √(x² + 1)), without the cancellation of negative x.
-        "Asinh" => {
-            let (root, size) = (root(cx, 1.0)?, cx.unary(UnaryKind::Abs, x, &at("size"))?);
-            let sum = cx.binary(BinaryKind::Add, size, root, &at("inner"))?;
-            let log = cx.unary(UnaryKind::Log, sum, &at("log"))?;
-            let sign = cx.unary(UnaryKind::Sign, x, &at("sign"))?;
-            cx.binary(BinaryKind::Mul, sign, log, &c.path)?
-        }
-        "Acosh" => {
-            let root = root(cx, -1.0)?;
-            let sum = cx.binary(BinaryKind::Add, x, root, &at("inner"))?;
-            cx.unary(UnaryKind::Log, sum, &c.path)?
-        }
+        "Asinh" => area_sine(cx, x, &c.path)?,
+        "Acosh" => area_cosine(cx, x, &c.path)?,
         // ½·ln((1 + x)/(1 − x)).
         _ => {
             let above = cx.with(BinaryKind::Add, x, 1.0, &at("above"))?;
@@ -81,6 +64,45 @@ fn function(cx: &mut Cx, c: &Call<'_>) -> Done {
         }
     };
     Ok(vec![Val::Node(y, elem)])
+}
+
+/// sign(x)·ln(|x| + √(x² + 1)), without the cancellation of negative x and without a square that overflows: with m = max(|x|, 1) the logarithm is
+/// ln m + ln(|x|/m + √((|x|/m)² + (1/m)²)).
+fn area_sine(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
+    let at = |name: &str| format!("{path}.{name}");
+    let size = cx.unary(UnaryKind::Abs, x, &at("size"))?;
+    let most = cx.with(BinaryKind::Max, size, 1.0, &at("most"))?;
+    // Infinity by infinity is no number; its logarithm is taken of the whole.
+    let range = Op::Clip { lo: Real(0.0), hi: Real(f64::from(f32::MAX)) };
+    let finite = cx.push(range.clone(), &[size], &at("finite"))?;
+    let divisor = cx.push(range, &[most], &at("divisor"))?;
+    let part = cx.binary(BinaryKind::Div, finite, divisor, &at("part"))?;
+    let one = cx.scalar(1.0, &at("one"))?;
+    let unit = cx.binary(BinaryKind::Div, one, divisor, &at("unit"))?;
+    let square = cx.binary(BinaryKind::Mul, part, part, &at("square"))?;
+    let rest = cx.binary(BinaryKind::Mul, unit, unit, &at("rest"))?;
+    let sum = cx.binary(BinaryKind::Add, square, rest, &at("sum"))?;
+    let root = cx.unary(UnaryKind::Sqrt, sum, &at("root"))?;
+    let inner = cx.binary(BinaryKind::Add, part, root, &at("inner"))?;
+    let (small, large) =
+        (cx.unary(UnaryKind::Log, inner, &at("small"))?, cx.unary(UnaryKind::Log, most, &at("large"))?);
+    let log = cx.binary(BinaryKind::Add, large, small, &at("log"))?;
+    let sign = cx.unary(UnaryKind::Sign, x, &at("sign"))?;
+    cx.binary(BinaryKind::Mul, sign, log, path)
+}
+
+/// ln(x + √(x² − 1)) as ln x + ln(1 + √((1 − 1/x)·(1 + 1/x))): no square overflows.
+fn area_cosine(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
+    let at = |name: &str| format!("{path}.{name}");
+    let one = cx.scalar(1.0, &at("one"))?;
+    let inverse = cx.binary(BinaryKind::Div, one, x, &at("inverse"))?;
+    let below = cx.binary(BinaryKind::Sub, one, inverse, &at("below"))?;
+    let above = cx.binary(BinaryKind::Add, one, inverse, &at("above"))?;
+    let product = cx.binary(BinaryKind::Mul, below, above, &at("product"))?;
+    let root = cx.unary(UnaryKind::Sqrt, product, &at("root"))?;
+    let inner = cx.binary(BinaryKind::Add, root, one, &at("inner"))?;
+    let (small, large) = (cx.unary(UnaryKind::Log, inner, &at("small"))?, cx.unary(UnaryKind::Log, x, &at("large"))?);
+    cx.binary(BinaryKind::Add, large, small, path)
 }
 
 /// x + bias below −λ, x − bias above λ, else 0: what lies beyond is told by signs.
@@ -96,12 +118,15 @@ fn shrink(cx: &mut Cx, c: &Call<'_>) -> Done {
         let own = cx.with(BinaryKind::Mul, x, sign, &at("own"))?;
         let beyond = cx.with(BinaryKind::Sub, own, lambda, &at("beyond"))?;
         let beyond = cx.unary(UnaryKind::Sign, beyond, &at("sign"))?;
-        let gate = cx.unary(UnaryKind::Relu, beyond, &at("gate"))?;
-        let moved = cx.with(BinaryKind::Sub, x, sign * bias, &at("moved"))?;
-        cx.binary(BinaryKind::Mul, moved, gate, &at("part"))
+        cx.unary(UnaryKind::Relu, beyond, &at("gate"))
     };
+    // One of the gates is 0 at infinity: x goes through both at once.
     let (up, down) = (side(cx, 1.0, "above")?, side(cx, -1.0, "below")?);
-    Ok(vec![Val::Node(cx.binary(BinaryKind::Add, up, down, &c.path)?, elem)])
+    let either = cx.binary(BinaryKind::Add, up, down, &c.at("either"))?;
+    let kept = cx.binary(BinaryKind::Mul, x, either, &c.at("kept"))?;
+    let sign = cx.binary(BinaryKind::Sub, up, down, &c.at("sign"))?;
+    let shift = cx.with(BinaryKind::Mul, sign, bias, &c.at("shift"))?;
+    Ok(vec![Val::Node(cx.binary(BinaryKind::Sub, kept, shift, &c.path)?, elem)])
 }
 
 /// (x − mean)/(standard deviation + 1e-9).
@@ -142,10 +167,13 @@ fn power_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     Ok(vec![Val::Node(reduce::spell(cx, op, x, (2..rank).collect(), true, &c.path)?, elem)])
 }
 
+/// Most elements of a window.
+const WINDOW: usize = 1 << 16;
+
 /// A window of cosines, whose length is known.
 fn window(cx: &mut Cx, c: &Call<'_>) -> Done {
     let size = cx.ints(c.needed(0)?, "length")?.first().copied().and_then(|n| usize::try_from(n).ok());
-    let size = size.filter(|&n| n > 0 && n <= places::LIMIT).ok_or("has no length")?;
+    let size = size.filter(|&n| n > 0 && n <= WINDOW).ok_or("has no length that is taken")?;
     let period = if c.int("periodic", 1)? != 0 { size } else { size - 1 };
     let elem = Elem::of(i32::try_from(c.int("output_datatype", 1)?).unwrap_or(0));
     if !elem.is_float() {
@@ -330,8 +358,7 @@ fn centred(cx: &mut Cx, c: &Call<'_>) -> Done {
     let (mut cuts, mut before, mut after) = (Vec::new(), vec![0; dims.len()], vec![0; dims.len()]);
     for (&a, &size) in listed.iter().zip(&sizes) {
         let a = axis(a, dims.len())?;
-        let (own, size) =
-            (cx.size(dims[a])?, usize::try_from(size).map_err(|_| Refusal("has a negative size".into()))?);
+        let (own, size) = (cx.size(dims[a])?, usize::try_from(size).map_err(|_| Refusal::new("has a negative size"))?);
         if own > size {
             cuts.push(Cut { axis: a, start: (own - size) / 2, step: 1, count: size });
         } else {

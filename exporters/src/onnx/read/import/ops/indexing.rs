@@ -39,7 +39,7 @@ fn index(i: i64, size: usize) -> Done<usize> {
 
 /// Indices that are known, with their shape.
 fn known_indices(cx: &Cx, value: &Val) -> Done<(Vec<i64>, Vec<usize>)> {
-    let known = cx.constant(value).ok_or("its indices depend on the image")?;
+    let known = cx.constant(value).ok_or_else(|| Refusal::computed("its indices depend on the image"))?;
     let list = known.ints().ok_or("its indices depend on the batch: give the batch a number")?;
     Ok((list, known.dims.clone()))
 }
@@ -131,7 +131,7 @@ fn tuple_places(list: &[i64], shape: &[usize], dims: &[usize], batch: usize) -> 
 fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let dims = cx.fixed(&value)?;
-    let batch = usize::try_from(c.int("batch_dims", 0)?).map_err(|_| Refusal("has negative batch_dims".into()))?;
+    let batch = usize::try_from(c.int("batch_dims", 0)?).map_err(|_| Refusal::new("has negative batch_dims"))?;
     if is_computed(cx, c.needed(1)?) {
         return lookup::gather_nd(cx, c, batch);
     }
@@ -219,7 +219,10 @@ fn scatter_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
 fn one_hot(cx: &mut Cx, c: &Call<'_>) -> Done {
     let depth =
         cx.ints(c.needed(1)?, "depth")?.first().copied().and_then(|d| usize::try_from(d).ok()).ok_or("has no depth")?;
-    let values = cx.constant(c.needed(2)?).filter(|k| k.data.len() == 2).ok_or("its values depend on the image")?;
+    let values = cx
+        .constant(c.needed(2)?)
+        .filter(|k| k.data.len() == 2)
+        .ok_or_else(|| Refusal::computed("its values depend on the image"))?;
     if is_computed(cx, c.needed(0)?) && depth > 0 {
         let pair = values.reals().ok_or("its values depend on the batch: give the batch a number")?;
         return lookup::one_hot(cx, c, depth, [pair[0], pair[1]], values.elem);

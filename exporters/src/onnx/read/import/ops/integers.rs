@@ -65,7 +65,13 @@ fn spread(cx: &mut Cx, value: &Val, rank: usize, along: usize, path: &str) -> Do
     match cx.fixed(value)?[..] {
         // What is measured is a vector of one.
         [1] if cx.known(value).is_none() => Ok(value.clone()),
-        [] | [1] => cx.reshaped(value, &[], path),
+        [] | [1] => {
+            let behind = if let Val::Node(v, elem) = value { cx.vector_behind(*v).map(|v| (v, *elem)) } else { None };
+            match behind {
+                Some((vector, elem)) => Ok(Val::Node(vector, elem)),
+                None => cx.reshaped(value, &[], path),
+            }
+        }
         [n] if along < rank => {
             let shape: Vec<Dim> = (0..rank).map(|i| Dim::Fixed(if i == along { n } else { 1 })).collect();
             cx.reshaped(value, &shape, path)
@@ -101,7 +107,7 @@ fn sums(cx: &mut Cx, depth: usize) {
 fn conv(cx: &mut Cx, c: &Call<'_>) -> Done {
     let x = centred(cx, c.needed(0)?, c.input(2), 1, &c.at("x"))?;
     let w = centred(cx, c.needed(1)?, c.input(3), 0, &c.at("w"))?;
-    sums(cx, cx.sizes(w)?[1..].iter().product());
+    sums(cx, cx.sizes(w)?.iter().skip(1).product());
     Ok(vec![Val::Node(products::convolution(cx, c, x, w, None)?, Elem::Int(32))])
 }
 
@@ -166,6 +172,8 @@ fn dynamic(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
     let x = float(cx, c.needed(0)?, &c.at("x"))?;
     let Measured { codes, scale, zero } = measured(cx, x, &c.path)?;
+    let scale = cx.reshape(scale, Vec::new(), &c.at("scale.scalar"))?;
+    let zero = cx.reshape(zero, Vec::new(), &c.at("zero.scalar"))?;
     let byte = Elem::Uint(8);
     Ok(vec![Val::Node(codes, byte), Val::Node(scale, elem), Val::Node(zero, byte)])
 }
@@ -302,6 +310,11 @@ fn dynamic_lstm(cx: &mut Cx, c: &Call<'_>) -> Done {
     let layer = Layer::of(c, Cell::Lstm)?;
     if !c.input(7).is_absent() {
         return Err("looks at its cells through peepholes".into());
+    }
+    // The runtime measures the states of the rows that fall to one of its threads: of several rows nothing is defined.
+    let rows = cx.dims(c.needed(0)?)?.get(usize::from(!layer.batch_first)).copied();
+    if rows.is_some_and(|rows| rows != Dim::Fixed(1)) {
+        return Err("measures states of a batch of more than 1, which depends on the threads it runs on".into());
     }
     let mut weights = Vec::new();
     for (slot, scale, name) in [(1, 8, "w"), (2, 10, "r")] {

@@ -12,6 +12,7 @@ mod indexing;
 mod infinities;
 mod integers;
 mod lookup;
+mod masks;
 mod movement;
 mod norms;
 mod pooling;
@@ -28,7 +29,7 @@ mod whole;
 
 use super::call::{Call, Read};
 use super::cx::Cx;
-use super::refusal::Done;
+use super::refusal::{Done, Refusal};
 use super::value::Val;
 use std::collections::HashMap;
 
@@ -41,13 +42,13 @@ pub(super) fn is_known(domain: &str, op: &str) -> bool {
 }
 
 /// Why an operator is not taken whatever its operands are; `None` if it may be.
-pub(super) fn never(domain: &str, op: &str) -> Option<&'static str> {
+pub(super) fn never(domain: &str, op: &str) -> Option<Refusal> {
     if is_known(domain, op) && op != "Scan" { None } else { Some(unknown(domain, op)) }
 }
 
 /// Read one node.
 pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> Done {
-    match (c.node.domain.as_str(), c.op()) {
+    let results = match (c.node.domain.as_str(), c.op()) {
         ("", "If") => control::branch(cx, c, outer),
         ("", "Loop") => control::repeat(cx, c, outer),
         (domain, op) => match find(domain, op) {
@@ -56,16 +57,20 @@ pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> 
                 attributes::all_count(c)?;
                 Ok(results)
             }
-            None => Err(unknown(domain, op).into()),
+            None => Err(unknown(domain, op)),
         },
-    }
+    }?;
+    results.iter().try_for_each(|value| cx.hold(value))?;
+    Ok(results)
 }
 
 /// Why an operator is not taken whatever its operands are.
-fn unknown(domain: &str, op: &str) -> &'static str {
-    match (domain, op) {
-        ("", "NonMaxSuppression") => "the number of boxes depends on the image",
-        ("", "NonZero" | "Unique" | "Compress") => "the number of its results depends on the image",
+fn unknown(domain: &str, op: &str) -> Refusal {
+    Refusal::new(match (domain, op) {
+        ("", "NonMaxSuppression") => return Refusal::computed("the number of boxes depends on the image"),
+        ("", "NonZero" | "Unique" | "Compress") => {
+            return Refusal::computed("the number of its results depends on the image");
+        }
         (
             "",
             "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli" | "Multinomial",
@@ -75,7 +80,7 @@ fn unknown(domain: &str, op: &str) -> &'static str {
         ("com.microsoft.nchwc", _) => "was saved by ONNX Runtime for one processor: use the original file",
         (MICROSOFT, _) => "is an operator of ONNX Runtime that is not taken",
         _ => "no definition in the file",
-    }
+    })
 }
 
 fn find(domain: &str, op: &str) -> Option<Read> {

@@ -32,7 +32,7 @@ pub(super) fn find(op: &str) -> Option<Read> {
 /// A known number as a dimension.
 pub(super) fn dim(n: Num) -> Done<Dim> {
     match n {
-        Num::Int { a: 0, c } => usize::try_from(c).map(Dim::Fixed).map_err(|_| Refusal(format!("a size is {c}"))),
+        Num::Int { a: 0, c } => usize::try_from(c).map(Dim::Fixed).map_err(|_| Refusal::new(format!("a size is {c}"))),
         Num::Int { a, c: 0 } if a > 0 => Ok(Dim::Batch(a as usize)),
         _ => Err("a size depends on the batch: give the batch a number".into()),
     }
@@ -80,7 +80,7 @@ fn reshape(cx: &mut Cx, c: &Call<'_>) -> Done {
         dims[i] = match (have, want) {
             (_, Dim::Fixed(0) | Dim::Batch(0)) => Dim::Fixed(0),
             (have, Dim::Fixed(n)) => {
-                have.divided(n).ok_or_else(|| Refusal(format!("{have} elements do not divide by {n}")))?
+                have.divided(n).ok_or_else(|| Refusal::new(format!("{have} elements do not divide by {n}")))?
             }
             (Dim::Batch(k), Dim::Batch(n)) if k % n == 0 => Dim::Fixed(k / n),
             (have, want) => return Err(format!("{have} elements do not divide by {want}").into()),
@@ -90,7 +90,7 @@ fn reshape(cx: &mut Cx, c: &Call<'_>) -> Done {
             (Dim::Batch(k), Dim::Fixed(n)) if n % k == 0 => {
                 format!("the file fixes the batch at {} there: give the batch that number", n / k).into()
             }
-            _ => Refusal(format!("{have} elements do not fit a shape of {want}")),
+            _ => Refusal::new(format!("{have} elements do not fit a shape of {want}")),
         });
     }
     Ok(vec![cx.reshaped(&value, &dims, &c.path)?])

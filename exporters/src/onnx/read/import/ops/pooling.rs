@@ -61,7 +61,7 @@ impl Window {
             let Some(list) = c.ints(name)? else { return Ok(vec![default; count]) };
             let fits = |&v: &i64| usize::try_from(v).ok().filter(|&v| v < 1 << 31);
             let all: Option<Vec<usize>> = list.iter().map(fits).collect();
-            all.filter(|l| l.len() == count).ok_or_else(|| Refusal(format!("its attribute {name} is {list:?}")))
+            all.filter(|l| l.len() == count).ok_or_else(|| Refusal::new(format!("its attribute {name} is {list:?}")))
         };
         let kernel = match weights {
             Some(kernel) => kernel.to_vec(),

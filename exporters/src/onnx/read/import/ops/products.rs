@@ -41,7 +41,7 @@ pub(super) fn product(cx: &mut Cx, a: Value, b: Value, path: &str) -> Done<Value
     let (lead_a, lead_b) = (cx.shape(row), cx.shape(column));
     let lead = |dims: &[Dim]| Shape(dims[..dims.len() - 2].to_vec());
     if vitc_ir::infer::broadcast(&lead(&lead_a), &lead(&lead_b)).is_none() {
-        return Err(Refusal(cx.contradiction(&lead_a, &lead_b)));
+        return Err(Refusal::new(cx.contradiction(&lead_a, &lead_b)));
     }
     let y = cx.push(op, &[row, column], &inner)?;
     let mut dims = cx.shape(y);
@@ -123,7 +123,7 @@ pub(super) fn convolution(cx: &mut Cx, c: &Call<'_>, x: Value, w: Value, bias: O
     }
     let sizes = dims[2..].iter().map(|&d| cx.size(d)).collect::<Done<Vec<_>>>()?;
     let window = Window::of(c, &sizes, Some(&kernel[2..]), false)?;
-    let groups = usize::try_from(c.int("group", 1)?).map_err(|_| Refusal("has a negative number of groups".into()))?;
+    let groups = usize::try_from(c.int("group", 1)?).map_err(|_| Refusal::new("has a negative number of groups"))?;
     let (map, w) = match spatial {
         1 => {
             let map = cx.reshape(x, vec![dims[0], dims[1], Dim::Fixed(1), dims[2]], &c.at("map"))?;

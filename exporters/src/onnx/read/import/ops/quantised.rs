@@ -7,7 +7,7 @@ use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
 use super::super::known::{Known, Num, rounded};
 use super::super::places;
-use super::super::refusal::Done;
+use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
@@ -61,10 +61,10 @@ fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let (q, s) = (
         cx.constant(&codes).ok_or("its codes are too many")?,
-        cx.constant(&scale).ok_or("its scale depends on the image")?,
+        cx.constant(&scale).ok_or_else(|| Refusal::computed("its scale depends on the image"))?,
     );
     let z = match &zero {
-        Some(zero) => cx.constant(zero).ok_or("its zero point depends on the image")?,
+        Some(zero) => cx.constant(zero).ok_or_else(|| Refusal::computed("its zero point depends on the image"))?,
         None => std::sync::Arc::new(Known::new(q.elem, vec![], vec![Num::int(0)])),
     };
     let (Some(s), Some(z)) = (s.expanded(&q.dims), z.expanded(&q.dims)) else {

@@ -8,8 +8,8 @@ use super::super::value::Val;
 use super::elementwise::float;
 use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
 
-/// Most steps of all directions together.
-const STEPS: usize = 2048;
+/// Nodes of one step, at most.
+const STEP: usize = 16;
 
 pub(super) fn find(op: &str) -> Option<Read> {
     if matches!(op, "LSTM" | "GRU" | "RNN") { Some(read) } else { None }
@@ -150,9 +150,7 @@ pub(super) fn run(
     let dims = cx.shape(x);
     let [length, batch, _] = dims[..] else { return Err(format!("takes a sequence of rank {}", dims.len()).into()) };
     let length = cx.size(length)?;
-    if length * layer.backwards.len() > STEPS {
-        return Err(format!("takes {length} steps; {STEPS} can be written out").into());
-    }
+    cx.unroll(length.saturating_mul(layer.backwards.len() * STEP))?;
     whole(cx, c, length)?;
     let initial = |cx: &mut Cx, slot: usize, name: &str| -> Done<Option<Val>> {
         match c.input(slot) {
@@ -166,14 +164,9 @@ pub(super) fn run(
     let (mut rows, mut last, mut last_cells) = (Vec::new(), Vec::new(), Vec::new());
     for (d, &backwards) in layer.backwards.iter().enumerate() {
         let path = c.at(if backwards { "back" } else { "forth" });
-        let own = |cx: &mut Cx, all: &Option<Val>, name: &str| match all {
-            None => Ok(None),
-            Some(all) => {
-                let one = slice(cx, all, d, &format!("{path}.{name}"))?;
-                float(cx, &one, &format!("{path}.{name}")).map(Some)
-            }
-        };
-        let (state, cell) = (own(cx, &states, "h")?, own(cx, &cells, "c")?);
+        let own = [batch, Dim::Fixed(layer.hidden)];
+        let state = start(cx, states.as_ref(), d, own, &format!("{path}.h"))?;
+        let cell = start(cx, cells.as_ref(), d, own, &format!("{path}.c"))?;
         let mut direction = Direction::of(cx, layer, d, weights, &path)?;
         let inputs = direction.inputs(cx, x, [length, layer.hidden], batch, &path)?;
         let order: Vec<usize> = if backwards { (0..length).rev().collect() } else { (0..length).collect() };
@@ -188,6 +181,17 @@ pub(super) fn run(
         last_cells.push(direction.memory);
     }
     results(cx, c, layer, elem, batch, rows, [last, last_cells.into_iter().flatten().collect()])
+}
+
+/// The state `[b,h]` that a direction starts from, if it is given.
+fn start(cx: &mut Cx, all: Option<&Val>, direction: usize, own: [Dim; 2], path: &str) -> Done<Option<Value>> {
+    let Some(all) = all else { return Ok(None) };
+    let state = slice(cx, all, direction, path)?;
+    let state = float(cx, &state, path)?;
+    match cx.shape(state)[..] == own {
+        true => Ok(Some(state)),
+        false => Err(format!("starts from a state {}", cx.graph.shape(state)).into()),
+    }
 }
 
 /// Every sequence is as long as the array.
@@ -281,6 +285,9 @@ impl<'a> Direction<'a> {
         let (mut bias, mut inner) = (None, None);
         if !weights[2].is_absent() {
             let row = slice(cx, &weights[2], d, &format!("{path}.b"))?;
+            if cx.dims(&row)? != [Dim::Fixed(2 * rows)] {
+                return Err(format!("its bias does not have {} numbers", 2 * rows).into());
+            }
             let half = |cx: &mut Cx, from: usize, count: usize, name: &str| -> Done<Value> {
                 let part = part(cx, &row, 0, from, count, &format!("{path}.{name}"))?;
                 float(cx, &part, &format!("{path}.{name}"))
@@ -416,7 +423,7 @@ impl<'a> Direction<'a> {
 /// A layer whose weights are codes: `[directions,rows,gates·h]`, turned.
 pub(super) fn upright(cx: &mut Cx, weights: &Val, path: &str) -> Done<Val> {
     if cx.dims(weights)?.len() != 3 {
-        return Err(Refusal("has weights of another rank than 3".into()));
+        return Err(Refusal::new("has weights of another rank than 3"));
     }
     cx.transposed(weights, &[0, 2, 1], path)
 }

@@ -151,6 +151,7 @@ fn arg(cx: &mut Cx, c: &Call<'_>) -> Done {
         return Ok(vec![Val::Node(index, Elem::Int(64))]);
     }
     // The last of equal ones is the first from the end.
+    places::count(&[size]).ok_or("searches a value that is too large")?;
     let backwards: Vec<usize> = (0..size).rev().collect();
     let turned = cx.taken(&Val::Node(x, Elem::F32), axis, &backwards, &[size], &c.at("turned"))?;
     let turned = float(cx, &turned, &c.at("turned"))?;

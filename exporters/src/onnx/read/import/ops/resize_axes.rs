@@ -8,6 +8,7 @@ use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
+use vitc_ir::resample::cubic;
 use vitc_ir::{BinaryKind, Dim, Op, Value};
 
 /// A value whose axis is replaced by the rows of a matrix `[m,n]`.
@@ -78,11 +79,8 @@ impl Region {
             }
             Mode::Cubic(a) => {
                 let part = f64::from(x - x.floor());
-                let near = |d: f64| ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
-                let far = |d: f64| ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
-                let weights = [far(1.0 + part), near(part), near(1.0 - part), far(2.0 - part)];
-                for (k, weight) in weights.into_iter().enumerate() {
-                    row[clamped(x.floor() + k as f32 - 1.0)] += weight;
+                for k in [-1i8, 0, 1, 2] {
+                    row[clamped(x.floor() + f32::from(k))] += cubic(f64::from(k) - part, a);
                 }
             }
         }

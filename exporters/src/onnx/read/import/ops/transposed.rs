@@ -77,7 +77,7 @@ fn axes(cx: &Cx, c: &Call<'_>, dims: &[Dim], kernels: &[usize]) -> Done<Vec<Alon
     let list = |name: &str, count: usize, default: usize| -> Done<Vec<usize>> {
         let Some(list) = c.ints(name)? else { return Ok(vec![default; count]) };
         let all: Option<Vec<usize>> = list.iter().map(|&v| usize::try_from(v).ok().filter(|&v| v < 1 << 31)).collect();
-        all.filter(|l| l.len() == count).ok_or_else(|| Refusal(format!("its attribute {name} is {list:?}")))
+        all.filter(|l| l.len() == count).ok_or_else(|| Refusal::new(format!("its attribute {name} is {list:?}")))
     };
     let (strides, dilations) = (list("strides", n, 1)?, list("dilations", n, 1)?);
     let (pads, extra) = (list("pads", 2 * n, 0)?, list("output_padding", n, 0)?);
@@ -91,7 +91,7 @@ fn axes(cx: &Cx, c: &Call<'_>, dims: &[Dim], kernels: &[usize]) -> Done<Vec<Alon
         }
         let full = stride * (size - 1) + extra[i] + (kernel - 1) * dilation + 1;
         let wanted = match (auto, shape.get(shape.len().wrapping_sub(n).wrapping_add(i)).or(shape.get(i))) {
-            (_, Some(&out)) => Some(usize::try_from(out).map_err(|_| Refusal("makes a negative size".into()))?),
+            (_, Some(&out)) => Some(usize::try_from(out).map_err(|_| Refusal::new("makes a negative size"))?),
             ("SAME_UPPER" | "SAME_LOWER", None) => Some(size * stride),
             (_, None) => None,
         };
