@@ -170,6 +170,35 @@ impl Facts {
     fn until(self, until: Stage) -> Facts {
         Facts { until, ..self }
     }
+
+    fn binary(kind: BinaryKind) -> Facts {
+        let first = Slots::FIRST;
+        // A quotient of integers is another function in every format.
+        let integers = !matches!(kind, BinaryKind::Div | BinaryKind::Pow);
+        let facts = Facts { elements: Elements::Numbers, integers, ..Facts::of(Class::Elementwise, 2..=2) };
+        match kind {
+            BinaryKind::Add => facts.linear(Slots::ALL).shift(Slots::ALL).factor(Slots::ALL),
+            BinaryKind::Sub => facts.linear(Slots::ALL).shift(first).factor(Slots::ALL),
+            BinaryKind::Mul => facts.linear(Slots::ALL).factors(first, Slots::of([1])),
+            BinaryKind::Div => facts.linear(first).factor(first),
+            BinaryKind::Max | BinaryKind::Min => facts.factor(Slots::ALL),
+            BinaryKind::Pow => Facts { elements: Elements::Floats, ..facts },
+        }
+    }
+
+    fn attention(layout: AttentionLayout, bias: bool, talking: bool) -> Facts {
+        let (scores, values) = (3 + usize::from(bias), Slots::of([2]));
+        let facts = Facts::of(Class::Attention, scores..=scores).wide(Wide::Exponentials).until(Stage::Deploy);
+        match (layout, talking) {
+            // The heads' second mix is linear too, and what it adds up to is anything.
+            (_, true) => Facts { operands: scores + 4..=scores + 4, ..facts }
+                .linear(Slots::of([2, scores + 2, scores + 3]))
+                .factor(values),
+            // Some targets have an operator for this form.
+            (AttentionLayout::Heads, false) => facts.linear(values).shift(values).factor(values).until(Stage::Target),
+            (_, false) => facts.linear(values).shift(values).factor(values),
+        }
+    }
 }
 
 impl Op {
@@ -191,19 +220,7 @@ impl Op {
                 Facts::of(Class::Elementwise, 1..=1).factor(first)
             }
             Op::Unary(_) | Op::Clip { .. } => Facts::of(Class::Elementwise, 1..=1),
-            Op::Binary(kind) => {
-                // A quotient of integers is another function in every format.
-                let integers = !matches!(kind, BinaryKind::Div | BinaryKind::Pow);
-                let facts = Facts { elements: Elements::Numbers, integers, ..Facts::of(Class::Elementwise, 2..=2) };
-                match kind {
-                    BinaryKind::Add => facts.linear(Slots::ALL).shift(Slots::ALL).factor(Slots::ALL),
-                    BinaryKind::Sub => facts.linear(Slots::ALL).shift(first).factor(Slots::ALL),
-                    BinaryKind::Mul => facts.linear(Slots::ALL).factors(first, Slots::of([1])),
-                    BinaryKind::Div => facts.linear(first).factor(first),
-                    BinaryKind::Max | BinaryKind::Min => facts.factor(Slots::ALL),
-                    BinaryKind::Pow => Facts { elements: Elements::Floats, ..facts },
-                }
-            }
+            Op::Binary(kind) => Facts::binary(*kind),
             Op::Sum => {
                 let facts = Facts::of(Class::Elementwise, 2..=usize::MAX);
                 facts.linear(Slots::ALL).shift(Slots::ALL).factor(Slots::ALL)
@@ -277,22 +294,7 @@ impl Op {
             }
             Op::Keep => Facts { class: Class::Barrier, ..Facts::movement(1..=1) },
 
-            Op::Attention { layout, bias, talking, .. } => {
-                let scores = 3 + usize::from(*bias);
-                let facts = Facts::of(Class::Attention, scores..=scores).wide(Wide::Exponentials).until(Stage::Deploy);
-                let values = Slots::of([2]);
-                match (layout, talking) {
-                    // The heads' second mix is linear too, and what it adds up to is anything.
-                    (_, true) => Facts { operands: scores + 4..=scores + 4, ..facts }
-                        .linear(Slots::of([2, scores + 2, scores + 3]))
-                        .factor(values),
-                    // Some targets have an operator for this form.
-                    (AttentionLayout::Heads, false) => {
-                        facts.linear(values).shift(values).factor(values).until(Stage::Target)
-                    }
-                    (_, false) => facts.linear(values).shift(values).factor(values),
-                }
-            }
+            Op::Attention { layout, bias, talking, .. } => Facts::attention(*layout, *bias, *talking),
             Op::Rfft2 { .. } | Op::Dct2 | Op::Idct2 => {
                 Facts::of(Class::Transform, 1..=1).linear(first).factor(first).until(Stage::Deploy)
             }

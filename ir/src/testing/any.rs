@@ -11,6 +11,7 @@ mod phrases;
 mod spelled;
 
 use super::Rng;
+use crate::facts::Class;
 use crate::graph::{Graph, Output};
 use crate::id::Value;
 use crate::op::{Op, UnaryKind};
@@ -130,12 +131,13 @@ impl Maker {
         }
         let first = inputs.first().map(|&v| self.graph.ty(v).dtype);
         let mixed = inputs.iter().any(|&v| Some(self.graph.ty(v).dtype) != first);
-        if mixed && !matches!(op, Op::Gather { .. } | Op::Select | Op::Dequantize | Op::Lookup { .. }) {
+        let class = op.facts().class;
+        if mixed && !matches!(class, Class::Sampling | Class::Quantisation) {
             return None;
         }
         // Quotients of integers are constants.
         let counts = first.is_some_and(|dtype| !dtype.is_float()) && !op.facts().integers;
-        let decodes = matches!(op, Op::Cast { .. } | Op::Dequantize | Op::Lookup { .. });
+        let decodes = matches!(class, Class::Cast | Class::Quantisation);
         if counts && !decodes && inputs.iter().any(|&v| !self.graph.is_constant(v)) {
             return None;
         }

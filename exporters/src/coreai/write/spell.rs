@@ -117,6 +117,16 @@ impl Body<'_> {
         self.builder.pad_with(x, &around, padding, number)
     }
 
+    fn product(&mut self, operands: [Id; 2], turned: [bool; 2]) -> Id {
+        let [a, b] = [0, 1].map(|i| self.transposed(operands[i], turned[i]));
+        self.builder.matmul(a, b)
+    }
+
+    fn place_of_largest(&mut self, x: Id, axis: usize, out: &[i64]) -> Id {
+        let index = self.builder.argmax(x, axis);
+        self.builder.reshape(index, out)
+    }
+
     fn results(&mut self, node: &Node) -> Result<Vec<Id>, String> {
         let x = match (&node.op, node.inputs.first()) {
             // Its codes have a type of their own.
@@ -139,8 +149,7 @@ impl Body<'_> {
             Op::Conv { stride, pad, dilation, groups } => self.conv(x, node, [*stride, *dilation], *pad, *groups)?,
             Op::MatMul { transpose_a, transpose_b } => {
                 let y = self.operand(node.inputs[1])?;
-                let [a, b] = [(x, *transpose_a), (y, *transpose_b)].map(|(v, flag)| self.transposed(v, flag));
-                self.builder.matmul(a, b)
+                self.product([x, y], [*transpose_a, *transpose_b])
             }
             Op::Linear => self.linear(x, node)?,
             Op::LayerNorm { axes, eps } => self.layer_norm(x, node, axes, *eps)?,
@@ -172,16 +181,12 @@ impl Body<'_> {
             Op::Expand { .. } => self.expand(x, &out),
             Op::Keep | Op::Lookup { .. } => return Err("it is read through, not an operation".into()),
             Op::Resize { sampling, size, scale: None } => self.resize(x, sampling, *size)?,
-            Op::ArgMax { axis, .. } => {
-                let index = self.builder.argmax(x, *axis);
-                self.builder.reshape(index, &out)
-            }
+            Op::ArgMax { axis, .. } => self.place_of_largest(x, *axis, &out),
             Op::ConvTranspose { stride, pad: [0, 0, 0, 0], output_pad: [0, 0], dilation, groups } => {
                 self.conv_transpose(x, node, [*stride, *dilation], *groups)?
             }
             Op::ConvTranspose { .. } => return Err("a lowering replaces its padding before this point".into()),
-            Op::Resize { .. } => return Err(UNKNOWN.into()),
-            Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
+            Op::Resize { .. } | Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
             }

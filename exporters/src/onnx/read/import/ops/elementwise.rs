@@ -42,6 +42,12 @@ pub(super) fn ordered(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
     }
 }
 
+/// 1 − x.
+pub(super) fn opposite(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
+    let one = cx.scalar(1.0, &format!("{path}.one"))?;
+    cx.binary(BinaryKind::Sub, one, x, path)
+}
+
 fn same(cx: &mut Cx, c: &Call<'_>) -> Done {
     if c.op() == "Dropout" && trains(cx, c)? {
         return Err("drops at random: export the model for inference".into());

@@ -9,8 +9,7 @@ use super::super::cx::{Cx, LARGE};
 use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::elementwise::float;
-use super::select::opposite;
+use super::elementwise::{float, opposite};
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Op, UnaryKind, Value};
 

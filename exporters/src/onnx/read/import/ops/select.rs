@@ -8,7 +8,7 @@ use super::super::cx::Cx;
 use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::elementwise::{fits, float, folded};
+use super::elementwise::{fits, float, folded, opposite};
 use super::{infinities, quantised, whole};
 use vitc_ir::{BinaryKind, DType, Dim, Op, UnaryKind, Value};
 
@@ -93,12 +93,6 @@ fn order(cx: &mut Cx, c: &Call<'_>, difference: Value) -> Done<Value> {
             opposite(cx, apart, &c.path)
         }
     }
-}
-
-/// 1 − x.
-pub(super) fn opposite(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
-    let one = cx.scalar(1.0, &format!("{path}.one"))?;
-    cx.binary(BinaryKind::Sub, one, x, path)
 }
 
 /// A truth as 0 or 1.
