@@ -235,6 +235,9 @@ case("rows_hidden", "a mask that hides whole rows, whose weights are no numbers"
      k=(4, 5), zero=f32(0), never=f32(-np.inf), m=np.array([[1, 0, 0, 1, 1], [0] * 5, [1] * 5], bool))
 case("rows_hidden_outside", "the same by a mask from outside", "float[2,3,4] x, bool[3,5] m => float[2,3,5] y", hidden,
      k=(4, 5), zero=f32(0), never=f32(-np.inf), feeds={"m": [[1, 0, 0, 1, 1], [0] * 5, [1] * 5]})
+case("mask_large", "a mask of numbers beyond half precision, and one that is chosen", "float[1,3,4] x => float[1,3,5] y",
+     "s = MatMul (x, k)\n c = Where (m, zero, never)\n t = Add (f, s)\n a = Add (t, c)\n y = Softmax (a)", k=(4, 5), zero=f32(0), never=f32(-1e9),
+     f=np.array([[0, -1e9, 0, 0, 0]] * 3, np.float32), m=np.array([[1, 1, 1, 1, 0]] * 3, bool))
 case("infinite_known", "infinities compared while the file is read", "float[2,3] x => float[2,3] y",
      "r = ReduceMax (f, last)\n e = Equal (r, never)\n y = Where (e, zero, x)", opset=18, last=i64(-1), zero=f32(0), never=f32(-np.inf),
      f=np.array([[0, -np.inf, 0], [-np.inf] * 3], np.float32))

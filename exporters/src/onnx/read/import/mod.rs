@@ -6,6 +6,7 @@
 mod call;
 mod chain;
 mod cx;
+mod hidden;
 mod known;
 mod moves;
 mod ops;
@@ -97,7 +98,12 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ImportEr
     walk.nodes(&mut cx, &flat);
     let outputs = walk.outputs(&mut cx, &flat)?;
     let statistics = Statistics { read: flat.read, dead: flat.dead, inlined: flat.inlined, ..walk.statistics };
-    let (graph, weights, notes) = cx.finish();
+    let (graph, weights, mut notes) = cx.finish();
+    let (graph, masks) = hidden::bound(&graph, &weights)
+        .map_err(|e| ImportError::File(format!("a mask does not hold together: {e}")))?;
+    if masks > 0 {
+        notes.push("masks whose numbers are beyond 65504 hide by that number".into());
+    }
     validate(&graph, None).map_err(|e| ImportError::File(format!("the graph does not hold together: {e}")))?;
     let inputs = ports.infos;
     let File { producer, metadata, .. } = file;
