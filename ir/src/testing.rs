@@ -52,6 +52,11 @@ impl Rng {
         list[self.below(list.len())]
     }
 
+    /// A list in any order.
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        (1..list.len()).rev().for_each(|i| list.swap(i, self.below(i + 1)));
+    }
+
     /// A number between `lo` and `hi`.
     pub fn uniform(&mut self, lo: f64, hi: f64) -> f64 {
         lo + (hi - lo) * (self.bits() >> 11) as f64 / (1u64 << 53) as f64

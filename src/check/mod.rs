@@ -187,7 +187,7 @@ fn file<'a>(
 impl Check<'_> {
     /// The report: with the place of the first difference if something failed, with every value at `batch` if that was asked for.
     fn report(&self, findings: Findings, batch: usize) -> Result<CheckReport, CheckError> {
-        let Findings { runs, reference_finite, half, defined, mut notes, failed, .. } = findings;
+        let Findings { runs, reference_finite, half, defined, mut notes, failed } = findings;
         if !reference_finite {
             notes.push(
                 "the model itself answers with values that are not finite, so its weights or its range are at fault: nothing is known of the artifact"

@@ -14,8 +14,6 @@ use vitc_ir::DType;
 /// What was found so far.
 pub(super) struct Findings {
     pub(super) runs: Vec<Run>,
-    /// Largest value of the reference in each run.
-    largest: Vec<f64>,
     /// Every value of the reference was finite.
     pub(super) reference_finite: bool,
     /// The artifact computes in f16.
@@ -30,8 +28,8 @@ pub(super) struct Findings {
 impl Findings {
     /// Nothing yet.
     pub(super) fn new() -> Findings {
-        let (runs, largest, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Findings { runs, largest, reference_finite: true, half: false, defined: 0, notes, failed: None }
+        let (runs, notes) = (Vec::new(), Vec::new());
+        Findings { runs, reference_finite: true, half: false, defined: 0, notes, failed: None }
     }
 
     /// Compare the outputs of one run, each by its role. Whether all agree.
@@ -59,8 +57,6 @@ impl Findings {
             let (comparison, agrees) = by_role(role, precision, w, g);
             passed &= agrees;
             self.reference_finite &= comparison.reference_finite;
-            let finite = w.data.iter().filter(|v| v.is_finite());
-            self.largest.push(finite.fold(0.0, |largest, &v| f64::from(v).abs().max(largest)));
             self.runs.push(Run {
                 function: String::new(),
                 input: case.name.clone(),
@@ -78,7 +74,8 @@ impl Findings {
     /// Hold outputs that are so small in every run that no bound told anything to a share of their largest value.
     pub(super) fn hold_tiny(&mut self) {
         let mut outputs: BTreeMap<String, Option<f64>> = BTreeMap::new();
-        for (run, &largest) in self.runs.iter().zip(&self.largest) {
+        for run in &self.runs {
+            let largest = run.comparison.max_reference;
             let known = outputs.entry(run.output.clone()).or_insert(Some(0.0));
             *known = known.filter(|_| bounds::is_blind(run.allowed, largest)).map(|l| l.max(largest));
         }

@@ -6,7 +6,7 @@ use tract_onnx::pb;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_shape_proto::Dimension;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
-use vitc_exporters::onnx::{Attribute, Elem, Flat, FlatNode, PortInfo, PortSize, Tensor};
+use vitc_exporters::onnx::{Attribute, Flat, FlatNode, PortInfo, PortSize, Tensor};
 
 /// A flat graph with the batch taken as `batch`.
 ///
@@ -75,9 +75,8 @@ fn holds_infinity(flat: &Flat) -> bool {
     let attributes = flat.nodes.iter().flat_map(|n| &n.attributes);
     let inside = attributes.filter_map(|(_, a)| if let Attribute::Tensor(t) = a { Some(t) } else { None });
     let infinite = |t: &Tensor| {
-        let floats = t.elem == Elem::F32 && t.dims.iter().product::<usize>() <= 1 << 20;
-        let bytes = t.bytes().filter(|_| floats).map_or(&[][..], |bytes| &bytes[..]);
-        bytes.chunks_exact(4).filter_map(|b| b.try_into().ok()).any(|b| f32::from_le_bytes(b).is_infinite())
+        let floats = t.elem.is_float() && t.dims.iter().product::<usize>() <= 1 << 20;
+        floats && t.floats().is_some_and(|all| all.iter().any(|x| x.is_infinite()))
     };
     flat.constants.values().chain(inside).any(|t| infinite(t))
 }

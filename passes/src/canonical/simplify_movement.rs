@@ -8,7 +8,6 @@
 //! Exact    movements are compared as index arithmetic ([`crate::view`]).
 
 use crate::pass::{Context, Pass, Result, Rewritten};
-use crate::view::View;
 use crate::view::emit::Plan;
 use crate::view::trail::ending;
 use vitc_ir::{Builder, Copier, Graph, NodeId, Op, Uses, Value};
@@ -40,18 +39,12 @@ fn shorter(graph: &Graph, uses: &Uses, id: NodeId) -> Option<(Value, Plan)> {
     // From the end on: what only this value needs.
     let alone = |at: &NodeId| *at == id || uses.once(Value::from(*at));
     let falling = trail.nodes.iter().rev().take_while(|at| alone(at)).count();
-    let whole = (trail.view, falling);
-    let shared = trail.nodes.len().checked_sub(falling + 1).and_then(|at| {
-        let part = trail.nodes[at + 1..].iter();
-        let source = View::identity(graph, trail.nodes[at].into())?;
-        let view = part.into_iter().try_fold(source, |view, &id| view.through(graph, id.into()))?;
-        Some((view, falling))
-    });
+    let shared = trail.nodes.len().checked_sub(falling + 1).and_then(|at| trail.behind(graph, at));
     let result = graph.shape(value);
-    let ways = [Some(whole), shared].into_iter().flatten();
-    let plans = ways.filter_map(|(view, falling)| Some((view.source, Plan::of(graph, &view, result)?, falling)));
-    let best = plans.min_by_key(|(_, plan, _)| plan.nodes)?;
+    let ways = [Some(trail), shared].into_iter().flatten().map(|way| way.view);
+    let plans = ways.filter_map(|view| Some((view.source, Plan::of(graph, &view, result)?)));
+    let best = plans.min_by_key(|(_, plan)| plan.nodes)?;
     // A result of the model is computed, even if it is an input again.
     let is_input_itself = best.1.nodes == 0 && *graph.op(graph.stored(best.0)) == Op::Input;
-    (best.1.nodes < best.2 && !is_input_itself).then_some((best.0, best.1))
+    (best.1.nodes < falling && !is_input_itself).then_some(best)
 }

@@ -14,8 +14,8 @@
 use crate::pass::{Context, Pass, Result, Rewritten};
 use crate::pattern::number::number;
 use std::collections::{BTreeSet, HashMap};
-use vitc_ir::op::ReduceKind;
-use vitc_ir::{BinaryKind, Builder, Class, Copier, DType, Graph, NodeId, Op, UnaryKind, Uses, Value};
+use vitc_ir::facts::Slots;
+use vitc_ir::{BinaryKind, Builder, Class, Copier, DType, Graph, NodeId, Op, Uses, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("even_quotients", run);
@@ -192,12 +192,13 @@ fn moves(op: &Op) -> bool {
 
 /// To which power of a factor a node's results are proportional, whose operands are to these powers; `None` if they are not.
 fn power(graph: &Graph, id: NodeId, own: &[u32]) -> Option<u32> {
-    match graph.op(id.into()) {
-        op if moves(op) => Some(own[0]),
-        Op::Unary(UnaryKind::Relu) | Op::Reduce { kind: ReduceKind::Sum | ReduceKind::Mean, .. } => Some(own[0]),
-        Op::MatMul { .. } | Op::Binary(BinaryKind::Mul) => Some(own[0] + own[1]),
-        Op::Binary(BinaryKind::Add | BinaryKind::Sub) if own[0] == own[1] => Some(own[0]),
-        Op::Binary(BinaryKind::Div) if own[1] == 0 => Some(own[0]),
-        _ => None,
-    }
+    let sets = graph.op(id.into()).facts().factor;
+    let alike = |set: Slots| {
+        let mut powers = (0..own.len()).filter(|&slot| set.contains(slot)).map(|slot| own[slot]);
+        let first = powers.next().unwrap_or(0);
+        powers.all(|p| p == first).then_some(first)
+    };
+    let held = |slot: usize| own[slot] == 0 || sets.iter().any(|set| set.contains(slot));
+    let sum = alike(sets[0])?.checked_add(alike(sets[1])?)?;
+    (0..own.len()).all(held).then_some(sum)
 }

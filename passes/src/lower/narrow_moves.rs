@@ -10,7 +10,7 @@
 use crate::pass::{Context, Pass, Result, Rewritten};
 use crate::view::count::product;
 use crate::view::trail::{Through, Trail};
-use crate::view::{Digit, View, by_stride, joined};
+use crate::view::{Digit, by_stride, joined};
 use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, Shape, Value};
 
 /// The pass.
@@ -88,12 +88,8 @@ fn narrowed(graph: &Graph, id: NodeId, limit: usize) -> Option<(Value, Vec<Step>
     // The shortest end of the chain that has the wide part inside.
     let first = trail.nodes.iter().rposition(|&n| wide(n))?;
     let begin = trail.nodes[..=first].iter().rposition(|&n| !wide(n));
-    let (source, rest) = match begin {
-        Some(at) => (Value::from(trail.nodes[at]), &trail.nodes[at + 1..]),
-        None => (trail.view.source, &trail.nodes[..]),
-    };
-    let view = View::identity(graph, source)?;
-    let view = rest.iter().try_fold(view, |view, &n| view.through(graph, n.into()))?;
+    let view = begin.map_or(Some(trail.clone()), |at| trail.behind(graph, at))?.view;
+    let source = view.source;
     let order = joined(view.axes.iter().flatten().copied());
     let sorted = by_stride(&order);
     if !view.is_permutation(graph) || graph.shape(source).rank() > limit {

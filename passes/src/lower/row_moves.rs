@@ -2,12 +2,10 @@
 
 use crate::lower::row_order::Digits;
 use crate::view::count::{Count, product};
-use crate::view::{Digit, View, by_stride, joined};
+use crate::view::trail::{Through, Trail};
+use crate::view::{Digit, by_stride, joined};
 use std::collections::{HashMap, HashSet};
 use vitc_ir::{Dim, Graph, NodeId, Op, Uses, Value};
-
-/// Movements in one chain at most.
-const LONGEST: usize = 32;
 
 /// A chain of movements that keeps channels.
 #[derive(Debug, Clone)]
@@ -40,14 +38,11 @@ impl RowMove {
         if !moves(graph, id.into()) || goes_on(id.into()) {
             return None;
         }
-        let (mut nodes, mut source) = (vec![id], graph.node(id).inputs[0]);
-        while nodes.len() < LONGEST && moves(graph, source) && uses.once(source) {
-            nodes.push(source.node);
-            source = graph.producer(source).inputs[0];
-        }
-        nodes.reverse();
-        let view = View::identity(graph, source)?;
-        let view = nodes.iter().try_fold(view, |view, &n| view.through(graph, n.into()))?;
+        let trail = Trail::to(graph, id.into(), Through::Permutations)?;
+        let inner = trail.nodes.split_last().map_or(&[][..], |(_, inner)| inner);
+        let begin = inner.iter().rposition(|&n| !uses.once(n.into()));
+        let Trail { view, nodes, .. } = begin.map_or(Some(trail.clone()), |at| trail.behind(graph, at))?;
+        let source = view.source;
         let (&[_, Dim::Fixed(_), Dim::Fixed(c)], [sets, tokens, channels]) =
             (&graph.shape(source).0[..], &view.axes[..])
         else {

@@ -55,6 +55,14 @@ impl Trail {
         }
         Some(trail)
     }
+
+    /// What of a trail of movements lies behind its node number `at`, as a trail from there.
+    pub(crate) fn behind(&self, graph: &Graph, at: usize) -> Option<Trail> {
+        let nodes = self.nodes.get(at + 1..)?.to_vec();
+        let source = View::identity(graph, self.nodes[at].into())?;
+        let view = nodes.iter().try_fold(source, |view, &id| view.through(graph, id.into()))?;
+        Some(Trail { view, factor: 1.0, nodes })
+    }
 }
 
 /// The trail to a node that ends a chain of reshapes and transposes: it is one, and something else reads it.

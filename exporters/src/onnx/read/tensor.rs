@@ -173,7 +173,7 @@ impl Tensor {
     }
 
     /// The elements as floats, as far as the tensor is one.
-    pub(super) fn floats(&self) -> Option<Vec<f64>> {
+    pub fn floats(&self) -> Option<Vec<f64>> {
         let bytes = self.bytes()?;
         Some(match self.elem {
             Elem::F32 => bytes.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),

@@ -26,10 +26,7 @@ impl Maker {
     pub(super) fn transpose(&mut self) -> Option<Value> {
         let x = self.value()?;
         let mut perm: Vec<usize> = (0..self.graph.shape(x).rank()).collect();
-        for i in (1..perm.len()).rev() {
-            let j = self.rng.below(i + 1);
-            perm.swap(i, j);
-        }
+        self.rng.shuffle(&mut perm);
         self.push(Op::Transpose { perm }, &[x])
     }
 

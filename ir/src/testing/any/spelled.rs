@@ -2,7 +2,7 @@
 
 use super::Maker;
 use crate::id::Value;
-use crate::op::{BinaryKind, Op, SliceAxis};
+use crate::op::{BinaryKind, Op, SliceAxis, UnaryKind};
 use crate::ty::{DType, Dim, Shape, Type};
 
 /// What a digit of an axis counts.
@@ -84,7 +84,7 @@ pub(super) fn attention(maker: &mut Maker) -> Option<Value> {
     let sizes = [windows, maker.rng.range(1, 3), rows, columns, channels[0], channels[1], 3];
     let mut lead = vec![Batch, Window, Head];
     if maker.rng.chance(40) {
-        shuffle(maker, &mut lead);
+        maker.rng.shuffle(&mut lead);
     }
     let mut orders = [vec![Outer, Inner], vec![Row, Column]];
     orders.iter_mut().for_each(|order| {
@@ -116,7 +116,7 @@ pub(super) fn attention(maker: &mut Maker) -> Option<Value> {
 fn operands(maker: &mut Maker, drawn: &Drawn, x: Value) -> Option<[Value; 3]> {
     let mut channels = vec![Head, Outer, Inner];
     if maker.rng.chance(30) {
-        shuffle(maker, &mut channels);
+        maker.rng.shuffle(&mut channels);
     }
     let width = drawn.product(&channels).fixed()?;
     if maker.rng.chance(70) {
@@ -134,11 +134,10 @@ fn operands(maker: &mut Maker, drawn: &Drawn, x: Value) -> Option<[Value; 3]> {
     }
     let [a, b, c] = [0, 1, 2].map(|_| {
         let source = maker.layer(x, width)?;
-        let source =
-            if maker.rng.chance(20) { maker.push(Op::Unary(crate::op::UnaryKind::Relu), &[source])? } else { source };
+        let source = if maker.rng.chance(20) { maker.push(Op::Unary(UnaryKind::Relu), &[source])? } else { source };
         let mut channels = channels.clone();
         if maker.rng.chance(10) {
-            shuffle(maker, &mut channels);
+            maker.rng.shuffle(&mut channels);
         }
         operand(maker, drawn, source, &channels, 0)
     });
@@ -219,7 +218,7 @@ fn merged(maker: &mut Maker, drawn: &Drawn, y: Value) -> Option<Value> {
     let y = maker.push(Op::Reshape { shape: drawn.cut(&digits) }, &[y])?;
     let mut order = [Batch, Window, Row, Column, Head, Outer, Inner];
     if maker.rng.chance(20) {
-        shuffle(maker, &mut order[1..]);
+        maker.rng.shuffle(&mut order[1..]);
     }
     let perm = drawn.long(&order).iter().map(|d| digits.iter().position(|own| own == d)).collect::<Option<_>>()?;
     let y = maker.push(Op::Transpose { perm }, &[y])?;
@@ -232,13 +231,6 @@ fn swapped(maker: &mut Maker, x: Value) -> Option<Value> {
     let mut perm: Vec<usize> = (0..rank).collect();
     perm.swap(rank - 2, rank - 1);
     maker.push(Op::Transpose { perm }, &[x])
-}
-
-fn shuffle<T>(maker: &mut Maker, all: &mut [T]) {
-    for i in (1..all.len()).rev() {
-        let j = maker.rng.below(i + 1);
-        all.swap(i, j);
-    }
 }
 
 /// A value times a number or a constant, in one of two in three cases.

@@ -21,7 +21,7 @@ fn moved(seed: u64, cuts: bool) -> Graph {
         let op = match rng.below(if cuts { 4 } else { 2 }) {
             0 => {
                 let mut perm: Vec<usize> = (0..dims.len()).collect();
-                (1..perm.len()).for_each(|i| perm.swap(i, rng.below(i + 1)));
+                rng.shuffle(&mut perm);
                 Op::Transpose { perm }
             }
             1 => {

@@ -8,7 +8,7 @@ use super::value::Val;
 use super::weights::FileWeights;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use vitc_ir::{BinaryKind, Class, DType, Dim, Generator, Graph, Op, Real, Shape, Type, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Class, DType, Dim, Generator, Graph, NodeId, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// Floats of at most so many elements are known; larger arrays stay constants.
 const SMALL: usize = 64;
@@ -20,7 +20,7 @@ const HELD_EACH: usize = 4;
 /// What stands for infinity where a constant holds it: the largest number that half precision has.
 pub(super) const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
-const HUGE: f64 = 1e30;
+pub(super) const HUGE: f64 = 1e30;
 
 /// The graph while it grows.
 pub(super) struct Cx {
@@ -36,6 +36,8 @@ pub(super) struct Cx {
     notes: Vec<String>,
     said: HashSet<String>,
     constants: HashMap<*const Tensor, Value>,
+    /// Constants in which a large number stands for infinity.
+    infinite: HashSet<NodeId>,
     /// Elements of all constants that were computed.
     made: usize,
 }
@@ -54,6 +56,7 @@ impl Cx {
             notes: Vec::new(),
             said: HashSet::new(),
             constants: HashMap::new(),
+            infinite: HashSet::new(),
             made: 0,
         }
     }
@@ -285,8 +288,34 @@ impl Cx {
         (2..).map(|i| format!("{key}_{i}")).find(|k| !self.weights.holds(k)).unwrap_or(key)
     }
 
+    /// Whether an infinite constant was added or moved into a value on its way, so that a large number in it may stand for infinity.
+    pub(super) fn may_be_infinite(&self, value: Value) -> bool {
+        let (mut seen, mut open) = (HashSet::new(), vec![value.node]);
+        while let Some(id) = open.pop() {
+            if self.infinite.contains(&id) {
+                return true;
+            }
+            let node = self.graph.node(id);
+            let passes =
+                matches!(node.op.facts().class, Class::Elementwise | Class::Cast | Class::Movement | Class::Sampling)
+                    || matches!(node.op, Op::Reduce { .. });
+            if passes && seen.insert(id) {
+                open.extend(node.inputs.iter().map(|v| v.node));
+            }
+        }
+        false
+    }
+
     /// Known numbers as a constant.
     pub(super) fn spell(&mut self, known: &Known, path: &str) -> Done<Value> {
+        let value = self.spelled(known, path)?;
+        if known.elem.is_float() && known.reals().is_some_and(|all| all.iter().any(|x| x.is_infinite())) {
+            self.infinite.insert(value.node);
+        }
+        Ok(value)
+    }
+
+    fn spelled(&mut self, known: &Known, path: &str) -> Done<Value> {
         let data =
             known.reals().ok_or("a number that depends on the batch is computed with: give the batch a number")?;
         if data.is_empty() {

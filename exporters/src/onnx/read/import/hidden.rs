@@ -1,27 +1,24 @@
 //! Masks in front of a softmax: numbers beyond what half precision holds hide a score as well as the largest half does.
 
 use super::cx::LARGE;
+use super::places::LIMIT;
 use super::weights::FileWeights;
 use std::collections::BTreeSet;
-use vitc_ir::{BinaryKind, Built, Class, Copier, Graph, NodeId, Op, Real, StoredType, Value, Weights};
+use vitc_ir::{BinaryKind, Built, Class, Copier, DType, Graph, NodeId, Op, Real, Value, eval};
 
-/// Constants that are added to the scores of a softmax, kept within half precision where a number that they are made of is beyond it; how many there are.
+/// Constants that are added to the scores of a softmax, kept within half precision where they are beyond it; how many there are. One that hides a whole
+/// row stays: what that gives depends on its numbers.
 ///
 /// # Errors
 /// If the graph does not take a clip, which every float does.
-pub(super) fn bound(graph: &Graph, weights: &FileWeights) -> Built<(Graph, usize)> {
+pub(super) fn bound(graph: Graph, weights: &FileWeights) -> Built<(Graph, usize)> {
     let scores = graph.run_time_nodes().filter(|(_, n)| matches!(n.op, Op::Softmax { .. })).map(|(_, n)| n.inputs[0]);
-    let mut masks: BTreeSet<(NodeId, usize)> = BTreeSet::new();
-    for value in scores {
-        masks.extend(added(graph, value).into_iter().filter(|&(sum, slot)| {
-            let constant = graph.node(sum).inputs[slot];
-            is_float(graph, constant) && is_beyond(graph, weights, constant)
-        }));
-    }
+    let added = scores.flat_map(|value| added(&graph, value));
+    let masks: BTreeSet<(NodeId, usize)> = added.filter(|&(sum, slot)| hides(&graph, weights, sum, slot)).collect();
     if masks.is_empty() {
-        return Ok((graph.clone(), 0));
+        return Ok((graph, 0));
     }
-    let mut copy = Copier::new(graph, graph.stage);
+    let mut copy = Copier::new(&graph, graph.stage);
     for (id, node) in graph.nodes() {
         let slot = (0..node.inputs.len()).find(|&slot| masks.contains(&(id, slot)));
         let Some(slot) = slot else {
@@ -37,62 +34,34 @@ pub(super) fn bound(graph: &Graph, weights: &FileWeights) -> Built<(Graph, usize
     Ok((copy.finish()?, masks.len()))
 }
 
-/// Sums between a value and the product that it comes from, with the operand that is constant.
+/// Sums of one run-time value on the way to another, with the operand that is constant.
 fn added(graph: &Graph, value: Value) -> Vec<(NodeId, usize)> {
-    let (mut found, mut open) = (Vec::new(), vec![value]);
-    while let Some(value) = open.pop() {
-        let node = graph.producer(value);
-        if graph.is_constant(value) || found.len() > 8 {
-            continue;
-        }
-        match (&node.op, &node.inputs[..]) {
-            (Op::Binary(BinaryKind::Add), &[a, b]) => {
-                for (slot, operand) in [a, b].into_iter().enumerate() {
-                    match graph.is_constant(operand) {
-                        true => found.push((value.node, slot)),
-                        false => open.push(operand),
-                    }
-                }
+    let (mut found, mut at) = (Vec::new(), value);
+    loop {
+        let node = graph.producer(at);
+        at = match (&node.op, &node.inputs[..]) {
+            (Op::Binary(BinaryKind::Add), &[x, c]) if graph.is_constant(c) => {
+                found.push((at.node, 1));
+                x
             }
-            (op, &[x]) if op.facts().class == Class::Movement => open.push(x),
-            _ => {}
-        }
-    }
-    found
-}
-
-fn is_float(graph: &Graph, value: Value) -> bool {
-    graph.ty(value).dtype == vitc_ir::DType::F32
-}
-
-/// Whether a number that a constant is made of is beyond half precision.
-fn is_beyond(graph: &Graph, weights: &FileWeights, constant: Value) -> bool {
-    let (mut seen, mut open) = (BTreeSet::new(), vec![constant.node]);
-    while let Some(id) = open.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
-        let node = graph.node(id);
-        let large = match &node.op {
-            Op::Literal { values } => values.iter().any(|x| x.0.abs() > LARGE),
-            Op::Generate(vitc_ir::Generator::Fill { value }) => value.0.abs() > LARGE,
-            Op::Weight { key } => holds_large(weights, key, node.types[0].shape.elements()),
-            _ => false,
+            (Op::Binary(BinaryKind::Add), &[c, x]) if graph.is_constant(c) => {
+                found.push((at.node, 0));
+                x
+            }
+            (op, &[x]) if op.facts().class == Class::Movement && !graph.is_constant(x) => x,
+            _ => return found,
         };
-        if large {
-            return true;
-        }
-        open.extend(node.inputs.iter().map(|v| v.node));
     }
-    false
 }
 
-fn holds_large(weights: &FileWeights, key: &str, elements: usize) -> bool {
-    let Ok(stored) = weights.weight(key, elements) else { return false };
-    stored.dtype == StoredType::F32
-        && stored
-            .bytes
-            .chunks_exact(4)
-            .filter_map(|b| b.try_into().ok())
-            .any(|b| f64::from(f32::from_le_bytes(b).abs()) > LARGE)
+/// Whether a constant operand is a mask beyond half precision that leaves something to be seen in each of its rows.
+fn hides(graph: &Graph, weights: &FileWeights, sum: NodeId, slot: usize) -> bool {
+    let constant = graph.node(sum).inputs[slot];
+    let ty = graph.ty(constant);
+    let row = ty.shape.0.last().and_then(|d| d.fixed()).filter(|&n| n > 1);
+    let (Some(row), true) = (row, ty.dtype == DType::F32 && ty.shape.elements() <= LIMIT) else { return false };
+    let Ok(numbers) = eval::constant(graph, weights, constant) else { return false };
+    let numbers: Vec<f64> = numbers.into_iter().collect();
+    let within = |x: &f64| x.abs() <= LARGE;
+    !numbers.iter().all(within) && numbers.chunks(row).all(|row| row.iter().any(within))
 }

@@ -99,8 +99,8 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ImportEr
     let outputs = walk.outputs(&mut cx, &flat)?;
     let statistics = Statistics { read: flat.read, dead: flat.dead, inlined: flat.inlined, ..walk.statistics };
     let (graph, weights, mut notes) = cx.finish();
-    let (graph, masks) = hidden::bound(&graph, &weights)
-        .map_err(|e| ImportError::File(format!("a mask does not hold together: {e}")))?;
+    let (graph, masks) =
+        hidden::bound(graph, &weights).map_err(|e| ImportError::File(format!("a mask does not hold together: {e}")))?;
     if masks > 0 {
         notes.push("masks whose numbers are beyond 65504 hide by that number".into());
     }

@@ -1,7 +1,7 @@
 //! Questions about infinity, and about what is no number.
 //!
 //! An infinite constant stands in the graph as a large number ([`LARGE`]), whatever small number is added to it. So what is infinite in the file is beyond
-//! half of that number in the graph, and what asks for the one gets the other.
+//! half of that number in the graph, and what asks for the one gets the other. What no infinite constant went into is not asked: a large number may be one.
 
 use super::super::super::tensor::Elem;
 use super::super::call::Call;
@@ -46,6 +46,9 @@ pub(super) fn compared(cx: &mut Cx, c: &Call<'_>, [x, y]: [&Val; 2]) -> Done<Opt
         _ => return Err("compares with infinity, which has one answer".into()),
     };
     let x = float(cx, value, &c.at("x"))?;
+    if !cx.may_be_infinite(x) {
+        return Err("looks for infinities at run time".into());
+    }
     let path = if equal { c.path.clone() } else { c.at("infinite") };
     let is = beyond(cx, x, sign, &path)?;
     let result = if equal { is } else { opposite(cx, is, &c.path)? };
@@ -75,6 +78,9 @@ fn hidden_rows(cx: &mut Cx, c: &Call<'_>, x: Value) -> Done<Value> {
     };
     let (axes, shape) = (vec![*axis], cx.graph.shape(x).clone());
     let scores = scores.ok_or("a softmax without scores")?;
+    if !cx.may_be_infinite(scores) {
+        return Err("asks at run time for what is no number".into());
+    }
     let most = cx.push(Op::Reduce { kind: ReduceKind::Max, axes, keep: true }, &[scores], &c.at("most"))?;
     let hidden = beyond(cx, most, -1.0, &c.at("hidden"))?;
     cx.push(Op::Expand { shape }, &[hidden], &c.path)

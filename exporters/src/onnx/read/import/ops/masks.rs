@@ -1,7 +1,7 @@
 //! Which keys a query sees, and what is added to its scores.
 
 use super::super::super::tensor::Elem;
-use super::super::cx::Cx;
+use super::super::cx::{Cx, HUGE, LARGE};
 use super::super::known::{Known, Num};
 use super::super::places;
 use super::super::refusal::Done;
@@ -10,11 +10,6 @@ use super::elementwise::float;
 use super::select;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Op, UnaryKind, Value};
-
-/// What stands for minus infinity among scores: the least number that half precision has, which hides what half precision can hold.
-const NEVER: f64 = -65504.0;
-/// Numbers of a mask from here on down hide a key: infinity, and the least floats that are written for it.
-const HIDES: f64 = -1e30;
 
 /// What is done to scores between the products.
 #[derive(Default)]
@@ -69,7 +64,7 @@ impl Mask {
 
     fn known(mask: &Val, known: &Known, keys: usize, truth: bool) -> Done<Mask> {
         let data = known.reals().ok_or("has a mask that depends on the batch: give the batch a number")?;
-        if data.iter().any(|x| x.is_nan() || *x >= HIDES.abs()) {
+        if data.iter().any(|x| x.is_nan() || *x >= HUGE) {
             return Err("has a mask with a number that is infinite or none".into());
         }
         let last = known.dims.last().copied().unwrap_or(1).max(1);
@@ -78,8 +73,8 @@ impl Mask {
             data.chunks(last).flat_map(row).collect()
         };
         let dims = [&known.dims[..known.dims.len().saturating_sub(1)], &[keys]].concat();
-        let seen = wide(&|x| f64::from(u8::from(if truth { x != 0.0 } else { x > HIDES })), 0.0);
-        let added = wide(&|x| if truth || x <= HIDES { 0.0 } else { x }, 0.0);
+        let seen = wide(&|x| f64::from(u8::from(if truth { x != 0.0 } else { x > -HUGE })), 0.0);
+        let added = wide(&|x| if truth || x <= -HUGE { 0.0 } else { x }, 0.0);
         let (hides, adds) = (seen.contains(&0.0), added.iter().any(|&x| x != 0.0));
         if !hides && adds {
             return Ok(Mask { seen: None, added: Some(mask.clone()) });
@@ -95,8 +90,8 @@ impl Mask {
     fn computed(cx: &mut Cx, mask: &Val, path: &str) -> Done<Mask> {
         let at = |name: &str| format!("{path}.{name}");
         let x = float(cx, mask, &at("numbers"))?;
-        let x = cx.with(BinaryKind::Max, x, NEVER, &at("least"))?;
-        let above = cx.with(BinaryKind::Sub, x, NEVER, &at("above"))?;
+        let x = cx.with(BinaryKind::Max, x, -LARGE, &at("least"))?;
+        let above = cx.with(BinaryKind::Sub, x, -LARGE, &at("above"))?;
         let seen = cx.unary(UnaryKind::Sign, above, &at("truth"))?;
         let added = cx.binary(BinaryKind::Mul, x, seen, &at("shown"))?;
         Ok(Mask { seen: Some(Val::Node(seen, Elem::Bool)), added: Some(Val::Node(added, Elem::F32)) })
@@ -124,7 +119,7 @@ impl Mask {
             let any = cx.push(any, &[seen], &at("seen"))?;
             // Nothing is hidden in a row without keys: half precision has no room below.
             let hidden = cx.binary(BinaryKind::Sub, seen, any, &at("hidden"))?;
-            scores.biases.push(cx.with(BinaryKind::Mul, hidden, -NEVER, &at("bias"))?);
+            scores.biases.push(cx.with(BinaryKind::Mul, hidden, LARGE, &at("bias"))?);
             scores.seen.push(any);
             return Ok(());
         };
@@ -133,7 +128,7 @@ impl Mask {
             known.data.chunks(keys).map(|row| row.iter().map(|&n| n != Num::int(0)).collect()).collect();
         let any: Vec<bool> = rows.iter().map(|row| row.contains(&true)).collect();
         let hidden = rows.iter().zip(&any).flat_map(|(row, &any)| row.iter().map(move |&t| any && !t));
-        let bias = hidden.map(|hidden| Num::float(if hidden { NEVER } else { 0.0 })).collect();
+        let bias = hidden.map(|hidden| Num::float(if hidden { -LARGE } else { 0.0 })).collect();
         scores.biases.push(cx.spell(&Known::new(Elem::F32, known.dims.clone(), bias), &at("bias"))?);
         if any.contains(&false) {
             let dims = [&known.dims[..known.dims.len().saturating_sub(1)], &[1]].concat();

@@ -1,7 +1,7 @@
 //! Movements.
 
 use super::super::call::{Call, Read, axes, axis};
-use super::super::cx::Cx;
+use super::super::cx::{Cx, HUGE, LARGE};
 use super::super::known::Num;
 use super::super::moves::Cut;
 use super::super::refusal::{Done, Refusal};
@@ -345,9 +345,7 @@ fn pad(cx: &mut Cx, c: &Call<'_>) -> Done {
         false => c.float("value", 0.0)?,
     };
     let mode = match c.text("mode", "constant")? {
-        "constant" => {
-            PadMode::Constant(Real(if filler.abs() > 1e30 { filler.clamp(-65504.0, 65504.0) } else { filler }))
-        }
+        "constant" => PadMode::Constant(Real(if filler.abs() > HUGE { filler.clamp(-LARGE, LARGE) } else { filler })),
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
         "wrap" => return wrapped(cx, &value, &at, &pads, &c.path),
