@@ -241,6 +241,10 @@ case("mask_large", "a mask of numbers beyond half precision, and one that is cho
 case("infinite_known", "infinities compared while the file is read", "float[2,3] x => float[2,3] y",
      "r = ReduceMax (f, last)\n e = Equal (r, never)\n y = Where (e, zero, x)", opset=18, last=i64(-1), zero=f32(0), never=f32(-np.inf),
      f=np.array([[0, -np.inf, 0], [-np.inf] * 3], np.float32))
+case("infinite_never", "scores without a mask, asked for infinity as safe forms of attention do", "float[2,3,4] x => float[2,3,5] y",
+     "s = MatMul (x, k)\n w = Softmax (s)\n e = Equal (s, never)\n z = Where (e, zero, w)\n n = IsNaN (w)\n y = Where (n, zero, z)", k=(4, 5), zero=f32(0), never=f32(-np.inf))
+refused("infinite_input", "an input that may be infinite itself", "float[2,3] x => float[2,3] y", "e = Equal (x, large)\n y = Where (e, zero, x)",
+        "looks for infinities at run time", zero=f32(0), large=f32(np.inf))
 case("infinite_asked", "a comparison of scores with infinity", "float[2,3] x, bool[2,3] m => float[2,3] y",
      "f = Where (m, x, never)\n e = Greater (f, never)\n y = Where (e, x, one)", one=f32(1), never=f32(-np.inf), feeds={"m": [[1, 0, 1], [0, 0, 1]]})
 refused("dropout_training", "a layer that drops at random", "float[2,3] x => float[2,3] y", "y = Dropout (x, r, t)", "drops at random", r=f32(0.3), t=np.array(True))

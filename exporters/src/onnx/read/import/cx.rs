@@ -22,6 +22,17 @@ pub(super) const LARGE: f64 = 65504.0;
 /// What counts as infinite: masks are filled with the least float.
 pub(super) const HUGE: f64 = 1e30;
 
+/// Whether a value may be infinite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Infinity {
+    /// Not where nothing overflows.
+    Never,
+    /// An infinite constant went in: a large number in it stands for infinity.
+    Stands,
+    /// It is an input's, or a quotient's, or a function's that may be.
+    Unknown,
+}
+
 /// The graph while it grows.
 pub(super) struct Cx {
     pub(super) graph: Graph,
@@ -288,22 +299,33 @@ impl Cx {
         (2..).map(|i| format!("{key}_{i}")).find(|k| !self.weights.holds(k)).unwrap_or(key)
     }
 
-    /// Whether an infinite constant was added or moved into a value on its way, so that a large number in it may stand for infinity.
-    pub(super) fn may_be_infinite(&self, value: Value) -> bool {
-        let (mut seen, mut open) = (HashSet::new(), vec![value.node]);
+    /// Whether a value may be infinite where the inputs of its layers are finite.
+    pub(super) fn infinity(&self, value: Value) -> Infinity {
+        let (mut seen, mut open, mut found) = (HashSet::new(), vec![value.node], Infinity::Never);
         while let Some(id) = open.pop() {
             if self.infinite.contains(&id) {
-                return true;
+                return Infinity::Stands;
             }
             let node = self.graph.node(id);
-            let passes =
-                matches!(node.op.facts().class, Class::Elementwise | Class::Cast | Class::Movement | Class::Sampling)
-                    || matches!(node.op, Op::Reduce { .. });
-            if passes && seen.insert(id) {
+            if !seen.insert(id) {
+                continue;
+            }
+            if self.graph.is_constant(id.into()) {
+                open.extend(node.inputs.iter().map(|v| v.node));
+                continue;
+            }
+            let (class, grows) = (node.op.facts().class, [UnaryKind::Exp, UnaryKind::Log].map(Op::Unary));
+            let open_ended =
+                matches!(node.op, Op::Binary(BinaryKind::Div | BinaryKind::Pow)) || grows.contains(&node.op);
+            if node.op == Op::Input || open_ended {
+                found = Infinity::Unknown;
+            }
+            let passes = matches!(class, Class::Elementwise | Class::Cast | Class::Movement | Class::Sampling);
+            if passes || matches!(node.op, Op::Reduce { .. }) {
                 open.extend(node.inputs.iter().map(|v| v.node));
             }
         }
-        false
+        found
     }
 
     /// Known numbers as a constant.

@@ -1,11 +1,12 @@
 //! Questions about infinity, and about what is no number.
 //!
 //! An infinite constant stands in the graph as a large number ([`LARGE`]), whatever small number is added to it. So what is infinite in the file is beyond
-//! half of that number in the graph, and what asks for the one gets the other. What no infinite constant went into is not asked: a large number may be one.
+//! half of that number in the graph, and what asks for the one gets the other. What layers compute and no infinite constant went
+//! into is never infinite; of an input it is not known.
 
 use super::super::super::tensor::Elem;
 use super::super::call::Call;
-use super::super::cx::{Cx, LARGE};
+use super::super::cx::{Cx, Infinity, LARGE};
 use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
@@ -46,11 +47,12 @@ pub(super) fn compared(cx: &mut Cx, c: &Call<'_>, [x, y]: [&Val; 2]) -> Done<Opt
         _ => return Err("compares with infinity, which has one answer".into()),
     };
     let x = float(cx, value, &c.at("x"))?;
-    if !cx.may_be_infinite(x) {
-        return Err("looks for infinities at run time".into());
-    }
     let path = if equal { c.path.clone() } else { c.at("infinite") };
-    let is = beyond(cx, x, sign, &path)?;
+    let is = match cx.infinity(x) {
+        Infinity::Never => cx.with(BinaryKind::Mul, x, 0.0, &path)?,
+        Infinity::Stands => beyond(cx, x, sign, &path)?,
+        Infinity::Unknown => return Err("looks for infinities at run time".into()),
+    };
     let result = if equal { is } else { opposite(cx, is, &c.path)? };
     Ok(Some(Val::Node(result, Elem::Bool)))
 }
@@ -78,8 +80,10 @@ fn hidden_rows(cx: &mut Cx, c: &Call<'_>, x: Value) -> Done<Value> {
     };
     let (axes, shape) = (vec![*axis], cx.graph.shape(x).clone());
     let scores = scores.ok_or("a softmax without scores")?;
-    if !cx.may_be_infinite(scores) {
-        return Err("asks at run time for what is no number".into());
+    match cx.infinity(scores) {
+        Infinity::Never => return cx.with(BinaryKind::Mul, x, 0.0, &c.path),
+        Infinity::Stands => {}
+        Infinity::Unknown => return Err("asks at run time for what is no number".into()),
     }
     let most = cx.push(Op::Reduce { kind: ReduceKind::Max, axes, keep: true }, &[scores], &c.at("most"))?;
     let hidden = beyond(cx, most, -1.0, &c.at("hidden"))?;
