@@ -96,9 +96,10 @@ def by_torch(made, x, path):
     return time.monotonic() - start
 
 
-def by_vitc(vitc, model, weights, path, fp16, check):
+def by_vitc(vitc, model, weights, side, path, fp16, check):
     """Convert with vitc: seconds."""
     command = [vitc, "export", model, "--weights", str(weights), "--target", "coreai", "--force", "-q", "-o", str(path)]
+    command += ["--resolution", str(side)]
     command += ["--fp16" if fp16 else "--fp32"] + ([] if check else ["--no-check"])
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True)
@@ -138,7 +139,7 @@ def main():
             weights, ours, theirs = folder / "weights.pth", folder / "ours.aimodel", folder / "theirs.aimodel"
             torch.save(made.state_dict(), weights)
             try:
-                quick, checked = (by_vitc(args.vitc, model, weights, ours, args.fp16, check) for check in (False, True))
+                quick, checked = (by_vitc(args.vitc, model, weights, x.shape[-1], ours, args.fp16, check) for check in (False, True))
                 row(model, "vitc", f"{quick:.1f}, checked {checked:.1f}", ours, x, expected)
             except Exception as error:
                 failed(model, "vitc", error)
