@@ -33,7 +33,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use value::Val;
-use vitc_ir::{Dim, Graph, Output, validate};
+use vitc_ir::{Dim, Graph, Op, Output, validate};
+
+/// Most values that are proposed to cut the graph at, beside outputs.
+const CUTS: usize = 4;
 
 /// How many nodes the file has, and what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -234,8 +237,11 @@ impl Walk {
                 let computed =
                     |name: &str| matches!(values.get(name), Some(Val::Node(v, _)) if !cx.graph.is_constant(*v));
                 refuse(&mut self.refused, node, refusal, || producers.chain(node, computed));
-                // A truth or an index as a result helps nobody.
-                let useful = |n: &&String| matches!(self.values.get(*n), Some(Val::Node(_, elem)) if elem.is_float());
+                // A truth or an index as a result helps nobody, and an input is none.
+                let useful = |n: &&String| match self.values.get(*n) {
+                    Some(Val::Node(v, elem)) => elem.is_float() && *cx.graph.op(*v) != Op::Input,
+                    _ => false,
+                };
                 self.cut.extend(node.inputs.iter().filter(useful).cloned());
                 None
             }
@@ -265,15 +271,22 @@ impl Walk {
         if self.refused.is_empty() {
             return if elems.is_empty() { Err(ImportError::File("the graph has no output".into())) } else { Ok(elems) };
         }
-        let mut cut = Vec::new();
-        std::mem::take(&mut self.cut).into_iter().for_each(|name| {
+        let sound = cx.graph.outputs.iter().map(|o| o.name.clone()).collect();
+        Err(ImportError::Refused { operators: std::mem::take(&mut self.refused), cut: self.cut(sound) })
+    }
+
+    /// Where the graph could be cut: the outputs that are `sound`, and the last values in front of what is refused, if they are few.
+    fn cut(&mut self, sound: Vec<String>) -> Vec<String> {
+        let mut cut = sound;
+        let outputs = cut.len();
+        for name in std::mem::take(&mut self.cut) {
             if !cut.contains(&name) {
-                cut.push(name)
+                cut.push(name);
             }
-        });
-        if cut.len() > 4 {
-            cut.clear();
         }
-        Err(ImportError::Refused { operators: std::mem::take(&mut self.refused), cut })
+        if cut.len() > outputs + CUTS {
+            cut.truncate(outputs);
+        }
+        cut
     }
 }

@@ -155,6 +155,8 @@ pub(super) fn run(
     let initial = |cx: &mut Cx, slot: usize, name: &str| -> Done<Option<Val>> {
         match c.input(slot) {
             Val::Absent => Ok(None),
+            // Where nothing is given a layer starts from zeros too.
+            given if is_zero(cx, given) => Ok(None),
             given if layer.batch_first => cx.transposed(given, &[1, 0, 2], &c.at(name)).map(Some),
             given => Ok(Some(given.clone())),
         }
@@ -181,6 +183,17 @@ pub(super) fn run(
         last_cells.push(direction.memory);
     }
     results(cx, c, layer, elem, batch, rows, [last, last_cells.into_iter().flatten().collect()])
+}
+
+/// Whether a state is zeros alone, however many there are.
+fn is_zero(cx: &Cx, value: &Val) -> bool {
+    let zeros = |v: &Val| cx.constant(v).and_then(|k| k.reals()).is_some_and(|all| all.iter().all(|&x| x == 0.0));
+    match value {
+        Val::Node(v, elem) if matches!(cx.graph.op(*v), Op::Expand { .. }) => {
+            zeros(&Val::Node(cx.graph.producer(*v).inputs[0], *elem))
+        }
+        value => zeros(value),
+    }
 }
 
 /// The state `[b,h]` that a direction starts from, if it is given.
