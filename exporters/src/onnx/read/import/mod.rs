@@ -170,13 +170,16 @@ struct Walk {
     refused: Vec<Refused>,
     /// Values at which the graph could be cut in front of what is refused.
     cut: Vec<String>,
+    /// Values that first meet what comes out of something that is refused.
+    met: Vec<String>,
     statistics: Statistics,
 }
 
 impl Walk {
     fn new(flat: &Flat) -> Walk {
         let constants = flat.constants.iter().map(|(name, tensor)| (name.clone(), Val::Tensor(tensor.clone())));
-        Walk { values: constants.collect(), refused: Vec::new(), cut: Vec::new(), statistics: Statistics::default() }
+        let (cut, met) = (Vec::new(), Vec::new());
+        Walk { values: constants.collect(), refused: Vec::new(), cut, met, statistics: Statistics::default() }
     }
 
     fn inputs(&mut self, cx: &mut Cx, ports: &ports::Ports) -> Result<(), ImportError> {
@@ -217,7 +220,17 @@ impl Walk {
             false => self.values.get(name).cloned().unwrap_or(Val::Missing(format!("nothing produces {name}"))),
         };
         let inputs: Vec<Val> = node.inputs.iter().map(named).collect();
+        // A truth or an index as a result helps nobody, and an input is none.
+        let useful = |v: &Val| match v {
+            Val::Node(v, elem) => elem.is_float() && *cx.graph.op(*v) != Op::Input && !cx.graph.is_constant(*v),
+            _ => false,
+        };
+        let useful = node.inputs.iter().zip(&inputs).filter(|(_, v)| useful(v));
+        let useful: Vec<String> = useful.map(|(name, _)| name.clone()).collect();
         if inputs.iter().any(|v| matches!(v, Val::Poison)) {
+            if self.met.is_empty() {
+                self.met = useful;
+            }
             // What cannot be taken whatever stands in front of it is said at once.
             if let Some(why) = ops::never(&node.domain, &node.op) {
                 refuse(&mut self.refused, node, Refusal { computed: false, ..why }, || None);
@@ -237,12 +250,7 @@ impl Walk {
                 let computed =
                     |name: &str| matches!(values.get(name), Some(Val::Node(v, _)) if !cx.graph.is_constant(*v));
                 refuse(&mut self.refused, node, refusal, || producers.chain(node, computed));
-                // A truth or an index as a result helps nobody, and an input is none.
-                let useful = |n: &&String| match self.values.get(*n) {
-                    Some(Val::Node(v, elem)) => elem.is_float() && *cx.graph.op(*v) != Op::Input,
-                    _ => false,
-                };
-                self.cut.extend(node.inputs.iter().filter(useful).cloned());
+                self.cut.extend(useful);
                 None
             }
         }
@@ -287,6 +295,7 @@ impl Walk {
         if cut.len() > outputs + CUTS {
             cut.truncate(outputs);
         }
-        cut
+        // Numbers that are refused, as lengths of masks are, have nothing in front of them: what meets them has.
+        if cut.is_empty() { std::mem::take(&mut self.met) } else { cut }
     }
 }

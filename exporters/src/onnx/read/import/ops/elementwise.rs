@@ -402,6 +402,14 @@ fn clip(cx: &mut Cx, c: &Call<'_>) -> Done {
     {
         return Ok(vec![Val::Node(cx.push(Op::Clip { lo: Real(lo), hi: Real(hi) }, &[x], &c.path)?, elem)]);
     }
+    // Where the bounds leave no room all is the upper one.
+    if let (Some(_), Some(all)) = (low, high)
+        && let Ok(dims) = cx.fixed(&value)
+    {
+        let all = Val::known(known::Known::new(elem, vec![], vec![Num::float(all)]));
+        let dims: Vec<Dim> = dims.into_iter().map(Dim::Fixed).collect();
+        return Ok(vec![cx.expanded(&all, &dims, &c.path)?]);
+    }
     if let (Some(0.0), None) = (low, &hi) {
         return Ok(vec![Val::Node(cx.unary(UnaryKind::Relu, x, &c.path)?, elem)]);
     }

@@ -6,7 +6,7 @@ use super::super::moves::Cut;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
-use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Class, Dim, Op, UnaryKind, Value};
 
 /// Nodes of one step, at most.
 const STEP: usize = 16;
@@ -187,13 +187,14 @@ pub(super) fn run(
 
 /// Whether a state is zeros alone, however many there are.
 fn is_zero(cx: &Cx, value: &Val) -> bool {
-    let zeros = |v: &Val| cx.constant(v).and_then(|k| k.reals()).is_some_and(|all| all.iter().all(|&x| x == 0.0));
-    match value {
-        Val::Node(v, elem) if matches!(cx.graph.op(*v), Op::Expand { .. }) => {
-            zeros(&Val::Node(cx.graph.producer(*v).inputs[0], *elem))
-        }
-        value => zeros(value),
+    let mut value = value.clone();
+    // Parts of zeros are zeros, and a batch of them may be of any size.
+    while let Val::Node(v, elem) = value
+        && let ([of], Class::Movement) = (&cx.graph.producer(v).inputs[..], cx.graph.op(v).facts().class)
+    {
+        value = Val::Node(*of, elem);
     }
+    cx.constant(&value).and_then(|k| k.reals()).is_some_and(|all| all.iter().all(|&x| x == 0.0))
 }
 
 /// The state `[b,h]` that a direction starts from, if it is given.
