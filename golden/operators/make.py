@@ -312,7 +312,9 @@ case("gru_zeros", "a state of zeros for a batch that stays open", "float[batch,5
      "t = Transpose <perm = [1,0,2]> (x)\n b1 = Shape <start = 0, end = 1> (x)\n s = Concat <axis = 0> (one, b1, four)\n z = ConstantOfShape (s)\n all, y = GRU <hidden_size = 4> (t, w, r, b, , z)",
      w=(1, 12, 3), r=(1, 12, 4), b=(1, 24), one=i64(1), four=i64(4))
 case("number_out", "a constant without axes as a result", "float[2,3] x => float[2,3] y, float z", "y = Relu (x)\n z = Constant <value_float = 2.5> ()")
+case("input_out", "an input as a result", "float[2,3] x => float[2,3] y, float[2,3] x", "y = Relu (x)")
 refused("numbers_divided", "lengths that are given, divided", "float[2,3] x, int64[2] l => float[2,3] y, int64[2] z", "y = Relu (x)\n z = Div (l, d)", "divides whole numbers", d=np.array(160, np.int64))
+refused("numbers_met", "what such lengths are multiplied with", "float[2,3] x, int64[2,1] l => float[2,3] y", "r = Relu (x)\n z = Div (l, d)\n f = Cast <to = 1> (z)\n y = Mul (r, f)", "divides whole numbers", d=np.array(160, np.int64))
 refused("axes_in", "axes that are given", "float[2,3] x, int64[1] a => float[1,3] y", "y = ReduceSum (x, a)", "its axes depend on the image")
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ use super::{Check, CheckError, doubt, save};
 use crate::runner::{Named, Port, Request, Session};
 
 /// What is said of [`doubt`].
-const UNDECIDED: &str = "where nothing is decided the model itself answers as differently as soon as the last bits of its input change";
+const UNDECIDED: &str =
+    "where nothing is decided the model itself answers as differently as soon as the last bits of its input change";
 
 /// What a run leaves behind, so that the next model has the session's memory.
 struct Ran {
@@ -61,7 +62,8 @@ impl Check<'_> {
             }
         }
         let outputs = got.outputs.first().map_or(0, Vec::len).max(1);
-        let failed = |i: &&usize| findings.runs[begin..].chunks(outputs).nth(**i).is_some_and(|r| r.iter().any(|r| !r.passed));
+        let failed =
+            |i: &&usize| findings.runs[begin..].chunks(outputs).nth(**i).is_some_and(|r| r.iter().any(|r| !r.passed));
         if let (None, Some(&i)) = (&findings.failed, doubtful.iter().find(failed)) {
             findings.failed = Some((batch, [cases[i].reference.clone(), cases[i].candidate.clone()]));
         }
@@ -78,15 +80,12 @@ impl Check<'_> {
         runs: &mut [Run],
     ) -> Result<(), CheckError> {
         let synthetic: Vec<usize> = doubtful.iter().copied().filter(|&i| cases[i].synthetic).collect();
-        let nudged: Vec<Case> = synthetic.iter().map(|&i| doubt::nudged(&cases[i])).collect();
-        if nudged.is_empty() {
-            return Ok(());
-        }
-        let moved = run(known, batch, &nudged, |c| &c.reference)?;
         let outputs = runs.len() / cases.len();
-        for (&i, moved) in synthetic.iter().zip(&moved.outputs) {
-            let answered = |outputs: &[Named]| as_answered(outputs, &self.roles, self.options.answered());
-            doubt::settle(&mut runs[i * outputs..][..outputs], &answered(&wanted[i]), &answered(moved));
+        let answered = |outputs: &Vec<Named>| as_answered(outputs, &self.roles, self.options.answered());
+        for i in synthetic {
+            let moved = run(known, batch, &doubt::nudged(&cases[i]), |c| &c.reference)?;
+            let moved: Vec<Vec<Named>> = moved.outputs.iter().map(answered).collect();
+            doubt::settle(&mut runs[i * outputs..][..outputs], &answered(&wanted[i]), &moved);
         }
         Ok(())
     }

@@ -313,8 +313,7 @@ impl Flat {
     /// Results that no live node and no output reads lose their names: many writers name all results of a node.
     fn leave_unread(&mut self) {
         let outputs = self.outputs.iter().map(|o| o.name.as_str());
-        let read: HashSet<String> =
-            self.nodes.iter().flat_map(needed).chain(outputs).map(str::to_string).collect();
+        let read: HashSet<String> = self.nodes.iter().flat_map(needed).chain(outputs).map(str::to_string).collect();
         for result in self.nodes.iter_mut().flat_map(|n| &mut n.outputs) {
             if !read.contains(result) {
                 result.clear();

@@ -231,16 +231,18 @@ impl Cx {
             Val::Node(v, _) if !self.graph.is_constant(*v) => None,
             value => self.constant(value),
         };
-        known.map(|k| k.data.clone()).ok_or_else(|| Refusal::computed(format!("its {what} {} on the image", depend(what))))
+        known
+            .map(|k| k.data.clone())
+            .ok_or_else(|| Refusal::computed(format!("its {what} {} on the image", depend(what))))
     }
 
     /// [`Cx::numbers`] that do not depend on the batch.
     pub(super) fn ints(&self, value: &Val, what: &str) -> Done<Vec<i64>> {
         let plain = |n: Num| match n {
             Num::Float { a: 0.0, c } if c.fract() == 0.0 => Ok(c as i64),
-            n => n
-                .plain()
-                .ok_or_else(|| Refusal::new(format!("its {what} {} on the batch: give the batch a number", depend(what)))),
+            n => n.plain().ok_or_else(|| {
+                Refusal::new(format!("its {what} {} on the batch: give the batch a number", depend(what)))
+            }),
         };
         self.numbers(value, what)?.into_iter().map(plain).collect()
     }

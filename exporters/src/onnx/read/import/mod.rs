@@ -164,6 +164,19 @@ fn refuse(refused: &mut Vec<Refused>, node: &FlatNode, refusal: Refusal, chain: 
     }
 }
 
+/// The name of an output: its own, unless an input has it, which the output of another file cannot have too.
+fn output_name(cx: &mut Cx, flat: &Flat, name: &str) -> String {
+    let taken = |name: &str| flat.inputs.iter().any(|i| i.name == name);
+    if !taken(name) {
+        return name.to_string();
+    }
+    let names = |n: &String| !taken(n) && flat.outputs.iter().all(|o| o.name != *n);
+    let free = (1..).map(|i| if i == 1 { format!("{name}_output") } else { format!("{name}_output{i}") }).find(names);
+    let free = free.unwrap_or_else(|| name.to_string());
+    cx.note(format!("output {name} is called {free}: an input has its name"));
+    free
+}
+
 /// The walk over the nodes.
 struct Walk {
     values: HashMap<String, Val>,
@@ -267,7 +280,7 @@ impl Walk {
             };
             match cx.output(&value, &port.name) {
                 Ok((value, elem)) => {
-                    cx.graph.outputs.push(Output { name: port.name.clone(), value });
+                    cx.graph.outputs.push(Output { name: output_name(cx, flat, &port.name), value });
                     elems.push(elem);
                 }
                 Err(refusal) => {

@@ -58,7 +58,8 @@ fn same(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     // Where nothing is dropped all is kept, and older versions say so in the value's own type.
     let elem = if c.version >= 10 { Elem::Bool } else { cx.elem(&value)? };
-    let all = Val::known(known::Known::new(elem, vec![], vec![if elem.is_float() { Num::float(1.0) } else { Num::int(1) }]));
+    let all =
+        Val::known(known::Known::new(elem, vec![], vec![if elem.is_float() { Num::float(1.0) } else { Num::int(1) }]));
     let dims = cx.dims(&value)?;
     Ok(vec![value, cx.expanded(&all, &dims, &c.at("kept"))?])
 }

@@ -129,7 +129,14 @@ pub(super) fn one_hot(cx: &mut Cx, c: &Call<'_>, depth: usize, [off, on]: [f64; 
 }
 
 /// `off`, and `on` where axis `at`, of size 1 in an index, counts that index up to `depth`.
-pub(super) fn counted(cx: &mut Cx, index: Value, at: usize, depth: usize, [off, on]: [f64; 2], path: &str) -> Done<Value> {
+pub(super) fn counted(
+    cx: &mut Cx,
+    index: Value,
+    at: usize,
+    depth: usize,
+    [off, on]: [f64; 2],
+    path: &str,
+) -> Done<Value> {
     places::count(&[depth]).ok_or("is too large")?;
     let own = |name: &str| format!("{path}.{name}");
     let mut shape = vec![1; cx.shape(index).len()];
