@@ -280,7 +280,8 @@ impl Walk {
             };
             match cx.output(&value, &port.name) {
                 Ok((value, elem)) => {
-                    cx.graph.outputs.push(Output { name: output_name(cx, flat, &port.name), value });
+                    let name = output_name(cx, flat, &port.name);
+                    cx.graph.outputs.push(Output { name, value });
                     elems.push(elem);
                 }
                 Err(refusal) => {
