@@ -112,7 +112,8 @@ pub(super) fn repeat(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) ->
         if turn >= TURNS {
             return Err(format!("takes more than {TURNS} turns, which are as many as can be written out").into());
         }
-        cx.unroll(flat.nodes.len())?;
+        // A turn without nodes is a turn too.
+        cx.unroll(flat.nodes.len() + 1)?;
         let mut values = seen(&flat, outer);
         let number = Val::known(Known::new(Elem::Int(64), vec![], vec![Num::int(turn)]));
         let yes = Val::known(Known::new(Elem::Bool, vec![], vec![Num::int(1)]));
