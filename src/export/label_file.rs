@@ -1,4 +1,4 @@
-//! Names of classes out of a file: one a line; JSON as a list, `id2label` or ImageNet's index; CSV with an index and a name a row.
+//! Names of classes out of a file: one a line, with the class's number in front or without; JSON as a list, `id2label` or ImageNet's index; CSV with an index and a name a row.
 
 use crate::checkpoint;
 use std::path::Path;
@@ -9,10 +9,32 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Vec<String>, String> {
     if text.starts_with(['{', '[']) {
         return json(text);
     }
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if OTHER_FORMS.contains(&ending.as_str()) {
+        return Err(format!("is of a form that is not read: .{ending}\n  give one name a line, JSON or CSV"));
+    }
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    if ["csv", "tsv"].contains(&ending.as_str()) || (!lines.is_empty() && lines.iter().all(|l| l.contains('\t'))) {
         return csv(text);
     }
-    Ok(text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect())
+    Ok(numbered(&lines).unwrap_or_else(|| lines.iter().map(|l| l.to_string()).collect()))
+}
+
+/// Endings of files that hold names among other things.
+const OTHER_FORMS: &[&str] = &["yaml", "yml", "pbtxt", "xml", "toml"];
+
+/// The names of lines that all begin with a number, in the order of the numbers, which count from 0 or 1.
+fn numbered(lines: &[&str]) -> Option<Vec<String>> {
+    let numbered = |line: &&str| {
+        let digits = line.find(|c: char| !c.is_ascii_digit())?;
+        let name = line[digits..].strip_prefix([':', ' ', ',', ';', '.', ')'])?.trim();
+        Some((line[..digits].parse::<usize>().ok()?, name.to_string())).filter(|(_, name)| !name.is_empty())
+    };
+    let mut all: Vec<(usize, String)> = lines.iter().map(numbered).collect::<Option<_>>()?;
+    all.sort();
+    let first = all.first()?.0;
+    let counted = first <= 1 && all.iter().enumerate().all(|(i, (number, _))| *number == first + i);
+    counted.then(|| all.into_iter().map(|(_, name)| name).collect())
 }
 
 fn json(text: &str) -> Result<Vec<String>, String> {
@@ -75,13 +97,23 @@ mod tests {
             ("index.json", r#"{"0": ["n01", "cat"], "1": ["n02", "dog, brown"]}"#),
             ("l.csv", "class,name\n0,cat\n1,\"dog, brown\"\n"),
             ("l.csv", "\"dog, brown\",1\r\ncat,0\r\n"),
+            ("l.txt", "1 dog, brown\n0 cat\n"),
+            ("l.txt", "1: cat\n2: dog, brown\n"),
+            ("l.txt", "dog, brown\t1\ncat\t0\n"),
         ] {
             assert_eq!(read(text, Path::new(file)).unwrap(), ["cat", "dog, brown"], "{text}");
         }
         assert_eq!(read("a\nb", Path::new("l.csv")).unwrap(), ["a", "b"]);
-        for (file, text) in
-            [("l.json", "[1, 2]"), ("l.json", "{"), ("l.csv", "1,a\n2,b"), ("l.csv", "a,b\nc,d"), ("l.csv", "0,a\n0,b")]
-        {
+        // Numbers that do not count the lines are part of the names.
+        assert_eq!(read("3 series\n5 series", Path::new("l.txt")).unwrap(), ["3 series", "5 series"]);
+        for (file, text) in [
+            ("l.yaml", "names:\n  0: a"),
+            ("l.json", "[1, 2]"),
+            ("l.json", "{"),
+            ("l.csv", "1,a\n2,b"),
+            ("l.csv", "a,b\nc,d"),
+            ("l.csv", "0,a\n0,b"),
+        ] {
             assert!(read(text, Path::new(file)).is_err(), "{text}");
         }
     }

@@ -10,6 +10,7 @@ use super::empty;
 use super::finite;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Model, WeightSource};
+use super::other_tools;
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest, TrainedWeights};
 use super::settings::{Source, stored};
@@ -41,6 +42,7 @@ pub(super) fn load(
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;
     empty::check(&selected)?;
+    other_tools::check(&selected)?;
     let (family, table) = spelling(&selected, named)?;
     let mut shapes = selected.canonical_shapes(table);
     let mut config = checkpoint.config().cloned().unwrap_or_default();
@@ -71,7 +73,7 @@ pub(super) fn load(
     let parts = dense.take(request.results, &selected, &mut account, &mut found);
     options.neck = dense.neck();
     options.map_head = dense.head();
-    options.choices = dense.settings(request, backbone, said, &mut found);
+    options.choices = dense.settings(request, backbone, (said, &shapes), &mut found)?;
     let heads = match request.results {
         Results::Logits if !dense.is_any() => heads::heads(&request.heads, family, &offer, &mut account, path)?,
         _ => Heads::default(),
@@ -102,6 +104,8 @@ pub(super) fn load(
     found.extend(options.own.iter().map(|head| format!("head {}", head.describe(options.choice(&ACTIVATION)))));
     notices.extend(assumed(&options, &request.choices)?);
     notices.extend(unrecorded(&options.own));
+    let bare = built.parts.head.as_ref().map_or(&[][..], |head| &head.without_bias);
+    notices.extend((!bare.is_empty()).then(|| compared(without_bias(&bare.join(", ")))));
     notices.extend(without_norms(&mut built.graph, &shapes));
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let forms = selected.forms(table).and(Forms::of(&tensors, &NameTable::IDENTITY));
@@ -198,8 +202,21 @@ fn unrecorded(own: &[OwnHead]) -> impl Iterator<Item = Message> {
     let slopes = places(OwnHead::has_slopes).map(|places| {
         format!("a weight without bias between the layers of {places} is taken for the slope of a PReLU; ")
     });
-    let advice = |what: String| message!(what, Setting::Expect, " compares with what PyTorch answers");
-    scores.into_iter().chain(rows).chain(slopes).map(advice)
+    let bare = places(OwnHead::ends_without_bias).map(|places| without_bias(&places));
+    scores.into_iter().chain(rows).chain(slopes).chain(bare).map(compared)
+}
+
+/// What is assumed of classifiers without a bias.
+fn without_bias(places: &str) -> String {
+    format!(
+        "{places} has no bias and is taken for a linear layer: a cosine classifier, which normalises what it reads and its weight, would look \
+         the same; "
+    )
+}
+
+/// What to do about an assumption.
+fn compared(what: String) -> Message {
+    message!(what, Setting::Expect, " compares with what PyTorch answers")
 }
 
 /// What is assumed of the activation of heads that somebody wrote; an error if a choice decides nothing.
@@ -214,6 +231,16 @@ fn assumed(options: &BuildOptions, choices: &BTreeMap<String, String>) -> Result
     }
     if given.is_some() || activated.is_empty() {
         return Ok(None);
+    }
+    if let Some(head) = options.own.iter().find(|head| head.listed) {
+        let what = format!(
+            "the layers of {} stand directly behind each other: in a sequence nothing is between them, in a list the code activates, and no file \
+             records which\n  use ",
+            printable(&head.place)
+        );
+        let [none, list] = ["none".to_string(), ACTIVATION.values[..3].join("|")]
+            .map(|value| Setting::Choice.to(format!("{}={value}", ACTIVATION.name)));
+        return Err(ModelError::Request(message!(what, none, " for a sequence, ", list, " or another for a list")));
     }
     let what =
         format!("no file records the activation in {}: {} is assumed; ", activated.join(", "), ACTIVATION.values[0]);
