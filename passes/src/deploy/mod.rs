@@ -9,7 +9,6 @@ mod fold_scale;
 mod merge_branches;
 mod merge_pool;
 mod move_biases;
-mod sum_before_resize;
 
 use crate::pass::Pass;
 
@@ -24,7 +23,6 @@ pub const DEPLOY: &[Pass] = &[
     fold_norm_affine::PASS,
     fold_attention_scale::PASS,
     move_biases::PASS,
-    sum_before_resize::PASS,
     common_subexpressions::PASS,
 ];
 
