@@ -218,7 +218,7 @@ impl Dense {
             if let Some((_, name)) = said.and_then(|said| said.unclear.iter().find(|(c, _)| *c == choice.name)) {
                 let what = format!("the config's text gives {name} several values\n  say which was trained: ");
                 let given = Setting::Choice.to(format!("{}=…", choice.name));
-                return Err(ModelError::Request(message!(what, given)));
+                return Err(ModelError::Other(message!(what, given)));
             }
             let said = said.and_then(|said| said.choices.iter().find(|(name, ..)| *name == choice.name));
             let said = said.map(|(_, value, source)| (spelled(choice, value), source));
@@ -309,7 +309,7 @@ fn built_otherwise(said: Option<&DenseConfig>, places: [Option<&str>; 2]) -> Res
         Setting::Output.to("pyramid"),
         " exports the maps in front of it; or export the model to ONNX from its own code"
     );
-    Err(ModelError::Request(message!(what, todo)))
+    Err(ModelError::Other(message!(what, todo)))
 }
 
 /// Whether a choice decides anything about the parts that have these tensors.

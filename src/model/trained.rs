@@ -2,7 +2,7 @@
 
 use super::account::{Account, Leftover, counted, printable, shown};
 use super::behind::{behind, stops};
-use super::classes::{classes, decided_classes};
+use super::classes::{classes, classes_of_map, decided_classes};
 use super::dense::Dense;
 use super::derived;
 use super::digest::digest;
@@ -16,7 +16,7 @@ use super::request::{ModelError, ModelRequest, TrainedWeights};
 use super::settings::{Source, stored};
 use super::size;
 use super::stem;
-use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
+use crate::arch::heads::{ACTIVATION, Classifier, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
     self, BoundPart, BoundWeights, Forms, ModelHints, NameTable, Selected, StrictError, TensorInfo,
@@ -41,8 +41,7 @@ pub(super) fn load(
     let blake3 = digest(checkpoint.clone());
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;
-    empty::check(&selected)?;
-    other_tools::check(&selected)?;
+    empty::check(&selected).and_then(|()| other_tools::check(&selected))?;
     let (family, table) = spelling(&selected, named)?;
     let mut shapes = selected.canonical_shapes(table);
     let mut config = checkpoint.config().cloned().unwrap_or_default();
@@ -101,11 +100,10 @@ pub(super) fn load(
         ..options
     };
     let mut built = options.build()?;
+    classes_of_map(request, built.classes)?;
     found.extend(options.own.iter().map(|head| format!("head {}", head.describe(options.choice(&ACTIVATION)))));
     notices.extend(assumed(&options, &request.choices)?);
-    notices.extend(unrecorded(&options.own));
-    let bare = built.parts.head.as_ref().map_or(&[][..], |head| &head.without_bias);
-    notices.extend((!bare.is_empty()).then(|| compared(without_bias(&bare.join(", ")))));
+    notices.extend(unrecorded(&options.own, built.parts.head.as_ref()));
     notices.extend(without_norms(&mut built.graph, &shapes));
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let forms = selected.forms(table).and(Forms::of(&tensors, &NameTable::IDENTITY));
@@ -189,8 +187,8 @@ fn placed(
     (own, named.collect())
 }
 
-/// What is assumed of heads that somebody wrote besides the activation.
-fn unrecorded(own: &[OwnHead]) -> impl Iterator<Item = Message> {
+/// What is assumed of heads, besides the activation of those that somebody wrote.
+fn unrecorded(own: &[OwnHead], classifier: Option<&Classifier>) -> impl Iterator<Item = Message> {
     let places = |says: fn(&OwnHead) -> bool| {
         let places: Vec<String> = own.iter().filter(|head| says(head)).map(|head| printable(&head.place)).collect();
         (!places.is_empty()).then(|| places.join(", "))
@@ -202,7 +200,9 @@ fn unrecorded(own: &[OwnHead]) -> impl Iterator<Item = Message> {
     let slopes = places(OwnHead::has_slopes).map(|places| {
         format!("a weight without bias between the layers of {places} is taken for the slope of a PReLU; ")
     });
-    let bare = places(OwnHead::ends_without_bias).map(|places| without_bias(&places));
+    let mut bare: Vec<String> = places(OwnHead::ends_without_bias).into_iter().collect();
+    bare.extend(classifier.iter().flat_map(|head| &head.without_bias).map(|place| place.to_string()));
+    let bare = (!bare.is_empty()).then(|| without_bias(&bare.join(", ")));
     scores.into_iter().chain(rows).chain(slopes).chain(bare).map(compared)
 }
 
@@ -240,7 +240,7 @@ fn assumed(options: &BuildOptions, choices: &BTreeMap<String, String>) -> Result
         );
         let [none, list] = ["none".to_string(), ACTIVATION.values[..3].join("|")]
             .map(|value| Setting::Choice.to(format!("{}={value}", ACTIVATION.name)));
-        return Err(ModelError::Request(message!(what, none, " for a sequence, ", list, " or another for a list")));
+        return Err(ModelError::Other(message!(what, none, " for a sequence, ", list, " or another for a list")));
     }
     let what =
         format!("no file records the activation in {}: {} is assumed; ", activated.join(", "), ACTIVATION.values[0]);
