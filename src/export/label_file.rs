@@ -14,8 +14,13 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Vec<String>, String> {
         return Err(format!("is of a form that is not read: .{ending}\n  give one name a line, JSON or CSV"));
     }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-    if ["csv", "tsv"].contains(&ending.as_str()) || (!lines.is_empty() && lines.iter().all(|l| l.contains('\t'))) {
+    if ["csv", "tsv"].contains(&ending.as_str()) {
         return csv(text);
+    }
+    if lines.iter().all(|line| line.contains('\t'))
+        && let Ok(names) = csv(text)
+    {
+        return Ok(names);
     }
     Ok(numbered(&lines).unwrap_or_else(|| lines.iter().map(|l| l.to_string()).collect()))
 }
@@ -46,7 +51,10 @@ fn json(text: &str) -> Result<Vec<String>, String> {
 }
 
 fn csv(text: &str) -> Result<Vec<String>, String> {
-    let rows: Vec<Vec<String>> = text.lines().filter(|l| !l.trim().is_empty()).map(fields).collect();
+    let lines = || text.lines().filter(|l| !l.trim().is_empty());
+    // Where every row has a tab, a comma is a name's.
+    let separators: &[char] = if lines().all(|l| l.contains('\t')) { &['\t'] } else { &[',', ';', '\t'] };
+    let rows: Vec<Vec<String>> = lines().map(|line| fields(line, separators)).collect();
     let number = |row: &[String], column: usize| row.get(column).and_then(|f| f.parse::<usize>().ok());
     if rows.iter().all(|row| row.len() == 1) {
         return Ok(rows.into_iter().flatten().collect());
@@ -66,8 +74,8 @@ fn csv(text: &str) -> Result<Vec<String>, String> {
     Err("has no column of class numbers from 0 on beside the names\n  give two columns, number and name, or one name a line".into())
 }
 
-/// The fields of one row; quotes keep commas, two quotes are one.
-fn fields(line: &str) -> Vec<String> {
+/// The fields of one row; quotes keep separators, two quotes are one.
+fn fields(line: &str, separators: &[char]) -> Vec<String> {
     let (mut fields, mut quoted) = (vec![String::new()], false);
     let mut chars = line.trim_end_matches('\r').chars().peekable();
     while let Some(c) = chars.next() {
@@ -77,7 +85,7 @@ fn fields(line: &str) -> Vec<String> {
                 fields.last_mut().into_iter().for_each(|f| f.push('"'));
             }
             '"' => quoted = !quoted,
-            ',' | ';' | '\t' if !quoted => fields.push(String::new()),
+            c if separators.contains(&c) && !quoted => fields.push(String::new()),
             c => fields.last_mut().into_iter().for_each(|f| f.push(c)),
         }
     }
@@ -104,6 +112,7 @@ mod tests {
             assert_eq!(read(text, Path::new(file)).unwrap(), ["cat", "dog, brown"], "{text}");
         }
         assert_eq!(read("a\nb", Path::new("l.csv")).unwrap(), ["a", "b"]);
+        assert_eq!(read("n01\ttench\nn02\tshark", Path::new("l.txt")).unwrap(), ["n01\ttench", "n02\tshark"]);
         // Numbers that do not count the lines are part of the names.
         assert_eq!(read("3 series\n5 series", Path::new("l.txt")).unwrap(), ["3 series", "5 series"]);
         for (file, text) in [
