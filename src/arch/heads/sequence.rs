@@ -269,8 +269,9 @@ fn own(place: String, reads: Reads, mut layers: Vec<Layer>) -> OwnHead {
         layers.iter().enumerate().filter(|(_, l)| matches!(l.kind, Kind::Linear { .. })).map(|(i, _)| i).collect();
     let behind = |pair: &[usize]| pair[0]..pair[1];
     let mut between: Vec<Between> = linear.windows(2).map(|pair| Between::of(&layers, behind(pair))).collect();
-    // A list's code activates between all of its layers, or between none.
-    let listed = !between.is_empty() && between.iter().all(|b| *b == Between::NoRoom);
+    // A list's code activates between all of its layers, or between none. Convolutions are people's sequences.
+    let convs = layers.iter().any(|layer| matches!(layer.kind, Kind::Linear { conv: true, .. }));
+    let listed = !convs && !between.is_empty() && between.iter().all(|b| *b == Between::NoRoom);
     if listed {
         between = linear.windows(2).map(|pair| Between::Activated(pair[1] - 1)).collect();
     }
