@@ -161,6 +161,18 @@ fn refuse(refused: &mut Vec<Refused>, node: &FlatNode, refusal: Refusal, chain: 
     }
 }
 
+/// Which node of a graph is the last to read a value, of those that are no outputs.
+fn last_readers(flat: &Flat) -> HashMap<&str, usize> {
+    let mut last = HashMap::new();
+    for (at, node) in flat.nodes.iter().enumerate() {
+        last.extend(super::flat::needed(node).map(|name| (name, at)));
+    }
+    flat.outputs.iter().for_each(|port| {
+        last.remove(port.name.as_str());
+    });
+    last
+}
+
 /// The walk over the nodes.
 struct Walk {
     values: HashMap<String, Val>,
@@ -188,7 +200,8 @@ impl Walk {
 
     fn nodes(&mut self, cx: &mut Cx, flat: &Flat) {
         let producers = Producers::of(flat);
-        for node in &flat.nodes {
+        let last = last_readers(flat);
+        for (at, node) in flat.nodes.iter().enumerate() {
             let before = cx.graph.len();
             let results = self.node(cx, node, &producers);
             match cx.graph.len() > before {
@@ -203,6 +216,14 @@ impl Walk {
                     None => Val::Poison,
                 };
                 self.values.insert(name.clone(), result);
+            }
+            // Arrays that are known and that nobody reads any more make room for others.
+            for name in super::flat::needed(node).filter(|name| last.get(name) == Some(&at)) {
+                if let Some(Val::Known(_)) = self.values.get(name)
+                    && let Some(known) = self.values.remove(name)
+                {
+                    cx.release(&known);
+                }
             }
         }
     }
