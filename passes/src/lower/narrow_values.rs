@@ -11,7 +11,7 @@
 
 use crate::pass::{Context, Pass, Result, Rewritten};
 use crate::view::count::{Count, product};
-use vitc_ir::{Axis, AxisMap, Builder, Copier, Dim, Graph, Node, NodeId, Op, Shape, Value};
+use vitc_ir::{Axis, AxisMap, Builder, Copier, Dim, Graph, Node, NodeId, Op, Shape, Type, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::only("narrow_values", |t| t.rank_limit < usize::MAX, run);
@@ -62,12 +62,12 @@ impl Narrow {
         }
         let map = node.op.axes(&shapes);
         let ways = [true, false].into_iter().filter_map(|ones| groups(node, &shapes, &map, ones));
-        let mut narrow = ways.filter_map(|group| Narrow::by(node, &shapes, &map, &group));
+        let mut narrow = ways.filter_map(|group| Narrow::by(graph, node, &shapes, &map, &group));
         narrow.find(|n| n.operands.iter().all(|s| !wide(s)))
     }
 
     /// With axes joined; `None` if the operator would not do the same.
-    fn by(node: &Node, shapes: &[&Shape], map: &AxisMap, group: &[usize]) -> Option<Narrow> {
+    fn by(graph: &Graph, node: &Node, shapes: &[&Shape], map: &AxisMap, group: &[usize]) -> Option<Narrow> {
         let (mut operands, mut expected, mut first) = (Vec::new(), Vec::new(), Vec::new());
         for (slot, (shape, axes)) in shapes.iter().zip(&map.0).enumerate() {
             let own = Joined::of(shape, axes, group)?;
@@ -79,7 +79,13 @@ impl Narrow {
         }
         let op = renumbered(&node.op, &first, group)?;
         let new: Vec<&Shape> = operands.iter().collect();
-        alike(&op.axes(&new), &expected, &new).then_some(Narrow { op, operands })
+        let typed = |(&v, shape): (&Value, &Shape)| Type { shape: shape.clone(), ..graph.ty(v).clone() };
+        let types: Vec<Type> = node.inputs.iter().zip(&operands).map(typed).collect();
+        // What takes the operands at all gives as many elements of each result.
+        let made = vitc_ir::infer::infer(&op, &types.iter().collect::<Vec<_>>()).ok()?;
+        let count = |t: &Type| product(t.shape.0.iter().map(|&d| Count::from(d)));
+        let same = made.len() == node.types.len() && made.iter().zip(&node.types).all(|(a, b)| count(a) == count(b));
+        (same && alike(&op.axes(&new), &expected, &new)).then_some(Narrow { op, operands })
     }
 }
 
