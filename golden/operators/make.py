@@ -43,6 +43,10 @@ def model(c):
     text = f'<ir_version: {ir}, opset_import: [{sets}]>\ng ({inputs.strip()}) => ({outputs.strip()}) {{\n{c["body"]}\n}}'
     m = onnx.parser.parse_model(text)
     for key, value in c["constants"].items():
+        if isinstance(value, onnx.SparseTensorProto):
+            value.values.name = key
+            m.graph.sparse_initializer.append(value)
+            continue
         value = numbers(c["name"] + key, value) if isinstance(value, tuple) else np.asarray(value)
         m.graph.initializer.append(numpy_helper.from_array(value, key))
     return m
@@ -275,6 +279,43 @@ for mode in ("linear", "nearest", "cubic"):
         align = int(padding == "border" or mode == "nearest")
         case(f"grid_{mode}_{padding}", "places far outside of the map", "float[2,3,5,4] x, float[2,3,6,2] g => float[2,3,3,6] y",
              f'y = GridSample <mode = "{mode}", padding_mode = "{padding}", align_corners = {align}> (x, g)', opset=20, tolerance=2e-5)
+
+# ---- older and rarer forms ----------------------------------------------------------------------------------------------------------------------
+case("pool_places", "places that nobody reads", "float[1,2,6,6] x => float[1,2,3,3] y", "y, i = MaxPool <kernel_shape = [2,2], strides = [2,2]> (x)")
+case("pool_powers", "a power of three under padding", "float[1,2,6,7] x => float[1,2,3,4] y", "y = LpPool <kernel_shape = [3,2], strides = [2,2], pads = [1,0,0,1], p = 3> (x)")
+case("pool_powers_all", "sums of absolute values over the map", "float[1,2,6,6] x => float[1,2,1,1] y", "y = GlobalLpPool <p = 1> (x)")
+case("hardmax", "the first of equal ones", "float[2,3,4] x => float[2,3,4] y", "r = Round (x)\n y = Hardmax <axis = 1> (r)")
+case("hardmax_flat", "over all axes from one on, as before opset 13", "float[2,3,4] x => float[2,3,4] y", "y = Hardmax (x)", opset=11)
+case("slope_old", "a slope of each channel, as before opset 7", "float[1,3,4,5] x => float[1,3,4,5] y", "y = PRelu (x, s)", opset=6, s=(3,), by="onnx")
+case("gemm_old", "a summand that says that it broadcasts", "float[2,3] x => float[2,4] y", "y = Gemm <alpha = 0.5, beta = 2.0, transB = 1, broadcast = 1> (x, w, b)", opset=6, w=(4, 3), b=(4,), by="onnx")
+case("dropout_kept", "the mask of a dropout that drops nothing", "float[2,3] x => float[2,3] y, bool[2,3] m", "y, m = Dropout (x)")
+case("places_constant", "places of a constant's elements that are not zero", "float[4,3] x => float[2,3] y", "n = NonZero (m)\n t = Transpose (n)\n y = GatherND (x, t)", m=f32([1, 0, 0, 2]))
+case("choice_constant", "rows that constant truths choose", "float[4,3] x => float[2,3] y", "y = Compress <axis = -2> (x, m)", m=np.array([True, False, True]))
+case("choice_elements", "elements that constant truths choose", "float[2,3] x => float[2] y", "y = Compress (x, m)", m=np.array([True, False, False, True]))
+case("blocks", "a scale for each two rows", "float[2,4] x => float[2,3] y", "w = DequantizeLinear <axis = 0, block_size = 2> (q, s)\n y = MatMul (x, w)", opset=21,
+     q=np.arange(-6, 6, dtype=np.int8).reshape(4, 3), s=f32(np.arange(1, 7).reshape(2, 3) / 10))
+case("sequence_parts", "parts of given size, which say that they keep the axis", "float[2,6] x => float[2,6] y",
+     "s = SplitToSequence <axis = 1, keepdims = 1> (x, n)\n a = SequenceAt (s, i)\n b = SequenceAt (s, j)\n y = Concat <axis = 1> (a, b)",
+     n=np.array(3, np.int64), i=np.array(-1, np.int64), j=np.array(0, np.int64))
+case("clip_empty", "bounds that leave no room", "float[2,6] x => float[2,6] y", "y = Clip (x, lo, hi)", lo=f32(1), hi=f32(-0.5))
+case("spectra", "frames under a window, half a spectrum", "float[2,32,1] x => float[2,9,5,2] y", "y = STFT (x, step, w)", step=np.array(3, np.int64), w=f32(np.hanning(8)), tolerance=2e-5)
+case("spectra_whole", "frames of a length, the whole spectrum", "float[2,32,1] x => float[2,7,8,2] y", "y = STFT <onesided = 0> (x, step, , n)", step=np.array(4, np.int64), n=np.array(8, np.int64), tolerance=2e-5)
+case("spectra_complex", "a signal of complex numbers", "float[1,20,2] x => float[1,5,4,2] y", "y = STFT <onesided = 0> (x, step, w)", step=np.array(4, np.int64), w=f32([0.5, 1, 1, 0.5]), tolerance=2e-5)
+SPARSE = lambda indices: onnx.helper.make_sparse_tensor(numpy_helper.from_array(f32([1.5, -2]), "v"), numpy_helper.from_array(np.array(indices, np.int64), "i"), [2, 3])
+case("sparse_places", "elements by their place in the row of all", "float[2,3] x => float[2,3] y", "y = Add (x, c)", c=SPARSE([1, 5]))
+case("sparse_coordinates", "elements by their coordinates", "float[2,3] x => float[2,3] y", "y = Add (x, c)", c=SPARSE([[0, 1], [1, 2]]))
+case("loop_condition", "turns until a known condition ends them, names that stand outside too", "float[2,3] x => float[2,3] y, int64 j",
+     "j, y = Loop <body = b (int64 i, bool k, int64 j, float[2,3] v) => (bool more, int64 next, float[2,3] sum) {\n"
+     " sum = Add (v, x)\n next = Add (j, one)\n more = Less (next, last) }> (m, , zero, x)",
+     m=np.array(2 ** 63 - 1, np.int64), zero=np.array(0, np.int64), one=np.array(1, np.int64), last=np.array(4, np.int64))
+case("gru_zeros", "a state of zeros for a batch that stays open", "float[batch,5,3] x => float[1,batch,4] y",
+     "t = Transpose <perm = [1,0,2]> (x)\n b1 = Shape <start = 0, end = 1> (x)\n s = Concat <axis = 0> (one, b1, four)\n z = ConstantOfShape (s)\n all, y = GRU <hidden_size = 4> (t, w, r, b, , z)",
+     w=(1, 12, 3), r=(1, 12, 4), b=(1, 24), one=i64(1), four=i64(4))
+case("number_out", "a constant without axes as a result", "float[2,3] x => float[2,3] y, float z", "y = Relu (x)\n z = Constant <value_float = 2.5> ()")
+case("input_out", "an input as a result", "float[2,3] x => float[2,3] y, float[2,3] x", "y = Relu (x)")
+refused("numbers_divided", "lengths that are given, divided", "float[2,3] x, int64[2] l => float[2,3] y, int64[2] z", "y = Relu (x)\n z = Div (l, d)", "divides whole numbers", d=np.array(160, np.int64))
+refused("numbers_met", "what such lengths are multiplied with", "float[2,3] x, int64[2,1] l => float[2,3] y", "r = Relu (x)\n z = Div (l, d)\n f = Cast <to = 1> (z)\n y = Mul (r, f)", "divides whole numbers", d=np.array(160, np.int64))
+refused("axes_in", "axes that are given", "float[2,3] x, int64[1] a => float[1,3] y", "y = ReduceSum (x, a)", "its axes depend on the image")
 
 if __name__ == "__main__":
     write(sys.argv[1:])

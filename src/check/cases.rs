@@ -94,6 +94,12 @@ struct Port {
     below: Option<u32>,
 }
 
+/// Whether a model has an input that is neither a picture nor whole numbers: what stands for it may be outside of what the model is defined on.
+pub(super) fn is_free(model: Reference<'_>) -> bool {
+    let mut roles = model.signature.inputs.iter().map(|port| &port.role);
+    roles.len() < model.graph.inputs().count() || roles.any(|role| *role == InputRole::Tensor)
+}
+
 /// The cases of one batch. The reference always gets normalised values: normalising is part of what is checked.
 pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Vec<Case> {
     let roles = model.signature.inputs.iter().map(|port| match port.role {
@@ -130,10 +136,14 @@ pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Ve
             true => pictures.synthetic(*kind, &port.shape),
             false => match port.below {
                 Some(below) => kind.pixels(&port.shape).iter().map(|p| (p * (below - 1) as f32).round()).collect(),
-                None => kind.numbers(i as u64, &port.shape),
+                None => options.numbers.of(*kind, i as u64, &port.shape),
             },
         };
-        case(kind.name(), true, ports.iter().enumerate().map(array).collect())
+        let name = match options.numbers.bounds() {
+            Some([low, high]) => format!("{} in {low}..{high}", kind.name()),
+            None => kind.name(),
+        };
+        case(name, true, ports.iter().enumerate().map(array).collect())
     };
     let given = options.input.as_ref().filter(|user| matches!(&ports[..], [one] if one.shape == user.shape));
     let given = given.map(|user| case("given".into(), false, vec![user.data.clone()]));

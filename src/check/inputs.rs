@@ -77,11 +77,47 @@ impl Synthetic {
 
     /// Numbers around 0 with a variance of about 1, for inputs that are no pictures and values inside a model. Noise differs by `index`.
     pub(super) fn numbers(self, index: u64, shape: &[usize]) -> Vec<f32> {
-        let own = match self {
+        self.at(index).pixels(shape).iter().map(|p| (p - 0.5) * 12f32.sqrt()).collect()
+    }
+
+    /// Another noise for each index.
+    fn at(self, index: u64) -> Synthetic {
+        match self {
             Synthetic::Noise { seed } => Synthetic::Noise { seed: seed ^ index },
             other => other,
-        };
-        own.pixels(shape).iter().map(|p| (p - 0.5) * 12f32.sqrt()).collect()
+        }
+    }
+}
+
+/// What stands for an input of which nothing is known. A model may not be defined on all numbers: a logarithm is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Numbers {
+    /// Around 0.
+    #[default]
+    Around,
+    /// Positive, below 1.
+    Fractions,
+    /// Above 1.
+    Above,
+}
+
+impl Numbers {
+    /// What is tried after another where the model's own answers are not finite.
+    pub(super) const NARROWER: [Numbers; 2] = [Numbers::Fractions, Numbers::Above];
+
+    /// Bounds, where they are not those of every input.
+    pub(super) fn bounds(self) -> Option<[f32; 2]> {
+        match self {
+            Numbers::Around => None,
+            Numbers::Fractions => Some([0.05, 0.95]),
+            Numbers::Above => Some([1.05, 3.05]),
+        }
+    }
+
+    /// The values of an input; noise differs by `index`.
+    pub(super) fn of(self, kind: Synthetic, index: u64, shape: &[usize]) -> Vec<f32> {
+        let Some([low, high]) = self.bounds() else { return kind.numbers(index, shape) };
+        kind.at(index).pixels(shape).iter().map(|p| low + p * (high - low)).collect()
     }
 }
 

@@ -16,6 +16,7 @@ mod codes;
 pub mod compare;
 mod comparison;
 mod computation;
+mod doubt;
 mod error;
 mod expected;
 mod fidelity;
@@ -40,7 +41,7 @@ pub use comparison::Comparison;
 pub use error::CheckError;
 pub use expected::{Expected, ExpectedFile};
 pub use fidelity::{Fidelity, Pictures, fidelity};
-pub use inputs::Synthetic;
+pub use inputs::{Numbers, Synthetic};
 pub use options::{Effort, Options};
 pub use outside::{Answered, Outside, Tolerance, against};
 pub use report::{CheckReport, Difference, Layer, LayerError, Layers, Run};
@@ -49,7 +50,7 @@ pub use witness::{Witness, testify};
 use crate::model::FileOrigin;
 use crate::runner::{Bottleneck, Pick, Request};
 use crate::signature::{OutputRole, Signature};
-use cases::{batches, cases};
+use cases::{batches, cases, is_free};
 use computation::Computation;
 use layers::Trace;
 use memory::Budget;
@@ -117,17 +118,12 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
             "the model rounds activations, and on these inputs the last bit of a sum decides between two whole numbers";
         findings.notes.push(format!("{why}: the bound is that of fp16"));
     }
-    let check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget, coded };
-
-    let (full, fits) = (check.options.effort == Effort::Full, check.budget.fits());
-    for &batch in &batches {
-        let cases = cases(model, &check.options, batch);
-        if full && fits {
-            check.whole(batch, &cases, &mut findings)?;
-        } else {
-            check.pieces(batch, &cases, &mut findings)?;
-        }
+    let mut check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget, coded };
+    let mut findings = check.run(&batches, findings)?;
+    if !findings.reference_finite && whole && is_free(model) {
+        findings = check.narrowed(&batches, findings)?;
     }
+    let (full, fits) = (check.options.effort == Effort::Full, check.budget.fits());
     if full && !fits {
         let [need, free] = [check.budget.one, check.budget.available].map(|bytes| bytes >> 20);
         let why = format!("{need} MiB are needed and {free} free");
@@ -185,6 +181,35 @@ fn file<'a>(
 }
 
 impl Check<'_> {
+    /// Run every case of every batch; what was found is added to `findings`.
+    fn run(&self, batches: &[usize], mut findings: Findings) -> Result<Findings, CheckError> {
+        for &batch in batches {
+            let cases = cases(self.model, &self.options, batch);
+            if self.options.effort == Effort::Full && self.budget.fits() {
+                self.whole(batch, &cases, &mut findings)?;
+            } else {
+                self.pieces(batch, &cases, &mut findings)?;
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The same on numbers of a narrower range, if the model's own answers are finite there; else what was found before.
+    fn narrowed(&mut self, batches: &[usize], found: Findings) -> Result<Findings, CheckError> {
+        for numbers in Numbers::NARROWER {
+            self.options.numbers = numbers;
+            let mut again = self.run(batches, Findings { notes: found.notes.clone(), ..Findings::new() })?;
+            if again.reference_finite {
+                again.notes.push(
+                    "on numbers around 0 the model itself answers with values that are not finite: its inputs lie in a narrower range here".into(),
+                );
+                return Ok(again);
+            }
+        }
+        self.options.numbers = Numbers::Around;
+        Ok(found)
+    }
+
     /// The report: with the place of the first difference if something failed, with every value at `batch` if that was asked for.
     fn report(&self, findings: Findings, batch: usize) -> Result<CheckReport, CheckError> {
         let Findings { runs, reference_finite, half, defined, mut notes, failed } = findings;

@@ -66,6 +66,7 @@ impl Findings {
                 allowed: bounds::allowed(precision, comparison.max_reference),
                 comparison,
                 passed: agrees,
+                undecided: false,
             });
         }
         Ok(passed)

@@ -42,8 +42,11 @@ pub struct Run {
     /// What was found.
     #[serde(flatten)]
     pub comparison: Comparison,
-    /// The values agree.
+    /// The values agree, or nothing can be told of them.
     pub passed: bool,
+    /// The values differ by no more than the model's own answers do when the last bits of the input change: nothing can be told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
 }
 
 impl Run {
@@ -152,6 +155,7 @@ impl fmt::Display for CheckReport {
             let class = match (c.finite, run.passed) {
                 (false, _) if !c.reference_finite => "reference not finite".to_string(),
                 (false, _) => "not finite".to_string(),
+                _ if run.undecided => "undecided".to_string(),
                 (_, true) if c.rows == 0 => String::new(),
                 (_, false) if c.rows == 0 => "FAILED".to_string(),
                 (_, false) if c.classes_moved == 0 => format!("{}/{} same, FAILED", c.classes_kept, c.rows),

@@ -3,8 +3,13 @@
 use super::cases::Case;
 use super::computation::Computation;
 use super::outcome::{Findings, as_answered, in_order};
-use super::{Check, CheckError, save};
+use super::report::Run;
+use super::{Check, CheckError, doubt, save};
 use crate::runner::{Named, Port, Request, Session};
+
+/// What is said of [`doubt`].
+const UNDECIDED: &str =
+    "where nothing is decided the model itself answers as differently as soon as the last bits of its input change";
 
 /// What a run leaves behind, so that the next model has the session's memory.
 struct Ran {
@@ -35,16 +40,52 @@ impl Check<'_> {
         let wanted_half = wanted.half;
         findings.half |= got.half;
         findings.defined = got.defined;
-        for (case, (wanted, answers)) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)) {
+        let mut doubtful = Vec::new();
+        let begin = findings.runs.len();
+        for (i, (case, (wanted, answers))) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)).enumerate() {
             let wanted = &as_answered(wanted, &self.roles, self.options.answered());
             let answers = &in_order(wanted, answers);
             if let Some(folder) = &self.options.save_io {
                 save::save(folder, case, &got.inputs, wanted, &self.roles, answers)?;
             }
-            let passed = findings.compare(case, &self.roles, wanted, answers, got.half || wanted_half || self.coded)?;
-            if !passed && findings.failed.is_none() {
-                findings.failed = Some((batch, [case.reference.clone(), case.candidate.clone()]));
+            if !findings.compare(case, &self.roles, wanted, answers, got.half || wanted_half || self.coded)? {
+                doubtful.push(i);
             }
+        }
+        // Where no input agrees there is nothing to be in doubt about.
+        if !got.half && !wanted_half && !doubtful.is_empty() && doubtful.len() < cases.len() {
+            let cases = (cases, &doubtful[..]);
+            self.doubted(known, batch, cases, &wanted.outputs, &mut findings.runs[begin..])?;
+            let said = findings.notes.iter().any(|note| note == UNDECIDED);
+            if !said && findings.runs[begin..].iter().any(|run| run.undecided) {
+                findings.notes.push(UNDECIDED.into());
+            }
+        }
+        let outputs = got.outputs.first().map_or(0, Vec::len).max(1);
+        let failed =
+            |i: &&usize| findings.runs[begin..].chunks(outputs).nth(**i).is_some_and(|r| r.iter().any(|r| !r.passed));
+        if let (None, Some(&i)) = (&findings.failed, doubtful.iter().find(failed)) {
+            findings.failed = Some((batch, [cases[i].reference.clone(), cases[i].candidate.clone()]));
+        }
+        Ok(())
+    }
+
+    /// Ask the reference about the cases that differ, with their last bits changed. `runs` are those of all cases, in order.
+    fn doubted(
+        &self,
+        known: &Computation<'_>,
+        batch: usize,
+        (cases, doubtful): (&[Case], &[usize]),
+        wanted: &[Vec<Named>],
+        runs: &mut [Run],
+    ) -> Result<(), CheckError> {
+        let synthetic: Vec<usize> = doubtful.iter().copied().filter(|&i| cases[i].synthetic).collect();
+        let outputs = runs.len() / cases.len();
+        let answered = |outputs: &Vec<Named>| as_answered(outputs, &self.roles, self.options.answered());
+        for i in synthetic {
+            let moved = run(known, batch, &doubt::nudged(&cases[i]), |c| &c.reference)?;
+            let moved: Vec<Vec<Named>> = moved.outputs.iter().map(answered).collect();
+            doubt::settle(&mut runs[i * outputs..][..outputs], &answered(&wanted[i]), &moved);
         }
         Ok(())
     }

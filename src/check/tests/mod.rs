@@ -1,5 +1,6 @@
 //! The check on real models and on random graphs: what must pass passes, what is wrong is found and named.
 
+mod free;
 mod misspelled;
 mod roles;
 

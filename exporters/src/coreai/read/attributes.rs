@@ -15,7 +15,7 @@ const RANK_LIMIT: u64 = 8;
 const DEPTH: usize = 8;
 
 /// An element type that is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Element {
     Bool,
     Unsigned8,

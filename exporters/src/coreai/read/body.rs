@@ -36,8 +36,8 @@ pub(super) struct Function<'c, 'a> {
     pub(super) file: &'a [u8],
     pub(super) graph: Graph,
     pub(super) sources: &'c mut HashMap<String, Source>,
-    /// Leaves of constants, by where their bytes begin and their shape.
-    leaves: HashMap<(usize, Vec<usize>), Value>,
+    /// Leaves of constants, by where their bytes begin, their element type and their shape: numbers of several types may have the same bytes.
+    leaves: HashMap<(usize, Element, Vec<usize>), Value>,
 }
 
 /// The type of a value of the graph.
@@ -278,7 +278,7 @@ impl<'a> Call<'_, '_, 'a> {
             Elements::Inline { bytes, .. } => bytes.as_ptr() as usize,
             Elements::Resource(range) => self.function.file.as_ptr() as usize + range.start,
         };
-        let known = (place, dims.to_vec());
+        let known = (place, ty.element, dims.to_vec());
         if let Some(&value) = self.function.leaves.get(&known) {
             return Ok(value);
         }
@@ -645,7 +645,13 @@ impl<'a> Call<'_, '_, 'a> {
     fn gather(&mut self) -> Result<Vec<Bound<'a>>, String> {
         let x = self.value(0)?;
         let Bound::Constant(ty, elements) = self.operand(1)?.clone() else {
-            return Err("its indices are not constant".into());
+            let indices = self.value(1)?;
+            let mut shape = self.shape(indices).clone();
+            if shape.0.pop() != Some(Dim::Fixed(1)) {
+                return Err("its indices are not of one axis".into());
+            }
+            let indices = self.before(Op::Reshape { shape }, &[indices])?;
+            return self.push(Op::Gather { axis: 0 }, &[x, indices]);
         };
         let (mut dims, _) = ty.fixed()?;
         if dims.pop() != Some(1) {

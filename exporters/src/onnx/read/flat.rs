@@ -138,7 +138,6 @@ impl Scope {
                 .collect(),
             inputs: graph.inputs.iter().map(port).collect(),
             outputs: graph.outputs.iter().map(port).collect(),
-            sparse: graph.sparse.clone(),
         }
     }
 }
@@ -239,11 +238,6 @@ impl<'a> Inliner<'a> {
 
 impl Flat {
     fn interface(&mut self, graph: &GraphMessage, wanted: &[String]) -> Result<(), ImportError> {
-        if let Some(name) = &graph.sparse {
-            return Err(ImportError::File(format!(
-                "constant {name:?} is sparse, which vitc does not read: export it dense"
-            )));
-        }
         for tensor in &graph.constants {
             self.constants.insert(tensor.name.clone(), tensor.clone());
         }
@@ -312,7 +306,19 @@ impl Flat {
         self.dead = nodes.len() - alive;
         let mut nodes: Vec<Option<FlatNode>> = nodes.into_iter().map(Some).collect();
         self.nodes = order.into_iter().filter_map(|i| nodes[i].take()).collect();
+        self.leave_unread();
         Ok(())
+    }
+
+    /// Results that no live node and no output reads lose their names: many writers name all results of a node.
+    fn leave_unread(&mut self) {
+        let outputs = self.outputs.iter().map(|o| o.name.as_str());
+        let read: HashSet<String> = self.nodes.iter().flat_map(needed).chain(outputs).map(str::to_string).collect();
+        for result in self.nodes.iter_mut().flat_map(|n| &mut n.outputs) {
+            if !read.contains(result) {
+                result.clear();
+            }
+        }
     }
 
     /// Names that this graph takes from the graphs around it.
@@ -332,7 +338,12 @@ pub(super) fn needed(node: &FlatNode) -> Box<dyn Iterator<Item = &str> + '_> {
     Box::new(operands.chain(bodies.flat_map(mentioned)))
 }
 
+/// Names that a graph inside a node takes from the graphs around it: its own may be called like theirs.
 fn mentioned(graph: &GraphMessage) -> Vec<&str> {
+    let own: HashSet<&str> = (graph.nodes.iter().flat_map(|n| &n.outputs).map(String::as_str))
+        .chain(graph.inputs.iter().map(|i| i.name.as_str()))
+        .chain(graph.constants.iter().map(|t| t.name.as_str()))
+        .collect();
     let mut names: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
     for node in &graph.nodes {
         names.extend(node.inputs.iter().map(String::as_str));
@@ -342,5 +353,6 @@ fn mentioned(graph: &GraphMessage) -> Vec<&str> {
             }
         }
     }
+    names.retain(|name| !own.contains(name));
     names
 }

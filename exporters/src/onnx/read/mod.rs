@@ -11,6 +11,7 @@ mod flat;
 mod import;
 mod inspect;
 mod proto;
+mod sparse;
 mod tensor;
 mod wire;
 

@@ -4,6 +4,7 @@
 //! limit.
 
 use super::error::{ITEM_LIMIT, ReadError};
+use super::sparse;
 use super::tensor::{Elem, Tensor, entry, text};
 use super::wire::{Field, Fields, numbers};
 use prost::bytes::{Buf, Bytes};
@@ -33,8 +34,6 @@ pub(super) struct GraphMessage {
     pub(super) constants: Vec<Arc<Tensor>>,
     pub(super) inputs: Vec<PortInfo>,
     pub(super) outputs: Vec<PortInfo>,
-    /// Name of a sparse constant, which vitc does not read.
-    pub(super) sparse: Option<String>,
 }
 
 /// `NodeProto`.
@@ -158,7 +157,7 @@ impl GraphMessage {
                 5 => graph.constants.push(Arc::new(Tensor::decode(b)?)),
                 11 => graph.inputs.push(PortInfo::decode(b)?),
                 12 => graph.outputs.push(PortInfo::decode(b)?),
-                15 => graph.sparse = Some(sparse_name(b)?),
+                15 => graph.constants.push(Arc::new(sparse::dense(b)?)),
                 _ => {}
             }
             limit(graph.nodes.len(), "nodes")?;
@@ -298,7 +297,8 @@ fn attribute(bytes: Bytes, depth: usize) -> Result<(String, Attribute), ReadErro
             }
             (8, field) => numbers(field, &mut ints)?,
             (9, Field::Bytes(b)) => texts.push(short(&b)?),
-            (10 | 11 | 14 | 15 | 22 | 23, _) => single = Some(Attribute::Other),
+            (22, Field::Bytes(b)) => single = Some(Attribute::Tensor(Arc::new(sparse::dense(b)?))),
+            (10 | 11 | 14 | 15 | 23, _) => single = Some(Attribute::Other),
             (20, Field::Number(n)) => kind = n,
             (21, Field::Bytes(b)) if !b.is_empty() => reference = Some(short(&b)?),
             _ => {}
@@ -321,6 +321,8 @@ fn attribute(bytes: Bytes, depth: usize) -> Result<(String, Attribute), ReadErro
             None => Attribute::Ints(ints.into_iter().map(|n| n as i64).collect()),
         },
     };
+    // What was sparse is dense from here on.
+    let name = if name == "sparse_value" { "value".into() } else { name };
     Ok((name, value))
 }
 
@@ -336,17 +338,6 @@ fn import(bytes: Bytes) -> Result<(String, i64), ReadError> {
         }
     }
     Ok((name, version))
-}
-
-/// Name of a sparse constant.
-fn sparse_name(bytes: Bytes) -> Result<String, ReadError> {
-    let mut fields = Fields(bytes);
-    while let Some((number, field)) = fields.next()? {
-        if let (1, Field::Bytes(values)) = (number, field) {
-            return Ok(Tensor::decode(values)?.name);
-        }
-    }
-    Ok(String::new())
 }
 
 /// The standard operators have two names.

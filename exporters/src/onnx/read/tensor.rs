@@ -149,6 +149,11 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    /// A constant of these bytes, which are as many as its shape says.
+    pub(super) fn of(name: String, dims: Vec<usize>, elem: Elem, bytes: Bytes) -> Tensor {
+        Tensor { name, dims, elem, elements: Elements::Here(bytes) }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.dims.iter().product()

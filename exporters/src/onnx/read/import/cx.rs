@@ -33,6 +33,12 @@ pub(super) enum Infinity {
     Unknown,
 }
 
+/// The verb of what is one, as an axis, or several, as lengths of sequences.
+fn depend(what: &str) -> &'static str {
+    let first = what.split(' ').next().unwrap_or_default();
+    if first.ends_with('s') && first != "axis" { "depend" } else { "depends" }
+}
+
 /// The graph while it grows.
 pub(super) struct Cx {
     pub(super) graph: Graph,
@@ -143,12 +149,18 @@ impl Cx {
         if plain {
             return Ok((inner, elem));
         }
-        let Some(axis) = self.graph.shape(inner).0.iter().position(|d| d.fixed().is_some()) else {
-            return Err("is an input or a constant without axes: leave it out".into());
-        };
-        let kept = if constant { self.push(Op::Keep, &[inner], &format!("{name}.kept"))? } else { inner };
+        let dims = self.shape(inner);
         let path = self.path(name);
-        Ok((self.push(Op::Concat { axis }, &[kept], &format!("{path}.output"))?, elem))
+        // What passes a value on works along an axis of known size.
+        let axis = dims.iter().position(|d| d.fixed().is_some());
+        let wide = match axis {
+            Some(_) => inner,
+            None => self.reshape(inner, [&dims[..], &[Dim::Fixed(1)]].concat(), &format!("{path}.wide"))?,
+        };
+        let kept = if constant { self.push(Op::Keep, &[wide], &format!("{name}.kept"))? } else { wide };
+        let axis = axis.unwrap_or(dims.len());
+        let passed = self.push(Op::Concat { axis }, &[kept], &format!("{path}.output"))?;
+        Ok((self.reshape(passed, dims, &format!("{path}.narrow"))?, elem))
     }
 
     // ---- what is known ----
@@ -219,16 +231,18 @@ impl Cx {
             Val::Node(v, _) if !self.graph.is_constant(*v) => None,
             value => self.constant(value),
         };
-        known.map(|k| k.data.clone()).ok_or_else(|| Refusal::computed(format!("its {what} depends on the image")))
+        known
+            .map(|k| k.data.clone())
+            .ok_or_else(|| Refusal::computed(format!("its {what} {} on the image", depend(what))))
     }
 
     /// [`Cx::numbers`] that do not depend on the batch.
     pub(super) fn ints(&self, value: &Val, what: &str) -> Done<Vec<i64>> {
         let plain = |n: Num| match n {
             Num::Float { a: 0.0, c } if c.fract() == 0.0 => Ok(c as i64),
-            n => n
-                .plain()
-                .ok_or_else(|| Refusal::new(format!("its {what} depends on the batch: give the batch a number"))),
+            n => n.plain().ok_or_else(|| {
+                Refusal::new(format!("its {what} {} on the batch: give the batch a number", depend(what)))
+            }),
         };
         self.numbers(value, what)?.into_iter().map(plain).collect()
     }
@@ -236,7 +250,7 @@ impl Cx {
     /// Floats that are known.
     pub(super) fn reals(&self, value: &Val, what: &str) -> Done<Vec<f64>> {
         let known = self.constant(value).and_then(|k| k.reals());
-        known.ok_or_else(|| Refusal::computed(format!("its {what} depends on the image or the batch")))
+        known.ok_or_else(|| Refusal::computed(format!("its {what} {} on the image or the batch", depend(what))))
     }
 
     // ---- values of the graph ----
@@ -369,14 +383,19 @@ impl Cx {
         if dtype == DType::I32 && data.iter().any(|x| x.abs() > f64::from(1 << 24)) {
             return Err("a table of whole numbers beyond 2^24 is computed with".into());
         }
-        self.budget(data.len())?;
-        let key = self.key(&format!("known.{path}"));
-        self.weights.made(key.clone(), data.iter().map(|&x| x as f32).collect());
-        let stored = self.graph.push_leaf(Op::Weight { key }, Type::f32(&known.dims), path)?;
+        let stored = self.made(data.iter().map(|&x| x as f32).collect(), &known.dims, path)?;
         match dtype {
             DType::F32 => Ok(stored),
             to => self.push(Op::Cast { to }, &[stored], &format!("{path}.index")),
         }
+    }
+
+    /// Numbers that were computed, as a weight.
+    pub(super) fn made(&mut self, data: Vec<f32>, dims: &[usize], path: &str) -> Done<Value> {
+        self.budget(data.len())?;
+        let key = self.key(&format!("known.{path}"));
+        self.weights.made(key.clone(), data);
+        Ok(self.graph.push_leaf(Op::Weight { key }, Type::f32(dims), path)?)
     }
 
     /// Nodes that are written out have a limit together.

@@ -33,7 +33,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use value::Val;
-use vitc_ir::{Dim, Graph, Output, validate};
+use vitc_ir::{Dim, Graph, Op, Output, validate};
+
+/// Most values that are proposed to cut the graph at, beside outputs.
+const CUTS: usize = 4;
 
 /// How many nodes the file has, and what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -173,19 +176,35 @@ fn last_readers(flat: &Flat) -> HashMap<&str, usize> {
     last
 }
 
+/// The name of an output: its own, unless an input has it, which the output of another file cannot have too.
+fn output_name(cx: &mut Cx, flat: &Flat, name: &str) -> String {
+    let taken = |name: &str| flat.inputs.iter().any(|i| i.name == name);
+    if !taken(name) {
+        return name.to_string();
+    }
+    let names = |n: &String| !taken(n) && flat.outputs.iter().all(|o| o.name != *n);
+    let free = (1..).map(|i| if i == 1 { format!("{name}_output") } else { format!("{name}_output{i}") }).find(names);
+    let free = free.unwrap_or_else(|| name.to_string());
+    cx.note(format!("output {name} is called {free}: an input has its name"));
+    free
+}
+
 /// The walk over the nodes.
 struct Walk {
     values: HashMap<String, Val>,
     refused: Vec<Refused>,
     /// Values at which the graph could be cut in front of what is refused.
     cut: Vec<String>,
+    /// Values that first meet what comes out of something that is refused.
+    met: Vec<String>,
     statistics: Statistics,
 }
 
 impl Walk {
     fn new(flat: &Flat) -> Walk {
         let constants = flat.constants.iter().map(|(name, tensor)| (name.clone(), Val::Tensor(tensor.clone())));
-        Walk { values: constants.collect(), refused: Vec::new(), cut: Vec::new(), statistics: Statistics::default() }
+        let (cut, met) = (Vec::new(), Vec::new());
+        Walk { values: constants.collect(), refused: Vec::new(), cut, met, statistics: Statistics::default() }
     }
 
     fn inputs(&mut self, cx: &mut Cx, ports: &ports::Ports) -> Result<(), ImportError> {
@@ -235,7 +254,17 @@ impl Walk {
             false => self.values.get(name).cloned().unwrap_or(Val::Missing(format!("nothing produces {name}"))),
         };
         let inputs: Vec<Val> = node.inputs.iter().map(named).collect();
+        // A truth or an index as a result helps nobody, and an input is none.
+        let useful = |v: &Val| match v {
+            Val::Node(v, elem) => elem.is_float() && *cx.graph.op(*v) != Op::Input && !cx.graph.is_constant(*v),
+            _ => false,
+        };
+        let useful = node.inputs.iter().zip(&inputs).filter(|(_, v)| useful(v));
+        let useful: Vec<String> = useful.map(|(name, _)| name.clone()).collect();
         if inputs.iter().any(|v| matches!(v, Val::Poison)) {
+            if self.met.is_empty() {
+                self.met = useful;
+            }
             // What cannot be taken whatever stands in front of it is said at once.
             if let Some(why) = ops::never(&node.domain, &node.op) {
                 refuse(&mut self.refused, node, Refusal { computed: false, ..why }, || None);
@@ -255,9 +284,7 @@ impl Walk {
                 let computed =
                     |name: &str| matches!(values.get(name), Some(Val::Node(v, _)) if !cx.graph.is_constant(*v));
                 refuse(&mut self.refused, node, refusal, || producers.chain(node, computed));
-                // A truth or an index as a result helps nobody.
-                let useful = |n: &&String| matches!(self.values.get(*n), Some(Val::Node(_, elem)) if elem.is_float());
-                self.cut.extend(node.inputs.iter().filter(useful).cloned());
+                self.cut.extend(useful);
                 None
             }
         }
@@ -274,7 +301,8 @@ impl Walk {
             };
             match cx.output(&value, &port.name) {
                 Ok((value, elem)) => {
-                    cx.graph.outputs.push(Output { name: port.name.clone(), value });
+                    let name = output_name(cx, flat, &port.name);
+                    cx.graph.outputs.push(Output { name, value });
                     elems.push(elem);
                 }
                 Err(refusal) => {
@@ -286,15 +314,23 @@ impl Walk {
         if self.refused.is_empty() {
             return if elems.is_empty() { Err(ImportError::File("the graph has no output".into())) } else { Ok(elems) };
         }
-        let mut cut = Vec::new();
-        std::mem::take(&mut self.cut).into_iter().for_each(|name| {
+        let sound = cx.graph.outputs.iter().map(|o| o.name.clone()).collect();
+        Err(ImportError::Refused { operators: std::mem::take(&mut self.refused), cut: self.cut(sound) })
+    }
+
+    /// Where the graph could be cut: the outputs that are `sound`, and the last values in front of what is refused, if they are few.
+    fn cut(&mut self, sound: Vec<String>) -> Vec<String> {
+        let mut cut = sound;
+        let outputs = cut.len();
+        for name in std::mem::take(&mut self.cut) {
             if !cut.contains(&name) {
-                cut.push(name)
+                cut.push(name);
             }
-        });
-        if cut.len() > 4 {
-            cut.clear();
         }
-        Err(ImportError::Refused { operators: std::mem::take(&mut self.refused), cut })
+        if cut.len() > outputs + CUTS {
+            cut.truncate(outputs);
+        }
+        // Numbers that are refused, as lengths of masks are, have nothing in front of them: what meets them has.
+        if cut.is_empty() { std::mem::take(&mut self.met) } else { cut }
     }
 }

@@ -85,16 +85,12 @@ pub(super) fn branch(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) ->
     run(cx, &flat, seen(&flat, outer), &c.path)
 }
 
-/// `Loop` with a known number of turns, written out.
+/// `Loop` with a known number of turns, written out: they are counted, or its condition is known after each.
 pub(super) fn repeat(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> Done {
     let turns = match c.input(0) {
-        Val::Absent => None,
-        turns => Some(cx.ints(turns, "number of turns")?.first().copied().unwrap_or(0)),
+        Val::Absent => i64::MAX,
+        turns => cx.ints(turns, "number of turns")?.first().copied().unwrap_or(0),
     };
-    let turns = turns.ok_or("ends when its condition says so")?;
-    if !(0..=TURNS).contains(&turns) {
-        return Err(format!("takes {turns} turns; {TURNS} can be written out").into());
-    }
     let truth = |cx: &mut Cx, value: &Val| match value {
         Val::Absent => Ok(true),
         value => match cx.known(value).and_then(|k| k.scalar()).and_then(Num::plain) {
@@ -113,7 +109,11 @@ pub(super) fn repeat(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) ->
         if !going {
             break;
         }
-        cx.unroll(flat.nodes.len())?;
+        if turn >= TURNS {
+            return Err(format!("takes more than {TURNS} turns, which are as many as can be written out").into());
+        }
+        // A turn without nodes is a turn too.
+        cx.unroll(flat.nodes.len() + 1)?;
         let mut values = seen(&flat, outer);
         let number = Val::known(Known::new(Elem::Int(64), vec![], vec![Num::int(turn)]));
         let yes = Val::known(Known::new(Elem::Bool, vec![], vec![Num::int(1)]));
@@ -165,8 +165,10 @@ fn split(cx: &mut Cx, c: &Call<'_>) -> Done {
     let dims = cx.dims(&value)?;
     let along = axis(c.int("axis", 0)?, dims.len())?;
     let size = cx.size(dims[along])?;
+    // Of parts whose sizes are given the axis stays.
+    let dropped = c.int("keepdims", 1)? == 0;
     let (sizes, single) = match c.input(1) {
-        Val::Absent => (vec![1; size], c.int("keepdims", 1)? == 0),
+        Val::Absent => (vec![1; size], dropped),
         given => {
             let scalar = cx.dims(given)?.is_empty();
             let list = cx.ints(given, "sizes")?;

@@ -52,7 +52,16 @@ fn same(cx: &mut Cx, c: &Call<'_>) -> Done {
     if c.op() == "Dropout" && trains(cx, c)? {
         return Err("drops at random: export the model for inference".into());
     }
-    Ok(vec![c.needed(0)?.clone()])
+    let value = c.needed(0)?.clone();
+    if !c.wants(1) {
+        return Ok(vec![value]);
+    }
+    // Where nothing is dropped all is kept, and older versions say so in the value's own type.
+    let elem = if c.version >= 10 { Elem::Bool } else { cx.elem(&value)? };
+    let all =
+        Val::known(known::Known::new(elem, vec![], vec![if elem.is_float() { Num::float(1.0) } else { Num::int(1) }]));
+    let dims = cx.dims(&value)?;
+    Ok(vec![value, cx.expanded(&all, &dims, &c.at("kept"))?])
 }
 
 /// Whether a dropout is in training mode and drops anything.
@@ -70,7 +79,7 @@ fn trains(cx: &mut Cx, c: &Call<'_>) -> Done<bool> {
 // ---- two operands ----
 
 /// The operator's second operand as it broadcasts: before opset 7 it was aligned at an axis.
-fn aligned(cx: &mut Cx, c: &Call<'_>) -> Done<Val> {
+pub(super) fn aligned(cx: &mut Cx, c: &Call<'_>) -> Done<Val> {
     let y = c.needed(1)?.clone();
     if c.version >= 7 || c.int("broadcast", 0)? == 0 {
         return Ok(y);
@@ -327,7 +336,14 @@ fn thresholded(cx: &mut Cx, x: Value, alpha: f64, path: &str) -> Done<Value> {
 }
 
 fn prelu(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let (value, slope) = (c.needed(0)?.clone(), c.needed(1)?.clone());
+    let (value, mut slope) = (c.needed(0)?.clone(), c.needed(1)?.clone());
+    if c.version < 7 && cx.dims(&slope)?.len() == 1 {
+        // One for each channel, or one for all of them.
+        let size = cx.fixed(&slope)?[0];
+        let behind = cx.dims(&value)?.len().saturating_sub(2);
+        let dims = [vec![Dim::Fixed(size)], vec![Dim::Fixed(1); behind]].concat();
+        slope = cx.reshaped(&slope, &dims, &c.at("channels"))?;
+    }
     let (elem, x, dims, own) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?, cx.dims(&value)?, cx.fixed(&slope)?);
     let behind = |axis: usize| {
         own.len() + axis >= dims.len()
@@ -386,6 +402,14 @@ fn clip(cx: &mut Cx, c: &Call<'_>) -> Done {
         && lo < hi
     {
         return Ok(vec![Val::Node(cx.push(Op::Clip { lo: Real(lo), hi: Real(hi) }, &[x], &c.path)?, elem)]);
+    }
+    // Where the bounds leave no room all is the upper one.
+    if let (Some(_), Some(all)) = (low, high)
+        && let Ok(dims) = cx.fixed(&value)
+    {
+        let all = Val::known(known::Known::new(elem, vec![], vec![Num::float(all)]));
+        let dims: Vec<Dim> = dims.into_iter().map(Dim::Fixed).collect();
+        return Ok(vec![cx.expanded(&all, &dims, &c.path)?]);
     }
     if let (Some(0.0), None) = (low, &hi) {
         return Ok(vec![Val::Node(cx.unary(UnaryKind::Relu, x, &c.path)?, elem)]);

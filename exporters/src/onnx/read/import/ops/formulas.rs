@@ -9,7 +9,6 @@ use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
-use super::reduce;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
@@ -18,7 +17,6 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "Tan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" => function,
         "Shrink" => shrink,
         "MeanVarianceNormalization" => mean_variance,
-        "GlobalLpPool" => power_pool,
         "HannWindow" | "HammingWindow" | "BlackmanWindow" => window,
         "DFT" => fourier,
         "ReverseSequence" => reversed,
@@ -149,22 +147,6 @@ fn mean_variance(cx: &mut Cx, c: &Call<'_>) -> Done {
     let deviation = cx.unary(UnaryKind::Sqrt, variance, &c.at("deviation"))?;
     let divisor = cx.with(BinaryKind::Add, deviation, 1e-9, &c.at("divisor"))?;
     Ok(vec![Val::Node(cx.binary(BinaryKind::Div, apart, divisor, &c.path)?, elem)])
-}
-
-/// (Σ|x|^p)^(1/p) over the whole map.
-fn power_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let elem = cx.elem(c.needed(0)?)?;
-    let x = float(cx, c.needed(0)?, &c.at("x"))?;
-    let rank = cx.shape(x).len();
-    if rank < 3 {
-        return Err(format!("pools a value of rank {rank}").into());
-    }
-    let op = match c.int("p", 2)? {
-        1 => "ReduceL1",
-        2 => "ReduceL2",
-        p => return Err(format!("takes powers of {p}").into()),
-    };
-    Ok(vec![Val::Node(reduce::spell(cx, op, x, (2..rank).collect(), true, &c.path)?, elem)])
 }
 
 /// Most elements of a window.

@@ -24,6 +24,8 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "OneHot" => one_hot,
         "Trilu" => triangle,
         "CumSum" => running_sum,
+        "NonZero" => where_not_zero,
+        "Compress" => compressed,
         _ => return None,
     })
 }
@@ -60,6 +62,41 @@ fn gather(cx: &mut Cx, c: &Call<'_>) -> Done {
     let size = cx.size(dims[at])?;
     let list = list.into_iter().map(|i| index(i, size)).collect::<Done<Vec<_>>>()?;
     Ok(vec![cx.taken(&value, at, &list, &shape, &c.path)?])
+}
+
+/// How many results there are has to be known.
+const COUNT: &str = "the number of its results depends on the image";
+
+/// Coordinates of the elements that are not zero, of a constant.
+fn where_not_zero(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let known = cx.constant(c.needed(0)?).ok_or_else(|| Refusal::computed(COUNT))?;
+    let data = known.reals().ok_or("the number of its results depends on the batch: give the batch a number")?;
+    let (dims, found) = (&known.dims, (0..data.len()).filter(|&i| data[i] != 0.0).collect::<Vec<_>>());
+    if dims.is_empty() {
+        return Err("looks for the place of a scalar".into());
+    }
+    let row = |axis: usize| found.iter().map(move |&i| Num::int(coordinates(i, dims)[axis] as i64));
+    let places = (0..dims.len()).flat_map(row).collect();
+    Ok(vec![Val::known(Known::new(Elem::Int(64), vec![dims.len(), found.len()], places))])
+}
+
+/// The slices of an axis, or the elements of the value as a row, that constant truths choose.
+fn compressed(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let mut value = c.needed(0)?.clone();
+    let truths = cx.constant(c.needed(1)?).ok_or_else(|| Refusal::computed(COUNT))?;
+    let truths = truths.ints().ok_or("the number of its results depends on the batch: give the batch a number")?;
+    let kept: Vec<usize> = (0..truths.len()).filter(|&i| truths[i] != 0).collect();
+    let at = if c.has("axis") {
+        axis(c.int("axis", 0)?, cx.dims(&value)?.len())?
+    } else {
+        let all = cx.fixed(&value)?.iter().product();
+        value = cx.reshaped(&value, &[Dim::Fixed(all)], &c.at("row"))?;
+        0
+    };
+    if kept.is_empty() {
+        return Err("chooses nothing".into());
+    }
+    Ok(vec![cx.taken(&value, at, &kept, &[kept.len()], &c.path)?])
 }
 
 /// Elements at places of the value as one row, under another shape.

@@ -124,17 +124,29 @@ pub(super) fn one_hot(cx: &mut Cx, c: &Call<'_>, depth: usize, [off, on]: [f64; 
     let index = integer(cx, c.needed(0)?, &c.at("index"))?;
     let index = from_start(cx, index, depth, &c.path)?;
     dims.insert(at, Dim::Fixed(1));
-    let index = cx.reshape(index, dims.clone(), &c.at("apart"))?;
+    let index = cx.reshape(index, dims, &c.at("apart"))?;
+    Ok(vec![Val::Node(counted(cx, index, at, depth, [off, on], &c.path)?, elem)])
+}
+
+/// `off`, and `on` where axis `at`, of size 1 in an index, counts that index up to `depth`.
+pub(super) fn counted(
+    cx: &mut Cx,
+    index: Value,
+    at: usize,
+    depth: usize,
+    [off, on]: [f64; 2],
+    path: &str,
+) -> Done<Value> {
     places::count(&[depth]).ok_or("is too large")?;
-    let mut shape = vec![1; dims.len()];
+    let own = |name: &str| format!("{path}.{name}");
+    let mut shape = vec![1; cx.shape(index).len()];
     shape[at] = depth;
     let count = Known::new(Elem::Int(32), shape, (0..depth).map(|i| Num::int(i as i64)).collect());
-    let count = cx.spell(&count, &c.at("count"))?;
-    let apart = cx.binary(BinaryKind::Sub, index, count, &c.at("distance"))?;
-    let apart = cx.push(Op::Cast { to: DType::F32 }, &[apart], &c.at("number"))?;
-    let apart = cx.unary(UnaryKind::Abs, apart, &c.at("size"))?;
-    let apart = cx.push(Op::Clip { lo: Real(0.0), hi: Real(1.0) }, &[apart], &c.at("other"))?;
-    let y = cx.with(BinaryKind::Mul, apart, off - on, &c.at("step"))?;
-    let y = cx.with(BinaryKind::Add, y, on, &c.path)?;
-    Ok(vec![Val::Node(y, elem)])
+    let count = cx.spell(&count, &own("count"))?;
+    let apart = cx.binary(BinaryKind::Sub, index, count, &own("distance"))?;
+    let apart = cx.push(Op::Cast { to: DType::F32 }, &[apart], &own("number"))?;
+    let apart = cx.unary(UnaryKind::Abs, apart, &own("size"))?;
+    let apart = cx.push(Op::Clip { lo: Real(0.0), hi: Real(1.0) }, &[apart], &own("other"))?;
+    let y = cx.with(BinaryKind::Mul, apart, off - on, &own("step"))?;
+    cx.with(BinaryKind::Add, y, on, path)
 }

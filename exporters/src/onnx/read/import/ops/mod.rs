@@ -24,6 +24,7 @@ mod resize;
 mod resize_axes;
 mod select;
 mod shapes;
+mod stft;
 mod transposed;
 mod whole;
 
@@ -68,9 +69,7 @@ pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> 
 fn unknown(domain: &str, op: &str) -> Refusal {
     Refusal::new(match (domain, op) {
         ("", "NonMaxSuppression") => return Refusal::computed("the number of boxes depends on the image"),
-        ("", "NonZero" | "Unique" | "Compress") => {
-            return Refusal::computed("the number of its results depends on the image");
-        }
+        ("", "Unique") => return Refusal::computed("the number of its results depends on the image"),
         (
             "",
             "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli" | "Multinomial",
@@ -112,6 +111,7 @@ fn standard(op: &str) -> Option<Read> {
         grid::find,
         control::find,
         einsum::find,
+        stft::find,
     ];
     groups.into_iter().find_map(|find: fn(&str) -> Option<Read>| find(op))
 }

@@ -5,7 +5,7 @@ use super::super::cx::Cx;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
-use super::{pooling, reduce};
+use super::{lookup, pooling, reduce};
 use vitc_ir::{BinaryKind, Dim, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -17,7 +17,7 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "RMSNormalization" => rms,
         "LpNormalization" => power,
         "LRN" => pooling::lrn,
-        "Softmax" | "LogSoftmax" => softmax,
+        "Softmax" | "LogSoftmax" | "Hardmax" => softmax,
         _ => return None,
     })
 }
@@ -212,9 +212,17 @@ fn softmax(cx: &mut Cx, c: &Call<'_>) -> Done {
     cx.size(cx.shape(map)[at])?;
     let y = match c.op() {
         "Softmax" => cx.push(Op::Softmax { axis: at }, &[map], &if flat { c.at("softmax") } else { c.path.clone() })?,
+        "Hardmax" => hardmax(cx, map, at, &c.path)?,
         _ => log_softmax(cx, map, at, &c.path)?,
     };
     Ok(vec![Val::Node(cx.reshape(y, dims, &c.path)?, elem)])
+}
+
+/// 1 at the first of the largest elements along an axis, else 0.
+fn hardmax(cx: &mut Cx, x: Value, axis: usize, path: &str) -> Done<Value> {
+    let size = cx.size(cx.shape(x)[axis])?;
+    let first = cx.push(Op::ArgMax { axis, keep: true }, &[x], &format!("{path}.first"))?;
+    lookup::counted(cx, first, axis, size, [0.0, 1.0], path)
 }
 
 /// x − max − ln Σ e^(x − max).

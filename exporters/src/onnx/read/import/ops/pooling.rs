@@ -9,13 +9,15 @@ use super::super::value::Val;
 use super::elementwise::{float, ordered};
 use super::reduce;
 use vitc_ir::op::PadMode;
-use vitc_ir::{BinaryKind, Dim, Op, Value};
+use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
         "MaxPool" => max_pool,
         "AveragePool" => average_pool,
         "GlobalAveragePool" | "GlobalMaxPool" => global,
+        "LpPool" => power_pool,
+        "GlobalLpPool" => global_power,
         _ => return None,
     })
 }
@@ -185,6 +187,63 @@ fn global(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let op = if c.op() == "GlobalMaxPool" { "ReduceMax" } else { "ReduceMean" };
     Ok(vec![Val::Node(reduce::spell(cx, op, x, (2..rank).collect(), true, &c.path)?, elem)])
+}
+
+/// The exponent of a pool of powers.
+fn exponent(c: &Call<'_>) -> Done<f64> {
+    let p = if c.version < 2 { c.float("p", 2.0)? } else { c.int("p", 2)? as f64 };
+    if p > 0.0 && p < 64.0 { Ok(p) } else { Err(format!("takes powers of {p}").into()) }
+}
+
+/// |x|^p.
+fn powers(cx: &mut Cx, x: Value, p: f64, path: &str) -> Done<Value> {
+    if p == 2.0 {
+        return cx.binary(BinaryKind::Mul, x, x, path);
+    }
+    let size = cx.unary(UnaryKind::Abs, x, &format!("{path}.size"))?;
+    if p == 1.0 { Ok(size) } else { cx.with(BinaryKind::Pow, size, p, path) }
+}
+
+/// x^(1/p).
+fn root(cx: &mut Cx, x: Value, p: f64, path: &str) -> Done<Value> {
+    match p {
+        1.0 => Ok(x),
+        2.0 => cx.unary(UnaryKind::Sqrt, x, path),
+        p => cx.with(BinaryKind::Pow, x, 1.0 / p, path),
+    }
+}
+
+/// (Σ|x|^p)^(1/p) over windows: their mean by their size, with zeros around the map.
+fn power_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let (elem, p) = (cx.elem(c.needed(0)?)?, exponent(c)?);
+    let (x, spatial, sizes) = map(cx, c, float)?;
+    let Window { kernel, stride, pad, dilation, .. } = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
+    if dilation != [1; 2] {
+        return Err("adds over windows with gaps".into());
+    }
+    let mut x = powers(cx, x, p, &c.at("powers"))?;
+    if pad != [0; 4] {
+        let [top, left, bottom, right] = pad;
+        let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom, right]);
+        x = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x], &c.at("border"))?;
+    }
+    let mean = cx.push(Op::AvgPool { kernel, stride, pad: [0; 4] }, &[x], &c.at("mean"))?;
+    let sum = cx.with(BinaryKind::Mul, mean, (kernel[0] * kernel[1]) as f64, &c.at("sum"))?;
+    let y = root(cx, sum, p, &c.path)?;
+    Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])
+}
+
+/// (Σ|x|^p)^(1/p) over the whole map.
+fn global_power(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let (elem, p) = (cx.elem(c.needed(0)?)?, exponent(c)?);
+    let x = float(cx, c.needed(0)?, &c.at("x"))?;
+    let rank = cx.shape(x).len();
+    if rank < 3 {
+        return Err(format!("pools a value of rank {rank}").into());
+    }
+    let powers = powers(cx, x, p, &c.at("powers"))?;
+    let sum = reduce::spell(cx, "ReduceSum", powers, (2..rank).collect(), true, &c.at("sum"))?;
+    Ok(vec![Val::Node(root(cx, sum, p, &c.path)?, elem)])
 }
 
 /// x / (bias + α/size·Σ x²)^β over neighbouring channels.

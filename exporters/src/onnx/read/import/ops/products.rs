@@ -59,6 +59,10 @@ fn gemm(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
     let (mut a, b) = (float(cx, c.needed(0)?, &c.at("a"))?, float(cx, c.needed(1)?, &c.at("b"))?);
     let (alpha, beta) = (c.float("alpha", 1.0)?, c.float("beta", 1.0)?);
+    if c.version < 7 {
+        // The summand broadcasts as it does today wherever it may at all.
+        c.int("broadcast", 0)?;
+    }
     let (across, upright) = (c.int("transA", 0)? != 0, c.int("transB", 0)? != 0);
     if cx.shape(a).len() != 2 || cx.shape(b).len() != 2 {
         return Err("multiplies other than matrices".into());

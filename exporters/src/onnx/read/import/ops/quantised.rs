@@ -20,11 +20,19 @@ pub(super) fn find(op: &str) -> Option<Read> {
     })
 }
 
-/// A scale or zero point as it broadcasts against a value: one number, or one for each index of an axis.
-fn along(cx: &mut Cx, c: &Call<'_>, value: &Val, rank: usize, name: &str) -> Done<Val> {
-    let dims = cx.fixed(value)?;
-    if c.int("block_size", 0)? != 0 || dims.len() > 1 {
-        return Err("has a scale for each block".into());
+/// A scale or zero point as it broadcasts against a value: one number, one for each index of an axis, or one for each block of an axis.
+fn along(cx: &mut Cx, c: &Call<'_>, value: &Val, codes: &Val, name: &str) -> Done<Val> {
+    let (dims, rank) = (cx.fixed(value)?, cx.dims(codes)?.len());
+    let block = c.int("block_size", 0)?;
+    if block != 0 {
+        let at = axis(c.int("axis", 1)?, rank)?;
+        let block = usize::try_from(block).map_err(|_| Refusal::new("has blocks of a negative size"))?;
+        let size = cx.fixed(codes)?[at];
+        if dims.len() != rank || dims[at] != size.div_ceil(block) {
+            return Err(format!("has a scale {dims:?} for blocks of {block} along axis {at}, which has {size}").into());
+        }
+        let index: Vec<usize> = (0..size).map(|i| i / block).collect();
+        return cx.taken(value, at, &index, &[size], &c.at(name));
     }
     match dims[..] {
         [] | [1] => cx.reshaped(value, &[], &c.at(name)),
@@ -33,15 +41,15 @@ fn along(cx: &mut Cx, c: &Call<'_>, value: &Val, rank: usize, name: &str) -> Don
             let shape: Vec<Dim> = (0..rank).map(|i| Dim::Fixed(if i == at { n } else { 1 })).collect();
             cx.reshaped(value, &shape, &c.at(name))
         }
-        _ => Err("has a scale for each block".into()),
+        _ => Err(format!("has a scale {dims:?}").into()),
     }
 }
 
 fn dequantise(cx: &mut Cx, c: &Call<'_>) -> Done {
     let codes = c.needed(0)?.clone();
-    let (rank, elem) = (cx.dims(&codes)?.len(), cx.elem(c.needed(1)?)?);
-    let scale = along(cx, c, &c.needed(1)?.clone(), rank, "scale")?;
-    let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, &c.input(2).clone(), rank, "zero")?) };
+    let elem = cx.elem(c.needed(1)?)?;
+    let scale = along(cx, c, c.needed(1)?, &codes, "scale")?;
+    let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, c.input(2), &codes, "zero")?) };
     let far = match &codes {
         Val::Node(v, _) => !cx.graph.is_constant(*v),
         Val::Tensor(t) => t.len() > places::LIMIT,
@@ -85,15 +93,14 @@ pub(super) fn whole(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
 
 /// `round(x/s) + z` within the range of the codes, half to even.
 fn quantise(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let rank = cx.dims(c.needed(0)?)?.len();
     let elem = match (c.input(2), c.int("output_dtype", 0)?) {
         (Val::Absent, 0) => Elem::Uint(8),
         (Val::Absent, code) => Elem::of(i32::try_from(code).unwrap_or(0)),
         (zero, _) => cx.elem(zero)?,
     };
     let x = float(cx, c.needed(0)?, &c.at("x"))?;
-    let scale = along(cx, c, &c.needed(1)?.clone(), rank, "scale")?;
-    let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, &c.input(2).clone(), rank, "zero")?) };
+    let scale = along(cx, c, c.needed(1)?, c.needed(0)?, "scale")?;
+    let zero = if c.input(2).is_absent() { None } else { Some(along(cx, c, c.input(2), c.needed(0)?, "zero")?) };
     Ok(vec![codes(cx, x, &scale, zero.as_ref(), elem, &c.path)?])
 }
 

@@ -6,7 +6,7 @@ use super::super::moves::Cut;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
-use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Class, Dim, Op, UnaryKind, Value};
 
 /// Nodes of one step, at most.
 const STEP: usize = 16;
@@ -155,6 +155,8 @@ pub(super) fn run(
     let initial = |cx: &mut Cx, slot: usize, name: &str| -> Done<Option<Val>> {
         match c.input(slot) {
             Val::Absent => Ok(None),
+            // Where nothing is given a layer starts from zeros too.
+            given if is_zero(cx, given) => Ok(None),
             given if layer.batch_first => cx.transposed(given, &[1, 0, 2], &c.at(name)).map(Some),
             given => Ok(Some(given.clone())),
         }
@@ -181,6 +183,18 @@ pub(super) fn run(
         last_cells.push(direction.memory);
     }
     results(cx, c, layer, elem, batch, rows, [last, last_cells.into_iter().flatten().collect()])
+}
+
+/// Whether a state is zeros alone, however many there are.
+fn is_zero(cx: &Cx, value: &Val) -> bool {
+    let mut value = value.clone();
+    // Parts of zeros are zeros, and a batch of them may be of any size.
+    while let Val::Node(v, elem) = value
+        && let ([of], Class::Movement) = (&cx.graph.producer(v).inputs[..], cx.graph.op(v).facts().class)
+    {
+        value = Val::Node(*of, elem);
+    }
+    cx.constant(&value).and_then(|k| k.reals()).is_some_and(|all| all.iter().all(|&x| x == 0.0))
 }
 
 /// The state `[b,h]` that a direction starts from, if it is given.

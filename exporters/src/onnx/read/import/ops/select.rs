@@ -8,7 +8,7 @@ use super::super::cx::Cx;
 use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::elementwise::{fits, float, folded, opposite};
+use super::elementwise::{aligned, fits, float, folded, opposite};
 use super::{infinities, quantised, whole};
 use vitc_ir::{BinaryKind, DType, Dim, Op, UnaryKind, Value};
 
@@ -23,7 +23,7 @@ pub(super) fn find(op: &str) -> Option<Read> {
 }
 
 fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let (x, y) = (c.needed(0)?.clone(), c.needed(1)?.clone());
+    let (x, y) = (c.needed(0)?.clone(), aligned(cx, c)?);
     match folded(cx, &x, &y, c.op())? {
         Some(known) => Ok(vec![known]),
         None if matches!(c.op(), "And" | "Or" | "Xor") => {

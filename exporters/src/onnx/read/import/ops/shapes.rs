@@ -39,7 +39,7 @@ fn constant(_: &mut Cx, c: &Call<'_>) -> Done {
     } else if c.has("value_int") {
         known(Elem::Int(64), vec![], vec![Num::int(c.int("value_int", 0)?)])
     } else {
-        return Err("holds a text or a sparse constant".into());
+        return Err("holds a text".into());
     };
     Ok(vec![value])
 }

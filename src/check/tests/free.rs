@@ -1,0 +1,41 @@
+//! Inputs of which nothing is known: numbers around 0, or where the model is defined.
+
+use super::*;
+use crate::signature::{InputPort, InputRole, OutputPort};
+
+/// Check one function of a tensor against another.
+fn checked(model: &str, artifact: &str) -> CheckReport {
+    let graph = |body: &str| {
+        let text = format!("graph g  stage=paper\n%x: f32[2,6] = input\n{body}\noutputs y=%y");
+        vitc_ir::parse(&text).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let [model, artifact] = [model, artifact].map(graph);
+    let weights = SeededWeights::new(&model, 0);
+    let target = Target::onnx(17);
+    let options = LowerOptions::new(DType::F32, DType::F32);
+    let (lowered, _) = vitc_passes::lower(&artifact, &target, &options).expect("lowers");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, DType::F32);
+    onnx::write(&lowered, &weights, &target, &metadata, &mut File::create(&path).expect("creates")).expect("exports");
+    let signature = Signature {
+        inputs: vec![InputPort { name: "x".into(), role: InputRole::Tensor }],
+        outputs: vec![OutputPort { name: "y".into(), role: OutputRole::Tensor }],
+    };
+    let reference = Reference { graph: &model, signature: &signature, weights: &weights, file: None };
+    check(reference, &path, &Options::new(None)).expect("runs")
+}
+
+#[test]
+fn a_model_is_checked_where_it_is_defined() {
+    let (once, twice) = ("%y: f32[2,6] = log(%x)", "%l: f32[2,6] = log(%x)\n%y: f32[2,6] = log(%l)");
+    for (model, wrong, range) in [(once, "%y: f32[2,6] = sqrt(%x)", "0.05..0.95"), (twice, once, "1.05..3.05")] {
+        let report = checked(model, model);
+        assert!(report.passed && report.runs.iter().all(|r| r.input.ends_with(range)), "{report}");
+        assert!(report.notes.iter().any(|n| n.contains("narrower range")), "{report}");
+        let report = checked(model, wrong);
+        assert!(!report.passed && report.runs.iter().all(|r| r.comparison.reference_finite), "{report}");
+    }
+    let report = checked("%y: f32[2,6] = abs(%x)", "%y: f32[2,6] = abs(%x)");
+    assert!(report.passed && report.runs.iter().all(|r| !r.input.contains("..")), "{report}");
+}
