@@ -23,6 +23,7 @@ mod row_moves;
 mod row_order;
 mod sequence_first;
 mod spectral;
+mod sum_before_resize;
 mod transposed;
 mod widen_depthwise;
 mod windows;
@@ -44,6 +45,7 @@ pub const ALGEBRA: &[Pass] = &[
     widen_depthwise::PASS,
     multiply_out::PASS,
     fuse_linear_chains::PASS,
+    sum_before_resize::PASS,
     merge_towers::PASS,
 ];
 
