@@ -226,8 +226,8 @@ mod tests {
             %a: f32[1,2,4,4] = conv(%t, weight\"a.w\":f32[2,2,1,1]){stride=1, pad=0}\n\
             %p: f32[1,2,4,4] = softmax(%a){axis=3}\n\
             %b: f32[1,2,4,4] = conv(%p, weight\"b.w\":f32[2,2,1,1]){stride=1, pad=0}\n\
-            %v: f32[1,2,4,8] = matmul(%b, %x)\n\
-            %h: f32[1,2,4,3] = matmul(%v, weight\"h.w\":f32[8,3])\n%c: f32[1,2,4,3] = add(%h, weight\"h.b\":f32[3])\n\
+            %v: f32[1,2,4,8] = matmul(%b, %x)\n%r: f32[1,2,4,8] = relu(%v)\n\
+            %h: f32[1,2,4,3] = matmul(%r, weight\"h.w\":f32[8,3])\n%c: f32[1,2,4,3] = add(%h, weight\"h.b\":f32[3])\n\
             %y: f32[1,2,4,3] = softmax(%c){axis=3}\noutputs y=%y";
         let graph = vitc_ir::parse(text).unwrap_or_else(|e| panic!("{e}"));
         let paths: Vec<String> = layers(&graph).into_iter().map(|l| l.path).collect();

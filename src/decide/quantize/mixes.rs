@@ -1,7 +1,7 @@
 //! Layers on the scores of an attention: they mix heads, and belong to the attention.
 //!
 //! Between such a layer, the softmax and a product of two values stand nothing but layers, sums, factors and moves. A classifier in front of a softmax has no such
-//! product on its way.
+//! product on its way; one that follows a product with nothing but layers and sums between is taken for a mix and stays as it is.
 
 use std::collections::HashSet;
 use vitc_ir::facts::Class;
