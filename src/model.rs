@@ -18,7 +18,9 @@ mod load;
 mod loaded;
 mod lookalike;
 mod nature;
+mod other_tools;
 mod package;
+
 mod recognise;
 mod request;
 mod settings;

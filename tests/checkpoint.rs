@@ -153,6 +153,43 @@ fn raw_weights_are_taken_unless_the_ema_copy_is_asked_for() {
     assert!(error.contains("no EMA copy") && error.contains("leave --ema out"), "{error}");
 }
 
+/// mmengine swaps averaged and raw weights when it saves, Lightning keeps the raw ones aside: both load the averaged ones under the usual name.
+#[test]
+fn averages_that_a_tool_swapped_are_known_as_such() {
+    let mut raw = net("module.", 3.0);
+    raw.push(("steps".into(), vec![], vec![7.0]));
+    let raw = Item::dict(raw.into_iter().map(|(key, shape, values)| (key, Item::f32(&shape, values))));
+    let mmengine = [("state_dict", item("", 0.0)), ("ema_state_dict", raw)];
+    let lightning = [("state_dict", item("model.", 0.0)), ("current_model_state", item("model.", 3.0))];
+    for file in [mmengine, lightning] {
+        let checkpoint = open("w.ckpt", &archive(&Item::dict(file)));
+        for (ema, offset) in [(None, 0.0), (Some(true), 0.0), (Some(false), 3.0)] {
+            let selected = checkpoint.select(&recognised, &SelectOptions { ema, ..SelectOptions::default() }).unwrap();
+            assert_is_net(&selected, offset);
+            assert_eq!(
+                (selected.ema, selected.notices.is_empty()),
+                (offset == 0.0, ema.is_some()),
+                "{:?}",
+                selected.notices
+            );
+        }
+    }
+}
+
+#[test]
+fn what_peft_trained_whole_takes_the_place_of_what_was() {
+    let mut tensors = net("base_model.model.", 0.0);
+    for (key, ..) in &mut tensors {
+        *key = key.replace(".head.", ".head.modules_to_save.default.");
+    }
+    let old = net("base_model.model.", 9.0).into_iter().filter(|(key, ..)| key.contains(".head."));
+    tensors.extend(old.map(|(key, shape, values)| (key.replace(".head.", ".head.original_module."), shape, values)));
+    let selected =
+        open("w.safetensors", &safetensors(&tensors)).select(&recognised, &SelectOptions::default()).unwrap();
+    assert_is_net(&selected, 0.0);
+    assert!(words(&selected.notices[0]).contains("before PEFT trained them"), "{:?}", selected.notices);
+}
+
 #[test]
 fn of_two_models_the_user_chooses() {
     let both = Item::dict([("student", item("backbone.", 0.0)), ("teacher", item("backbone.", 5.0))]);

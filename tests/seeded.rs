@@ -59,6 +59,18 @@ fn run(graph: &Graph, weights: &dyn Weights, images: ArrayD<f64>) -> (Vec<f64>, 
     (logits.iter().copied().collect(), largest)
 }
 
+/// Nets without a classifier, on noise: their branches have no norms that would bound them.
+#[test]
+fn nets_that_enlarge_stay_in_range() {
+    for backbone in arch::backbones().filter(|b| b.family.id == "ffnet-sr") {
+        let graph = build(backbone, [32; 2], 10).unwrap_or_else(|| panic!("{}", backbone.variant.name));
+        let noise = seeded::noise("image", 0, 2 * 3 * 32 * 32).into_iter().map(f64::from).collect();
+        let noise = ArrayD::from_shape_vec(IxDyn(&[2, 3, 32, 32]), noise).expect("noise fills it");
+        let (_, largest) = run(&graph, &seeded::SeededWeights::new(&graph, 0), noise);
+        assert!(largest < LARGEST / 16.0, "{}: {largest}", backbone.variant.name);
+    }
+}
+
 /// What is wrong with a model's activations on two images of noise, a coloured surface and a slope, if anything is.
 fn fault(graph: &Graph, seed: u64) -> Option<String> {
     let weights = seeded::SeededWeights::new(graph, seed);

@@ -179,25 +179,6 @@ pub(super) fn table_bias(
     net.push(names[1], Op::Gather { axis }, &[table, index])
 }
 
-/// A convolution `conv`, and behind it the BatchNorm `bn` and the activation where there are some, as mmcv's `ConvModule` has them: a convolution in front
-/// of a norm has no bias. Of a checkpoint the keys decide, without one the spec.
-pub(super) fn conv_module(
-    net: &mut Net,
-    options: &BuildOptions,
-    x: Value,
-    spec: ConvSpec,
-    activation: Option<UnaryKind>,
-) -> Value {
-    let normed = options.holds(&net.path("bn.running_mean"), !spec.bias);
-    // One that is stored beside a norm is asked for too, and where both are missing the bias is what is missed.
-    let spec = ConvSpec { bias: !normed || options.holds(&net.path("conv.bias"), false), ..spec };
-    let mut y = net.at("conv").conv(x, spec);
-    if normed {
-        y = net.at("bn").batch_norm(y, BN_EPS);
-    }
-    activation.map_or(y, |kind| net.unary("act", kind, y))
-}
-
 /// A depthwise convolution of any kernel, without bias, that keeps the map.
 pub(super) fn strip_conv(net: &mut Net, x: Value, kernel: [usize; 2]) -> Value {
     let c = net.dim(x, 1);

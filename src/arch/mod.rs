@@ -5,6 +5,7 @@
 mod affnet;
 mod casvit;
 mod choice;
+mod conv_module;
 mod dsm;
 mod efficientformerv2;
 mod family;

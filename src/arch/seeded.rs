@@ -10,6 +10,7 @@
 //! | kernel or matrix | √(3/fan-in)·u, which keeps the RMS |
 //! | kernel or matrix that reads an activation | that, less the mean of each row: what all positive maps have in common would drown the image |
 //! | kernel or matrix that reads a product of two maps | the first / 64: a product squares what an image has more than others, block after block |
+//! | kernel that ends a branch which no norm bounds, and is added to what entered it | the first / 4: such branches add up, dozens of times |
 //! | bias | 0.02·u, small so that the image decides |
 //! | BatchNorm mean, variance | 0.02·r·u, r²·(1 + u/2), r the RMS of what enters |
 //! | scale of a norm | 1 + u/4 |
@@ -19,7 +20,7 @@
 //! | anything else (position tables, …) | 0.2·u |
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use vitc_ir::op::{ReduceKind, SpectralNorm};
 use vitc_ir::{BinaryKind, Graph, Node, NodeId, Op, Stored, StoredType, UnaryKind, Value, WeightError, Weights};
 
@@ -56,6 +57,10 @@ enum Role {
     },
     /// A matrix that reads a product of maps.
     Damped {
+        fan_in: usize,
+    },
+    /// A matrix that ends a branch without a norm.
+    BranchEnd {
         fan_in: usize,
     },
     Bias,
@@ -151,10 +156,11 @@ impl Share {
 /// The role of every weight leaf, and for statistics the value that enters the norm.
 fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
     let mut roles = HashMap::new();
+    let ends = ends_of_bare_branches(graph);
     for norm in norms_of_scores(graph) {
         roles.insert(leaf_behind(graph, graph.node(norm).inputs[1]), (Role::ScoreScale, None));
     }
-    for (_, node) in graph.nodes() {
+    for (id, node) in graph.nodes() {
         for (i, &input) in node.inputs.iter().enumerate() {
             let role = match (&node.op, i) {
                 (Op::Conv { .. }, 1) => {
@@ -177,6 +183,7 @@ fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
                 _ => Role::Other,
             };
             let role = match role {
+                Role::Matrix { fan_in } if ends.contains(&id) => Role::BranchEnd { fan_in },
                 Role::Matrix { fan_in } if is_product(graph, node.inputs[0]) => Role::Damped { fan_in },
                 Role::Matrix { fan_in } if reads_activation(graph, node) => Role::Centred { fan_in },
                 role => role,
@@ -191,6 +198,30 @@ fn roles(graph: &Graph) -> HashMap<Value, (Role, Option<Value>)> {
         }
     }
     roles
+}
+
+/// Convolutions that end a chain of several and of activations, with no norm among them, and are added to what entered the chain. Trained networks of
+/// this kind keep their maps where they are over dozens of such sums; kernels that keep the RMS would double the mean square at each.
+fn ends_of_bare_branches(graph: &Graph) -> HashSet<NodeId> {
+    let entered = |end: Value, other: Value| {
+        let (mut at, mut kernels) = (end, 0);
+        while at != other {
+            match graph.op(at) {
+                Op::Conv { .. } | Op::Linear => kernels += 1,
+                Op::Unary(_) if at != end => {}
+                _ => return false,
+            }
+            at = graph.producer(at).inputs[0];
+        }
+        kernels > 1
+    };
+    let end = |node: &Node| match (&node.op, &node.inputs[..]) {
+        (Op::Binary(BinaryKind::Add), &[a, b]) if a != b => {
+            [(a, b), (b, a)].into_iter().find(|&(end, other)| entered(end, other)).map(|(end, _)| end.node)
+        }
+        _ => None,
+    };
+    graph.nodes().filter_map(|(_, node)| end(node)).collect()
 }
 
 /// The BatchNorms whose results, added up, pooled or laid out differently, are the queries or keys of an attention.
@@ -226,6 +257,7 @@ fn rule(role: Role, entering: f64) -> Rule {
     let (offset, factor) = match role {
         Role::Matrix { fan_in } | Role::Centred { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt()),
         Role::Damped { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt() / 64.0),
+        Role::BranchEnd { fan_in } => (0.0, (3.0 / fan_in as f64).sqrt() / 4.0),
         Role::Bias => (0.0, 0.02),
         Role::Mean => (0.0, 0.02 * entering.sqrt()),
         Role::Variance => (entering, 0.5 * entering),

@@ -1,7 +1,8 @@
 //! What a checkpoint of dense prediction says besides the tensors: mmcv's and mmengine's `meta` with names and colours of the classes and the
 //! configuration as text, of which a handful of literals is read.
 
-use super::literals::{Literal, literal};
+use super::literals::{Literal, literal, sections, values};
+use super::other_settings::{DETECTS, NECK, OtherSetting, SEGMENTS, other_settings};
 use super::pickle::{Id, Pickle};
 
 /// More classes than any palette has.
@@ -28,6 +29,10 @@ pub struct DenseConfig {
     pub bgr: Option<bool>,
     /// Values of choices, by the choice's name, and the name that the text has for it.
     pub choices: Vec<(&'static str, String, &'static str)>,
+    /// Settings that the text gives several values for one part.
+    pub unclear: Vec<(&'static str, &'static str)>,
+    /// Settings that are built otherwise.
+    pub others: Vec<OtherSetting>,
 }
 
 impl DenseConfig {
@@ -65,7 +70,14 @@ impl DenseConfig {
         let mean = scaled("mean");
         let read_as_rgb =
             mean.is_some_and(|[r, _, b]| r == 0.0 && b == 0.0 || [r, b] == [123.675 / 255.0, 103.53 / 255.0]);
-        let choices = CHOICES.iter().filter_map(|&(choice, name)| Some((choice, value(&literal(text, name)?)?, name)));
+        let (mut choices, mut unclear) = (Vec::new(), Vec::new());
+        for &(choice, name, parts) in CHOICES {
+            match &given(text, name, parts)[..] {
+                [said] => choices.extend(value(said).map(|value| (choice, value, name))),
+                [] => {}
+                _ => unclear.push((choice, name)),
+            }
+        }
         DenseConfig {
             crop_size: size("crop_size"),
             // Written as width, height; the longer side goes with the longer of the picture, which is taken to be its width.
@@ -73,25 +85,47 @@ impl DenseConfig {
             mean,
             std: scaled("std").filter(|std| std.iter().all(|x| *x > 0.0)),
             bgr: (swaps(true) || swaps(false)).then(|| !swaps(true) && !read_as_rgb),
-            choices: choices.collect(),
+            choices,
+            unclear,
+            others: other_settings(text),
             ..DenseConfig::default()
         }
     }
 }
 
-/// The names of choices, and of the literals that decide them.
-const CHOICES: &[(&str, &str)] = &[
-    ("align-corners", "align_corners"),
-    ("pool-scales", "pool_scales"),
-    ("extra-convs", "add_extra_convs"),
-    ("levels", "num_outs"),
-    ("anchor-scale", "octave_base_scale"),
-    ("anchor-octaves", "scales_per_octave"),
-    ("anchor-ratios", "ratios"),
-    ("anchor-centre", "center_offset"),
-    ("box-means", "target_means"),
-    ("box-stds", "target_stds"),
+/// The names of choices, of the literals that decide them, and the parts of the configuration that these stand in.
+const CHOICES: &[(&str, &str, &[&str])] = &[
+    ("align-corners", "align_corners", &[SEGMENTS]),
+    ("pool-scales", "pool_scales", &[SEGMENTS]),
+    ("dilations", "dilations", &[SEGMENTS]),
+    ("norm-groups", "num_groups", &[NECK, SEGMENTS, DETECTS]),
+    ("extra-convs", "add_extra_convs", &[NECK]),
+    ("extra-relu", "relu_before_extra_convs", &[NECK]),
+    ("levels", "num_outs", &[NECK]),
+    ("anchor-scale", "octave_base_scale", &[DETECTS]),
+    ("anchor-octaves", "scales_per_octave", &[DETECTS]),
+    ("anchor-scales", "scales", &[DETECTS]),
+    ("anchor-strides", "strides", &[DETECTS]),
+    ("anchor-ratios", "ratios", &[DETECTS]),
+    ("anchor-centre", "center_offset", &[DETECTS]),
+    ("box-means", "target_means", &[DETECTS]),
+    ("box-stds", "target_stds", &[DETECTS]),
 ];
+
+/// What the text gives a name in these parts; what it gives it everywhere if it has none of them.
+fn given(text: &str, name: &str, parts: &[&str]) -> Vec<Literal> {
+    let mut found: Vec<Literal> = Vec::new();
+    let sections: Vec<&str> = parts.iter().flat_map(|part| sections(text, part)).collect();
+    if sections.is_empty() {
+        return literal(text, name).into_iter().collect();
+    }
+    for value in sections.into_iter().flat_map(|section| values(section, name)) {
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    }
+    found
+}
 
 /// A literal as a choice's value is written.
 fn value(literal: &Literal) -> Option<String> {

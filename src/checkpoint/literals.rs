@@ -5,6 +5,9 @@ const MAX_DEPTH: usize = 4;
 /// Most elements of a list.
 const MAX_ITEMS: usize = 1 << 12;
 
+/// Most values of one name that are told apart.
+const MOST_VALUES: usize = 8;
+
 /// A value written out.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Literal {
@@ -31,22 +34,62 @@ impl Literal {
 
 /// The value that the text gives this name everywhere; `None` if it gives none, or several that differ.
 pub(super) fn literal(text: &str, name: &str) -> Option<Literal> {
-    let mut found: Option<Literal> = None;
+    match &values(text, name)[..] {
+        [value] => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// The different literals that the text gives this name, in their order.
+pub(super) fn values(text: &str, name: &str) -> Vec<Literal> {
+    let mut found: Vec<Literal> = Vec::new();
     for (at, _) in text.match_indices(name) {
-        let in_word = |c: char| c.is_alphanumeric() || c == '_';
-        let behind = &text[at + name.len()..];
-        if text[..at].chars().next_back().is_some_and(in_word) || behind.chars().next().is_some_and(in_word) {
-            continue;
-        }
-        let behind = behind.strip_prefix(['\'', '"']).unwrap_or(behind).trim_start();
-        let Some(value) = behind.strip_prefix(['=', ':']).filter(|rest| !rest.starts_with('=')) else { continue };
-        let Some((value, _)) = parse(value.trim_start(), MAX_DEPTH) else { continue };
-        match &found {
-            Some(other) if *other != value => return None,
-            _ => found = Some(value),
+        let value = given(text, name, at).and_then(|value| parse(value, MAX_DEPTH));
+        found.extend(value.map(|(value, _)| value).filter(|value| !found.contains(value)));
+        if found.len() > MOST_VALUES {
+            break;
         }
     }
     found
+}
+
+/// What stands inside the brackets that the text gives this name, wherever it does: `neck=dict(…)`, `'neck': {…}`, `neck=[…]`.
+pub(super) fn sections<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+    let in_brackets = |at| {
+        let value = given(text, name, at)?;
+        let open = value.find(['(', '{', '['])?;
+        let call = value[..open].chars().all(|c| c.is_alphanumeric() || "._".contains(c));
+        inside(value.get(open..).filter(|_| call)?)
+    };
+    text.match_indices(name).filter_map(|(at, _)| in_brackets(at)).collect()
+}
+
+/// What stands between the bracket that the text begins with and the one that closes it; brackets in quotes do not count.
+fn inside(text: &str) -> Option<&str> {
+    let (mut depth, mut quoted) = (0usize, None);
+    for (at, c) in text.char_indices() {
+        match (c, quoted) {
+            ('\'' | '"', None) => quoted = Some(c),
+            (c, Some(quote)) if c == quote => quoted = None,
+            (_, Some(_)) => {}
+            ('(' | '[' | '{', None) => depth += 1,
+            (')' | ']' | '}', None) if depth == 1 => return text.get(1..at),
+            (')' | ']' | '}', None) => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What follows `=` or `:` behind the name at this place, if it is a whole word there.
+fn given<'t>(text: &'t str, name: &str, at: usize) -> Option<&'t str> {
+    let in_word = |c: char| c.is_alphanumeric() || c == '_';
+    let behind = &text[at + name.len()..];
+    if text[..at].chars().next_back().is_some_and(in_word) || behind.chars().next().is_some_and(in_word) {
+        return None;
+    }
+    let behind = behind.strip_prefix(['\'', '"']).unwrap_or(behind).trim_start();
+    Some(behind.strip_prefix(['=', ':']).filter(|rest| !rest.starts_with('='))?.trim_start())
 }
 
 /// The literal at the start of the text, and what follows it.
@@ -99,6 +142,16 @@ mod tests {
         assert_eq!(numbers("pool_scales"), Some(vec![1.0, 2.0]));
         assert_eq!(literal(text, "align_corners"), Some(Literal::Bool(false)));
         assert_eq!(literal(text, "type"), Some(Literal::Text("Resize".into())));
+    }
+
+    #[test]
+    fn sections_are_what_brackets_hold() {
+        let text = "model=dict(neck=dict(a=1, b='x)'), 'head': {c: [1, 2]}, heads=[dict(a=2), dict(a=3)]) neck=f(d=(1,)) neck=3 neck=dict(";
+        assert_eq!(sections(text, "neck"), ["a=1, b='x)'", "d=(1,)"]);
+        assert_eq!(sections(text, "head"), ["c: [1, 2]"]);
+        assert_eq!(sections(text, "heads"), ["dict(a=2), dict(a=3)"]);
+        assert_eq!(sections("neck=1 + (2)", "neck"), [""; 0]);
+        assert_eq!(values(text, "a"), [1.0, 2.0, 3.0].map(Literal::Number));
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub(super) fn by_name(path: &Path) -> Result<(), CheckpointError> {
     if name.contains("zero_pp_rank_") || name.ends_with("_optim_states.pt") {
         return Err(deepspeed().within(&place));
     }
+    if name.ends_with(".index") || name.contains(".data-0") || name.ends_with(".msgpack") {
+        return Err(other_framework(&name).within(&place));
+    }
     if name.ends_with(".distcp") {
         return Err(distributed().within(&place));
     }
@@ -130,6 +133,19 @@ pub(super) fn by_name(path: &Path) -> Result<(), CheckpointError> {
         ));
     }
     Ok(())
+}
+
+/// A file of TensorFlow's or Flax's checkpoints, by its name.
+fn other_framework(name: &str) -> CheckpointError {
+    let (framework, what) = match name.ends_with(".msgpack") {
+        true => ("this is a checkpoint of Flax", "JAX"),
+        false => ("this is a checkpoint of TensorFlow", "TensorFlow"),
+    };
+    foreign(
+        framework,
+        format!("{what} weights have other names and layouts than the papers' PyTorch code"),
+        give(ORIGINAL),
+    )
 }
 
 /// Known by the members of the archive.

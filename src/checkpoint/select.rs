@@ -12,6 +12,7 @@ use super::mapped::Mapped;
 use super::names::{NameTable, WRAPPERS, joined, replaced, unflattened, unwrapped};
 use super::open::Checkpoint;
 use super::pattern;
+use super::peft::{Stands, TrainedModules};
 use super::recognise_foreign;
 use super::tensor::{ElementType, TensorInfo};
 use crate::message;
@@ -22,8 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vitc_ir::StoredType;
 
-/// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning).
-const EMA: &[&str] = &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema"];
+/// Segments that name an averaged copy of the weights (timm, MMEngine, CVNets, Lightning, BasicSR).
+const EMA: &[&str] =
+    &["model_ema", "state_dict_ema", "ema_state_dict", "ema", "ema_model", "model_state_dict_ema", "params_ema"];
 /// Whether a segment of a name says that what lies under it is an averaged copy.
 pub fn is_average(segment: &str) -> bool {
     EMA.contains(&segment)
@@ -135,12 +137,8 @@ impl Selected {
 struct Candidate<'a> {
     prefix: String,
     tensors: BTreeMap<String, &'a TensorInfo>,
-}
-
-impl Candidate<'_> {
-    fn is_ema(&self) -> bool {
-        self.prefix.split('.').any(is_average)
-    }
+    /// It is an averaged copy.
+    ema: bool,
 }
 
 impl Checkpoint {
@@ -170,7 +168,7 @@ impl Checkpoint {
         let mut chosen = match &options.strip_prefix {
             Some(prefix) => self.under(&renamed, &unwrapped(prefix.trim_end_matches('.')))?,
             None => {
-                let candidates = candidates(&renamed, prefixes.clone());
+                let candidates = candidates(&renamed, prefixes.clone(), swapped(&renamed));
                 if candidates.is_empty() {
                     return Err(self.unrecognised(&renamed));
                 }
@@ -193,7 +191,7 @@ impl Checkpoint {
         if let Some(error) = unfit {
             return Err(error.within(&self.place));
         }
-        let ema = chosen.is_ema();
+        let ema = chosen.ema;
         let tensors = chosen.tensors.into_iter().map(|(key, tensor)| (key, tensor.clone())).collect();
         forms::check_parametrizations(&tensors).map_err(|e| e.within(&self.place))?;
         let place = match chosen.prefix.as_str() {
@@ -228,9 +226,19 @@ impl Checkpoint {
         let mut used = vec![false; options.rename.len()];
         let mut renamed = BTreeMap::new();
         let mut wrapped = 0;
+        let trained = TrainedModules::among(self.tensors().keys());
+        let mut before = 0;
         for (old, tensor) in self.tensors() {
-            let mut key = old.clone();
-            let plain = unwrapped(old);
+            let mut key = match trained.stands(old) {
+                Stands::ForItself => old.clone(),
+                Stands::For(module) => module,
+                Stands::ForNothing => {
+                    before += 1;
+                    continue;
+                }
+            };
+            let named = key.clone();
+            let plain = unwrapped(&named);
             if let Cow::Owned(plain) = plain
                 && !self.tensors().contains_key(&plain)
             {
@@ -255,6 +263,10 @@ impl Checkpoint {
             let names = WRAPPERS.join(", ");
             notices.push(format!("tools wrapped modules of {}: read without {names}", count(wrapped, "tensor")).into());
         }
+        if before > 0 {
+            let were = format!("{} of modules from before PEFT trained them anew: not used", count(before, "tensor"));
+            notices.push(were.into());
+        }
         for ((from, to), used) in options.rename.iter().zip(used) {
             if !used {
                 let renamed = Setting::Rename.to(format!("{from}={to}"));
@@ -272,7 +284,8 @@ impl Checkpoint {
     ) -> Result<Candidate<'a>, CheckpointError> {
         let subset = subset(tensors, prefix);
         if !subset.is_empty() {
-            return Ok(Candidate { prefix: prefix.to_string(), tensors: subset });
+            let ema = is_averaged(prefix, swapped(tensors));
+            return Ok(Candidate { prefix: prefix.to_string(), tensors: subset, ema });
         }
         let heads: BTreeSet<&str> =
             tensors.keys().map(|key| key.split_once('.').map_or(key.as_str(), |k| k.0)).collect();
@@ -291,16 +304,32 @@ impl Checkpoint {
         notices: &mut Vec<Message>,
     ) -> Result<Candidate<'a>, CheckpointError> {
         let all: Vec<String> = candidates.iter().map(|c| shown(&c.prefix)).collect();
-        let (ema, raw): (Vec<_>, Vec<_>) = candidates.into_iter().partition(Candidate::is_ema);
+        let main =
+            candidates.iter().find(|c| c.prefix.split('.').next() == Some(SWAPPED_AVERAGE)).is_some_and(|c| c.ema);
+        let (ema, raw): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|c| c.ema);
         let absent = |what: &str, given: Given| {
             let why = format!("weights were found under {}", some_of(all.iter().map(String::as_str), 8));
             let what = format!("the checkpoint has no {what}");
             CheckpointError::new(what, self.place.clone(), why, message!("leave ", given, " out"))
         };
-        let mut pool = match (options.ema, raw.is_empty(), ema.is_empty()) {
+        let pool = match (options.ema, raw.is_empty(), ema.is_empty()) {
             (Some(true), _, true) => return Err(absent("EMA copy of the weights", Setting::Ema.on())),
             (Some(false), true, _) => return Err(absent("raw weights beside the EMA copy", Setting::Ema.off())),
             (Some(true), ..) | (None, true, _) => ema,
+            (None, false, false) if main => {
+                notices.push(message!(
+                    format!(
+                        "the tool that wrote the checkpoint keeps the averaged weights under {SWAPPED_AVERAGE} and the raw ones under {}: the \
+                         averaged are taken, as the tool itself loads them, ",
+                        shown(&raw[0].prefix)
+                    ),
+                    Setting::Ema.off(),
+                    " takes the raw, ",
+                    Setting::Ema.on(),
+                    " silences this"
+                ));
+                return only(ema, &self.place);
+            }
             (Some(false) | None, false, _) => {
                 if options.ema.is_none() && !ema.is_empty() {
                     let under = shown(&ema[0].prefix);
@@ -315,26 +344,10 @@ impl Checkpoint {
                 raw
             }
         };
-        if options.ema.is_none() && pool[0].is_ema() {
+        if options.ema.is_none() && pool[0].ema {
             notices.push(format!("the checkpoint holds only an EMA copy, under {}", shown(&pool[0].prefix)).into());
         }
-        let first = pool.remove(0);
-        // The same tensors under a second name are no second model.
-        if let Some(other) = pool.iter().find(|c| c.tensors != first.tensors) {
-            let all = std::iter::once(&first).chain(&pool).take(8);
-            let todo = Message::joined(all.map(|c| Setting::StripPrefix.to(quoted(&c.prefix))), " or ");
-            return Err(CheckpointError::new(
-                "the checkpoint holds several models",
-                self.place.clone(),
-                format!(
-                    "different tensors of a known family lie under {} and {}",
-                    shown(&first.prefix),
-                    shown(&other.prefix)
-                ),
-                message!("choose one with ", todo),
-            ));
-        }
-        Ok(first)
+        only(pool, &self.place)
     }
 
     fn unrecognised(&self, tensors: &BTreeMap<String, &TensorInfo>) -> CheckpointError {
@@ -343,8 +356,53 @@ impl Checkpoint {
     }
 }
 
+/// The one of these subsets; the same tensors under a second name are no second model.
+fn only<'a>(mut pool: Vec<Candidate<'a>>, place: &str) -> Result<Candidate<'a>, CheckpointError> {
+    let first = pool.remove(0);
+    if let Some(other) = pool.iter().find(|c| c.tensors != first.tensors) {
+        let all = std::iter::once(&first).chain(&pool).take(8);
+        let todo = Message::joined(all.map(|c| Setting::StripPrefix.to(quoted(&c.prefix))), " or ");
+        return Err(CheckpointError::new(
+            "the checkpoint holds several models",
+            place,
+            format!(
+                "different tensors of a known family lie under {} and {}",
+                shown(&first.prefix),
+                shown(&other.prefix)
+            ),
+            message!("choose one with ", todo),
+        ));
+    }
+    Ok(first)
+}
+
+/// Whether the tool that wrote these names puts the averaged weights where others have the raw ones: mmengine's EMA hook swaps them when it saves, and
+/// Lightning's weight averaging keeps the raw ones aside.
+fn swapped(tensors: &BTreeMap<String, &TensorInfo>) -> bool {
+    let any = |start: &str| tensors.range(start.to_string()..).next().is_some_and(|(key, _)| key.starts_with(start));
+    let mmengine = tensors.contains_key("ema_state_dict.steps") && any("ema_state_dict.module.");
+    any(&format!("{SWAPPED_AVERAGE}.")) && (mmengine || any(&format!("{SWAPPED_RAW}.")))
+}
+
+/// Where such tools keep the averaged weights.
+const SWAPPED_AVERAGE: &str = "state_dict";
+/// Where Lightning keeps the raw ones.
+const SWAPPED_RAW: &str = "current_model_state";
+
+/// Whether what lies under a prefix is an averaged copy.
+fn is_averaged(prefix: &str, swapped: bool) -> bool {
+    match swapped {
+        true => prefix.split('.').next() == Some(SWAPPED_AVERAGE),
+        false => prefix.split('.').any(is_average),
+    }
+}
+
 /// The outermost of the subsets under these prefixes, in the order of their prefixes.
-fn candidates<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, mut prefixes: Vec<String>) -> Vec<Candidate<'a>> {
+fn candidates<'a>(
+    tensors: &BTreeMap<String, &'a TensorInfo>,
+    mut prefixes: Vec<String>,
+    swapped: bool,
+) -> Vec<Candidate<'a>> {
     // In lexical order a prefix precedes what it is a prefix of.
     prefixes.sort();
     let mut found: Vec<Candidate<'a>> = Vec::new();
@@ -352,7 +410,8 @@ fn candidates<'a>(tensors: &BTreeMap<String, &'a TensorInfo>, mut prefixes: Vec<
         let inside = found.iter().any(|c| lies_under(&prefix, &c.prefix));
         let subset = if inside { BTreeMap::new() } else { subset(tensors, &prefix) };
         if subset.len() >= SMALLEST {
-            found.push(Candidate { prefix, tensors: subset });
+            let ema = is_averaged(&prefix, swapped);
+            found.push(Candidate { prefix, tensors: subset, ema });
         }
     }
     found

@@ -33,6 +33,8 @@ pub(super) struct Leftover {
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) leftovers: Vec<Leftover>,
+    /// Why those that are called heads are none, if they are not.
+    pub(super) no_head: Option<String>,
 }
 
 impl Account {
@@ -79,7 +81,7 @@ impl Account {
                 slot: None,
             });
         }
-        Account { leftovers }
+        Account { leftovers, no_head: None }
     }
 
     /// Take those that `wanted` says.

@@ -54,7 +54,7 @@ pub(super) fn stops(account: &Account) -> Option<(Vec<Mismatch>, Message)> {
     let line = |(name, all): (&String, &Vec<Leftover>)| {
         let nature = all.iter().map(|l| l.nature).min().unwrap_or(Nature::Unknown);
         let more = if all.len() > 1 { format!(" and {} more", all.len() - 1) } else { String::new() };
-        let fix = calibration(nature, &all[0].name);
+        let fix = calibration(nature, example(all, nature));
         let leaf = all[0].name.strip_prefix(name.as_str()).unwrap_or_default();
         Mismatch {
             key: format!("{}{}", printable(name), printable(leaf)),
@@ -63,7 +63,13 @@ pub(super) fn stops(account: &Account) -> Option<(Vec<Mismatch>, Message)> {
             fix,
         }
     };
-    Some((groups.iter().map(line).collect(), todo(nature, &first[0].name)))
+    let todo = todo(nature, example(first, nature), account.no_head.as_deref());
+    Some((groups.iter().map(line).collect(), todo))
+}
+
+/// The first name of this nature.
+fn example(all: &[Leftover], nature: Nature) -> &str {
+    all.iter().find(|l| l.nature == nature).map_or("", |l| &l.name)
 }
 
 /// The pattern that names what one tool leaves beside every layer.
@@ -78,7 +84,7 @@ fn calibration(nature: Nature, name: &str) -> Option<Given> {
 }
 
 /// What a person can do about tensors of this nature.
-fn todo(nature: Nature, example: &str) -> Message {
+fn todo(nature: Nature, example: &str, no_head: Option<&str>) -> Message {
     match (nature, calibration(nature, example)) {
         (_, Some(pattern)) => message!(
             "these numbers belong to another tool's quantised model; ",
@@ -96,7 +102,9 @@ fn todo(nature: Nature, example: &str) -> Message {
             " exports the maps that its trunk returns"
         ),
         (Nature::Head, _) => message!(
-            "a head may be a sequence of linear layers and norms; ",
+            "a head may be a sequence of linear layers and norms",
+            no_head.map_or(String::new(), |why| format!(", and {}", printable(why))),
+            "; ",
             Setting::Output.to("features"),
             " exports the trunk without it"
         ),

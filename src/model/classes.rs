@@ -61,15 +61,8 @@ pub(super) fn decided_classes(
         };
         counts.extend(used.map(|n| (name.copied().unwrap_or_default().to_string(), n)));
     }
-    if let (Some(asked), [(head, n)]) = (request.classes, &counts[..])
-        && asked != *n
-    {
-        return Err(ModelError::Other(message!(
-            Setting::Classes.to(asked),
-            format!(": {head} in the checkpoint has {n} classes\n  leave "),
-            Setting::Classes,
-            format!(" out, or give the checkpoint that was trained for {asked}")
-        )));
+    if let (Some(asked), [(head, n)]) = (request.classes, &counts[..]) {
+        agree(asked, head, *n)?;
     }
     if heads.family != Head::Average && used.is_none() {
         let names: Vec<&str> = held(family, shapes).iter().map(|(h, _)| *h).collect();
@@ -78,4 +71,22 @@ pub(super) fn decided_classes(
         return Err(ModelError::Other(message!(Setting::Head, why, Setting::Head, " out")));
     }
     Ok(used)
+}
+
+/// What the request says of classes must agree with a head over maps.
+pub(super) fn classes_of_map(request: &ModelRequest, found: Option<usize>) -> Result<(), ModelError> {
+    request.classes.zip(found).map_or(Ok(()), |(asked, n)| agree(asked, "the head", n))
+}
+
+/// Whether a head has as many classes as are asked for.
+fn agree(asked: usize, head: &str, n: usize) -> Result<(), ModelError> {
+    if asked == n {
+        return Ok(());
+    }
+    Err(ModelError::Other(message!(
+        Setting::Classes.to(asked),
+        format!(": {head} in the checkpoint has {n} classes\n  leave "),
+        Setting::Classes,
+        format!(" out, or give the checkpoint that was trained for {asked}")
+    )))
 }

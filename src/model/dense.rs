@@ -31,18 +31,23 @@ pub(super) struct Dense {
     head: Option<Placed<MapHead>>,
     /// What reads the maps and is not built, as names in the file say it.
     second_stage: Option<&'static str>,
+    /// Whether FCOS reads the neck, whose configurations have a ReLU in it.
+    centres: bool,
 }
 
 impl Dense {
     /// The parts in the file around this trunk.
     pub(super) fn find(selected: &Selected) -> Result<Dense, ModelError> {
-        let names: BTreeSet<String> =
-            selected.tensors.keys().map(|key| selected.file_name(key)).chain(selected.beside.keys().cloned()).collect();
+        let inside = selected.tensors.iter().map(|(key, tensor)| (selected.file_name(key), tensor));
+        let all = inside.chain(selected.beside.iter().map(|(name, tensor)| (name.clone(), tensor)));
+        // A weight that is stored as factors counts as itself.
+        let names: BTreeSet<String> = merged_shapes(&all.collect()).into_keys().collect();
         let head = MAP_HEADS
             .iter()
             .map(|head| nearest(&names, &selected.prefix, *head, (head.anchors, head.scope), head.name));
         let heads: Vec<_> = head.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-        let head = heads.into_iter().max_by_key(|head| common(&head.prefix, &selected.prefix));
+        // Of two whose keys are there, the one that has more of them.
+        let head = heads.into_iter().max_by_key(|h| (common(&h.prefix, &selected.prefix), h.part.anchors.len()));
         let of_head =
             |prefix: &str| head.as_ref().is_some_and(|head| !head.part.scope.is_empty() && head.prefix == prefix);
         let mut neck = None;
@@ -54,7 +59,7 @@ impl Dense {
         let says = |word: &str| names.iter().any(|name| name.split('.').any(|segment| segment == word));
         let second_stage = [("rpn_head", RPN), ("roi_head", RPN), ("transformer", TRANSFORMER), ("ssd_heads", SSDLITE)];
         let second_stage = second_stage.into_iter().find(|(word, _)| says(word)).map(|(_, what)| what);
-        Ok(Dense { neck, head, second_stage })
+        Ok(Dense { neck, head, second_stage, centres: says("conv_centerness") })
     }
 
     /// The neck.
@@ -188,45 +193,67 @@ impl Dense {
     }
 
     /// What the file says of the choices that the request leaves open, with a line for each; and a line for each that nothing decides.
+    ///
+    /// # Errors
+    /// If the file says what is built otherwise, or two things at once.
     pub(super) fn settings(
         &self,
         request: &ModelRequest,
         backbone: Backbone,
-        said: Option<&DenseConfig>,
+        (said, shapes): (Option<&DenseConfig>, &Shapes),
         lines: &mut Vec<String>,
-    ) -> BTreeMap<String, String> {
+    ) -> Result<BTreeMap<String, String>, ModelError> {
         let mut settings = request.choices.clone();
         let final_too = request.results.are_final();
         let neck = self.neck().filter(|_| final_too || request.results == Results::Neck);
         let head = self.head().filter(|_| final_too);
+        built_otherwise(said, [neck.map(|neck| neck.scope), head.map(|head| head.scope)])?;
         let mut choices = neck.map_or(Vec::new(), |neck| neck.choices.to_vec());
         choices.extend(head.map_or(&[][..], |head| head.choices));
         if self.is_any() || matches!(request.results, Results::Pyramid | Results::Stages(_)) {
             choices.extend(backbone.family.choices.iter().filter(|c| c.name == "output-stride"));
         }
+        choices.retain(|choice| !settings.contains_key(choice.name) && matters(choice, shapes));
         for choice in choices {
-            if settings.contains_key(choice.name) {
-                continue;
+            if let Some((_, name)) = said.and_then(|said| said.unclear.iter().find(|(c, _)| *c == choice.name)) {
+                let what = format!("the config's text gives {name} several values\n  say which was trained: ");
+                let given = Setting::Choice.to(format!("{}=…", choice.name));
+                return Err(ModelError::Other(message!(what, given)));
             }
             let said = said.and_then(|said| said.choices.iter().find(|(name, ..)| *name == choice.name));
             let said = said.map(|(_, value, source)| (spelled(choice, value), source));
-            if let Some((value, source)) = said.filter(|(value, _)| choice.takes(value)) {
-                lines.push(format!("{} {value} <- {source} in the config's text", choice.name));
-                settings.insert(choice.name.into(), value);
-            } else if choice.name == "levels" && self.second_stage == Some(RPN) {
-                lines.push("levels 5, assumed: one more than convolutions, as two-stage detectors have them".into());
-                settings.insert(choice.name.into(), "5".into());
+            let line = if let Some((value, source)) = said.filter(|(value, _)| choice.takes(value)) {
+                settings.insert(choice.name.into(), value.clone());
+                format!("{} {value} <- {source} in the config's text", choice.name)
+            } else if let Some((value, why)) = self.assumed(choice, shapes) {
+                settings.insert(choice.name.into(), value.into());
+                format!("{} {value}, assumed: {why}", choice.name)
             } else if choice.values[0] != "auto" {
-                lines.push(format!("{} {}, assumed: {}", choice.name, choice.values[0], unrecorded(choice)));
+                format!("{} {}, assumed: {}", choice.name, choice.values[0], unrecorded(choice))
             } else if choice.name == "output-stride" {
                 let stride = self.head().and_then(|head| head.backbone_stride).unwrap_or(32);
-                lines.push(match self.second_stage {
+                match self.second_stage {
                     Some(SSDLITE) => format!("{} {stride}, as SSDLite has it", choice.name),
                     _ => format!("{} {stride}, assumed: {}", choice.name, unrecorded(choice)),
-                });
-            }
+                }
+            } else {
+                continue;
+            };
+            lines.push(line);
         }
-        settings
+        Ok(settings)
+    }
+
+    /// What is assumed of a choice because of the parts that there are, and why.
+    fn assumed(&self, choice: &Choice, shapes: &Shapes) -> Option<(&'static str, &'static str)> {
+        match choice.name {
+            "levels" if self.second_stage == Some(RPN) => {
+                Some(("5", "one more than convolutions, as two-stage detectors have them"))
+            }
+            "extra-relu" if self.centres => Some(("true", "FCOS's configurations have it")),
+            "extra-convs" => extra_convs(shapes),
+            _ => None,
+        }
     }
 
     /// Height and width of the input that the file says or that are usual, and whence.
@@ -267,6 +294,55 @@ const BEHIND: &[&str] = &[
     "seg_head",
     "transformer",
 ];
+
+/// Stops if the configuration's text says of the parts in these places what is built otherwise.
+fn built_otherwise(said: Option<&DenseConfig>, places: [Option<&str>; 2]) -> Result<(), ModelError> {
+    let others = said.map_or(&[][..], |said| &said.others);
+    let Some(other) = others.iter().find(|other| places.contains(&Some(other.part))) else { return Ok(()) };
+    let what = format!(
+        "the config's text gives {}'s {} the value {}, which is built otherwise: the file would compute something else\n  ",
+        other.part,
+        other.setting,
+        printable(&other.value)
+    );
+    let todo = message!(
+        Setting::Output.to("pyramid"),
+        " exports the maps in front of it; or export the model to ONNX from its own code"
+    );
+    Err(ModelError::Other(message!(what, todo)))
+}
+
+/// Whether a choice decides anything about the parts that have these tensors.
+fn matters(choice: &Choice, shapes: &Shapes) -> bool {
+    match choice.name {
+        "norm-groups" => shapes.keys().any(|key| key.split('.').any(|segment| segment == "gn")),
+        "extra-relu" => {
+            let [laterals, convs] = ["lateral_convs", "fpn_convs"].map(|list| convolutions(shapes, list));
+            convs > laterals + 1
+        }
+        _ => true,
+    }
+}
+
+/// How many convolutions this list of the FPN has.
+fn convolutions(shapes: &Shapes, list: &str) -> usize {
+    (0..shapes.len()).take_while(|i| shapes.contains_key(&format!("neck.{list}.{i}.conv.weight"))).count()
+}
+
+/// What the FPN's first extra convolution is taken to read, where its width leaves that open.
+fn extra_convs(shapes: &Shapes) -> Option<(&'static str, &'static str)> {
+    let width = |list: &str, i: usize, axis: usize| {
+        shapes.get(&format!("neck.{list}.{i}.conv.weight")).and_then(|shape| shape.get(axis)).copied()
+    };
+    let laterals = convolutions(shapes, "lateral_convs");
+    let (own, reads) = (width("lateral_convs", 0, 0)?, width("fpn_convs", laterals, 1)?);
+    let input = width("lateral_convs", laterals.checked_sub(1)?, 1)?;
+    match (reads == own, input == own) {
+        (false, _) => None,
+        (true, false) => Some(("on_output", "the file does not record it; on_lateral has the same width")),
+        (true, true) => Some(("on_input", "the file does not record it; on_lateral and on_output have the same width")),
+    }
+}
 
 /// Why a choice is assumed.
 fn unrecorded(choice: &Choice) -> String {

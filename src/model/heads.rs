@@ -199,7 +199,10 @@ fn found(offer: &Offer, account: &mut Account, path: &Path) -> Result<Heads, Mod
             Ok(Heads { own, tensors: taken, scores, ..Heads::default() })
         }
         Found::Doubt(why) => Err(doubtful(&why, &[], offer, path)),
-        Found::No(_) => Ok(Heads::default()),
+        Found::No(why) => {
+            account.no_head = tensors.iter().any(|l| l.nature == Nature::Head).then_some(why);
+            Ok(Heads::default())
+        }
     }
 }
 

@@ -225,7 +225,7 @@ pub(super) fn nature(name: &str) -> Nature {
         Nature::Teacher
     } else if any(AUXILIARY) {
         Nature::Auxiliary
-    } else if first(LOSS) || ends(&["_loss", "_criterion"]) {
+    } else if first(LOSS) || ends(&["_loss", "_criterion"]) || segments.iter().any(|s| s.starts_with("loss_")) {
         Nature::Loss
     } else if first(METRIC) || ends(&["_metric", "_metrics", "_acc", "_accuracy", "_auroc", "_f1"]) {
         Nature::Metric
@@ -247,7 +247,9 @@ fn output_norm(segments: &[&str]) -> bool {
             s.strip_prefix(stem).is_some_and(|n| !n.is_empty() && n.trim_start_matches('_').parse::<usize>().is_ok())
         })
     };
-    segments.len() >= 2 && numbered(segments[segments.len() - 2])
+    // One inside a head is the head's.
+    let own = |s: &[&str]| s.iter().any(|segment| says_head(segment) && !DENSE.contains(segment));
+    segments.len() >= 2 && numbered(segments[segments.len() - 2]) && !own(&segments[..segments.len() - 2])
 }
 
 #[cfg(test)]
@@ -264,6 +266,7 @@ mod tests {
             ("encoder.queue", Nature::Unknown),
             ("criterion.pos_weight", Nature::Loss),
             ("center_loss.centers", Nature::Loss),
+            ("decode_head.loss_decode.class_weight", Nature::Loss),
             ("val_metrics.MulticlassAccuracy.tp", Nature::Metric),
             ("auxiliary_head.conv_seg.weight", Nature::Auxiliary),
             ("teacher.layer1.0.conv1.weight", Nature::Teacher),
@@ -272,6 +275,8 @@ mod tests {
             ("norm0.running_mean", Nature::OutputNorm),
             ("neck.lateral_convs.0.conv.weight", Nature::Dense),
             ("age_head.weight", Nature::Head),
+            ("head.norm1.weight", Nature::Head),
+            ("bbox_head.norm1.weight", Nature::OutputNorm),
             ("gate.weight", Nature::Unknown),
             ("network.0.0.norm3.gamma", Nature::OutputNorm),
         ] {

@@ -2,7 +2,7 @@
 
 use super::account::{Account, Leftover, counted, printable, shown};
 use super::behind::{behind, stops};
-use super::classes::{classes, decided_classes};
+use super::classes::{classes, classes_of_map, decided_classes};
 use super::dense::Dense;
 use super::derived;
 use super::digest::digest;
@@ -10,12 +10,13 @@ use super::empty;
 use super::finite;
 use super::heads::{self, Heads, Offer};
 use super::loaded::{Model, WeightSource};
+use super::other_tools;
 use super::recognise::recognise;
 use super::request::{ModelError, ModelRequest, TrainedWeights};
 use super::settings::{Source, stored};
 use super::size;
 use super::stem;
-use crate::arch::heads::{ACTIVATION, OwnHead, Reads};
+use crate::arch::heads::{ACTIVATION, Classifier, OwnHead, Reads};
 use crate::arch::{Backbone, BuildOptions, Family, Head, Results, Shapes, folded};
 use crate::checkpoint::{
     self, BoundPart, BoundWeights, Forms, ModelHints, NameTable, Selected, StrictError, TensorInfo,
@@ -40,7 +41,7 @@ pub(super) fn load(
     let blake3 = digest(checkpoint.clone());
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;
-    empty::check(&selected)?;
+    empty::check(&selected).and_then(|()| other_tools::check(&selected))?;
     let (family, table) = spelling(&selected, named)?;
     let mut shapes = selected.canonical_shapes(table);
     let mut config = checkpoint.config().cloned().unwrap_or_default();
@@ -71,7 +72,7 @@ pub(super) fn load(
     let parts = dense.take(request.results, &selected, &mut account, &mut found);
     options.neck = dense.neck();
     options.map_head = dense.head();
-    options.choices = dense.settings(request, backbone, said, &mut found);
+    options.choices = dense.settings(request, backbone, (said, &shapes), &mut found)?;
     let heads = match request.results {
         Results::Logits if !dense.is_any() => heads::heads(&request.heads, family, &offer, &mut account, path)?,
         _ => Heads::default(),
@@ -99,9 +100,10 @@ pub(super) fn load(
         ..options
     };
     let mut built = options.build()?;
+    classes_of_map(request, built.classes)?;
     found.extend(options.own.iter().map(|head| format!("head {}", head.describe(options.choice(&ACTIVATION)))));
     notices.extend(assumed(&options, &request.choices)?);
-    notices.extend(unrecorded(&options.own));
+    notices.extend(unrecorded(&options.own, built.parts.head.as_ref()));
     notices.extend(without_norms(&mut built.graph, &shapes));
     found.extend(unasked(&built.graph, &trunk, &shapes, request.results));
     let forms = selected.forms(table).and(Forms::of(&tensors, &NameTable::IDENTITY));
@@ -185,8 +187,8 @@ fn placed(
     (own, named.collect())
 }
 
-/// What is assumed of heads that somebody wrote besides the activation.
-fn unrecorded(own: &[OwnHead]) -> impl Iterator<Item = Message> {
+/// What is assumed of heads, besides the activation of those that somebody wrote.
+fn unrecorded(own: &[OwnHead], classifier: Option<&Classifier>) -> impl Iterator<Item = Message> {
     let places = |says: fn(&OwnHead) -> bool| {
         let places: Vec<String> = own.iter().filter(|head| says(head)).map(|head| printable(&head.place)).collect();
         (!places.is_empty()).then(|| places.join(", "))
@@ -198,8 +200,23 @@ fn unrecorded(own: &[OwnHead]) -> impl Iterator<Item = Message> {
     let slopes = places(OwnHead::has_slopes).map(|places| {
         format!("a weight without bias between the layers of {places} is taken for the slope of a PReLU; ")
     });
-    let advice = |what: String| message!(what, Setting::Expect, " compares with what PyTorch answers");
-    scores.into_iter().chain(rows).chain(slopes).map(advice)
+    let mut bare: Vec<String> = places(OwnHead::ends_without_bias).into_iter().collect();
+    bare.extend(classifier.iter().flat_map(|head| &head.without_bias).map(|place| place.to_string()));
+    let bare = (!bare.is_empty()).then(|| without_bias(&bare.join(", ")));
+    scores.into_iter().chain(rows).chain(slopes).chain(bare).map(compared)
+}
+
+/// What is assumed of classifiers without a bias.
+fn without_bias(places: &str) -> String {
+    format!(
+        "{places} has no bias and is taken for a linear layer: a cosine classifier, which normalises what it reads and its weight, would look \
+         the same; "
+    )
+}
+
+/// What to do about an assumption.
+fn compared(what: String) -> Message {
+    message!(what, Setting::Expect, " compares with what PyTorch answers")
 }
 
 /// What is assumed of the activation of heads that somebody wrote; an error if a choice decides nothing.
@@ -214,6 +231,16 @@ fn assumed(options: &BuildOptions, choices: &BTreeMap<String, String>) -> Result
     }
     if given.is_some() || activated.is_empty() {
         return Ok(None);
+    }
+    if let Some(head) = options.own.iter().find(|head| head.listed) {
+        let what = format!(
+            "the layers of {} stand directly behind each other: in a sequence nothing is between them, in a list the code activates, and no file \
+             records which\n  use ",
+            printable(&head.place)
+        );
+        let [none, list] = ["none".to_string(), ACTIVATION.values[..3].join("|")]
+            .map(|value| Setting::Choice.to(format!("{}={value}", ACTIVATION.name)));
+        return Err(ModelError::Other(message!(what, none, " for a sequence, ", list, " or another for a list")));
     }
     let what =
         format!("no file records the activation in {}: {} is assumed; ", activated.join(", "), ACTIVATION.values[0]);

@@ -106,6 +106,18 @@ fn pspnet_on_affnet() {
     segmenter("affnet_et_pspnet_os16_160x128", false);
 }
 
+/// mmsegmentation's other heads, each with the backbone in a file of its own.
+#[test]
+fn other_heads_of_mmsegmentation() {
+    let case = Case::load("casvit_xs_mmseg_heads_128x160");
+    for head in ["psp", "aspp", "fcn", "segformer", "groups"] {
+        case.write(&|key| key.starts_with("backbone.") || key.starts_with(&format!("{head}.")));
+        for half in [false, true] {
+            case.hold(&case.answers(Results::Logits, TargetKind::Onnx, half), &one(head), half);
+        }
+    }
+}
+
 #[test]
 fn retinanet_on_cas_vit() {
     let case = Case::load("casvit_xs_retinanet_128x160");

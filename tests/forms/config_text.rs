@@ -38,6 +38,36 @@ fn anchors_and_offsets_are_as_the_text_says() {
     assert!(error.contains("box-stds takes four numbers"), "{error}");
 }
 
+/// The part that a setting stands in decides, not what others say; what is built in one way only stops where the text has another.
+#[test]
+fn what_the_text_says_of_the_parts_is_built_or_stops() {
+    let line = |text, wanted: &str| {
+        let model = detector(text, Results::Logits).unwrap();
+        assert!(model.weights.found().iter().any(|line| line.starts_with(wanted)), "{:?}", model.weights.found());
+        model
+    };
+    line(
+        "neck=dict(num_outs=5, relu_before_extra_convs=True), rpn_head=dict(num_outs=3)",
+        "extra-relu true <- relu_before",
+    );
+    line("", "extra-relu false, assumed");
+    let model = line(
+        "bbox_head=dict(anchor_generator=dict(scales=[4, 5, 6], strides=[8, 16, 32, 64, 100]))",
+        "anchor-scales 4,5,6",
+    );
+    assert_eq!(facts(&model, &["vitc.anchors.sizes", "vitc.anchors.strides"]), ["4,5,6", "8,16,32,64,100"]);
+    for (text, wanted) in [
+        ("neck=dict(upsample_cfg=dict(mode='bilinear'))", "upsample_cfg.mode the value bilinear"),
+        ("bbox_head=dict(bbox_coder=dict(type='TBLRBBoxCoder'))", "bbox_coder.type the value TBLRBBoxCoder"),
+        ("neck=[dict(num_outs=5), dict(num_outs=6)]", "gives num_outs several values"),
+        ("neck=dict(num_outs=7, add_extra_convs='on_input')", "5 output convolutions, and 7 levels are asked for"),
+    ] {
+        let error = detector(text, Results::Logits).unwrap_err();
+        assert!(error.contains(wanted), "{error}");
+        assert!(detector(text, Results::Pyramid).is_ok(), "{text}");
+    }
+}
+
 /// Mean and deviation stand in the order that the network sees; ours are of red, green and blue.
 #[test]
 fn colours_are_in_the_order_that_the_text_says() {

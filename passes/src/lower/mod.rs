@@ -13,6 +13,7 @@ mod merge_towers;
 mod multiply_out;
 mod name_constants;
 mod narrow_moves;
+mod narrow_values;
 mod norms;
 mod null_direction;
 mod pools;
@@ -22,6 +23,7 @@ mod row_moves;
 mod row_order;
 mod sequence_first;
 mod spectral;
+mod sum_before_resize;
 mod transposed;
 mod widen_depthwise;
 mod windows;
@@ -43,6 +45,7 @@ pub const ALGEBRA: &[Pass] = &[
     widen_depthwise::PASS,
     multiply_out::PASS,
     fuse_linear_chains::PASS,
+    sum_before_resize::PASS,
     merge_towers::PASS,
 ];
 
@@ -65,6 +68,7 @@ pub const SPELL: &[Pass] = &[
     norms::PASS,
     decompose::PASS,
     merge_constant_sums::PASS,
+    narrow_values::PASS,
     narrow_moves::PASS,
     cancel_movement::PASS,
 ];

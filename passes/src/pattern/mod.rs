@@ -93,6 +93,12 @@ impl Site<'_> {
         let var = self.rule.values.iter().position(|n| n == name)?;
         Some(self.graph.shape(self.bound.value(var)?).rank())
     }
+
+    /// Elements of one item of the value that a name of the rule stands for.
+    pub(crate) fn elements(&self, name: &str) -> Option<usize> {
+        let var = self.rule.values.iter().position(|n| n == name)?;
+        Some(self.graph.shape(self.bound.value(var)?).at(1).iter().product())
+    }
 }
 
 /// The rules in the header of the file that this stands in, under a name, and the test that proves them.

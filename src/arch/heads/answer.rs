@@ -108,7 +108,7 @@ mod tests {
     fn answers(activation: &str) -> Vec<f64> {
         let kind = Kind::Linear { inputs: 2, outputs: 2, bias: false, conv: false };
         let layers = vec![Layer { key: "fc".into(), kind, activated: true }];
-        let head = OwnHead { place: "fc".into(), reads: Reads::Features, layers };
+        let head = OwnHead { place: "fc".into(), reads: Reads::Features, layers, listed: false };
         let mut graph = vitc_ir::net::paper("head");
         let mut net = Net::new(&mut graph);
         let x = net.literal("x", &[1, 2], &[1.0, -1.0]);
@@ -121,7 +121,7 @@ mod tests {
     fn slopes_are_those_below_zero() {
         for (slopes, weights, wanted) in [(1, vec![0.5], [2.0, -1.5]), (2, vec![0.5, 0.25], [2.0, -0.75])] {
             let layers = vec![Layer { key: "act".into(), kind: Kind::Prelu(slopes), activated: false }];
-            let head = OwnHead { place: "act".into(), reads: Reads::Features, layers };
+            let head = OwnHead { place: "act".into(), reads: Reads::Features, layers, listed: false };
             let mut graph = vitc_ir::net::paper("head");
             let mut net = Net::new(&mut graph);
             let x = net.literal("x", &[1, 2], &[2.0, -3.0]);
@@ -166,7 +166,7 @@ mod tests {
     fn a_norm_may_neither_scale_nor_shift() {
         let layers =
             vec![Layer { key: "bn".into(), kind: Kind::BatchNorm { width: 2, affine: false }, activated: false }];
-        let head = OwnHead { place: "bn".into(), reads: Reads::Features, layers };
+        let head = OwnHead { place: "bn".into(), reads: Reads::Features, layers, listed: false };
         let mut graph = vitc_ir::net::paper("head");
         let mut net = Net::new(&mut graph);
         let x = net.literal("x", &[1, 2], &[1.0, -1.0]);

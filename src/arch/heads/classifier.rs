@@ -10,6 +10,8 @@ use vitc_ir::{Net, Value};
 pub struct Classifier {
     /// Where the keys of each stand; at least one.
     pub layers: Vec<&'static str>,
+    /// Those of them that have no bias.
+    pub without_bias: Vec<&'static str>,
     /// Scores of each.
     pub classes: usize,
 }
@@ -25,13 +27,16 @@ impl Classifier {
             Head::Distillation => **head != all[0],
         };
         let layers: Vec<&'static str> = all.iter().filter(held).filter(wanted).copied().collect();
-        (!layers.is_empty()).then_some(Classifier { layers, classes: options.classes })
+        let biased = |head: &&&str| options.holds(&format!("{head}.bias"), true);
+        let without_bias = layers.iter().filter(|head| !biased(head)).copied().collect();
+        (!layers.is_empty()).then_some(Classifier { layers, without_bias, classes: options.classes })
     }
 
     /// `[B,classes]` for features `[B,C]`.
     pub(in crate::arch) fn build(&self, net: &mut Net, pooled: Value) -> Value {
+        let biased = |layer: &str| !self.without_bias.contains(&layer);
         let scores: Vec<Value> =
-            self.layers.iter().map(|layer| net.at(layer).linear(pooled, self.classes, true)).collect();
+            self.layers.iter().map(|layer| net.at(layer).linear(pooled, self.classes, biased(layer))).collect();
         if let [only] = scores[..] {
             return only;
         }

@@ -6,10 +6,11 @@
 
 use super::numbers::{count, part_error, rows};
 use crate::arch::choice::Choice;
+use crate::arch::conv_module::{NORM_GROUPS, conv_module};
 use crate::arch::family::{ArchError, BuildOptions, Neck, StageMap};
-use crate::arch::layers::{conv_module, nearest_like};
+use crate::arch::layers::nearest_like;
 use vitc_ir::op::SliceAxis;
-use vitc_ir::{ConvSpec, Net, Op, Value};
+use vitc_ir::{ConvSpec, Net, Op, UnaryKind, Value};
 
 const NAME: &str = "FPN";
 
@@ -18,7 +19,7 @@ pub(super) static FPN: Neck = Neck {
     name: NAME,
     scope: "neck",
     anchors: &["lateral_convs.0.conv.weight", "fpn_convs.0.conv.weight"],
-    choices: &[&LEVELS, &EXTRA_CONVS],
+    choices: &[&LEVELS, &EXTRA_CONVS, &EXTRA_RELU, &NORM_GROUPS],
     build,
 };
 
@@ -38,6 +39,13 @@ pub(super) static EXTRA_CONVS: Choice = Choice {
            where the convolution has its width, else the last output",
 };
 
+/// Whether a ReLU stands between extra convolutions.
+pub(super) static EXTRA_RELU: Choice = Choice {
+    name: "extra-relu",
+    values: &["false", "true"],
+    help: "a ReLU stands in front of each of the FPN's extra convolutions but the first",
+};
+
 fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Vec<StageMap>, ArchError> {
     let laterals = count(net, options, |i| format!("lateral_convs.{i}.conv.weight"));
     let convs = count(net, options, |i| format!("fpn_convs.{i}.conv.weight"));
@@ -49,13 +57,8 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Vec
     let maps = &maps[maps.len() - laterals..];
     let mut sums: Vec<Value> = Vec::new();
     for (i, map) in maps.iter().enumerate() {
-        sums.push(conv_module(
-            &mut net.at(format!("lateral_convs.{i}")),
-            options,
-            map.value,
-            ConvSpec::new(width, 1),
-            None,
-        ));
+        let mut net = net.at(format!("lateral_convs.{i}"));
+        sums.push(conv_module(&mut net, options, map.value, ConvSpec::new(width, 1), None)?);
     }
     for i in (1..sums.len()).rev() {
         let mut net = net.at(format!("levels.{}", i - 1));
@@ -67,7 +70,7 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Vec
     };
     let mut levels: Vec<StageMap> = Vec::new();
     for (i, (sum, map)) in sums.iter().zip(maps).enumerate() {
-        levels.push(StageMap { value: output(net, i, *sum, 1), stride: map.stride });
+        levels.push(StageMap { value: output(net, i, *sum, 1)?, stride: map.stride });
     }
     let (last, input) = (levels[laterals - 1], maps[laterals - 1]);
     let mut source = match convs > laterals {
@@ -75,27 +78,29 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Vec
         false => last.value,
     };
     for i in laterals..convs {
-        source = output(net, i, source, 2);
+        if i > laterals && options.choice(&EXTRA_RELU) == "true" {
+            source = net.unary(format!("levels.{i}.relu"), UnaryKind::Relu, source);
+        }
+        source = output(net, i, source, 2)?;
         levels.push(StageMap { value: source, stride: last.stride << (i + 1 - laterals) });
     }
-    for i in convs..wanted_levels(options, convs)? {
+    for i in convs..wanted_levels(options, laterals, convs)? {
         source = every_second(&mut net.at(format!("levels.{i}")), source);
         levels.push(StageMap { value: source, stride: last.stride << (i + 1 - laterals) });
     }
     Ok(levels)
 }
 
-/// How many maps are returned.
-fn wanted_levels(options: &BuildOptions, convs: usize) -> Result<usize, ArchError> {
-    match options.choice(&LEVELS) {
-        "auto" => Ok(convs),
-        levels => match levels.parse() {
-            Ok(levels) if levels >= convs => Ok(levels),
-            _ => {
-                Err(part_error(NAME, format!("it has {convs} output convolutions, and {levels} levels are asked for")))
-            }
-        },
+/// How many maps are returned. Levels beyond the backbone's are either all convolutions or none is.
+fn wanted_levels(options: &BuildOptions, laterals: usize, convs: usize) -> Result<usize, ArchError> {
+    let text = options.choice(&LEVELS);
+    let Ok(levels) = text.parse::<usize>() else { return Ok(convs) };
+    let convolved = convs > laterals || options.choice(&EXTRA_CONVS) != "auto";
+    if levels < convs || (convolved && levels > convs) {
+        let what = format!("it has {convs} output convolutions, and {levels} levels are asked for");
+        return Err(part_error(NAME, what));
     }
+    Ok(levels)
 }
 
 /// The first extra convolution reads the backbone's last map if it has its width. Where that is the neck's own width too, the keys do not tell.

@@ -7,9 +7,12 @@ mod deeplab;
 mod ffnet_head;
 mod fpn;
 mod input_projection;
+mod mmseg;
+mod mmseg_heads;
 mod numbers;
 pub(super) mod own;
 mod pspnet;
+mod pyramid_pooling;
 mod retinanet;
 mod segmentation;
 mod semantic_fpn;
@@ -33,6 +36,10 @@ pub static MAP_HEADS: &[&MapHead] = &[
     &ffnet_head::FFNET_HEAD,
     &deeplab::DEEPLAB_V3,
     &pspnet::PSPNET,
+    &mmseg_heads::PSP_HEAD,
+    &mmseg_heads::ASPP_HEAD,
+    &mmseg_heads::FCN_HEAD,
+    &mmseg_heads::SEGFORMER_HEAD,
     &retinanet::RETINANET,
     &super_resolution::SUPER_RESOLUTION,
 ];

@@ -139,6 +139,8 @@ pub struct OwnHead {
     pub reads: Reads,
     /// Its layers, in the order of data.
     pub layers: Vec<Layer>,
+    /// Its linear layers stand directly behind each other: in a sequence they would be one, in a list the code puts an activation between them.
+    pub listed: bool,
 }
 
 impl OwnHead {
@@ -155,6 +157,11 @@ impl OwnHead {
     /// Whether a choice decides what it computes.
     pub fn activated(&self) -> bool {
         self.layers.iter().any(|layer| layer.activated)
+    }
+
+    /// Whether its scores come from a layer without a bias.
+    pub fn ends_without_bias(&self) -> bool {
+        matches!(self.layers.last().map(|layer| layer.kind), Some(Kind::Linear { bias: false, .. }))
     }
 
     /// Whether it has a PReLU, told from its one weight.
@@ -195,7 +202,7 @@ impl OwnHead {
                 Kind::LayerNorm(_) => ", LayerNorm".into(),
                 Kind::Prelu(_) => ", PReLU".into(),
             });
-            if layer.activated {
+            if layer.activated && activation != "none" {
                 text.push_str(&format!(", {activation}"));
             }
         }

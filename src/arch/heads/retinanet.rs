@@ -4,9 +4,10 @@
 //! anchor.
 
 use super::numbers::{axis, count, part_error, rows};
+use super::segmentation::numbers;
 use crate::arch::choice::Choice;
+use crate::arch::conv_module::{NORM_GROUPS, conv_module};
 use crate::arch::family::{ArchError, BuildOptions, MapHead, StageMap};
-use crate::arch::layers::conv_module;
 use crate::arch::prediction::{AnchoredBoxes, Anchors, BoxCoder, BoxLevel, Prediction};
 use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
 
@@ -17,7 +18,17 @@ pub(super) static RETINANET: MapHead = MapHead {
     name: NAME,
     scope: "bbox_head",
     anchors: &["retina_cls.weight", "retina_reg.weight"],
-    choices: &[&ANCHOR_SCALE, &ANCHOR_OCTAVES, &ANCHOR_RATIOS, &ANCHOR_CENTRE, &BOX_MEANS, &BOX_STDS],
+    choices: &[
+        &ANCHOR_SCALE,
+        &ANCHOR_OCTAVES,
+        &ANCHOR_SCALES,
+        &ANCHOR_RATIOS,
+        &ANCHOR_STRIDES,
+        &ANCHOR_CENTRE,
+        &BOX_MEANS,
+        &BOX_STDS,
+        &NORM_GROUPS,
+    ],
     backbone_stride: None,
     build,
 };
@@ -29,6 +40,20 @@ pub(super) static ANCHOR_SCALE: Choice =
 /// Anchors per octave.
 pub(super) static ANCHOR_OCTAVES: Choice =
     Choice { name: "anchor-octaves", values: &["3"], help: "anchors between one size and its double" };
+
+/// All sizes of anchors, where they are no parts of an octave.
+pub(super) static ANCHOR_SCALES: Choice = Choice {
+    name: "anchor-scales",
+    values: &["auto"],
+    help: "sides of the anchors of a level, in strides, instead of anchor-scale and anchor-octaves",
+};
+
+/// Steps of anchors.
+pub(super) static ANCHOR_STRIDES: Choice = Choice {
+    name: "anchor-strides",
+    values: &["auto"],
+    help: "pixels between the anchors of each level, finest first. auto: those of the levels",
+};
 
 /// Shapes of anchors.
 pub(super) static ANCHOR_RATIOS: Choice =
@@ -69,9 +94,8 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
     }
     let scored = tower(net, options, maps, ["cls_convs", "retina_cls"], scores)?;
     let moved = tower(net, options, maps, ["reg_convs", "retina_reg"], offsets)?;
-    let level =
-        |((scores, offsets), map): ((Value, Value), &StageMap)| BoxLevel { scores, offsets, stride: map.stride };
-    let levels = scored.into_iter().zip(moved).zip(maps).map(level).collect();
+    let level = |((scores, offsets), stride): ((Value, Value), usize)| BoxLevel { scores, offsets, stride };
+    let levels = scored.into_iter().zip(moved).zip(strides(options, maps)?).map(level).collect();
     let coder = BoxCoder { means: four(options, &BOX_MEANS)?, stds: four(options, &BOX_STDS)? };
     Ok(Prediction::Anchored(AnchoredBoxes { levels, anchors, coder, classes: scores / each }))
 }
@@ -91,7 +115,7 @@ fn tower(
         let mut x = map.value;
         for i in 0..depth {
             let spec = ConvSpec::new(width, 3);
-            x = conv_module(&mut net.at(format!("{tower}.{i}")), options, x, spec, Some(UnaryKind::Relu));
+            x = conv_module(&mut net.at(format!("{tower}.{i}")), options, x, spec, Some(UnaryKind::Relu))?;
         }
         found.push(net.at(last).conv(x, ConvSpec::new(out, 3)));
     }
@@ -110,6 +134,19 @@ fn four(options: &BuildOptions, choice: &'static Choice) -> Result<[f64; 4], Arc
     numbers.and_then(|n| n.try_into().ok()).ok_or_else(|| wrong(options, choice, "four numbers"))
 }
 
+/// Pixels between the anchors of each level.
+fn strides(options: &BuildOptions, maps: &[StageMap]) -> Result<Vec<usize>, ArchError> {
+    let own = || maps.iter().map(|map| map.stride).collect();
+    let text = options.choice(&ANCHOR_STRIDES);
+    if text == "auto" {
+        return Ok(own());
+    }
+    let given = numbers(text).filter(|given| given.len() == maps.len());
+    given.ok_or_else(|| {
+        part_error(NAME, format!("it reads {} levels, and {} is {text}", maps.len(), ANCHOR_STRIDES.name))
+    })
+}
+
 /// The anchors of one position, as the choices have them.
 fn anchors(options: &BuildOptions) -> Result<Anchors, ArchError> {
     let wrong = |choice: &'static Choice| wrong(options, choice, "positive numbers");
@@ -121,7 +158,10 @@ fn anchors(options: &BuildOptions) -> Result<Anchors, ArchError> {
     }
     let ratios: Option<Vec<f64>> = options.choice(&ANCHOR_RATIOS).split(',').map(positive).collect();
     let ratios = ratios.ok_or_else(|| wrong(&ANCHOR_RATIOS))?;
-    let sizes = (0..octaves).map(|i| scale * (f64::from(i) / f64::from(octaves)).exp2()).collect();
+    let sizes = match options.choice(&ANCHOR_SCALES) {
+        "auto" => (0..octaves).map(|i| scale * (f64::from(i) / f64::from(octaves)).exp2()).collect(),
+        sizes => sizes.split(',').map(positive).collect::<Option<_>>().ok_or_else(|| wrong(&ANCHOR_SCALES))?,
+    };
     let centre = options.choice(&ANCHOR_CENTRE).trim().parse().ok().filter(|x: &f64| (0.0..=1.0).contains(x));
     let centre = centre.ok_or_else(|| self::wrong(options, &ANCHOR_CENTRE, "a number from 0 to 1"))?;
     Ok(Anchors { ratios, sizes, centre })

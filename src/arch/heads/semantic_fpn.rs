@@ -4,8 +4,9 @@
 
 use super::numbers::{count, part_error, rows};
 use super::segmentation::{ALIGN_CORNERS, align_corners};
+use crate::arch::conv_module::{NORM_GROUPS, conv_module};
 use crate::arch::family::{ArchError, BuildOptions, MapHead, StageMap};
-use crate::arch::layers::{conv_module, enlarge, like};
+use crate::arch::layers::{enlarge, like};
 use crate::arch::prediction::{PixelScores, Prediction};
 use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
 
@@ -16,7 +17,7 @@ pub(super) static SEMANTIC_FPN: MapHead = MapHead {
     name: NAME,
     scope: "decode_head",
     anchors: &["scale_heads.0.0.conv.weight"],
-    choices: &[&ALIGN_CORNERS],
+    choices: &[&ALIGN_CORNERS, &NORM_GROUPS],
     backbone_stride: None,
     build,
 };
@@ -32,7 +33,7 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
     let mut sum: Option<Value> = None;
     for (i, map) in maps.iter().take(branches).enumerate() {
         let mut place = net.at(format!("scale_heads.{i}"));
-        let branch = branch(&mut place, options, map.value, [width, (map.stride / maps[0].stride).max(1)], corners);
+        let branch = branch(&mut place, options, map.value, [width, (map.stride / maps[0].stride).max(1)], corners)?;
         sum = Some(match sum {
             None => branch,
             Some(so_far) => {
@@ -47,7 +48,13 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
 }
 
 /// A convolution per halving between the branch's stride and the finest one, which lies `factor` times finer.
-fn branch(net: &mut Net, options: &BuildOptions, x: Value, [width, factor]: [usize; 2], corners: bool) -> Value {
+fn branch(
+    net: &mut Net,
+    options: &BuildOptions,
+    x: Value,
+    [width, factor]: [usize; 2],
+    corners: bool,
+) -> Result<Value, ArchError> {
     let conv = |net: &mut Net, i: usize, x: Value| {
         let spec = ConvSpec::new(width, 3).no_bias();
         conv_module(&mut net.at(2 * i), options, x, spec, Some(UnaryKind::Relu))
@@ -56,9 +63,9 @@ fn branch(net: &mut Net, options: &BuildOptions, x: Value, [width, factor]: [usi
     if halvings == 0 {
         return conv(net, 0, x);
     }
-    (0..halvings).fold(x, |x, i| {
-        let x = conv(net, i, x);
+    (0..halvings).try_fold(x, |x, i| {
+        let x = conv(net, i, x)?;
         let size = [2, 3].map(|axis| 2 * net.dim(x, axis));
-        enlarge(net, 2 * i + 1, x, size, corners)
+        Ok(enlarge(net, 2 * i + 1, x, size, corners))
     })
 }

@@ -2,7 +2,8 @@
 //!
 //! Numbers in names are places in a sequence (`head.0`, `head.3`) or counts (`fc1`, `fc2`); where names tell no order, widths must, and only one
 //! order may fit. Between two linear layers stands an activation if the numbers leave room for a module without weights, right behind the first
-//! layer that they leave room behind; names without numbers leave room everywhere, and then it stands in front of the second linear layer. What
+//! layer that they leave room behind; names without numbers leave room everywhere, and then it stands in front of the second linear layer. Where the
+//! numbers leave no room between any two linear layers, the head may be a list whose code activates: that is marked, and somebody must say it. What
 //! names and widths leave open is a doubt, never a guess. A lone weight is a PReLU if it has one element and a place in a sequence, or is called so; what it stands
 //! behind has its activation by that.
 
@@ -40,9 +41,7 @@ pub fn heads(tensors: &Shapes, sources: &Sources) -> Found {
 pub fn head(place: &str, tensors: &Shapes, sources: &Sources) -> Found {
     match layers(tensors) {
         Ok(layers) => match chain(&layers.iter().collect::<Vec<_>>(), sources) {
-            Chain::One(layers, reads) => {
-                Found::Heads(vec![OwnHead { place: place.into(), reads, layers: activated(layers) }])
-            }
+            Chain::One(layers, reads) => Found::Heads(vec![own(place.into(), reads, layers)]),
             Chain::Doubt(why) => Found::Doubt(why),
             Chain::No(why) => Found::No(why),
         },
@@ -115,9 +114,7 @@ fn search(root: &str, layers: &[Named<'_>], sources: &Sources) -> Found {
             let names: Vec<&str> = layers.iter().map(|l| l.0.as_str()).collect();
             Found::Doubt(format!("{} may follow each other or stand beside each other", names.join(", ")))
         }
-        (Chain::One(found, reads), _) => {
-            Found::Heads(vec![OwnHead { place: place(root, &found), reads, layers: activated(found) }])
-        }
+        (Chain::One(found, reads), _) => Found::Heads(vec![own(place(root, &found), reads, found)]),
         (Chain::Doubt(why), _) => Found::Doubt(why),
         (Chain::No(_), beside @ (Found::Heads(_) | Found::Doubt(_))) => beside,
         (Chain::No(why), Found::No(_)) => Found::No(why),
@@ -266,24 +263,52 @@ fn room(a: &str, b: &str) -> Option<usize> {
     if last { n.checked_sub(m + 1) } else { None }
 }
 
-/// The layers with the activations that stand between them.
-fn activated(mut layers: Vec<Layer>) -> Vec<Layer> {
+/// The head of these layers, with the activations that stand between them.
+fn own(place: String, reads: Reads, mut layers: Vec<Layer>) -> OwnHead {
     let linear: Vec<usize> =
         layers.iter().enumerate().filter(|(_, l)| matches!(l.kind, Kind::Linear { .. })).map(|(i, _)| i).collect();
-    for pair in linear.windows(2) {
-        if layers[pair[0]..pair[1]].iter().any(|layer| matches!(layer.kind, Kind::Prelu(_))) {
-            continue;
-        }
-        let rooms: Option<Vec<usize>> = (pair[0]..pair[1]).map(|i| room(&layers[i].key, &layers[i + 1].key)).collect();
-        let at = match rooms {
-            Some(rooms) => rooms.iter().position(|&room| room > 0).map(|i| pair[0] + i),
-            None => Some(pair[1] - 1),
-        };
-        if let Some(at) = at {
+    let behind = |pair: &[usize]| pair[0]..pair[1];
+    let mut between: Vec<Between> = linear.windows(2).map(|pair| Between::of(&layers, behind(pair))).collect();
+    // A list's code activates between all of its layers, or between none. Convolutions are people's sequences.
+    let convs = layers.iter().any(|layer| matches!(layer.kind, Kind::Linear { conv: true, .. }));
+    let listed = !convs && !between.is_empty() && between.iter().all(|b| *b == Between::NoRoom);
+    if listed {
+        between = linear.windows(2).map(|pair| Between::Activated(pair[1] - 1)).collect();
+    }
+    for at in between {
+        if let Between::Activated(at) = at {
             layers[at].activated = true;
         }
     }
-    layers
+    OwnHead { place, reads, layers, listed }
+}
+
+/// What stands between two linear layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// An activation, behind this layer.
+    Activated(usize),
+    /// A PReLU.
+    Slopes,
+    /// Nothing, or what code does.
+    NoRoom,
+}
+
+impl Between {
+    /// Between the first of these layers and the linear one behind them.
+    fn of(layers: &[Layer], all: std::ops::Range<usize>) -> Between {
+        if layers[all.clone()].iter().any(|layer| matches!(layer.kind, Kind::Prelu(_))) {
+            return Between::Slopes;
+        }
+        let rooms: Option<Vec<usize>> = all.clone().map(|i| room(&layers[i].key, &layers[i + 1].key)).collect();
+        match rooms {
+            Some(rooms) => match rooms.iter().position(|&room| room > 0) {
+                Some(i) => Between::Activated(all.start + i),
+                None => Between::NoRoom,
+            },
+            None => Between::Activated(all.end - 1),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -339,7 +364,8 @@ mod tests {
             // Numbers that leave room between linear layers leave it to one activation.
             ("head.0 16x8, head.3 8x5", "head on features: 16 -> 8, relu -> 5"),
             ("c.1 16x8, c.4 8x5", "c on features: 16 -> 8, relu -> 5"),
-            ("c.0 16x8, c.1 8x5", "c on features: 16 -> 8 -> 5"),
+            // A sequence with room elsewhere has none here.
+            ("c.0 16x8, c.1 8x8, c.3 8x5", "c on features: 16 -> 8 -> 8, relu -> 5"),
             ("c.0 16x8, c.1 bn 8, c.4 8x5", "c on features: 16 -> 8, BatchNorm, relu -> 5"),
             ("h.10 8x5, h.2 16x8", "h on features: 16 -> 8, relu -> 5"),
             // fastai's: the activation in front of the norm, a norm in front of all.
@@ -371,6 +397,25 @@ mod tests {
             ("heads.0 16x3, heads.1 16x4", "heads.0 on features: 16 -> 3; heads.1 on features: 16 -> 4"),
         ] {
             assert_eq!(read(tensors), found, "{tensors}");
+        }
+    }
+
+    #[test]
+    fn layers_without_room_between_them_may_be_a_list() {
+        for (text, listed) in [
+            ("c.0 16x8, c.1 8x5", true),
+            ("c.layers.0 16x8, c.layers.1 bn 8, c.layers.2 8x5", true),
+            ("c.0 16x8, c.2 8x5", false),
+            ("c.0 16x8, c.1 one 1, c.2 8x5", false),
+            ("c.0 16x8, c.1 8x8, c.3 8x5", false),
+            ("c.0 bn 16, c.1 16x5", false),
+        ] {
+            let Found::Heads(heads) = heads(&tensors(text), &SOURCES.to_vec()) else { panic!("{text}") };
+            assert_eq!(
+                (heads[0].listed, heads[0].activated()),
+                (listed, !text.contains("one") && heads[0].layers.len() > 1 && !text.contains("bn 16")),
+                "{text}"
+            );
         }
     }
 

@@ -4,9 +4,11 @@
 //! enlarged to it, are joined and classified.
 
 use super::numbers::{count, part_error, rows};
-use super::segmentation::{ALIGN_CORNERS, POOL_SCALES, align_corners, pool_scales};
+use super::pyramid_pooling::pyramid_pooling;
+use super::segmentation::{ALIGN_CORNERS, POOL_SCALES, align_corners};
+use crate::arch::conv_module::{NORM_GROUPS, conv_module};
 use crate::arch::family::{ArchError, BuildOptions, MapHead, StageMap};
-use crate::arch::layers::{conv_module, like};
+use crate::arch::layers::like;
 use crate::arch::prediction::{PixelScores, Prediction};
 use vitc_ir::{ConvSpec, Net, UnaryKind, Value};
 
@@ -16,8 +18,8 @@ const NAME: &str = "UPerNet";
 pub(super) static UPERNET: MapHead = MapHead {
     name: NAME,
     scope: "decode_head",
-    anchors: &["psp_modules.0.1.conv.weight", "fpn_bottleneck.conv.weight"],
-    choices: &[&ALIGN_CORNERS, &POOL_SCALES],
+    anchors: &["psp_modules.0.1.conv.weight", "fpn_bottleneck.conv.weight", "bottleneck.conv.weight"],
+    choices: &[&ALIGN_CORNERS, &POOL_SCALES, &NORM_GROUPS],
     backbone_stride: None,
     build,
 };
@@ -26,9 +28,10 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
     let width = rows(net, options, NAME, "fpn_bottleneck.conv.weight")?;
     let classes = rows(net, options, NAME, "conv_seg.weight")?;
     let laterals = count(net, options, |i| format!("lateral_convs.{i}.conv.weight"));
-    if laterals + 1 != maps.len() {
+    // One that reads fewer maps reads the coarsest: the widths of its convolutions say no to others.
+    let Some(maps) = maps.len().checked_sub(laterals + 1).map(|first| &maps[first..]) else {
         return Err(part_error(NAME, format!("it reads {} maps, and there are {}", laterals + 1, maps.len())));
-    }
+    };
     let corners = align_corners(options);
     let conv = |net: &mut Net, place: String, x: Value, kernel: usize| {
         let spec = ConvSpec::new(width, kernel).no_bias();
@@ -37,9 +40,9 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
 
     let mut sums = Vec::new();
     for (i, map) in maps[..laterals].iter().enumerate() {
-        sums.push(conv(net, format!("lateral_convs.{i}"), map.value, 1));
+        sums.push(conv(net, format!("lateral_convs.{i}"), map.value, 1)?);
     }
-    sums.push(pooling_pyramid(net, options, maps[laterals].value, width, corners)?);
+    sums.push(pyramid_pooling(net, options, NAME, maps[laterals].value, width)?);
     for i in (1..sums.len()).rev() {
         let mut place = net.at(format!("levels.{}", i - 1));
         let above = like(&mut place, "enlarged", sums[i], sums[i - 1], corners);
@@ -47,36 +50,14 @@ fn build(net: &mut Net, options: &BuildOptions, maps: &[StageMap]) -> Result<Pre
     }
     let mut levels = Vec::new();
     for (i, &sum) in sums.iter().enumerate() {
-        let level = if i < laterals { conv(net, format!("fpn_convs.{i}"), sum, 3) } else { sum };
+        let level = if i < laterals { conv(net, format!("fpn_convs.{i}"), sum, 3)? } else { sum };
         levels.push(match levels.first() {
             Some(&finest) => like(&mut net.at(format!("fpn_bottleneck.{i}")), "enlarged", level, finest, corners),
             None => level,
         });
     }
     let joined = net.concat("fpn_bottleneck.concat", &levels, 1);
-    let x = conv(net, "fpn_bottleneck".into(), joined, 3);
+    let x = conv(net, "fpn_bottleneck".into(), joined, 3)?;
     let value = net.at("conv_seg").conv(x, ConvSpec::new(classes, 1));
     Ok(Prediction::Pixels(PixelScores { value, classes, stride: maps[0].stride, corners }))
-}
-
-/// The map beside what it holds pooled to each size: "Pyramid Scene Parsing Network", Zhao et al., CVPR 2017.
-fn pooling_pyramid(
-    net: &mut Net,
-    options: &BuildOptions,
-    x: Value,
-    width: usize,
-    corners: bool,
-) -> Result<Value, ArchError> {
-    let branches = count(net, options, |i| format!("psp_modules.{i}.1.conv.weight"));
-    let mut joined = vec![x];
-    for (i, side) in pool_scales(options, NAME, branches)?.into_iter().enumerate() {
-        let mut place = net.at(format!("psp_modules.{i}"));
-        let y = place.adaptive_avg_pool("0", x, [side; 2]);
-        let spec = ConvSpec::new(width, 1).no_bias();
-        let y = conv_module(&mut place.at(1), options, y, spec, Some(UnaryKind::Relu));
-        joined.push(like(&mut place, "enlarged", y, x, corners));
-    }
-    let x = net.concat("bottleneck.concat", &joined, 1);
-    let spec = ConvSpec::new(width, 3).no_bias();
-    Ok(conv_module(&mut net.at("bottleneck"), options, x, spec, Some(UnaryKind::Relu)))
 }

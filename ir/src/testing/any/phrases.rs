@@ -2,14 +2,14 @@
 
 use super::Maker;
 use crate::id::Value;
-use crate::op::{AttentionLayout, BinaryKind, Op, PadMode, ReduceKind, UnaryKind};
+use crate::op::{AttentionLayout, BinaryKind, Op, PadMode, ReduceKind, Sampling, UnaryKind};
 use crate::real::Real;
 use crate::ty::{DType, Dim, Shape, Type};
 
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(15) {
+        match self.rng.below(16) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
@@ -21,6 +21,7 @@ impl Maker {
             10 => self.talking_heads(),
             11 => self.layer_on_rows(),
             12 => self.quotient_of_sums(),
+            13 => self.enlarged_summands(),
             _ => self.moved_windows(),
         }
     }
@@ -57,6 +58,17 @@ impl Maker {
             Some(other) => self.push(Op::Concat { axis: 1 }, &[y, other]),
             None => Some(y),
         }
+    }
+
+    /// `enlarge(x) + enlarge(y)`.
+    fn enlarged_summands(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let shape = self.graph.shape(x).clone();
+        let y = self.push(Op::Unary(UnaryKind::Relu), &[x])?;
+        let size = [2, 3].map(|axis| 2 * shape.dim(axis));
+        let enlarge = Op::Resize { sampling: Sampling::LINEAR, size, scale: None };
+        let [x, y] = [self.push(enlarge.clone(), &[x])?, self.push(enlarge, &[y])?];
+        self.push(Op::Binary(BinaryKind::Add), &[x, y])
     }
 
     /// `(r + (x + a)) + c`.
