@@ -370,9 +370,16 @@ impl Heads {
             self.laid_out(operands[2], &Axis::Kept(at), None, Axis::Kept(3)),
         ];
         if self.bias {
-            let shared = operands[3].0[0] == Dim::Fixed(1) && self.heads > 1;
+            let (sets, own) = operands[3].0.split_at(operands[3].rank() - 3);
+            let shared = own[0] == Dim::Fixed(1) && self.heads > 1;
             let queries = if let [t] = tokens[..] { Axis::Kept(t) } else { Axis::Spread(tokens) };
-            map.push(vec![if shared { Axis::Broadcast(at) } else { scores }, queries, Axis::Contracted]);
+            let per_head = [if shared { Axis::Broadcast(at) } else { scores }, queries, Axis::Contracted];
+            // Rows that several sets read in turn are read all over.
+            let set = |&s: &Dim| match along(s, operands[0], 0) {
+                Axis::Broadcast(_) if s != Dim::Fixed(1) => Axis::Contracted,
+                axis => axis,
+            };
+            map.push(sets.iter().map(set).chain(per_head).collect());
         }
         if self.talking {
             map.extend([vec![Axis::Contracted, Axis::Contracted], vec![Axis::Contracted]]);

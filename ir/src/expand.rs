@@ -99,7 +99,7 @@ fn attention(
     let factor = net.scalar_of(scale, net.ty(scores).dtype);
     let mut scores = net.binary("scores", BinaryKind::Mul, scores, factor);
     if bias {
-        scores = net.at("biased").add(scores, inputs[3]);
+        scores = biased(&mut net.at("biased"), scores, inputs[3]);
     }
     let mix = &inputs[3 + usize::from(bias)..];
     if talking {
@@ -117,6 +117,19 @@ fn attention(
     };
     let context = net.transpose("context_rows", context, &perm);
     net.reshape("", context, result)
+}
+
+/// Scores `[B,H,Nq,Nk]` and a bias; one for each of several sets is added to so many sets at once.
+fn biased(net: &mut Net, scores: Value, bias: Value) -> Value {
+    let (shape, sets) = (net.ty(scores).shape.clone(), net.ty(bias).shape.0[0]);
+    let turns = match (net.ty(bias).shape.rank(), sets) {
+        (4, Dim::Fixed(n)) if n > 1 && sets != shape.0[0] => shape.0[0].divided(n),
+        _ => None,
+    };
+    let Some(turns) = turns else { return net.add(scores, bias) };
+    let scores = net.reshape("turns", scores, Shape([&[turns, sets], &shape.0[1..]].concat()));
+    let scores = net.add(scores, bias);
+    net.reshape("sets", scores, shape)
 }
 
 /// `[B,C,…]` or `[B,N,C]` to `[B,H,N,d]`, channels head-major.

@@ -657,8 +657,14 @@ fn attention(x: Operands, heads: usize, layout: AttentionLayout, bias: bool, tal
     )?;
     if bias {
         let b = x.0[3].shape.as_fixed().ok_or("a bias does not depend on the batch")?;
-        let fits = b.len() == 3 && (b[0] == heads || b[0] == 1) && b[1..] == [queries, keys];
-        x.need(fits, "takes a bias [heads,Nq,Nk]")?;
+        let fits = |h: usize, plane: &[usize]| (h == heads || h == 1) && *plane == [queries, keys];
+        let fits = match b[..] {
+            [h, ref plane @ ..] if plane.len() == 2 => fits(h, plane),
+            // Heads that talk mix the bias of one set.
+            [sets, h, ref plane @ ..] => fits(h, plane) && !talking && bq.divided(sets).is_some(),
+            _ => false,
+        };
+        x.need(fits, "takes a bias [heads,Nq,Nk], or one for each of several sets")?;
     }
     if talking {
         let (w, b) = (Shape::fixed(&[heads, heads]), Shape::fixed(&[heads]));

@@ -566,7 +566,7 @@ pub enum Op {
     Keep,
 
     // ---- operators that exist until a lowering spells them ------------------------------------------------------
-    /// Multi-head attention. Inputs q, k, v, then bias `[H|1,Nq,Nk]` if `bias`, then w₁ `[H,H]`, b₁ `[H]`, w₂ `[H,H]`, b₂ `[H]`
+    /// Multi-head attention. Inputs q, k, v, then bias `[H|1,Nq,Nk]`, or `[S,H|1,Nq,Nk]` of which set number s reads row s mod S, if `bias`, then w₁ `[H,H]`, b₁ `[H]`, w₂ `[H,H]`, b₂ `[H]`
     /// if `talking`. Channels are head-major: channel h·d + c. Per head: `A = scale·q kᵀ + bias`; talking: `A_h ← Σ_g w₁[h,g] A_g + b₁[h]`;
     /// `P = softmax over keys`; talking: `P_h ← Σ_g w₂[h,g] P_g + b₂[h]`; `O = P v`. The result has q's layout and tokens and v's channels.
     Attention {

@@ -386,7 +386,11 @@ impl Target {
                 has(self.layer_norm, "layer_norm")
             }
             Op::Lookup { .. } => has(self.is_apple(), node.op.word()),
-            Op::Attention { layout: AttentionLayout::Heads, talking: false, .. } => {
+            Op::Attention { layout: AttentionLayout::Heads, talking: false, bias, .. } => {
+                let bias = bias.then(|| graph.shape(node.inputs[3]));
+                let sets = graph.shape(node.inputs[0]).0[0];
+                let all = bias.is_none_or(|b| b.rank() == 3 || b.0[0] == sets || b.0[0] == Dim::Fixed(1));
+                has(all, "attention with a bias that several sets read in turn")?;
                 has(self.attention_operator(), node.op.word())
             }
             Op::BatchNorm { .. }

@@ -3,6 +3,8 @@
 
     exports.py VITC [--models A,B] [--targets onnx,coreml] [--kinds legacy-static,dynamo-dynamic] [--kernels] [--keep DIR]
 
+Any other model of timm is named with its side: `--models mvitv2_tiny@224,hiera_tiny_224@224`; it has no bars.
+
 Needs torch, timm, onnx and onnxscript, which `tests/run` does not install; a model of a family also its package (fastervit). `--kernels` builds engines with the
 Python of tests/interop. Weights are random with a fixed seed. Each file is exported with its check; nodes are counted in what lies on disk. The bars are
 the fewest nodes that the exporters or onnxslim reach on the same model at opset 17 to 20, the fewest kernels of TensorRT-RTX 1.7.1 (SM80, half precision, exported
@@ -93,6 +95,14 @@ def sane(model, side):
     return model.eval()
 
 
+def other(name):
+    """A model of timm that is none of the listed ones: `NAME@SIDE`."""
+    arch, at, side = name.partition("@")
+    if not at or not side.isdecimal():
+        sys.exit(f"{name}: neither a listed model nor NAME@SIDE, a model of timm and the side of its pictures")
+    return arch, int(side), {}, ()
+
+
 def built(name):
     """The PyTorch model and its side."""
     import warnings
@@ -105,7 +115,7 @@ def built(name):
     import timm
     from timm.utils import reparameterize_model
 
-    arch, side, options, _ = TIMM[name]
+    arch, side, options, _ = TIMM[name] if name in TIMM else other(name)
     model = sane(timm.create_model(arch, pretrained=False, **options), side)
     return (reparameterize_model(model) if name.endswith("_reparam") else model), side
 

@@ -54,7 +54,9 @@ impl Heads {
                 a.iter_mut().for_each(|a| *a *= self.scale);
                 if self.bias {
                     let bias = inputs[3];
-                    let row = if bias.dims[0] == 1 { 0 } else { h };
+                    let (sets, own) = bias.dims.split_at(bias.dims.len() - 3);
+                    let set = sets.first().map_or(0, |&sets| image % sets);
+                    let row = set * own[0] + if own[0] == 1 { 0 } else { h };
                     a.iter_mut().zip(&bias.data[row * plane..]).for_each(|(a, b)| *a += b);
                 }
             }

@@ -13,6 +13,7 @@ mod merge_towers;
 mod multiply_out;
 mod name_constants;
 mod narrow_moves;
+mod narrow_values;
 mod norms;
 mod null_direction;
 mod pools;
@@ -67,6 +68,7 @@ pub const SPELL: &[Pass] = &[
     norms::PASS,
     decompose::PASS,
     merge_constant_sums::PASS,
+    narrow_values::PASS,
     narrow_moves::PASS,
     cancel_movement::PASS,
 ];

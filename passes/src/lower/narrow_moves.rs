@@ -1,8 +1,9 @@
-//! Say movements through more axes than the target holds as two movements through fewer.
+//! Say movements through more axes than the target holds as several movements through fewer.
 //!
 //! ```text
 //! Given    y = reshape(transpose(reshape(x)))      between them more axes than the target's values have
-//! Result   y = the same in two transposes, axes that stay together joined to one: first two neighbouring groups of axes change places, then the rest
+//! Result   y = the same in two transposes, or as many as it takes, axes that stay together joined to one: first two neighbouring groups of axes change
+//!              places, then the rest
 //! ```
 //!
 //! Exact    movements are compared as index arithmetic ([`crate::view`]).
@@ -15,6 +16,9 @@ use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, Shape, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::only("narrow_moves", |t| t.rank_limit < usize::MAX, run);
+
+/// Most digits of a movement for which more than one transpose is looked for.
+const LARGEST: usize = 16;
 
 fn run(graph: &Graph, context: &Context) -> Result {
     let limit = context.target.rank_limit;
@@ -98,25 +102,44 @@ fn narrowed(graph: &Graph, id: NodeId, limit: usize) -> Option<(Value, Vec<Step>
     if order == sorted {
         return Some((source, Vec::new()));
     }
-    if let Some(step) = Step::of(&sorted, &order, limit) {
-        return Some((source, vec![step]));
-    }
-    // Two neighbouring groups change places; what remains must be narrow enough.
-    let n = sorted.len();
-    let mut best: Option<Vec<Step>> = None;
-    for from in 0..n {
-        for at in from + 1..n {
-            for to in at + 1..=n {
-                let between = [&sorted[..from], &sorted[at..to], &sorted[from..at], &sorted[to..]].concat();
-                let steps = Step::of(&sorted, &between, limit).zip(Step::of(&between, &order, limit));
-                let Some((first, second)) = steps else { continue };
-                let axes = |steps: &[Step]| steps.iter().map(|s| s.view.rank()).sum::<usize>();
-                let steps = vec![first, second];
-                if best.as_ref().is_none_or(|best| axes(&steps) < axes(best)) {
-                    best = Some(steps);
-                }
-            }
+    Some((source, steps(sorted, &order, limit)?))
+}
+
+/// Transposes of few axes that bring digits into another order.
+fn steps(mut at: Vec<Digit>, order: &[Digit], limit: usize) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    loop {
+        if let Some(last) = Step::of(&at, order, limit) {
+            steps.push(last);
+            return Some(steps);
         }
+        if at.len() > LARGEST || steps.len() > LARGEST {
+            return None;
+        }
+        if let Some([first, second]) = two(&at, order, limit) {
+            steps.extend([first, second]);
+            return Some(steps);
+        }
+        // What leaves the fewest groups to move: there is always a way to fewer.
+        let next = swaps(&at).min_by_key(|next| groups(next, order).len())?;
+        steps.push(Step::of(&at, &next, limit)?);
+        at = next;
     }
-    Some((source, best?))
+}
+
+/// Two steps, the first of which lets two neighbouring groups change places, through the fewest axes.
+fn two(at: &[Digit], order: &[Digit], limit: usize) -> Option<[Step; 2]> {
+    let ways = swaps(at).filter_map(|between| {
+        let (first, second) = (Step::of(at, &between, limit)?, Step::of(&between, order, limit)?);
+        Some([first, second])
+    });
+    ways.min_by_key(|steps| steps.iter().map(|s| s.view.rank()).sum::<usize>())
+}
+
+/// The digits with two neighbouring groups of them in each other's place, in every way.
+fn swaps(digits: &[Digit]) -> impl Iterator<Item = Vec<Digit>> {
+    let n = digits.len();
+    let ends = (0..n).flat_map(move |from| (from + 1..n).map(move |at| (from, at)));
+    let ends = ends.flat_map(move |(from, at)| (at + 1..=n).map(move |to| [from, at, to]));
+    ends.map(|[from, at, to]| [&digits[..from], &digits[at..to], &digits[from..at], &digits[to..]].concat())
 }

@@ -526,7 +526,9 @@ impl Region<'_> {
         let Op::Attention { heads, scale, bias, .. } = node.op else { return Ok(false) };
         let [q, k, v] = [node.inputs[0], node.inputs[1], node.inputs[2]];
         let bias = bias.then(|| node.inputs[3]);
-        if [q, k, v].iter().any(|&x| self.tokens(x).is_none()) || bias.is_some_and(|b| !old.is_constant(b)) {
+        // Which set reads which rows of a bias is not kept track of.
+        let moves = |b: Value| old.is_constant(b) && old.shape(b).rank() == 3;
+        if [q, k, v].iter().any(|&x| self.tokens(x).is_none()) || !bias.is_none_or(moves) {
             return Ok(false);
         }
         // One product made all three: they can be cut behind one view instead of before three.

@@ -489,9 +489,10 @@ impl Body<'_> {
     fn attention(&mut self, node: &Node, scale: Real, bias: bool) -> Result<Id, String> {
         let mut operands: Vec<Id> = node.inputs[..3].iter().map(|&v| self.operand(v)).collect::<Result<_, _>>()?;
         if bias {
-            // One for all images.
+            // One for all images, if it has no axis of them.
             let mask = sizes(self.graph.shape(node.inputs[3]));
-            operands.push(self.shaped(node.inputs[3], &[&[1], &mask[..]].concat())?);
+            let all = if mask.len() == 3 { &[1][..] } else { &[] };
+            operands.push(self.shaped(node.inputs[3], &[all, &mask[..]].concat())?);
         }
         let types: Vec<Tensor> = operands.iter().map(|&v| self.builder.ty(v).clone()).collect();
         let result = Tensor::new(types[0].element, &sizes(&node.types[0].shape));

@@ -392,8 +392,12 @@ impl Maker {
         let mut inputs = vec![x, k, v];
         let (bias, talking) = (self.rng.chance(35), self.rng.chance(25));
         if bias {
-            let sets = if self.rng.chance(60) { heads } else { 1 };
-            inputs.push(self.fixed(&[sets, tokens, keys], ty.dtype)?);
+            let mut own = vec![if self.rng.chance(60) { heads } else { 1 }, tokens, keys];
+            if !talking && self.rng.chance(40) {
+                let (Dim::Fixed(n) | Dim::Batch(n)) = dims[0];
+                own.insert(0, self.divisor(n));
+            }
+            inputs.push(self.fixed(&own, ty.dtype)?);
         }
         if talking {
             for dims in [&[heads, heads][..], &[heads], &[heads, heads], &[heads]] {

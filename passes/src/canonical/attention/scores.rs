@@ -2,7 +2,7 @@
 
 use crate::algebra::Linear;
 use crate::view::trail::scaled;
-use vitc_ir::{BinaryKind, DType, Graph, NodeId, Op, Uses, Value};
+use vitc_ir::{BinaryKind, DType, Graph, NodeId, Op, Shape, Uses, Value};
 
 /// Steps between the product and the softmax that are looked through at most.
 const LONGEST: usize = 8;
@@ -16,10 +16,12 @@ pub(super) struct Factor {
 }
 
 /// A constant that is added to the scores, times a number.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Shift {
     pub(super) constant: Value,
     pub(super) times: f64,
+    /// The scores' shape where it is added: their leading axes may be cut there.
+    pub(super) seen: Shape,
 }
 
 /// A mix of the heads: `[H,H]` weights and a bias, as a 1x1 convolution over the heads has them.
@@ -38,7 +40,7 @@ pub(super) struct Scores {
     pub(super) k: Factor,
     pub(super) v: Factor,
     pub(super) scale: f64,
-    /// Constants `[lead…, x, y]`, added behind the scale.
+    /// Constants added behind the scale.
     pub(super) shifts: Vec<Shift>,
     /// Before the softmax, and behind it.
     pub(super) mixes: [Option<Mix>; 2],
@@ -80,7 +82,8 @@ impl Scores {
             .into_iter()
             .all(|o| graph.shape(o).rank() == rank && lead(o) == lead(scores));
         let (scale, shifts) = (at.scale, at.shifts);
-        let usable = same && scale.is_finite() && scale != 0.0;
+        let whole = graph.shape(scores) == graph.shape(id.into());
+        let usable = same && whole && scale.is_finite() && scale != 0.0;
         usable.then_some(Scores { q, k, v, scale, shifts, mixes, scores, keys_last, result, transposed })
     }
 }
@@ -158,6 +161,11 @@ impl Below<'_> {
             return Some(());
         }
         let (x, constant, times) = match (&node.op, &node.inputs[..]) {
+            // Scores of windows, seen by image and window, have a mask for each window.
+            (Op::Reshape { .. }, &[x]) if self.mix.is_none() => {
+                self.value = x;
+                return Some(());
+            }
             (Op::Binary(BinaryKind::Add), &[a, b]) if graph.is_constant(b) => (a, b, 1.0),
             (Op::Binary(BinaryKind::Add), &[a, b]) if graph.is_constant(a) => (b, a, 1.0),
             (Op::Binary(BinaryKind::Sub), &[a, b]) if graph.is_constant(b) => (a, b, -1.0),
@@ -171,7 +179,8 @@ impl Below<'_> {
         if graph.ty(x) != graph.ty(self.value) {
             return None;
         }
-        self.shifts.push(Shift { constant, times: times * self.scale });
+        let seen = graph.shape(self.value).clone();
+        self.shifts.push(Shift { constant, times: times * self.scale, seen });
         self.value = x;
         Some(())
     }

@@ -407,7 +407,16 @@ impl Cx {
         }
     }
 
-    /// Known arrays, which stay until the end, have a limit together.
+    /// A known array that nobody reads any more.
+    pub(super) fn release(&mut self, value: &Val) {
+        if let Val::Known(known) = value
+            && Arc::strong_count(known) == 1
+        {
+            self.held[0] = self.held[0].saturating_sub(known.data.len());
+        }
+    }
+
+    /// Known arrays that are still to be read have a limit together.
     pub(super) fn hold(&mut self, value: &Val) -> Done<()> {
         match value {
             // One that nobody else holds is new.
@@ -525,6 +534,13 @@ mod tests {
         let shared = large();
         let _other = shared.clone();
         assert!((0..9).all(|_| cx.hold(&shared).is_ok()), "nobody made it");
+        let free = (0..9).all(|_| {
+            let array = large();
+            let fits = cx.hold(&array).is_ok();
+            cx.release(&array);
+            fits
+        });
+        assert!(free, "what is read no more leaves its place");
         assert!(cx.unroll(UNROLLED / 2).is_ok() && cx.unroll(UNROLLED).is_err());
     }
 }

@@ -164,6 +164,18 @@ fn refuse(refused: &mut Vec<Refused>, node: &FlatNode, refusal: Refusal, chain: 
     }
 }
 
+/// Which node of a graph is the last to read a value, of those that are no outputs.
+fn last_readers(flat: &Flat) -> HashMap<&str, usize> {
+    let mut last = HashMap::new();
+    for (at, node) in flat.nodes.iter().enumerate() {
+        last.extend(super::flat::needed(node).map(|name| (name, at)));
+    }
+    flat.outputs.iter().for_each(|port| {
+        last.remove(port.name.as_str());
+    });
+    last
+}
+
 /// The name of an output: its own, unless an input has it, which the output of another file cannot have too.
 fn output_name(cx: &mut Cx, flat: &Flat, name: &str) -> String {
     let taken = |name: &str| flat.inputs.iter().any(|i| i.name == name);
@@ -207,7 +219,8 @@ impl Walk {
 
     fn nodes(&mut self, cx: &mut Cx, flat: &Flat) {
         let producers = Producers::of(flat);
-        for node in &flat.nodes {
+        let last = last_readers(flat);
+        for (at, node) in flat.nodes.iter().enumerate() {
             let before = cx.graph.len();
             let results = self.node(cx, node, &producers);
             match cx.graph.len() > before {
@@ -222,6 +235,14 @@ impl Walk {
                     None => Val::Poison,
                 };
                 self.values.insert(name.clone(), result);
+            }
+            // Arrays that are known and that nobody reads any more make room for others.
+            for name in super::flat::needed(node).filter(|name| last.get(name) == Some(&at)) {
+                if let Some(Val::Known(_)) = self.values.get(name)
+                    && let Some(known) = self.values.remove(name)
+                {
+                    cx.release(&known);
+                }
             }
         }
     }

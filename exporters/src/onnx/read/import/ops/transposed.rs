@@ -1,7 +1,7 @@
-//! Transposed convolutions, as convolutions.
+//! Transposed convolutions.
 //!
-//! A kernel as large as its stride, without pads, is a product per position whose results become blocks. Else zeros are put between the elements of the map
-//! and the flipped kernel runs over it: `y[o, i·s − p + u·d] += w[c,o,u]·x[c,i]` is the convolution of what has a zero before it for each missing position.
+//! What adds to its result beyond a stride, or has a kernel that is computed, is a convolution: zeros are put between the elements of the map and the flipped kernel runs over it, for
+//! `y[o, i·s − p + u·d] += w[c,o,u]·x[c,i]` is the convolution of what has a zero before it for each missing position.
 
 use super::super::super::tensor::Elem;
 use super::super::call::Call;
@@ -11,7 +11,7 @@ use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
 use super::pooling;
-use vitc_ir::op::{DepthOrder, PadMode, SliceAxis};
+use vitc_ir::op::{PadMode, SliceAxis};
 use vitc_ir::{BinaryKind, Dim, Op, Value};
 
 /// One axis: elements in and out, and how the kernel lies.
@@ -30,6 +30,15 @@ impl Along {
     /// Positions that the kernel reaches from a first to a last element.
     fn reach(self) -> usize {
         (self.kernel - 1) * self.dilation
+    }
+
+    /// How much of the whole result is left out behind, and how much is added there; `None` if that is more than the operator adds.
+    fn ends(self) -> Option<(usize, usize)> {
+        let whole = self.stride * (self.size - 1) + self.reach() + 1;
+        let (left_out, added) =
+            (whole.saturating_sub(self.begin + self.out), (self.begin + self.out).saturating_sub(whole));
+        let some = self.begin < whole && left_out < whole;
+        (some && added < self.stride.max(self.dilation)).then_some((left_out, added))
     }
 }
 
@@ -54,20 +63,34 @@ pub(super) fn conv_transpose(cx: &mut Cx, c: &Call<'_>) -> Done {
     if channels[0] % groups != 0 || cx.shape(x)[1] != Dim::Fixed(channels[0]) {
         return Err(format!("kernels {channels:?} in {groups} groups do not fit the map").into());
     }
-    let block = along[0].stride;
-    let blocks = groups == 1
-        && block > 1
-        && along
-            .iter()
-            .all(|a| [a.stride, a.kernel, a.dilation, a.begin, a.out] == [block, block, 1, 0, a.size * block]);
     let pair = [along[0], along[1]];
-    let mut y = if blocks { as_blocks(cx, x, w, block, &c.path)? } else { spread(cx, x, w, pair, groups, &c.path)? };
-    if !c.input(2).is_absent() {
-        let bias = float(cx, c.input(2), &c.at("bias"))?;
-        let count = cx.sizes(bias)?.iter().product();
-        let bias = cx.reshape(bias, [1, count, 1, 1].map(Dim::Fixed).to_vec(), &c.at("bias.channels"))?;
-        y = cx.binary(BinaryKind::Add, y, bias, &c.at("biased"))?;
-    }
+    let bias = match c.input(2) {
+        Val::Absent => None,
+        bias => Some(float(cx, bias, &c.at("bias"))?),
+    };
+    let fixed = cx.graph.is_constant(w);
+    let y = if let (true, Some(first), Some(second)) = (fixed, pair[0].ends(), pair[1].ends()) {
+        let op = Op::ConvTranspose {
+            stride: pair.map(|a| a.stride),
+            pad: [pair[0].begin, pair[1].begin, first.0, second.0],
+            output_pad: [first.1, second.1],
+            dilation: pair.map(|a| a.dilation),
+            groups,
+        };
+        let operands: Vec<Value> = [x, w].into_iter().chain(bias).collect();
+        cx.push(op, &operands, &c.path)?
+    } else {
+        let y = spread(cx, x, w, pair, groups, &c.path)?;
+        match bias {
+            Some(bias) => {
+                let count = cx.sizes(bias)?.iter().product();
+                let dims = [1, count, 1, 1].map(Dim::Fixed).to_vec();
+                let bias = cx.reshape(bias, dims, &c.at("bias.channels"))?;
+                cx.binary(BinaryKind::Add, y, bias, &c.at("biased"))?
+            }
+            None => y,
+        }
+    };
     Ok(vec![Val::Node(pooling::back(cx, y, spatial, &c.path)?, elem)])
 }
 
@@ -112,17 +135,6 @@ fn axes(cx: &Cx, c: &Call<'_>, dims: &[Dim], kernels: &[usize]) -> Done<Vec<Alon
         all.push(Along { size, kernel, stride, dilation, begin, out });
     }
     Ok(all)
-}
-
-/// `w[c,o,u,v]` as a kernel of one position with a channel for each place in a block.
-fn as_blocks(cx: &mut Cx, x: Value, w: Value, block: usize, path: &str) -> Done<Value> {
-    let own = cx.sizes(w)?;
-    let turned = cx.push(Op::Transpose { perm: vec![1, 2, 3, 0] }, &[w], &format!("{path}.weight.turned"))?;
-    let rows = own[1] * block * block;
-    let w = cx.reshape(turned, [rows, own[0], 1, 1].map(Dim::Fixed).to_vec(), &format!("{path}.weight.rows"))?;
-    let op = Op::Conv { stride: [1; 2], pad: [0; 4], dilation: [1; 2], groups: 1 };
-    let y = cx.push(op, &[x, w], &format!("{path}.product"))?;
-    cx.push(Op::DepthToSpace { block, order: DepthOrder::Crd }, &[y], path)
 }
 
 /// A convolution over the map with zeros between its elements.
