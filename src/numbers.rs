@@ -26,6 +26,13 @@ pub(crate) fn best(scores: &[f32]) -> usize {
     (0..scores.len()).fold(0, better)
 }
 
+/// Signal to noise from the squares of values and of what they are off by; what is zero and stays so has lost nothing.
+pub(crate) fn decibels([signal, noise]: [f64; 2]) -> f64 {
+    let signal = if noise == 0.0 { signal.max(1.0) } else { signal };
+    // `max` would take what is not a number for nothing.
+    10.0 * (signal / if noise < 1e-300 { 1e-300 } else { noise }).log10()
+}
+
 /// `14100000` as `14.1 MB`.
 pub(crate) fn bytes(n: u64) -> String {
     let text = si(n);

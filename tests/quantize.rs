@@ -85,6 +85,9 @@ fn pictures_fit_and_judge_a_quantised_model_and_equal_ones_give_equal_bytes() {
         assert!(quantisation["fidelity"]["snr"].as_f64().unwrap() > 20.0, "{target}: {quantisation}");
         let grouped = quantisation["layers"].as_array().unwrap().iter().filter(|l| l["why"].is_string()).count();
         assert_eq!(grouped > 0, target.starts_with("tensorrt"), "{target}");
+        let weights_only = quantisation["layers"].as_array().unwrap().iter().filter(|l| l["input_scale"].is_null());
+        let apple = weights_only.filter(|l| l["form"].as_str().unwrap().ends_with("a convolution in groups")).count();
+        assert_eq!(apple > 0, target == "coreai", "{target}");
         if target == "onnx" {
             assert_eq!(quantisation["evaluation"]["snr"], quantisation["fidelity"]["snr"]);
             assert!(vitc(dir.path(), &line(2)).status.success());
@@ -120,6 +123,7 @@ fn what_a_target_does_not_hold_or_what_needs_pictures_is_wrong_use() {
         ("coreml --quantize w8 --min-snr 40", "--calibrate FOLDER"),
         ("coreml --quantize w8 --agreement 98%", "--calibrate FOLDER"),
         ("coreml --quantize w8 --keep patch_embad.0", "the nearest is patch_embed.0"),
+        ("onnx --quantize w8 --keep patch_embed --keep network --keep head", "layers stay as they are"),
         ("coreml --quantize w8 --cpu arm", "--cpu"),
         ("coreml --quantize w8 --samples 3", "--calibrate"),
         ("coreml --quantize w8 --palette-group 16", "--quantize w4"),

@@ -6,7 +6,7 @@ use super::cases::cases;
 use super::computation::Computation;
 use super::outcome::{Findings, as_answered, in_order};
 use super::{CheckError, Options, Reference, agreed, file};
-use crate::numbers::best;
+use crate::numbers::{best, decibels};
 use crate::runner::{Pick, Request, Session};
 use crate::signature::{OutputRole, Over};
 use rayon::prelude::*;
@@ -19,9 +19,12 @@ use std::path::Path;
 pub struct Fidelity {
     /// Pictures; 0 if synthetic inputs stood for them.
     pub pictures: usize,
-    /// `10·log10(Σy²/Σ(y − ŷ)²)` over all outputs and pictures, in dB; absent if all outputs are classes.
+    /// `10·log10(Σy²/Σ(y − ŷ)²)` over all pictures, in dB, of the output where it is least; absent if all outputs are classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snr: Option<f64>,
+    /// Which output that is, of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_at: Option<String>,
     /// Share of pictures whose most probable class is the model's, or of pixels; absent for outputs without classes, and without pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
@@ -39,7 +42,8 @@ pub struct Fidelity {
 impl fmt::Display for Fidelity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(snr) = self.snr {
-            write!(f, "{snr:.1} dB signal to noise (at least {:.0}), ", self.least_snr)?;
+            let at = self.least_at.as_ref().map_or(String::new(), |name| format!(" at {name}"));
+            write!(f, "{snr:.1} dB signal to noise{at} (at least {:.0}), ", self.least_snr)?;
         }
         if let Some(share) = self.agreement {
             write!(f, "{:.1} % of the classes kept (at least {:.0} %), ", 100.0 * share, 100.0 * self.least_agreement)?;
@@ -95,19 +99,43 @@ pub fn fidelity(
             cases.iter().map(|case| pair.run([&case.reference, &case.candidate])).collect::<Result<_, _>>()?
         }
     };
-    // In order, so that the sums are the same every time.
-    let [signal, noise] = [|s: &Seen| s.signal, |s: &Seen| s.noise].map(|part| seen.iter().map(part).sum::<f64>());
-    if pictures.is_none() && !seen.iter().any(|s| s.measured) {
+    let worst = worst(&seen);
+    if pictures.is_none() && worst.is_none() {
         return Err(CheckError::Input("it answers with classes only, which nothing but pictures can judge".into()));
     }
-    let snr = seen.iter().any(|s| s.measured).then(|| 10.0 * (signal / noise.max(1e-300)).log10());
+    let snr = worst.map(|(_, snr)| snr);
+    let several = seen.iter().any(|s| s.values.iter().flatten().count() > 1);
+    let least_at = worst.filter(|_| several).and_then(|(i, _)| Some(model.signature.outputs.get(i)?.name.clone()));
     let count = pictures.map_or(0, |p| p.count);
     let rows = seen.iter().flat_map(|s| &s.rows).take(count);
     let kept = seen.iter().flat_map(|s| &s.pixels).chain(rows).collect::<Vec<_>>();
     let agreement = (!kept.is_empty()).then(|| kept.iter().filter(|&&&k| k).count() as f64 / kept.len() as f64);
     // What is not a number passes no bound.
     let passed = snr.is_none_or(|snr| snr >= least_snr) && agreement.is_none_or(|share| share >= least_agreement);
-    Ok(Fidelity { pictures: count, snr, agreement, least_snr, least_agreement, passed, notes: findings.notes })
+    Ok(Fidelity {
+        pictures: count,
+        snr,
+        least_at,
+        agreement,
+        least_snr,
+        least_agreement,
+        passed,
+        notes: findings.notes,
+    })
+}
+
+/// The output of the least signal to noise over all passes, and that in dB. A small output beside a large one counts as much.
+fn worst(seen: &[Seen]) -> Option<(usize, f64)> {
+    let outputs = seen.iter().map(|s| s.values.len()).max().unwrap_or(0);
+    // In order, so that the sums are the same every time.
+    let sums = |i: usize| {
+        let mut of = seen.iter().filter_map(|s| *s.values.get(i)?).peekable();
+        of.peek()?;
+        Some(of.fold([0.0; 2], |[signal, noise], one| [signal + one[0], noise + one[1]]))
+    };
+    let levels = (0..outputs).filter_map(|i| Some((i, decibels(sums(i)?))));
+    // What is not a number is the worst.
+    levels.reduce(|worst, next| if next.1 >= worst.1 || worst.1.is_nan() { worst } else { next })
 }
 
 /// Both computations, ready.
@@ -144,11 +172,11 @@ impl Pair<'_> {
                 }
                 _ => {}
             }
-            seen.measured = true;
-            for (&a, &b) in a.data.iter().zip(&b.data) {
-                seen.signal += f64::from(a).powi(2);
-                seen.noise += (f64::from(a) - f64::from(b)).powi(2);
-            }
+            let sums = a.data.iter().zip(&b.data).fold([0.0; 2], |[signal, noise], (&a, &b)| {
+                [signal + f64::from(a).powi(2), noise + (f64::from(a) - f64::from(b)).powi(2)]
+            });
+            seen.values.resize(i, None);
+            seen.values.push(Some(sums));
         }
         Ok(seen)
     }
@@ -157,12 +185,29 @@ impl Pair<'_> {
 /// What one pass shows.
 #[derive(Default)]
 struct Seen {
-    signal: f64,
-    noise: f64,
-    /// Some output holds values.
-    measured: bool,
+    /// Of each output that holds values: sum of their squares, and of the squares of what they are off by.
+    values: Vec<Option<[f64; 2]>>,
     /// Whether each row keeps its class.
     rows: Vec<bool>,
     /// Whether each pixel keeps its class.
     pixels: Vec<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_output_judges_however_small_it_is() {
+        let pass = |large: f64, small: f64| Seen {
+            values: vec![None, Some([1e6, large]), Some([1.0, small])],
+            ..Seen::default()
+        };
+        let level = |seen: &[Seen]| worst(seen).map(|(i, snr)| (i, snr.round()));
+        assert_eq!(level(&[pass(1.0, 0.1), pass(1.0, 0.1)]), Some((2, 10.0)));
+        assert_eq!(level(&[pass(1e5, 0.0), pass(1e5, 0.0)]), Some((1, 10.0)));
+        assert!(worst(&[pass(1.0, 0.1), pass(f64::NAN, 0.1)]).is_some_and(|(i, snr)| i == 1 && snr.is_nan()));
+        assert_eq!(level(&[Seen { values: vec![Some([0.0, 0.0])], ..Seen::default() }]), Some((0, 3000.0)));
+        assert!(worst(&[Seen::default()]).is_none());
+    }
 }

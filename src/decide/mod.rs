@@ -160,7 +160,7 @@ pub enum DecideError {
     /// A weight is missing.
     #[error(transparent)]
     Constant(#[from] EvalError),
-    /// A layer that is to be kept does not exist.
+    /// A layer that is to be kept does not exist, or none can be quantised.
     #[error("{0}")]
     Quantize(QuantizeError),
 }
@@ -257,7 +257,7 @@ fn quantise(
 ) -> Result<QuantisedModel, DecideError> {
     let decided = quantize::quantize(graph, &ask, weights, pictures, told).map_err(|e| match e {
         QuantizeError::Value(e) => DecideError::Constant(e),
-        e @ QuantizeError::Keep { .. } => DecideError::Quantize(e),
+        e @ (QuantizeError::Keep { .. } | QuantizeError::Nothing(_)) => DecideError::Quantize(e),
     })?;
     let run = vitc_passes::quantize::quantize(graph, &decided.plan, observer)?;
     let quantised = run.0;

@@ -92,7 +92,12 @@ fn folder(
     shape: &[usize],
     preprocessing: Option<&Preprocessing>,
 ) -> Result<Vec<Vec<f32>>, Error> {
-    let (&[_, channels @ (1 | 3), height, width], Some(preprocessing)) = (shape, preprocessing) else {
+    let &[_, channels @ (1 | 3), height, width] = shape else {
+        return Err(usage(format!(
+            "the model takes {shape:?}, which is no picture [N,1 or 3,H,W]\n  give a .npy file of such values"
+        )));
+    };
+    let Some(preprocessing) = preprocessing else {
         let what = format!("the model takes {shape:?}, and how a picture becomes that is not known\n  give ");
         let mean = message!(Setting::Mean, " and ", Setting::Std);
         return Err(Error::Usage(message!(Setting::Calibrate, ": ", what, mean, ", or a .npy file of such values")));

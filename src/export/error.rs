@@ -3,6 +3,7 @@
 use super::report::Report;
 use crate::check::{Answered, CheckError, Run};
 use crate::decide::DecideError;
+use crate::decide::quantize::QuantizeError;
 use crate::message;
 use crate::message::{Explain, Message, Setting};
 use crate::model::ModelError;
@@ -54,7 +55,13 @@ pub enum Error {
 impl From<DecideError> for Error {
     fn from(error: DecideError) -> Error {
         match error {
-            DecideError::Quantize(e) => Error::Usage(message!(Setting::Keep, ": ", e.to_string())),
+            DecideError::Quantize(e) => {
+                let setting = match e {
+                    QuantizeError::Keep { .. } => Setting::Keep,
+                    QuantizeError::Nothing(_) | QuantizeError::Value(_) => Setting::Quantize,
+                };
+                Error::Usage(message!(setting, ": ", e.to_string()))
+            }
             DecideError::Rewrite(error) => error.into(),
             DecideError::Constant(error) => ExportError::from(error).into(),
         }

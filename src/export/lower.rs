@@ -13,7 +13,7 @@ use super::request::Request;
 use super::wrapping::{self, Wrapping};
 use crate::check::bounds;
 use crate::decide;
-use crate::decide::quantize::{Ask, Form, Goal, Scheme};
+use crate::decide::quantize::{Ask, Form, Goal, Grouped, Scheme};
 use crate::interface;
 use crate::message;
 use crate::message::{Message, Setting};
@@ -248,8 +248,12 @@ fn quantisation(request: &Request, precision: DType, signature: &Signature) -> R
         forms,
         half: precision == DType::F16,
         weight_bits: quantize.weight_bits(request.target),
-        // TensorRT widens convolutions in groups four times.
-        grouped: request.target != TargetKind::TensorRt,
+        grouped: match request.target {
+            // It widens them four times.
+            TargetKind::TensorRt => Grouped::Float,
+            TargetKind::CoreMl | TargetKind::CoreAi => Grouped::Weights,
+            TargetKind::Onnx => Grouped::Codes,
+        },
         palette_group: quantize.palette_group,
         keep: quantize.keep.clone(),
         goal: Goal { snr: quantize.goal.snr.or(mixed), ..quantize.goal },

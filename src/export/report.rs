@@ -116,7 +116,11 @@ impl QuantisationLine {
         let layers = quantised.decided.layers.clone();
         let own = |l: &&LayerLine| l.why.is_none();
         let graph = &quantised.graph;
-        let planned = graph.run_time_nodes().filter(|(_, n)| quantised.decided.plan.layers.contains_key(&n.path));
+        let plans = &quantised.decided.plan.layers;
+        // Where products of codes were asked for, those count.
+        let products = plans.values().any(|plan| plan.quantised_input);
+        let counts = |path: &String| plans.get(path).is_some_and(|plan| plan.quantised_input || !products);
+        let planned = graph.run_time_nodes().filter(|(_, n)| counts(&n.path));
         let macs: u64 = planned.map(|(_, n)| vitc_ir::cost::macs(graph, n)).sum();
         Some(QuantisationLine {
             form: asked.scheme.name(),

@@ -107,7 +107,9 @@ class Model:
             own = ["--weights", *own, "--resolution", "x".join(map(str, self.x.shape[2:]))]
         command = [self.vitc, "export", *own, "--target", target, *options, "--force", "-q", "--json", "-o", str(path), *self.normalisation]
         if "--quantize" in options:
-            command += ["--calibrate", str(self.folder / "calib.npy"), "--evaluate", str(self.folder / "eval.npy")]
+            command += ["--calibrate", str(self.folder / "calib.npy")]
+            if path.suffix != ".onnx":  # what ONNX Runtime does not judge
+                command += ["--evaluate", str(self.folder / "eval.npy")]
         start = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

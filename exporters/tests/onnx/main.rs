@@ -123,6 +123,23 @@ fn integers_are_written_as_64_bits() {
     assert_eq!(index.raw_data, constants(&graph)["index"]);
 }
 
+/// A pair of which one half says nothing of its zero point is one of unsigned codes to runtimes that repeat it.
+#[test]
+fn both_halves_of_a_pair_say_their_zero_point() {
+    let mut graph = Graph::new("pair", vitc_ir::Stage::Target);
+    let mut net = vitc_ir::Net::new(&mut graph);
+    let x = net.input("image", vitc_ir::Type::f32(&[1, 30]));
+    let scale = net.scalar_of(0.125, DType::F32);
+    let codes = net.push("q", Op::Quantize { to: DType::I8 }, &[x, scale]);
+    let y = net.push("d", Op::Dequantize, &[codes, scale]);
+    graph.outputs.push(vitc_ir::Output { name: "y".into(), value: y });
+    let model = ModelProto::parse_from_bytes(&emit(&graph, 17)).expect("decodes");
+    let zeros: Vec<&str> = model.graph.node.iter().map(|n| n.input[2].as_str()).collect();
+    assert!(zeros.len() == 2 && zeros[0] == zeros[1], "{zeros:?}");
+    let zero = model.graph.initializer.iter().find(|t| t.name == zeros[0]).expect("the zero point");
+    assert_eq!((zero.data_type, zero.dims.len()), (3, 0), "one INT8");
+}
+
 #[test]
 fn a_data_file_holds_what_the_model_file_says() {
     let mut graph = Graph::new("wide", vitc_ir::Stage::Target);

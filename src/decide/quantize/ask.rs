@@ -9,6 +9,17 @@ use vitc_ir::NodeId;
 /// The form of each layer; layers that are not there stay as they are.
 pub(super) type Forms = HashMap<NodeId, Form>;
 
+/// What becomes of convolutions in groups where other layers read codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouped {
+    /// They read codes too.
+    Codes,
+    /// Their weights are codes, their inputs are not: few products wait for each value, and one step for all channels costs them most.
+    Weights,
+    /// They stay as they are.
+    Float,
+}
+
 /// What is asked of a quantisation.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -18,8 +29,8 @@ pub struct Ask {
     pub half: bool,
     /// Bits of 8-bit weights that are used: 7 leaves room in 16-bit sums.
     pub weight_bits: u32,
-    /// Convolutions in groups are quantised too.
-    pub grouped: bool,
+    /// Convolutions in groups.
+    pub grouped: Grouped,
     /// Outputs that share a table; `None` for one table per tensor.
     pub palette_group: Option<usize>,
     /// Layers that stay as they are: a path, or what it begins with up to a dot.
@@ -47,6 +58,17 @@ impl Goal {
 }
 
 impl Ask {
+    /// Whether a layer stays as it is for its form.
+    pub(super) fn leaves(&self, layer: &Layer) -> bool {
+        layer.groups > 1 && self.grouped == Grouped::Float
+    }
+
+    /// The form of a layer where others have this one.
+    pub(super) fn own(&self, form: Form, layer: &Layer) -> Form {
+        let weights = layer.groups > 1 && self.grouped == Grouped::Weights;
+        if form == Form::W8A8 && weights { Form::W8 } else { form }
+    }
+
     /// What a layer's weights of this rank become in a form.
     pub(super) fn target(&self, form: Form, layer: &Layer, rank: usize) -> Target {
         match form {

@@ -1,8 +1,8 @@
 //! The layers of a graph that may be held in few bits: sums of products of trained weights with a value.
 
+use super::mixes::mixes_of_heads;
 use std::collections::{HashMap, HashSet};
 use vitc_ir::eval::{self, EvalError};
-use vitc_ir::facts::Class;
 use vitc_ir::{BinaryKind, Graph, Node, NodeId, Op, Value, Weights};
 
 /// How a layer reads its input.
@@ -124,7 +124,7 @@ impl Layer {
 
 /// Every layer, in order. Convolutions on the scores of an attention belong to the attention.
 pub(super) fn layers(graph: &Graph) -> Vec<Layer> {
-    let (inside, trained) = (attention_cores(graph), trained(graph));
+    let (inside, trained) = (mixes_of_heads(graph), trained(graph));
     let mut layers: Vec<Layer> = graph
         .run_time_nodes()
         .filter(|(id, _)| !inside.contains(id))
@@ -213,39 +213,24 @@ fn trained(graph: &Graph) -> HashSet<NodeId> {
     found
 }
 
-/// Layers between which and a softmax nothing stands but layers, sums and moves: they mix heads.
-fn attention_cores(graph: &Graph) -> HashSet<NodeId> {
-    let uses = graph.uses();
-    let near = |op: &Op| match op.facts().class {
-        Class::Contraction | Class::Movement => true,
-        Class::Elementwise => matches!(op, Op::Binary(BinaryKind::Add) | Op::Sum),
-        _ => false,
-    };
-    let mixes = |node: &Node| match &node.op {
-        Op::Conv { .. } | Op::Linear => true,
-        Op::MatMul { .. } => node.inputs.iter().any(|&v| graph.is_stored(v)),
-        _ => false,
-    };
-    // Two run-time operands make a product, not a mix.
-    let single = |node: &Node| node.inputs.iter().filter(|&&v| !graph.is_stored(v)).count() == 1;
-    let mut found = HashSet::new();
-    for (id, node) in graph.run_time_nodes().filter(|(_, n)| matches!(n.op, Op::Softmax { .. })) {
-        let mut value = node.inputs[0];
-        while near(graph.op(value)) && single(graph.producer(value)) && uses.count(value) == 1 {
-            let inner = graph.producer(value);
-            found.extend(mixes(inner).then_some(value.node));
-            let Some(&next) = inner.inputs.iter().find(|&&v| !graph.is_stored(v)) else { break };
-            value = next;
-        }
-        let mut value = Value::from(id);
-        while let [reader] = uses.readers(value) {
-            let inner = graph.node(reader.node);
-            if !near(&inner.op) || !single(inner) || inner.types.len() != 1 {
-                break;
-            }
-            found.extend(mixes(inner).then_some(reader.node));
-            value = reader.node.into();
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attention whose heads are mixed on both sides of the softmax, and a head whose scores a softmax ends.
+    #[test]
+    fn what_mixes_heads_is_no_layer_and_what_gives_classes_is_one() {
+        let text = "graph g  stage=target\n%x: f32[1,2,4,8] = input\n\
+            %q: f32[1,2,4,8] = matmul(%x, weight\"q.w\":f32[8,8])\n\
+            %s: f32[1,2,4,4] = matmul(%q, %x){transpose_b}\n%t: f32[1,2,4,4] = mul(%s, 0.5)\n\
+            %a: f32[1,2,4,4] = conv(%t, weight\"a.w\":f32[2,2,1,1]){stride=1, pad=0}\n\
+            %p: f32[1,2,4,4] = softmax(%a){axis=3}\n\
+            %b: f32[1,2,4,4] = conv(%p, weight\"b.w\":f32[2,2,1,1]){stride=1, pad=0}\n\
+            %v: f32[1,2,4,8] = matmul(%b, %x)\n\
+            %h: f32[1,2,4,3] = matmul(%v, weight\"h.w\":f32[8,3])\n%c: f32[1,2,4,3] = add(%h, weight\"h.b\":f32[3])\n\
+            %y: f32[1,2,4,3] = softmax(%c){axis=3}\noutputs y=%y";
+        let graph = vitc_ir::parse(text).unwrap_or_else(|e| panic!("{e}"));
+        let paths: Vec<String> = layers(&graph).into_iter().map(|l| l.path).collect();
+        assert_eq!(paths, ["q", "h"]);
     }
-    found
 }

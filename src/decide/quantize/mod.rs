@@ -14,6 +14,7 @@ mod form;
 mod held;
 mod inputs;
 mod layers;
+mod mixes;
 mod record;
 mod rounding;
 mod sample;
@@ -25,7 +26,7 @@ mod streams;
 mod units;
 mod walk;
 
-pub use ask::{Ask, Goal};
+pub use ask::{Ask, Goal, Grouped};
 pub use form::{Form, Scheme};
 pub use record::{LayerLine, Point, Quantised, Tensors};
 pub(super) use step::{Step, constants};
@@ -55,6 +56,17 @@ pub enum QuantizeError {
         /// A layer of a similar name.
         near: Option<String>,
     },
+    /// No layer is there that may be held in few bits.
+    #[error("{}", nothing(.0))]
+    Nothing(Vec<LayerLine>),
+}
+
+fn nothing(left: &[LayerLine]) -> String {
+    let Some(LayerLine { layer, why, .. }) = left.first() else {
+        return "nothing is there to be held in few bits: no convolution and no product with a trained matrix".into();
+    };
+    let why = why.as_deref().unwrap_or_default();
+    format!("all {} layers stay as they are, the first of them {layer}: {why}", left.len())
 }
 
 /// Why a layer stays: its form.
@@ -66,7 +78,7 @@ const KEPT: &str = "kept, as asked";
 /// Quantise a graph whose values have no element types yet. `pictures` are its input, one array for each pass at its own batch. `told` hears what is done.
 ///
 /// # Errors
-/// If a weight is missing, a value cannot be computed, or a layer that is to be kept does not exist.
+/// If a weight is missing, a value cannot be computed, or a layer that is to be kept does not exist, or none can be quantised.
 pub fn quantize(
     graph: &Graph,
     ask: &Ask,
@@ -81,11 +93,16 @@ pub fn quantize(
     }
     let (mut wanted, mut left) = (Vec::new(), Vec::new());
     for layer in all {
-        match (ask.grouped || layer.groups == 1, ask.keeps(&layer.path)) {
-            (_, true) => left.push((layer, KEPT)),
-            (false, false) => left.push((layer, GROUPS)),
-            (true, false) => wanted.push(layer),
+        match (ask.keeps(&layer.path), ask.leaves(&layer)) {
+            (true, _) => left.push((layer, KEPT)),
+            (false, true) => left.push((layer, GROUPS)),
+            (false, false) => wanted.push(layer),
         }
+    }
+    if wanted.is_empty() {
+        let mut record = Record::new(graph);
+        left.iter().for_each(|(layer, why)| record.left(layer, why));
+        return Err(QuantizeError::Nothing(record.finish().layers));
     }
     match pictures {
         None => Ok(by_itself(graph, ask, weights, &wanted, &left)?),

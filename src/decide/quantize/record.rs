@@ -203,6 +203,13 @@ impl Record {
         });
     }
 
+    /// Something that the line of the last layer says beside its form.
+    pub(super) fn remark(&mut self, remark: &str) {
+        if let Some(line) = self.made.layers.last_mut() {
+            line.form += remark;
+        }
+    }
+
     /// Layers that have the weights of one that was recorded.
     pub(super) fn share(&mut self, layers: &[Layer], form: Form) {
         for layer in layers {

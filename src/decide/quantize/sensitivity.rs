@@ -15,7 +15,7 @@ const PASSES: usize = 48;
 /// Bytes of values that are held at once: where a pass has more of them, fewer passes are looked at.
 const BYTES: usize = 1 << 30;
 
-/// `|y − ŷ|²/|y|²` over all outputs with each of these effects alone, in the order of `effects`.
+/// `|y − ŷ|²/|y|²` of the output where it is most, with each of these effects alone, in the order of `effects`.
 ///
 /// # Errors
 /// If a value cannot be computed.
@@ -85,8 +85,9 @@ impl<'a> Exact<'a> {
                 changed.insert(Value { node: *at, index: index as u32 }, result);
             }
         }
-        let (mut signal, mut noise) = (0.0, 0.0);
+        let mut most = 0.0f64;
         for output in &graph.outputs {
+            let (mut signal, mut noise) = (0.0, 0.0);
             let value = graph.stored(output.value);
             let Some(exact) = self.values.get(&value) else { continue };
             let found = changed.get(&value).unwrap_or(exact);
@@ -94,7 +95,9 @@ impl<'a> Exact<'a> {
                 signal += f64::from(*a).powi(2);
                 noise += (f64::from(*a) - f64::from(*b)).powi(2);
             }
+            let share = noise / f64::max(signal, 1e-300);
+            most = if share.is_nan() { f64::INFINITY } else { most.max(share) };
         }
-        Ok(noise / signal.max(1e-300))
+        Ok(most)
     }
 }

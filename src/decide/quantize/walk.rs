@@ -10,7 +10,7 @@ use super::record::{Quantised, Record};
 use super::step::{self, Constants, Step};
 use super::streams::{Streams, runs};
 use super::units::{Stream, Units, moved};
-use crate::numbers::best;
+use crate::numbers::{best, decibels};
 use std::collections::HashMap;
 use std::sync::Arc;
 use vitc_ir::eval::{self, EvalError};
@@ -48,7 +48,7 @@ pub(super) struct Effect {
 /// What a walk gave.
 pub(super) struct Outcome {
     pub(super) quantised: Quantised,
-    /// Signal to noise of all outputs, in dB.
+    /// Least signal to noise of an output, in dB.
     pub(super) snr: f64,
     /// Share of passes' rows that keep their class.
     pub(super) agreement: Option<f64>,
@@ -58,6 +58,9 @@ pub(super) struct Outcome {
 /// Why a layer stays: it loses too much.
 const LOSES: &str = "it loses most";
 
+/// What the line of a layer says whose input stays as it is.
+const WEIGHTS_ONLY: &str = ", its input as it is: a convolution in groups";
+
 /// Walk with these forms.
 ///
 /// # Errors
@@ -66,7 +69,7 @@ pub(super) fn walk(job: &Job<'_>, pictures: &Units, forms: &Forms) -> Result<Out
     let mut record = Record::new(job.graph);
     job.left.iter().for_each(|(layer, why)| record.left(layer, why));
     let layers: HashMap<NodeId, (&Layer, Form)> =
-        job.wanted.iter().filter_map(|l| Some((l.id, (l, *forms.get(&l.id)?)))).collect();
+        job.wanted.iter().filter_map(|l| Some((l.id, (l, job.ask.own(*forms.get(&l.id)?, l))))).collect();
     job.wanted.iter().filter(|l| !forms.contains_key(&l.id)).for_each(|l| record.left(l, LOSES));
     let streams = Streams::new(job.graph, pictures);
     let (inputs, biases, shared, effects) = Default::default();
@@ -137,6 +140,9 @@ impl Walk<'_> {
             self.shared.insert((layer.weight, form), fitted.clone());
         }
         self.record.layer(job.graph, layer, (form, target), &absorbed, &fitted, input.as_ref());
+        if job.ask.forms.iter().any(|&asked| asked != form && job.ask.own(asked, layer) == form) {
+            self.record.remark(WEIGHTS_ONLY);
+        }
         let mut constants = step.constants().clone();
         constants.insert(layer.slot, Arc::new(layer.stored(&fitted.weights)));
         let axis = if matches!(layer.kind, Kind::Conv { .. }) { 1 } else { y_dims.len() - 1 };
@@ -210,11 +216,12 @@ impl Walk<'_> {
         Ok(Some(made))
     }
 
-    /// Signal to noise and share of kept classes at the end.
+    /// Least signal to noise of an output, and share of kept classes at the end.
     fn fidelity(&self) -> (f64, Option<f64>) {
-        let (mut signal, mut noise, mut kept, mut rows) = (0.0, 0.0, 0, 0);
+        let (mut snr, mut kept, mut rows) = (f64::INFINITY, 0, 0);
         for (index, output) in self.job.graph.outputs.iter().enumerate() {
             let Some([exact, quantised]) = self.streams.both(output.value) else { continue };
+            let (mut signal, mut noise) = (0.0, 0.0);
             for (a, b) in exact.iter().zip(quantised.iter()) {
                 signal += a.iter().map(|&a| f64::from(a).powi(2)).sum::<f64>();
                 noise += a.iter().zip(b.iter()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum::<f64>();
@@ -225,7 +232,9 @@ impl Walk<'_> {
                     }
                 }
             }
+            let level = decibels([signal, noise]);
+            snr = if level.is_nan() { f64::NEG_INFINITY } else { snr.min(level) };
         }
-        (10.0 * (signal / noise.max(1e-300)).log10(), (rows > 0).then(|| f64::from(kept as u32) / f64::from(rows)))
+        (snr, (rows > 0).then(|| f64::from(kept as u32) / f64::from(rows)))
     }
 }

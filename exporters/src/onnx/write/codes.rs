@@ -34,7 +34,11 @@ pub(super) fn dequantize(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, S
         true => b.read_as(scale, &shape),
         false => return Err("DequantizeLinear's scale is a constant".into()),
     };
-    let inputs = vec![b.read(codes), scale];
+    let mut inputs = vec![b.read(codes), scale];
+    // Said for codes that are computed: ONNX Runtime repeats the pair behind moves, and takes a pair that says nothing for one of unsigned codes.
+    if axis.is_none() && !graph.is_constant(codes) {
+        inputs.push(b.scalar(Real(0.0), graph.ty(codes).dtype)?);
+    }
     let node = Spelling::new("DequantizeLinear", inputs);
     match axis {
         None => Ok(node),
