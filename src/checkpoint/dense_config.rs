@@ -98,6 +98,8 @@ const CHOICES: &[(&str, &str, &[&str])] = &[
     ("align-corners", "align_corners", &[SEGMENTS]),
     ("pool-scales", "pool_scales", &[SEGMENTS]),
     ("dilations", "dilations", &[SEGMENTS]),
+    ("dilation", "dilation", &[SEGMENTS]),
+    ("in-index", "in_index", &[SEGMENTS]),
     ("norm-groups", "num_groups", &[NECK, SEGMENTS, DETECTS]),
     ("extra-convs", "add_extra_convs", &[NECK]),
     ("extra-relu", "relu_before_extra_convs", &[NECK]),
@@ -161,4 +163,19 @@ fn colours(pickle: &Pickle<'_>, id: Id) -> Option<Vec<[u8; 3]>> {
         <[u8; 3]>::try_from(levels?).ok()
     };
     items.iter().map(colour).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DenseConfig;
+
+    #[test]
+    fn choices_are_read_in_the_part_that_they_are_of() {
+        let text = "backbone=dict(dilation=4), decode_head=dict(in_index=1, dilation=2, align_corners=True), \
+                    auxiliary_head=dict(in_index=2, align_corners=False), neck=[dict(num_outs=4), dict(num_outs=5)]";
+        let config = DenseConfig::from_text(text);
+        let said: Vec<_> = config.choices.iter().map(|(choice, value, _)| (*choice, value.as_str())).collect();
+        assert_eq!(said, [("align-corners", "true"), ("dilation", "2"), ("in-index", "1")]);
+        assert_eq!(config.unclear, [("levels", "num_outs")]);
+    }
 }
