@@ -12,6 +12,7 @@ own, one after the other as long as they last.
 import argparse
 import asyncio
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -159,4 +160,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    # Everything was said; threads of the runtime that outlast the interpreter may end the process with another status.
+    sys.stdout.flush()
+    os._exit(status or 0)
