@@ -258,9 +258,12 @@ impl<'a> Search<'a> {
             let trials = candidates.iter().filter(|c| !c.iter().all(|v| eliminated.contains(v))).map(|candidate| {
                 let mut trial = eliminated.clone();
                 trial.extend(candidate);
-                (self.work(&trial), candidate)
+                (trial, candidate)
             });
-            let cheapest = trials.min_by(|a, b| price(&a.0).total_cmp(&price(&b.0)));
+            let sound = trials.filter(|(trial, _)| !self.averages_inside(trial));
+            let cheapest = sound
+                .map(|(trial, candidate)| (self.work(&trial), candidate))
+                .min_by(|a, b| price(&a.0).total_cmp(&price(&b.0)));
             match cheapest.filter(|(work, _)| price(work) < price(&best)) {
                 Some((work, candidate)) => {
                     best = work;
@@ -269,6 +272,12 @@ impl<'a> Search<'a> {
                 None => return best.macs as i64 - before.macs as i64,
             }
         }
+    }
+
+    /// Whether an eliminated value is an average: no matrix of its readers says that.
+    fn averages_inside(&self, eliminated: &HashSet<Value>) -> bool {
+        let view = View::new(self.expressions, eliminated);
+        self.region.iter().any(|&id| eliminated.contains(&id.into()) && view.pool_behind(id).is_some())
     }
 
     /// Values to eliminate in one step: each alone, and the parts of each concatenation.
