@@ -20,7 +20,6 @@ mod lookalike;
 mod nature;
 mod other_tools;
 mod package;
-
 mod recognise;
 mod request;
 mod settings;

@@ -162,7 +162,7 @@ fn what_stands_in_the_way_is_said() {
     let taken = |target: &str| answers.iter().find(|a| a["target"] == target).expect("a target")["ok"] == true;
     assert!(taken("onnx") && taken("coreml") && !taken("coreai"), "{answers:?}");
     let why = inspected("refuse_loop")["exports"][0]["why"].as_str().expect("a reason").to_string();
-    assert!(why.contains("depends on the image: ") && why.contains(" -> "), "{why}");
+    assert!(why.contains("the image decides its ") && why.contains(" -> "), "{why}");
 }
 
 /// The reference is the file itself, or the report says that it is not; a check can be repeated with the file at hand.

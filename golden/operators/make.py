@@ -315,7 +315,7 @@ case("number_out", "a constant without axes as a result", "float[2,3] x => float
 case("input_out", "an input as a result", "float[2,3] x => float[2,3] y, float[2,3] x", "y = Relu (x)")
 refused("numbers_divided", "lengths that are given, divided", "float[2,3] x, int64[2] l => float[2,3] y, int64[2] z", "y = Relu (x)\n z = Div (l, d)", "divides whole numbers", d=np.array(160, np.int64))
 refused("numbers_met", "what such lengths are multiplied with", "float[2,3] x, int64[2,1] l => float[2,3] y", "r = Relu (x)\n z = Div (l, d)\n f = Cast <to = 1> (z)\n y = Mul (r, f)", "divides whole numbers", d=np.array(160, np.int64))
-refused("axes_in", "axes that are given", "float[2,3] x, int64[1] a => float[1,3] y", "y = ReduceSum (x, a)", "its axes depend on the image")
+refused("axes_in", "axes that are given", "float[2,3] x, int64[1] a => float[1,3] y", "y = ReduceSum (x, a)", "the image decides its axes")
 
 if __name__ == "__main__":
     write(sys.argv[1:])

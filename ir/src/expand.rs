@@ -3,6 +3,7 @@
 //! Written from the formulas beside [`Op`], for clarity and not for speed; windows use views of rank 6. Only the check uses them, as the
 //! reference that is independent of every lowering.
 
+use crate::attention::bias_turns;
 use crate::copier::Copier;
 use crate::graph::Graph;
 use crate::id::Value;
@@ -121,13 +122,9 @@ fn attention(
 
 /// Scores `[B,H,Nq,Nk]` and a bias; one for each of several sets is added to so many sets at once.
 fn biased(net: &mut Net, scores: Value, bias: Value) -> Value {
-    let (shape, sets) = (net.ty(scores).shape.clone(), net.ty(bias).shape.0[0]);
-    let turns = match (net.ty(bias).shape.rank(), sets) {
-        (4, Dim::Fixed(n)) if n > 1 && sets != shape.0[0] => shape.0[0].divided(n),
-        _ => None,
-    };
-    let Some(turns) = turns else { return net.add(scores, bias) };
-    let scores = net.reshape("turns", scores, Shape([&[turns, sets], &shape.0[1..]].concat()));
+    let (shape, own) = (net.ty(scores).shape.clone(), net.ty(bias).shape.clone());
+    let Some(turns) = bias_turns(&own, shape.0[0]) else { return net.add(scores, bias) };
+    let scores = net.reshape("turns", scores, Shape([&[turns, own.0[0]], &shape.0[1..]].concat()));
     let scores = net.add(scores, bias);
     net.reshape("sets", scores, shape)
 }

@@ -8,6 +8,7 @@
 //! Architecture invariants: this crate does no input or output, knows no file format and no inference engine. Adding an operator
 //! breaks the build wherever it must be answered for.
 
+mod attention;
 pub mod axes;
 mod batch_norm;
 mod build;
@@ -37,6 +38,7 @@ pub mod weights;
 mod word;
 mod words;
 
+pub use attention::bias_turns;
 pub use axes::{Axis, AxisMap};
 pub use build::{Builder, Built};
 pub use copier::Copier;

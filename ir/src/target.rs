@@ -3,6 +3,7 @@
 //! Sources of the figures: the project's measurements with TensorRT-RTX 1.7 and ONNX Runtime 1.31, and Apple's published rules; every
 //! constant says which.
 
+use crate::attention::bias_turns;
 use crate::graph::{Graph, Node};
 use crate::op::{AttentionLayout, Kernel, Op, PadMode, Sampling, UnaryKind};
 use crate::real::Real;
@@ -387,10 +388,9 @@ impl Target {
             }
             Op::Lookup { .. } => has(self.is_apple(), node.op.word()),
             Op::Attention { layout: AttentionLayout::Heads, talking: false, bias, .. } => {
-                let bias = bias.then(|| graph.shape(node.inputs[3]));
                 let sets = graph.shape(node.inputs[0]).0[0];
-                let all = bias.is_none_or(|b| b.rank() == 3 || b.0[0] == sets || b.0[0] == Dim::Fixed(1));
-                has(all, "attention with a bias that several sets read in turn")?;
+                let turns = *bias && bias_turns(graph.shape(node.inputs[3]), sets).is_some();
+                has(!turns, "attention with a bias that several sets read in turn")?;
                 has(self.attention_operator(), node.op.word())
             }
             Op::BatchNorm { .. }

@@ -1,6 +1,6 @@
 //! What both computations run on: the synthetic inputs and the user's own, in the form that each of the two takes.
 
-use super::inputs::normalise;
+use super::inputs::{Numbers, normalise};
 use super::{CheckError, Options, Reference, Synthetic};
 use crate::signature::InputRole;
 use std::iter::repeat;
@@ -102,6 +102,11 @@ pub(super) fn is_free(model: Reference<'_>) -> bool {
 
 /// The cases of one batch. The reference always gets normalised values: normalising is part of what is checked.
 pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Vec<Case> {
+    cases_of(Numbers::Around, model, options, batch)
+}
+
+/// The same with these numbers for inputs that are neither pictures nor whole numbers.
+pub(super) fn cases_of(numbers: Numbers, model: Reference<'_>, options: &Options, batch: usize) -> Vec<Case> {
     let roles = model.signature.inputs.iter().map(|port| match port.role {
         InputRole::Image(_) => (true, None),
         InputRole::Whole { below } => (false, Some(below)),
@@ -136,10 +141,10 @@ pub(super) fn cases(model: Reference<'_>, options: &Options, batch: usize) -> Ve
             true => pictures.synthetic(*kind, &port.shape),
             false => match port.below {
                 Some(below) => kind.pixels(&port.shape).iter().map(|p| (p * (below - 1) as f32).round()).collect(),
-                None => options.numbers.of(*kind, i as u64, &port.shape),
+                None => numbers.of(*kind, i as u64, &port.shape),
             },
         };
-        let name = match options.numbers.bounds() {
+        let name = match numbers.bounds() {
             Some([low, high]) => format!("{} in {low}..{high}", kind.name()),
             None => kind.name(),
         };

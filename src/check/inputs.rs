@@ -90,10 +90,9 @@ impl Synthetic {
 }
 
 /// What stands for an input of which nothing is known. A model may not be defined on all numbers: a logarithm is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Numbers {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
     /// Around 0.
-    #[default]
     Around,
     /// Positive, below 1.
     Fractions,

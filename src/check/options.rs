@@ -1,6 +1,5 @@
 //! What a check is asked.
 
-use super::inputs::Numbers;
 use super::npy::Array;
 use crate::signature::Likelihood;
 use std::path::PathBuf;
@@ -37,8 +36,6 @@ pub struct Options {
     pub save_io: Option<PathBuf>,
     /// Bytes that the check may use; `None` asks the system.
     pub memory: Option<u64>,
-    /// What stands for inputs that are neither pictures nor whole numbers.
-    pub numbers: Numbers,
 }
 
 impl Options {
@@ -59,7 +56,6 @@ impl Options {
             layers: false,
             save_io: None,
             memory: None,
-            numbers: Numbers::Around,
         }
     }
 }

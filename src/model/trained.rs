@@ -41,7 +41,8 @@ pub(super) fn load(
     let blake3 = digest(checkpoint.clone());
     let prefixes = |shapes: &Shapes| recognise(shapes.keys()).into_iter().map(|found| found.prefix).collect();
     let selected = checkpoint.select(&prefixes, &request.select)?;
-    empty::check(&selected).and_then(|()| other_tools::check(&selected))?;
+    empty::check(&selected)?;
+    other_tools::check(&selected)?;
     let (family, table) = spelling(&selected, named)?;
     let mut shapes = selected.canonical_shapes(table);
     let mut config = checkpoint.config().cloned().unwrap_or_default();

@@ -9,7 +9,6 @@ or in a file (vitc, without and with its check), operations without constants as
 in fp32 over one noise picture, with the largest value.
 """
 import argparse
-import asyncio
 import importlib
 import importlib.util
 import pathlib
@@ -21,6 +20,9 @@ import warnings
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "interop"))
+import coreai_run  # noqa: E402
 
 STRUCTURE = {"coreai.graph", "coreai.output", "coreai.yield"}
 
@@ -64,21 +66,11 @@ def operations(program):
 
 def run(path, x):
     """Operations of an asset, and its first output."""
-    import coreai.authoring  # noqa: F401  first: the modules import each other in a circle
+    functions, _ = coreai_run.run(path, x)
     from coreai.authoring import AIModelAsset
-    from coreai.runtime import NDArray
 
-    asset = AIModelAsset.load(path)
-
-    async def value():
-        async with asset.executable() as model:
-            function = model.load_function(model.function_names[0])
-            (name,) = function.desc.input_names
-            dtype = np.float16 if "float16" in str(function.desc.input_descriptor(name)) else np.float32
-            out = await function({name: NDArray(np.ascontiguousarray(x, dtype))})
-            return next(np.array(v.numpy(), np.float32) for v in out.values())
-
-    return operations(asset.program), asyncio.run(value())
+    value = next(np.array(v, np.float32) for takes, outputs in functions if takes for v in outputs.values())
+    return operations(AIModelAsset.load(path).program), value
 
 
 def size(path):

@@ -17,7 +17,9 @@ use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use vitc_ir::op::AttentionLayout;
 use vitc_ir::target::AttentionForm;
-use vitc_ir::{BinaryKind, Builder, Built, Copier, Dim, Graph, Node, Op, PadMode, Real, Shape, Target, Value};
+use vitc_ir::{
+    BinaryKind, Builder, Built, Copier, Dim, Graph, Node, Op, PadMode, Real, Shape, Target, Value, bias_turns,
+};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("lower_attention", run);
@@ -75,21 +77,13 @@ fn is_targets_own(graph: &Graph, node: &Node) -> bool {
     let Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, .. } = node.op else { return false };
     let (sets, width) = (graph.shape(node.inputs[0]).0[0], graph.shape(node.inputs[0]).0[3].fixed());
     let bias = node.inputs.get(3).map(|&b| graph.shape(b));
-    bias.is_none_or(|b| turns(b, sets).is_none()) && width.is_some_and(|d| scale == fixed_scale(d))
-}
-
-/// How often sets of this number read all rows of a bias for each of several sets in turn; `None` if it can be added as it is.
-fn turns(bias: &Shape, sets: Dim) -> Option<Dim> {
-    match bias.0[..] {
-        [Dim::Fixed(n), _, _, _] if n > 1 && bias.0[0] != sets => sets.divided(n),
-        _ => None,
-    }
+    bias.is_none_or(|b| bias_turns(b, sets).is_none()) && width.is_some_and(|d| scale == fixed_scale(d))
 }
 
 /// Scores `[B,H,Nq,Nk]` with a bias.
 fn biased(net: &mut Builder, scores: Value, bias: Value) -> Built {
     let (shape, own) = (net.ty(scores).shape.clone(), net.ty(bias).shape.clone());
-    let Some(turns) = turns(&own, shape.0[0]) else {
+    let Some(turns) = bias_turns(&own, shape.0[0]) else {
         return net.binary("bias.add", BinaryKind::Add, scores, bias);
     };
     let scores = net.reshape("turns", scores, Shape([&[turns, own.0[0]], &shape.0[1..]].concat()))?;
@@ -160,7 +154,7 @@ pub(crate) fn sequence_first(call: &Call, net: &mut Builder, operands: &[Value],
         }
     };
     let y = if target.attention == AttentionForm::Operator {
-        call.operator(net, [q, k, v])?
+        call.operator(net, [q, k, v], target)?
     } else {
         let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k])?;
         let weights = call.weights(net, scores)?;
@@ -202,7 +196,7 @@ impl Call {
         match layout {
             AttentionLayout::Channels => self.channels_fused(net, qkv, target),
             AttentionLayout::Tokens => self.tokens(net, qkv, target),
-            AttentionLayout::Heads => self.operator(net, qkv),
+            AttentionLayout::Heads => self.operator(net, qkv, target),
         }
     }
 
@@ -259,12 +253,9 @@ impl Call {
         let width = net.dim(v, 3)?;
         // Kept talking heads do not fuse, so they gain nothing by the gather.
         let operands = if target.attention == AttentionForm::Operator {
-            self.operator(net, [q, k, v])?
+            self.operator(net, [q, k, v], target)?
         } else if self.talking.is_some() {
-            let k = net.transpose("k.columns", k, &[0, 1, 3, 2])?;
-            let scores = net.matmul("scores", q, k)?;
-            let weights = self.weights(net, scores)?;
-            net.matmul("values", weights, v)?
+            self.products(net, [q, k, v], target)?
         } else {
             let operands = one_gather(net, [q, k, v], target)?;
             self.products(net, operands, target)?
@@ -278,14 +269,6 @@ impl Call {
         let flags = target.matmul_transpose;
         let k = if flags { k } else { net.transpose("k.columns", k, &[0, 1, 3, 2])? };
         let scores = net.push("scores", Op::MatMul { transpose_a: false, transpose_b: flags }, &[q, k])?;
-        let weights = self.weights(net, scores)?;
-        net.matmul("values", weights, v)
-    }
-
-    /// The same where the target has an operator, but not for this bias.
-    fn as_products(&self, net: &mut Builder, [q, k, v]: [Value; 3]) -> Built {
-        let k = net.transpose("k.columns", k, &[0, 1, 3, 2])?;
-        let scores = net.matmul("scores", q, k)?;
         let weights = self.weights(net, scores)?;
         net.matmul("values", weights, v)
     }
@@ -312,7 +295,7 @@ impl Call {
         let (q, v) = (heads(net, "q", qkv[0], [0, 2, 1, 3])?, heads(net, "v", qkv[2], [0, 2, 1, 3])?);
         let k = heads(net, "k", qkv[1], if operator { [0, 2, 1, 3] } else { [0, 2, 3, 1] })?;
         let y = if operator {
-            self.operator(net, [q, k, v])?
+            self.operator(net, [q, k, v], target)?
         } else {
             let scores = net.matmul("scores", q, k)?;
             let weights = self.weights(net, scores)?;
@@ -322,11 +305,11 @@ impl Call {
     }
 
     /// The target's operator on operands `[B,H,N,d]`; it fixes the factor, so queries are scaled to it where no
-    /// projection took that.
-    fn operator(&self, net: &mut Builder, [q, k, v]: [Value; 3]) -> Built {
+    /// projection took that. A bias that sets read in turn it does not take.
+    fn operator(&self, net: &mut Builder, [q, k, v]: [Value; 3], target: &Target) -> Built {
         let sets = net.ty(q).shape.0[0];
-        if self.bias.is_some_and(|b| turns(&net.ty(b).shape, sets).is_some()) {
-            return self.as_products(net, [q, k, v]);
+        if self.bias.is_some_and(|b| bias_turns(&net.ty(b).shape, sets).is_some()) {
+            return self.products(net, [q, k, v], target);
         }
         let fixed = fixed_scale(net.dim(q, 3)?);
         let mut q = q;

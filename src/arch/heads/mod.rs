@@ -4,16 +4,19 @@ mod answer;
 mod classifier;
 mod cvnets;
 mod deeplab;
+mod fcn;
 mod ffnet_head;
 mod fpn;
 mod input_projection;
 mod mmseg;
-mod mmseg_heads;
+mod mmseg_deeplab;
+mod mmseg_pspnet;
 mod numbers;
 pub(super) mod own;
 mod pspnet;
 mod pyramid_pooling;
 mod retinanet;
+mod segformer;
 mod segmentation;
 mod semantic_fpn;
 pub mod sequence;
@@ -36,10 +39,10 @@ pub static MAP_HEADS: &[&MapHead] = &[
     &ffnet_head::FFNET_HEAD,
     &deeplab::DEEPLAB_V3,
     &pspnet::PSPNET,
-    &mmseg_heads::PSP_HEAD,
-    &mmseg_heads::ASPP_HEAD,
-    &mmseg_heads::FCN_HEAD,
-    &mmseg_heads::SEGFORMER_HEAD,
+    &mmseg_pspnet::MMSEG_PSPNET,
+    &mmseg_deeplab::MMSEG_DEEPLAB_V3,
+    &fcn::FCN,
+    &segformer::SEGFORMER,
     &retinanet::RETINANET,
     &super_resolution::SUPER_RESOLUTION,
 ];

@@ -25,18 +25,12 @@ pub(super) const HUGE: f64 = 1e30;
 /// Whether a value may be infinite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Infinity {
-    /// Not where nothing overflows.
+    /// Neither that nor no number, where nothing overflows.
     Never,
     /// An infinite constant went in: a large number in it stands for infinity.
     Stands,
     /// It is an input's, or a quotient's, or a function's that may be.
     Unknown,
-}
-
-/// The verb of what is one, as an axis, or several, as lengths of sequences.
-fn depend(what: &str) -> &'static str {
-    let first = what.split(' ').next().unwrap_or_default();
-    if first.ends_with('s') && first != "axis" { "depend" } else { "depends" }
 }
 
 /// The graph while it grows.
@@ -231,18 +225,16 @@ impl Cx {
             Val::Node(v, _) if !self.graph.is_constant(*v) => None,
             value => self.constant(value),
         };
-        known
-            .map(|k| k.data.clone())
-            .ok_or_else(|| Refusal::computed(format!("its {what} {} on the image", depend(what))))
+        known.map(|k| k.data.clone()).ok_or_else(|| Refusal::computed(format!("the image decides its {what}")))
     }
 
     /// [`Cx::numbers`] that do not depend on the batch.
     pub(super) fn ints(&self, value: &Val, what: &str) -> Done<Vec<i64>> {
         let plain = |n: Num| match n {
             Num::Float { a: 0.0, c } if c.fract() == 0.0 => Ok(c as i64),
-            n => n.plain().ok_or_else(|| {
-                Refusal::new(format!("its {what} {} on the batch: give the batch a number", depend(what)))
-            }),
+            n => {
+                n.plain().ok_or_else(|| Refusal::new(format!("the batch decides its {what}: give the batch a number")))
+            }
         };
         self.numbers(value, what)?.into_iter().map(plain).collect()
     }
@@ -250,7 +242,7 @@ impl Cx {
     /// Floats that are known.
     pub(super) fn reals(&self, value: &Val, what: &str) -> Done<Vec<f64>> {
         let known = self.constant(value).and_then(|k| k.reals());
-        known.ok_or_else(|| Refusal::computed(format!("its {what} {} on the image or the batch", depend(what))))
+        known.ok_or_else(|| Refusal::computed(format!("the image or the batch decides its {what}")))
     }
 
     // ---- values of the graph ----
@@ -328,9 +320,10 @@ impl Cx {
                 open.extend(node.inputs.iter().map(|v| v.node));
                 continue;
             }
-            let (class, grows) = (node.op.facts().class, [UnaryKind::Exp, UnaryKind::Log].map(Op::Unary));
+            let (class, open_ends) =
+                (node.op.facts().class, [UnaryKind::Exp, UnaryKind::Log, UnaryKind::Sqrt].map(Op::Unary));
             let open_ended =
-                matches!(node.op, Op::Binary(BinaryKind::Div | BinaryKind::Pow)) || grows.contains(&node.op);
+                matches!(node.op, Op::Binary(BinaryKind::Div | BinaryKind::Pow)) || open_ends.contains(&node.op);
             if node.op == Op::Input || open_ended {
                 found = Infinity::Unknown;
             }
