@@ -45,7 +45,7 @@ pub(super) fn measure(graph: &Graph, weights: &dyn Weights, inputs: RangeInputs)
         }
         // Reading a large value takes the type that holds it, and so does a large constant.
         let read = node.inputs.iter().filter_map(|v| seen.get(&graph.stored(*v)).copied());
-        let held = step.constants().values().flat_map(|c| c.iter()).fold(0.0, |m: f64, &x| m.max(x.abs())) / ROOM;
+        let held = step.largest_constant() / ROOM;
         let most = read.fold(most.max(held), f64::max);
         if most > LARGEST / ROOM {
             measured.nodes.insert(node.path.clone(), most);

@@ -1,8 +1,9 @@
 //! The values of a graph on some inputs, node by node, in single precision.
 
-use super::quantize::{Step, Units, constants};
+use super::quantize::{Step, Units};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use vitc_ir::eval::EvalError;
 use vitc_ir::{Graph, NodeId, Op, Value, Weights};
 
@@ -26,13 +27,25 @@ pub(super) fn walk(
     mut show: impl FnMut(NodeId, &Step<'_>, &[Units]),
 ) -> Result<(), EvalError> {
     let mut values = Values::new(graph, inputs);
-    for (id, _) in graph.run_time_nodes().filter(|(_, node)| node.op != Op::Keep) {
-        let step = Step::new(graph, id, constants(graph, weights, id)?);
-        let results = step.run(&values.operands(id))?;
-        show(id, &step, &results);
-        values.advance(id, results);
-    }
-    Ok(())
+    let steps = graph.run_time_nodes().filter(|(_, node)| node.op != Op::Keep);
+    std::thread::scope(|scope| {
+        // The next node is made ready while one runs: with large weights that takes as long.
+        let (ready, made) = sync_channel(0);
+        scope.spawn(move || {
+            for (id, _) in steps {
+                if ready.send((id, Step::stored(graph, id, weights))).is_err() {
+                    break;
+                }
+            }
+        });
+        for (id, step) in made {
+            let step = step?;
+            let results = step.run(&values.operands(id))?;
+            show(id, &step, &results);
+            values.advance(id, results);
+        }
+        Ok(())
+    })
 }
 
 /// The largest magnitude in any pass.

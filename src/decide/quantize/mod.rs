@@ -29,7 +29,7 @@ mod walk;
 pub use ask::{Ask, Goal, Grouped};
 pub use form::{Form, Scheme};
 pub use record::{LayerLine, Point, Quantised, Tensors};
-pub(super) use step::{Step, constants};
+pub(super) use step::Step;
 pub(super) use units::Units;
 
 use crate::nearest::edit_distance;

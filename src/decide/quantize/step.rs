@@ -9,13 +9,13 @@ use vitc_ir::eval::{self, EvalError};
 use vitc_ir::{Graph, NodeId, Value, Weights};
 
 /// Constants that a node reads, by operand.
-pub(in crate::decide) type Constants = HashMap<usize, Arc<Vec<f64>>>;
+pub(super) type Constants = HashMap<usize, Arc<Vec<f64>>>;
 
 /// The constants that a node reads, by operand.
 ///
 /// # Errors
 /// If a weight is missing.
-pub(in crate::decide) fn constants(graph: &Graph, weights: &dyn Weights, id: NodeId) -> Result<Constants, EvalError> {
+pub(super) fn constants(graph: &Graph, weights: &dyn Weights, id: NodeId) -> Result<Constants, EvalError> {
     let stored = graph.node(id).inputs.iter().map(|&v| graph.stored(v)).enumerate();
     let (slots, values): (Vec<usize>, Vec<Value>) = stored.filter(|(_, v)| graph.is_constant(*v)).unzip();
     Ok(slots.into_iter().zip(eval::constants(graph, weights, &values)?).collect())
@@ -27,6 +27,7 @@ pub(in crate::decide) struct Step<'a> {
     id: NodeId,
     constants: Constants,
     alone: Option<Alone>,
+    largest: f64,
 }
 
 /// What a symbolic batch is taken as.
@@ -36,11 +37,32 @@ impl<'a> Step<'a> {
     /// A node with these constants.
     pub(in crate::decide) fn new(graph: &'a Graph, id: NodeId, constants: Constants) -> Step<'a> {
         let alone = Alone::of(graph, id, &constants, BATCH).ok();
-        Step { graph, id, constants, alone }
+        let largest = constants.values().flat_map(|c| c.iter()).fold(0.0, |m: f64, &x| m.max(x.abs()));
+        Step { graph, id, constants, alone, largest }
     }
 
-    /// Its constants.
-    pub(in crate::decide) fn constants(&self) -> &Constants {
+    /// A node with the constants that the graph gives it, which only tract holds where it takes the node.
+    ///
+    /// # Errors
+    /// If a weight is missing.
+    pub(in crate::decide) fn stored(
+        graph: &'a Graph,
+        id: NodeId,
+        weights: &dyn Weights,
+    ) -> Result<Step<'a>, EvalError> {
+        match Alone::stored(graph, id, weights, BATCH) {
+            Ok((alone, largest)) => Ok(Step { graph, id, constants: Constants::new(), alone: Some(alone), largest }),
+            Err(_) => Ok(Step::new(graph, id, constants(graph, weights, id)?)),
+        }
+    }
+
+    /// The largest magnitude of its constants.
+    pub(in crate::decide) fn largest_constant(&self) -> f64 {
+        self.largest
+    }
+
+    /// The constants that it was made with.
+    pub(super) fn constants(&self) -> &Constants {
         &self.constants
     }
 

@@ -66,8 +66,9 @@ pub(super) fn prelu(p: &mut Parts<'_, '_>) -> Step {
 pub(super) fn linear(p: &mut Parts<'_, '_>) -> Step {
     let x = p.wide(0);
     let w = p.wide(1);
-    let w = p.push(Step::new("Transpose", [w]).ints("perm", &[1, 0]));
-    let product = Step::new("MatMul", [x, w]);
+    // With the weights' axes named, tract packs them as they lie.
+    let outer: String = ('a'..).take(p.dims(0).len() - 1).collect();
+    let product = Step::new("Einsum", [x, w]).string("equation", &format!("{outer}z,yz->{outer}y"));
     if p.node.inputs.len() == 2 {
         return product;
     }

@@ -28,6 +28,12 @@ impl Step {
         self
     }
 
+    pub(super) fn string(mut self, name: &str, s: &str) -> Step {
+        let (r#type, s) = (AttributeType::String as i32, s.as_bytes().to_vec());
+        self.attributes.push(pb::AttributeProto { name: name.into(), r#type, s, ..Default::default() });
+        self
+    }
+
     pub(super) fn ints(mut self, name: &str, ints: &[usize]) -> Step {
         let (r#type, ints) = (AttributeType::Ints as i32, ints.iter().map(|&i| i as i64).collect());
         self.attributes.push(pb::AttributeProto { name: name.into(), r#type, ints, ..Default::default() });

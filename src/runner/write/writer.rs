@@ -133,6 +133,9 @@ impl<'g> Writer<'g> {
         let mut sink = |index: usize, _: usize, piece: &[u8]| {
             let (value, place) = self.constants[index];
             let raw_data = &mut self.message.initializer[place].raw_data;
+            if raw_data.is_empty() {
+                raw_data.reserve_exact(self.graph.ty(value).dtype.bytes_of(self.graph.shape(value).elements()));
+            }
             match self.graph.ty(value).dtype {
                 DType::F32 | DType::F16 | DType::I64 | DType::I8 | DType::U8 | DType::I4 | DType::U4 | DType::Bool => {
                     raw_data.extend_from_slice(piece)
