@@ -440,6 +440,9 @@ impl Cx {
 
     /// Append an operator and return its first result.
     pub(super) fn push(&mut self, op: Op, inputs: &[Value], path: &str) -> Done<Value> {
+        if let Some(value) = self.once(&op, inputs, path)? {
+            return Ok(value);
+        }
         let behind: Vec<Option<Value>> = inputs.iter().map(|&v| self.vector_behind(v)).collect();
         let each = matches!(op.facts().class, Class::Elementwise | Class::Cast);
         if !each || behind.iter().all(Option::is_none) {
