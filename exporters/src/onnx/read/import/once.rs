@@ -6,7 +6,10 @@ use super::cx::Cx;
 use super::refusal::Done;
 use vitc_ir::{Axis, Dim, Op, Shape, Value};
 
-/// A size with the batch taken as one item.
+/// Most elements of a constant that is made so.
+const LARGEST: usize = 1 << 28;
+
+/// A shape with the batch taken as one item.
 fn alone(shape: &Shape) -> Shape {
     Shape(shape.0.iter().map(|&d| Dim::Fixed(d.at(1))).collect())
 }
@@ -22,7 +25,7 @@ impl Cx {
         }
         let types: Vec<_> = inputs.iter().map(|&v| self.graph.ty(v)).collect();
         let whole = match vitc_ir::infer::infer(op, &types).as_deref() {
-            Ok([one]) => one.shape.clone(),
+            Ok([one]) if alone(&one.shape).elements() <= LARGEST => one.shape.clone(),
             _ => return Ok(None),
         };
         let shapes: Vec<&Shape> = types.iter().map(|t| &t.shape).collect();
