@@ -107,7 +107,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 8] = [
+    const FORMS: [(&str, &str, &[&str]); 14] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -116,6 +116,12 @@ fn checks_run_in_every_form() {
         ("gather_nd_in", "coreml", &["--fp32"]),
         ("matmul_integer", "coreml", &["--fp32"]),
         ("attention_mask_in", "onnx", &[]),
+        ("queries_repeated", "onnx", &["--batch", "dynamic"]),
+        ("queries_repeated", "tensorrt-onnx", &["--batch", "dynamic", "--fp16"]),
+        ("mask_repeated_part", "onnx", &["--batch", "dynamic"]),
+        ("read_by_strides", "onnx", &["--batch", "dynamic"]),
+        ("gather_wide", "coreml", &[]),
+        ("fold_over", "coreml", &[]),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");
     let dir = tempfile::tempdir().expect("a folder");

@@ -1,8 +1,9 @@
 //! Inputs on which nothing can be told: the model itself answers with something else as soon as their last bits change.
 //!
 //! A signal that is scaled to its own range is such a model: of a constant signal that range is rounding noise. What is compared there says nothing of the
-//! artifact, if the error is no larger than what such a change makes. It counts only where other inputs of the same batch agree, and only in f32, where
-//! the change is as large as the rounding of sound files ([`super::bounds`]).
+//! artifact, if the error is no larger than what such a change makes. It counts only where other inputs of the same batch agree. In f32 the change is as large
+//! as the rounding of sound files ([`super::bounds`]); in half precision it is far smaller, and what moves the answer by the whole error all the same
+//! is a map without any contrast that norms divide by its deviation.
 
 use super::cases::Case;
 use super::compare::compare;

@@ -53,7 +53,7 @@ impl Check<'_> {
             }
         }
         // Where no input agrees there is nothing to be in doubt about.
-        if !got.half && !wanted_half && !doubtful.is_empty() && doubtful.len() < cases.len() {
+        if !doubtful.is_empty() && doubtful.len() < cases.len() {
             let cases = (cases, &doubtful[..]);
             self.doubted(known, batch, cases, &wanted.outputs, &mut findings.runs[begin..])?;
             let said = findings.notes.iter().any(|note| note == UNDECIDED);

@@ -228,13 +228,19 @@ fn prepare(
         outputs.retain(|_| keep.next().unwrap_or(false));
         model.select_output_outlets(&kept)?;
     }
-    // tract 0.23.9 fails to declutter a product whose operands differ in a broadcast batch; the model as typed computes the same, slower.
+    // tract 0.23.9 fails to declutter a product whose operands differ in a broadcast batch, and takes a border out that another reader
+    // still has; the model as typed computes the same, slower.
     let typed = model.clone();
     let plan = match fenced(|| model.into_optimized()) {
-        Ok(optimized) => optimized.into_runnable()?,
-        Err(_) => typed.into_runnable()?,
+        Ok(optimized) if is_whole(&optimized) => optimized.into_runnable()?,
+        _ => typed.into_runnable()?,
     };
     Ok(Session { plan, inputs, types, outputs, half, defined })
+}
+
+/// Whether every node that an optimised model runs is an operator.
+fn is_whole(model: &TypedModel) -> bool {
+    model.eval_order().is_ok_and(|order| order.iter().all(|&id| model.nodes[id].op.name() != "Dummy"))
 }
 
 /// Name, shape and element type of each input, which the model is told.

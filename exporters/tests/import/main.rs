@@ -143,3 +143,14 @@ fn where_a_file_can_be_cut_is_said() {
         }
     }
 }
+
+/// Constants that are repeated for each item of an open batch and computed with: nothing runs once for each item before something of the input meets it.
+#[test]
+fn repeated_constants_are_computed_with_once() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/operators");
+    let options =
+        ImportOptions { batch: Some(Dim::Batch(1)), name: "file".into(), shapes: Vec::new(), outputs: Vec::new() };
+    let imported = import(&folder.join("queries_repeated.onnx"), &options).expect("a graph");
+    let run_time: Vec<&str> = imported.graph.run_time_nodes().map(|(_, node)| node.op.word()).collect();
+    assert_eq!(run_time, ["expand", "transpose", "matmul"]);
+}

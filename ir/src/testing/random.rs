@@ -4,7 +4,7 @@ use super::Rng;
 use crate::graph::{Graph, Output};
 use crate::id::Value;
 use crate::net::{Net, paper};
-use crate::op::{AttentionLayout, Generator, OffsetOrder, Op, ReduceKind, SpectralNorm, UnaryKind};
+use crate::op::{AttentionLayout, Generator, OffsetOrder, Op, PadMode, ReduceKind, SpectralNorm, UnaryKind};
 use crate::ty::{DType, Dim, Shape, Type};
 
 /// What a random graph is made of.
@@ -147,6 +147,13 @@ fn downsample(net: &mut Net, rng: &mut Rng, x: Value) -> Value {
     for axis in 0..2 {
         pad[axis] = rng.below(kernel[axis]);
         pad[axis + 2] = kernel[axis] - 1 - pad[axis];
+    }
+    // TensorFlow's borders are uneven, and stand in front.
+    let (mut x, [top, left, bottom, right]) = (x, pad);
+    if kernel[0] == 4 {
+        let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom, right]);
+        x = net.push("border", Op::Pad { before, after, mode: PadMode::ZERO }, &[x]);
+        pad = [0; 4];
     }
     let op = Op::Conv { stride, pad, dilation: [1; 2], groups: groups(rng, c, out) };
     let x = conv(&mut net.at("conv"), rng, x, out, kernel, op);

@@ -7,6 +7,7 @@ mod fold_batch_norm;
 mod fold_norm_affine;
 mod fold_scale;
 mod merge_branches;
+mod merge_pad;
 mod merge_pool;
 mod move_biases;
 
@@ -20,6 +21,7 @@ pub const DEPLOY: &[Pass] = &[
     fold_scale::PASS,
     merge_branches::PASS,
     merge_pool::PASS,
+    merge_pad::PASS,
     fold_norm_affine::PASS,
     fold_attention_scale::PASS,
     move_biases::PASS,

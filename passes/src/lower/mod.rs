@@ -18,6 +18,7 @@ mod norms;
 mod null_direction;
 mod pools;
 mod precision;
+mod repeat_items;
 mod resize;
 mod row_moves;
 mod row_order;
@@ -60,6 +61,7 @@ pub const ORDER: &[Pass] = &[merge_siblings::PASS, sequence_first::PASS, mean_be
 
 /// Operators in the target's words, and what they leave behind.
 pub const SPELL: &[Pass] = &[
+    repeat_items::PASS,
     resize::PASS,
     transposed::PASS,
     pools::PASS,

@@ -168,6 +168,7 @@ impl Cx {
             Val::Node(v, _) => Ok(self.graph.shape(*v).0.clone()),
             Val::Missing(why) => Err(why.as_str().into()),
             Val::List(_) => Err("a sequence stands where an array is due".into()),
+            Val::Items(_) => Err("numbers that count the batch stand there: give the batch a number".into()),
             Val::Absent | Val::Poison => Err("an operand is missing".into()),
         }
     }
@@ -255,6 +256,7 @@ impl Cx {
             Val::Known(k) => self.spell(&k.clone(), path),
             Val::Missing(why) => Err(why.as_str().into()),
             Val::List(_) => Err("a sequence stands where an array is due".into()),
+            Val::Items(_) => Err("numbers that count the batch stand there: give the batch a number".into()),
             Val::Absent | Val::Poison => Err("an operand is missing".into()),
         }
     }
@@ -414,6 +416,7 @@ impl Cx {
         match value {
             // One that nobody else holds is new.
             Val::Known(known) if Arc::strong_count(known) == 1 => self.held[0] += known.data.len(),
+            Val::Items(items) if Arc::strong_count(items) == 1 => self.held[0] += items.rest.data.len(),
             Val::List(list) => list.iter().try_for_each(|v| self.hold(v))?,
             _ => {}
         }
@@ -437,6 +440,9 @@ impl Cx {
 
     /// Append an operator and return its first result.
     pub(super) fn push(&mut self, op: Op, inputs: &[Value], path: &str) -> Done<Value> {
+        if let Some(value) = self.once(&op, inputs, path)? {
+            return Ok(value);
+        }
         let behind: Vec<Option<Value>> = inputs.iter().map(|&v| self.vector_behind(v)).collect();
         let each = matches!(op.facts().class, Class::Elementwise | Class::Cast);
         if !each || behind.iter().all(Option::is_none) {

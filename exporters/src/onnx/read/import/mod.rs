@@ -9,6 +9,7 @@ mod cx;
 mod hidden;
 mod known;
 mod moves;
+mod once;
 mod ops;
 mod options;
 mod places;

@@ -196,6 +196,13 @@ impl Cx {
     /// A gather with constant indices.
     fn gathered(&mut self, x: Value, axis: usize, index: &[usize], shape: &[usize], path: &str) -> Done<Value> {
         let data = index.iter().map(|&i| Num::int(i as i64)).collect();
+        let mut dims = self.shape(x);
+        if dims.len() + shape.len() > 6 && shape.len() > 1 {
+            // Phones take five axes.
+            dims.splice(axis..=axis, shape.iter().map(|&d| Dim::Fixed(d)));
+            let row = self.gathered(x, axis, index, &[index.len()], &format!("{path}.row"))?;
+            return self.reshape(row, dims, path);
+        }
         let indices = Known::new(Elem::Int(32), shape.to_vec(), data);
         let indices = self.spell(&indices, &format!("{path}.indices"))?;
         self.push(Op::Gather { axis }, &[x, indices], path)

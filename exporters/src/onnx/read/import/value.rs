@@ -1,7 +1,7 @@
 //! What a value of a file is while it is imported.
 
 use super::super::tensor::{Elem, Tensor};
-use super::known::Known;
+use super::known::{Known, Num};
 use std::sync::Arc;
 use vitc_ir::Value;
 
@@ -22,6 +22,17 @@ pub(super) enum Val {
     Node(Value, Elem),
     /// A sequence of values.
     List(Vec<Val>),
+    /// Whole numbers that count the items of an open batch.
+    Items(Arc<Items>),
+}
+
+/// Whole numbers with one row for each item of the batch along the first axis: the row of item `b` is `b·step + rest`.
+#[derive(Debug)]
+pub(super) struct Items {
+    /// How far the rows of two neighbours lie apart.
+    pub(super) step: Num,
+    /// The row of the first item, with a first axis of 1.
+    pub(super) rest: Known,
 }
 
 impl Val {
@@ -41,6 +52,7 @@ impl Val {
             Val::Tensor(t) => Some(t.elem),
             Val::Known(k) => Some(k.elem),
             Val::Node(_, elem) => Some(*elem),
+            Val::Items(items) => Some(items.rest.elem),
             Val::Absent | Val::Poison | Val::Missing(_) | Val::List(_) => None,
         }
     }

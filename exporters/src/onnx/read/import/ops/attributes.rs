@@ -19,6 +19,7 @@ fn is_idle(op: &str, name: &str) -> bool {
         "ratio" | "seed" => op == "Dropout",
         "saturate" | "round_mode" => matches!(op, "Cast" | "CastLike" | "QuantizeLinear"),
         "sorted" => op == "TopK",
+        "dtype" => op == "SequenceEmpty",
         "storage_order" => op == "MaxPool",
         "axis" => matches!(op, "QuantizeLinear" | "DequantizeLinear"),
         "qk_matmul_output_mode" => op == "Attention",

@@ -7,7 +7,7 @@ use super::super::known::{self, Num, Unknown};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::whole;
-use vitc_ir::{BinaryKind, DType, Dim, Op, Real, UnaryKind, Value};
+use vitc_ir::{BinaryKind, DType, Dim, Generator, Op, Real, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -103,7 +103,41 @@ fn arithmetic(cx: &mut Cx, c: &Call<'_>) -> Done {
         "Mul" => BinaryKind::Mul,
         _ => BinaryKind::Div,
     };
-    Ok(vec![binary(cx, &x, &y, c.op(), kind, &c.path)?])
+    match plain_sum(cx, kind, &x, &y)? {
+        Some(value) => Ok(vec![value]),
+        None => Ok(vec![binary(cx, &x, &y, c.op(), kind, &c.path)?]),
+    }
+}
+
+/// The float to which nothing is added, as a mask does that hides nothing.
+fn plain_sum(cx: &Cx, kind: BinaryKind, x: &Val, y: &Val) -> Done<Option<Val>> {
+    for (value, zero) in [(x, y), (y, x)] {
+        let (Val::Node(v, elem), true) = (value, kind == BinaryKind::Add && is_zero(cx, zero)) else { continue };
+        let own = cx.graph.shape(*v);
+        if elem.is_float() && vitc_ir::infer::broadcast(own, &vitc_ir::Shape(cx.dims(zero)?)).as_ref() == Some(own) {
+            return Ok(Some(value.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// A constant that is zero throughout, as far as can be seen without its elements.
+fn is_zero(cx: &Cx, value: &Val) -> bool {
+    match value {
+        Val::Known(k) => k.data.iter().all(|n| n.real() == Some(0.0)),
+        Val::Node(v, _) => {
+            let mut v = *v;
+            while let Op::Expand { .. } | Op::Reshape { .. } = cx.graph.op(v) {
+                v = cx.graph.producer(v).inputs[0];
+            }
+            match cx.graph.op(v) {
+                Op::Literal { values } => values.iter().all(|x| x.0 == 0.0),
+                Op::Generate(Generator::Fill { value }) => value.0 == 0.0,
+                _ => false,
+            }
+        }
+        _ => false,
+    }
 }
 
 /// Known numbers element by element, if both operands are known.
@@ -351,6 +385,11 @@ fn prelu(cx: &mut Cx, c: &Call<'_>) -> Done {
     };
     let channels = dims.get(1).and_then(|d| d.fixed());
     let size: usize = own.iter().product();
+    let one = if size == 1 { cx.constant(&slope).and_then(|k| k.reals()) } else { None };
+    if let Some(&[slope]) = one.as_deref() {
+        let kind = UnaryKind::LeakyRelu { slope: Real(slope) };
+        return Ok(vec![Val::Node(cx.unary(kind, x, &c.path)?, elem)]);
+    }
     if dims.len() >= 2 && (size == 1 || behind(1) && Some(size) == channels) {
         let slope = cx.reshaped(&slope, &[Dim::Fixed(size)], &c.at("slope"))?;
         let slope = float(cx, &slope, &c.at("slope"))?;

@@ -147,38 +147,35 @@ fn element_places(list: &[i64], shape: &[usize], dims: &[usize], axis: usize) ->
     list.iter().enumerate().map(one).collect()
 }
 
-/// For each tuple of indices, the place of the first element of what it names, and how many elements that is.
-fn tuple_places(list: &[i64], shape: &[usize], dims: &[usize], batch: usize) -> Done<(Vec<usize>, usize)> {
+/// For each tuple of indices, which it names of all slices along the leading axes `dims`.
+fn tuple_places(list: &[i64], shape: &[usize], dims: &[usize], batch: usize) -> Done<Vec<usize>> {
     let Some((&width, lead)) = shape.split_last() else { return Err("its indices are a scalar".into()) };
-    if batch + width > dims.len() || batch > lead.len() || lead[..batch] != dims[..batch] || width == 0 {
+    if width == 0 || dims.len() != batch + width || batch > lead.len() || lead[..batch] != dims[..batch] {
         return Err(format!("indices {shape:?} do not fit {dims:?}").into());
     }
-    let inner: usize = dims[batch + width..].iter().product();
     let one = |(i, tuple): (usize, &[i64])| {
         let mut at = coordinates(i, lead)[..batch].to_vec();
         for (k, &t) in tuple.iter().enumerate() {
             at.push(index(t, dims[batch + k])?);
         }
-        Ok(place(&at, &dims[..batch + width]) * inner)
+        Ok(place(&at, dims))
     };
-    let places = list.chunks(width).enumerate().map(one).collect::<Done<Vec<_>>>()?;
-    Ok((places, inner))
+    list.chunks(width).enumerate().map(one).collect()
 }
 
 fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
-    let dims = cx.fixed(&value)?;
     let batch = usize::try_from(c.int("batch_dims", 0)?).map_err(|_| Refusal::new("has negative batch_dims"))?;
     if is_computed(cx, c.needed(1)?) {
         return lookup::gather_nd(cx, c, batch);
     }
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
-    let (first, inner) = tuple_places(&list, &shape, &dims, batch)?;
-    let width = shape[shape.len() - 1];
-    let result = [&shape[..shape.len() - 1], &dims[batch + width..]].concat();
-    places::count(&result).ok_or("is too large")?;
-    let all: Vec<usize> = first.iter().flat_map(|&p| p..p + inner).collect();
-    Ok(vec![placed(cx, &value, &all, &result, &c.path)?])
+    let (lead, rest) = lookup::leading(cx, &value, &shape, batch)?;
+    let places = tuple_places(&list, &shape, &lead, batch)?;
+    let rows = places::count(&lead).ok_or("is too large")?;
+    let table = [&[Dim::Fixed(rows)], &rest[..]].concat();
+    let table = cx.reshaped(&value, &table, &c.at("rows"))?;
+    Ok(vec![cx.taken(&table, 0, &places, &shape[..shape.len() - 1], &c.path)?])
 }
 
 /// A value in which elements at constant places are replaced by updates, the last one where several meet, or are combined with all of them.
@@ -240,8 +237,11 @@ fn scattered(cx: &mut Cx, c: &Call<'_>, dims: &[usize], targets: &[usize]) -> Do
 fn scatter_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
     let dims = cx.fixed(c.needed(0)?)?;
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
-    let (first, inner) = tuple_places(&list, &shape, &dims, 0)?;
-    let targets: Vec<usize> = first.iter().flat_map(|&p| p..p + inner).collect();
+    let width = shape.last().copied().filter(|&w| w <= dims.len());
+    let width = width.ok_or_else(|| Refusal::new(format!("indices {shape:?} do not fit {dims:?}")))?;
+    let first = tuple_places(&list, &shape, &dims[..width], 0)?;
+    let inner: usize = dims[width..].iter().product();
+    let targets: Vec<usize> = first.iter().flat_map(|&p| p * inner..(p + 1) * inner).collect();
     scattered(cx, c, &dims, &targets)
 }
 

@@ -28,8 +28,7 @@ pub(super) fn asked(cx: &mut Cx, c: &Call<'_>) -> Done {
         return Err("looks for infinities at run time".into());
     }
     let x = float(cx, c.needed(0)?, &c.at("x"))?;
-    let result = hidden_rows(cx, c, x)?;
-    Ok(vec![Val::Node(result, Elem::Bool)])
+    Ok(vec![hidden_rows(cx, c, x)?])
 }
 
 /// A comparison with infinity; `None` if neither side is known to be infinite.
@@ -73,7 +72,7 @@ fn beyond(cx: &mut Cx, x: Value, sign: f64, path: &str) -> Done<Value> {
 }
 
 /// Where a softmax is no number: on rows whose scores are all hidden by a mask.
-fn hidden_rows(cx: &mut Cx, c: &Call<'_>, x: Value) -> Done<Value> {
+fn hidden_rows(cx: &mut Cx, c: &Call<'_>, x: Value) -> Done<Val> {
     let node = cx.graph.producer(x);
     let (Op::Softmax { axis }, scores) = (&node.op, node.inputs.first().copied()) else {
         return Err("asks at run time for what is no number".into());
@@ -81,11 +80,15 @@ fn hidden_rows(cx: &mut Cx, c: &Call<'_>, x: Value) -> Done<Value> {
     let (axes, shape) = (vec![*axis], cx.graph.shape(x).clone());
     let scores = scores.ok_or("a softmax without scores")?;
     match cx.infinity(scores) {
-        Infinity::Never => return cx.with(BinaryKind::Mul, x, 0.0, &c.path),
+        Infinity::Never => {
+            let never = Known::new(Elem::Bool, vec![], vec![Num::int(0)]);
+            let never = cx.spell(&never, &c.at("never"))?;
+            return Ok(Val::Node(cx.push(Op::Expand { shape }, &[never], &c.path)?, Elem::Bool));
+        }
         Infinity::Stands => {}
         Infinity::Unknown => return Err("asks at run time for what is no number".into()),
     }
     let most = cx.push(Op::Reduce { kind: ReduceKind::Max, axes, keep: true }, &[scores], &c.at("most"))?;
     let hidden = beyond(cx, most, -1.0, &c.at("hidden"))?;
-    cx.push(Op::Expand { shape }, &[hidden], &c.path)
+    Ok(Val::Node(cx.push(Op::Expand { shape }, &[hidden], &c.path)?, Elem::Bool))
 }

@@ -76,18 +76,28 @@ pub(super) fn gather_elements(cx: &mut Cx, c: &Call<'_>, axis: usize) -> Done {
     Ok(vec![Val::Node(cx.push(Op::Gather { axis: 0 }, &[row, place], &c.path)?, elem)])
 }
 
+/// Sizes of the leading axes that tuples of indices of this shape name, and the axes behind them, which may be the batch.
+pub(super) fn leading(cx: &Cx, value: &Val, shape: &[usize], batch: usize) -> Done<(Vec<usize>, Vec<Dim>)> {
+    let mut dims = cx.dims(value)?;
+    let named = shape.last().and_then(|width| batch.checked_add(*width)).filter(|&n| n <= dims.len());
+    let Some(named) = named else { return Err(format!("indices {shape:?} do not fit {}", Shape(dims)).into()) };
+    let rest = dims.split_off(named);
+    Ok((dims.into_iter().map(|d| cx.size(d)).collect::<Done<_>>()?, rest))
+}
+
 /// For each tuple of indices, what it names.
 pub(super) fn gather_nd(cx: &mut Cx, c: &Call<'_>, batch: usize) -> Done {
-    let (dims, shape) = (cx.fixed(c.needed(0)?)?, cx.fixed(c.needed(1)?)?);
+    let shape = cx.fixed(c.needed(1)?)?;
+    let (dims, rest) = leading(cx, c.needed(0)?, &shape, batch)?;
     let Some((&width, lead)) = shape.split_last() else { return Err("its indices are a scalar".into()) };
-    if width == 0 || batch + width > dims.len() || batch > lead.len() || lead[..batch] != dims[..batch] {
+    if width == 0 || batch > lead.len() || lead[..batch] != dims[..batch] {
         return Err(format!("indices {shape:?} do not fit {dims:?}").into());
     }
     let elem = cx.elem(c.needed(0)?)?;
     let x = cx.value(c.needed(0)?, &c.at("x"))?;
     let index = integer(cx, c.needed(1)?, &c.at("index"))?;
     let parts = if width == 1 { vec![index] } else { cx.split(index, lead.len(), vec![1; width], &c.at("parts"))? };
-    let strides = places::strides(&dims[..batch + width]);
+    let strides = places::strides(&dims);
     let own: Vec<Dim> = lead.iter().map(|&d| Dim::Fixed(d)).collect();
     let mut place: Option<Value> = None;
     for (k, part) in parts.into_iter().enumerate() {
@@ -110,9 +120,7 @@ pub(super) fn gather_nd(cx: &mut Cx, c: &Call<'_>, batch: usize) -> Done {
         let first = cx.spell(&Known::new(Elem::Int(32), lead.to_vec(), first), &c.at("items"))?;
         place = cx.binary(BinaryKind::Add, place, first, &c.at("place"))?;
     }
-    let rest = &dims[batch + width..];
-    let rows = [&[dims[..batch + width].iter().product()], rest].concat();
-    let rows = Shape::fixed(&rows).0;
+    let rows = [&[Dim::Fixed(dims.iter().product())], &rest[..]].concat();
     let table = cx.reshape(x, rows, &c.at("rows"))?;
     Ok(vec![Val::Node(cx.push(Op::Gather { axis: 0 }, &[table, place], &c.path)?, elem)])
 }

@@ -6,11 +6,13 @@ mod contrib;
 mod control;
 mod einsum;
 mod elementwise;
+mod fold;
 mod formulas;
 mod grid;
 mod indexing;
 mod infinities;
 mod integers;
+mod items;
 mod lookup;
 mod masks;
 mod movement;
@@ -20,6 +22,7 @@ mod products;
 mod quantised;
 mod recurrent;
 mod reduce;
+mod repeated;
 mod resize;
 mod resize_axes;
 mod select;
@@ -54,9 +57,13 @@ pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> 
         ("", "Loop") => control::repeat(cx, c, outer),
         (domain, op) => match find(domain, op) {
             Some(read) => {
-                let results = read(cx, c)?;
-                attributes::all_count(c)?;
-                Ok(results)
+                if let Some(results) = items::apply(cx, c).or_else(|| repeated::apply(cx, c, read)) {
+                    results
+                } else {
+                    let results = read(cx, c)?;
+                    attributes::all_count(c)?;
+                    Ok(results)
+                }
             }
             None => Err(unknown(domain, op)),
         },
@@ -112,6 +119,7 @@ fn standard(op: &str) -> Option<Read> {
         control::find,
         einsum::find,
         stft::find,
+        fold::find,
     ];
     groups.into_iter().find_map(|find: fn(&str) -> Option<Read>| find(op))
 }

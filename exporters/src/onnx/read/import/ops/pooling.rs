@@ -123,7 +123,11 @@ impl Along {
     /// Padding at the end that lets a last window hang over the border, unless it would start behind the map and its padding.
     fn overhang(&self, before: usize, after: usize) -> usize {
         let whole = self.size + before + after;
-        let Some(free) = whole.checked_sub(self.reach) else { return 0 };
+        let Some(free) = whole.checked_sub(self.reach) else {
+            // A window that is larger than the map and its padding hangs over, if the next would start behind them.
+            let lack = self.reach - whole;
+            return if lack < self.stride { lack } else { 0 };
+        };
         let mut steps = free.div_ceil(self.stride);
         if steps * self.stride >= self.size + before {
             steps = steps.saturating_sub(1);
@@ -174,7 +178,13 @@ fn average_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
         }
     }
     let Window { kernel, stride, pad, .. } = window;
-    let y = cx.push(Op::AvgPool { kernel, stride, pad }, &[x], &c.path)?;
+    let shape = cx.shape(x);
+    let larger = |i: usize| shape[2 + i].fixed().is_some_and(|d| d + pad[i] < kernel[i]) && pad[i] == 0;
+    let y = match larger(0) && larger(1) {
+        // No runtime takes windows that are larger than the map.
+        true => reduce::spell(cx, "ReduceMean", x, vec![2, 3], true, &c.path)?,
+        false => cx.push(Op::AvgPool { kernel, stride, pad }, &[x], &c.path)?,
+    };
     Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])
 }
 

@@ -7,6 +7,7 @@ use super::super::known::{self, Known, Num};
 use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
+use super::items;
 use super::movement::dim;
 use super::whole;
 use std::sync::Arc;
@@ -79,6 +80,10 @@ fn filled(cx: &mut Cx, c: &Call<'_>) -> Done {
 
 fn range(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
+    let bound = |slot: usize| c.needed(slot).map(|v| cx.known(v).and_then(|k| k.scalar()));
+    if [bound(0)?, bound(1)?, bound(2)?] == [Some(Num::int(0)), Some(Num::of(Dim::Batch(1))), Some(Num::int(1))] {
+        return Ok(vec![items::counted()]);
+    }
     let one =
         |slot: usize, what: &str| Ok::<_, Refusal>(cx.reals(c.needed(slot)?, what)?.first().copied().unwrap_or(0.0));
     let (start, limit, step) = (one(0, "start")?, one(1, "limit")?, one(2, "step")?);
