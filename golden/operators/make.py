@@ -317,5 +317,39 @@ refused("numbers_divided", "lengths that are given, divided", "float[2,3] x, int
 refused("numbers_met", "what such lengths are multiplied with", "float[2,3] x, int64[2,1] l => float[2,3] y", "r = Relu (x)\n z = Div (l, d)\n f = Cast <to = 1> (z)\n y = Mul (r, f)", "divides whole numbers", d=np.array(160, np.int64))
 refused("axes_in", "axes that are given", "float[2,3] x, int64[1] a => float[1,3] y", "y = ReduceSum (x, a)", "the image decides its axes")
 
+# ---- an open batch: what a file repeats, counts or reads for each item --------------------------------------------------------------------------
+case("read_by_strides", "a value read by its strides, each item its own elements", "float[batch,2,3] x => float[batch,3,2] y",
+     "d = Shape <start = 0, end = 1> (x)\n b = Squeeze (d)\n r = Range (zero, b, one)\n m = Mul (r, six)\n u = Unsqueeze (m, ax)\n i = Add (u, off)\n f = Reshape (x, flat)\n y = Gather <axis = 0> (f, i)",
+     opset=18, zero=np.array(0), one=np.array(1), six=np.array(6), ax=i64(1, 2), off=np.array([[[5, 0], [1, 3], [2, 2]]]), flat=i64(-1))
+case("mask_repeated", "a mask that hides nothing, repeated for each item, and what is done about rows that are hidden", "float[batch,4,3] x => float[batch,1,4,3] y",
+     "d = Shape <start = 0, end = 1> (x)\n s = Concat <axis = 0> (d, one, four, four)\n e = Expand (m, s)\n w = Where (e, zero, low)\n q = Unsqueeze (x, one)\n t = Transpose <perm = [0,1,3,2]> (q)\n"
+     " a = MatMul (q, t)\n z = Add (a, w)\n p = Softmax <axis = -1> (z)\n o = IsNaN (p)\n v = Where (o, zero, p)\n y = MatMul (v, q)",
+     opset=18, one=i64(1), four=i64(4), m=np.ones((1, 1, 4, 1), bool), zero=f32(0), low=f32(np.finfo(np.float32).min))
+case("mask_repeated_part", "a mask that hides some keys, repeated for each item before it is turned into numbers", "float[batch,4,3] x => float[batch,4,3] y",
+     "d = Shape <start = 0, end = 1> (x)\n s = Concat <axis = 0> (d, four, four)\n e = Expand (m, s)\n h = Not (e)\n w = Where (h, low, zero)\n t = Transpose <perm = [0,2,1]> (x)\n"
+     " a = MatMul (x, t)\n z = Add (a, w)\n p = Softmax <axis = -1> (z)\n y = MatMul (p, x)",
+     opset=18, four=i64(4), m=np.tril(np.ones((1, 4, 4), bool)), zero=f32(0), low=f32(-np.inf))
+case("queries_repeated", "constants that are repeated for each item and then normalised and multiplied: no other value is beside them",
+     "float[batch,4,3] x => float[batch,5,4] y, float[batch,5,3] q",
+     "d = Shape <start = 0, end = 1> (x)\n s = Concat <axis = 0> (d, five, three)\n e = Expand (c, s)\n l = LayerNormalization <axis = -1> (e, g)\n q = MatMul (l, w)\n t = Transpose <perm = [0,2,1]> (x)\n y = MatMul (q, t)",
+     opset=18, five=i64(5), three=i64(3), c=(1, 5, 3), g=(3,), w=(3, 3))
+case("gather_nd_behind", "tuples of constant indices in front of the batch", "float[batch,3,4,2] x => float[2,2,batch,2] y", "t = Transpose <perm = [1,2,0,3]> (x)\n y = GatherND (t, i)",
+     opset=18, i=np.array([[[0, 1], [-1, 2]], [[2, 0], [1, 1]]]))
+case("gather_wide", "places of rows and columns as patches: more axes than a phone has", "float[batch,2,4,5] x => float[batch,12,9] y",
+     "a = Gather <axis = 2> (x, r)\n b = Gather <axis = 4> (a, k)\n t = Transpose <perm = [0,1,2,4,3,5]> (b)\n y = Reshape (t, s)",
+     opset=18, r=np.array([[0, 1, 2], [1, 2, 3]]), k=np.array([[0, 2, 1], [1, 3, 2], [4, 0, 4]]), s=i64(0, 12, 9))
+
+# ---- patches and windows ------------------------------------------------------------------------------------------------------------------------
+case("fold_over", "patches that overlap, have gaps and a border, and do not reach the end", "float[batch,12,8] x => float[batch,2,7,5] y",
+     "y = Col2Im <dilations = [1,2], pads = [1,0,1,1], strides = [2,1]> (x, s, b)", opset=18, s=i64(7, 5), b=i64(2, 3))
+case("fold_beside", "patches that lie beside each other", "float[batch,8,6] x => float[batch,2,4,6] y", "y = Col2Im <strides = [2,2]> (x, s, b)", opset=18, s=i64(4, 6), b=i64(2, 2))
+case("pool_larger", "a window that is larger than its map and hangs over", "float[batch,3,4,4] x => float[batch,3,1,1] y, float[batch,3,1,2] z",
+     "y = AveragePool <kernel_shape = [9,9], strides = [9,9], ceil_mode = 1, count_include_pad = 1> (x)\n z = MaxPool <kernel_shape = [5,2], strides = [4,2], ceil_mode = 1> (x)", opset=13)
+case("pool_larger_border", "windows that are larger than their map and move over a border", "float[batch,2,5,5] x => float[batch,2,2,2] y, float[batch,2,1,2] z",
+     "y = AveragePool <kernel_shape = [7,7], pads = [0,0,3,3]> (x)\n z = AveragePool <kernel_shape = [7,7], pads = [1,1,1,2]> (x)")
+case("pad_edge_number", "a number that counts for constant borders only", "float[batch,2,4,5] x => float[batch,2,7,8] y, float[batch,2,6,7] z",
+     'y = Pad <mode = "edge"> (x, p, v)\n z = Pad <mode = "reflect"> (x, q, v)', p=i64(0, 0, 1, 2, 0, 0, 2, 1), q=i64(0, 0, 1, 1, 0, 0, 1, 1), v=f32(3.0))
+case("slope_one", "one slope for all channels", "float[batch,3,4,5] x => float[batch,3,4,5] y", "y = PRelu (x, s)", s=f32([-0.3]))
+
 if __name__ == "__main__":
     write(sys.argv[1:])

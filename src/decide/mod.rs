@@ -7,6 +7,7 @@ mod equalize;
 mod islands;
 pub mod quantize;
 mod range_gate;
+mod step;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -1,6 +1,6 @@
 //! The values of a graph on some inputs, node by node, in single precision.
 
-use super::quantize::{Step, Units};
+use super::step::{Step, Units};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;

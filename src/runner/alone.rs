@@ -40,6 +40,7 @@ impl Alone {
         constants: &HashMap<usize, Arc<Vec<f64>>>,
         batch: usize,
     ) -> Result<Alone, RunError> {
+        are_single(graph, id)?;
         let single = |data: &[f64]| data.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect();
         let singles: Singles = constants.iter().map(|(&slot, data)| (slot, single(data))).collect();
         Alone::given(graph, id, &singles, batch)
@@ -51,8 +52,7 @@ impl Alone {
     /// As for [`Alone::of`], or if a constant cannot be computed or is not finite.
     pub fn stored(graph: &Graph, id: NodeId, weights: &dyn Weights, batch: usize) -> Result<(Alone, f64), RunError> {
         are_single(graph, id)?;
-        let stored = graph.node(id).inputs.iter().map(|&v| graph.stored(v)).enumerate();
-        let (slots, values): (Vec<usize>, Vec<Value>) = stored.filter(|(_, v)| graph.is_constant(*v)).unzip();
+        let (slots, values) = constant_operands(graph, id);
         let mut bytes: Vec<Vec<u8>> =
             values.iter().map(|&v| Vec::with_capacity(4 * graph.shape(v).elements())).collect();
         let mut sink = |index: usize, _: usize, piece: &[u8]| {
@@ -65,7 +65,6 @@ impl Alone {
     }
 
     fn given(graph: &Graph, id: NodeId, singles: &Singles, batch: usize) -> Result<Alone, RunError> {
-        are_single(graph, id)?;
         let node = graph.node(id);
         let failed = |e: &dyn std::fmt::Display| RunError { what: e.to_string() };
         let mut alone = Graph::new("alone", graph.stage);
@@ -107,6 +106,12 @@ impl Alone {
         }
         Ok(found.into_iter().map(|named| named.data).collect())
     }
+}
+
+/// The operands of a node that are constant, by number, and their values.
+pub fn constant_operands(graph: &Graph, id: NodeId) -> (Vec<usize>, Vec<Value>) {
+    let stored = graph.node(id).inputs.iter().map(|&v| graph.stored(v)).enumerate();
+    stored.filter(|(_, v)| graph.is_constant(*v)).unzip()
 }
 
 /// Refuse a node with values that are no f32.

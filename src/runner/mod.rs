@@ -17,7 +17,7 @@ mod reference;
 mod session;
 mod write;
 
-pub use alone::Alone;
+pub use alone::{Alone, constant_operands};
 pub use cut::{Bottleneck, Piece};
 pub use program::{Pick, Program};
 pub use session::{Named, Port, Request, RunError, Session, Values};

@@ -61,6 +61,9 @@ fn distrusted(node: &FlatNode) -> Option<&'static str> {
         "LSTM" | "GRU" | "RNN" if node.inputs.get(4).is_some_and(|n| !n.is_empty()) => Some("tract reads no lengths"),
         "LSTM" | "GRU" | "RNN" if says(node, "direction", &["reverse"]) => Some("tract runs forwards"),
         "GridSample" if says(node, "mode", &["cubic", "bicubic"]) => Some("tract reads other elements at the border"),
+        "Pad" if says(node, "mode", &["edge", "reflect"]) && node.inputs.get(2).is_some_and(|n| !n.is_empty()) => {
+            Some("tract fills with the number that is given, which counts for constant borders only")
+        }
         "Celu" | "GlobalLpPool" => Some("tract computes another function"),
         "ReduceLogSumExp" => Some("tract takes exponentials that overflow"),
         "Swish" if has("alpha") => Some("tract takes alpha as 1"),

@@ -5,6 +5,11 @@ use crate::signature::{InputPort, InputRole, OutputPort};
 
 /// Check one function of a tensor against another.
 fn checked(model: &str, artifact: &str) -> CheckReport {
+    checked_in(DType::F32, model, artifact)
+}
+
+/// The same where the artifact computes in this type.
+fn checked_in(precision: DType, model: &str, artifact: &str) -> CheckReport {
     let graph = |body: &str| {
         let text = format!("graph g  stage=paper\n%x: f32[2,6] = input\n{body}\noutputs y=%y");
         vitc_ir::parse(&text).unwrap_or_else(|e| panic!("{e}"))
@@ -12,11 +17,11 @@ fn checked(model: &str, artifact: &str) -> CheckReport {
     let [model, artifact] = [model, artifact].map(graph);
     let weights = SeededWeights::new(&model, 0);
     let target = Target::onnx(17);
-    let options = LowerOptions::new(DType::F32, DType::F32);
+    let options = LowerOptions::new(precision, DType::F32);
     let (lowered, _) = vitc_passes::lower(&artifact, &target, &options).expect("lowers");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.onnx");
-    let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, DType::F32);
+    let metadata = Metadata::new("test", WeightSource::Seeded { seed: 0 }, precision);
     onnx::write(&lowered, &weights, &target, &metadata, &mut File::create(&path).expect("creates")).expect("exports");
     let signature = Signature {
         inputs: vec![InputPort { name: "x".into(), role: InputRole::Tensor }],
@@ -44,4 +49,21 @@ fn a_model_is_checked_where_it_is_defined() {
     assert!(!report.passed, "{report}");
     let report = checked("%y: f32[2,6] = abs(%x)", "%y: f32[2,6] = abs(%x)");
     assert!(report.passed && report.runs.iter().all(|r| !r.input.contains("..")), "{report}");
+}
+
+/// A signal that is divided by its own deviation: of a constant one that is rounding noise, in either precision.
+#[test]
+fn what_noise_decides_is_undecided_and_nothing_else_is() {
+    let normalised = |factor: f64| {
+        let mean =
+            "%m: f32[2,1] = reduce_mean(%x){axes=[1], keep}\n%d: f32[2,6] = sub(%x, %m)\n%q: f32[2,6] = mul(%d, %d)";
+        let rest = "%v: f32[2,1] = reduce_mean(%q){axes=[1], keep}\n%e: f32[2,1] = add(%v, 0.000000000001)\n%s: f32[2,1] = sqrt(%e)";
+        format!("{mean}\n{rest}\n%n: f32[2,6] = div(%d, %s)\n%y: f32[2,6] = mul(%n, {factor})")
+    };
+    let (model, wrong) = (normalised(1.0), normalised(1.1));
+    let report = checked_in(DType::F16, &model, &model);
+    assert!(report.passed && report.runs.iter().any(|run| run.undecided), "{report}");
+    assert!(report.runs.iter().any(|run| !run.undecided), "{report}");
+    let report = checked_in(DType::F16, &model, &wrong);
+    assert!(!report.passed, "{report}");
 }

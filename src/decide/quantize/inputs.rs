@@ -6,7 +6,7 @@
 
 use super::held::Held;
 use super::layers::{Bias, Kind, Layer};
-use super::units::Units;
+use crate::decide::step::Units;
 use rayon::prelude::*;
 use std::sync::Arc;
 

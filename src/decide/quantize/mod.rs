@@ -21,7 +21,6 @@ mod sample;
 mod scales;
 mod search;
 mod sensitivity;
-mod step;
 mod streams;
 mod units;
 mod walk;
@@ -29,8 +28,6 @@ mod walk;
 pub use ask::{Ask, Goal, Grouped};
 pub use form::{Form, Scheme};
 pub use record::{LayerLine, Point, Quantised, Tensors};
-pub(super) use step::Step;
-pub(super) use units::Units;
 
 use crate::nearest::edit_distance;
 use ask::is_below;

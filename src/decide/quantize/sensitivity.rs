@@ -1,9 +1,9 @@
 //! What each layer loses by itself: the model as it is, but for that layer.
 
-use super::step::{BATCH, Step};
 use super::streams::runs;
-use super::units::{Units, moved};
+use super::units::moved;
 use super::walk::{Effect, Job};
+use crate::decide::step::{BATCH, Step, Units};
 use std::collections::HashMap;
 use std::sync::Arc;
 use vitc_ir::eval::EvalError;

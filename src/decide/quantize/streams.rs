@@ -2,8 +2,7 @@
 //!
 //! Values are held in f32, one array for each pass, until their last reader; what both streams share is held once.
 
-use super::step::{BATCH, Step};
-use super::units::Units;
+use crate::decide::step::{BATCH, Step, Units};
 use std::collections::HashMap;
 use std::sync::Arc;
 use vitc_ir::eval::EvalError;

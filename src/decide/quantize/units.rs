@@ -1,10 +1,8 @@
-//! A value over the calibration pictures: one array for each pass.
+//! A value over the calibration pictures, with its sizes, and moved.
 
+use crate::decide::step::Units;
 use rayon::prelude::*;
 use std::sync::Arc;
-
-/// A value in every pass.
-pub(in crate::decide) type Units = Arc<Vec<Arc<Vec<f32>>>>;
 
 /// Sizes of a value in a pass, and the value.
 #[derive(Clone, Copy)]

@@ -33,6 +33,16 @@ pub(super) enum Infinity {
     Unknown,
 }
 
+/// Why a value that is no array cannot be taken for one.
+fn no_array(value: &Val) -> Refusal {
+    Refusal::new(match value {
+        Val::Missing(why) => why.as_str(),
+        Val::List(_) => "a sequence stands where an array is due",
+        Val::Items(_) => "numbers that count the batch stand there: give the batch a number",
+        Val::Absent | Val::Poison | Val::Tensor(_) | Val::Known(_) | Val::Node(..) => "an operand is missing",
+    })
+}
+
 /// The graph while it grows.
 pub(super) struct Cx {
     pub(super) graph: Graph,
@@ -166,10 +176,7 @@ impl Cx {
             Val::Tensor(t) => Ok(fixed(&t.dims)),
             Val::Known(k) => Ok(fixed(&k.dims)),
             Val::Node(v, _) => Ok(self.graph.shape(*v).0.clone()),
-            Val::Missing(why) => Err(why.as_str().into()),
-            Val::List(_) => Err("a sequence stands where an array is due".into()),
-            Val::Items(_) => Err("numbers that count the batch stand there: give the batch a number".into()),
-            Val::Absent | Val::Poison => Err("an operand is missing".into()),
+            Val::Missing(_) | Val::List(_) | Val::Items(_) | Val::Absent | Val::Poison => Err(no_array(value)),
         }
     }
 
@@ -254,10 +261,7 @@ impl Cx {
             Val::Node(v, _) => Ok(*v),
             Val::Tensor(t) => self.tensor(t, path),
             Val::Known(k) => self.spell(&k.clone(), path),
-            Val::Missing(why) => Err(why.as_str().into()),
-            Val::List(_) => Err("a sequence stands where an array is due".into()),
-            Val::Items(_) => Err("numbers that count the batch stand there: give the batch a number".into()),
-            Val::Absent | Val::Poison => Err("an operand is missing".into()),
+            Val::Missing(_) | Val::List(_) | Val::Items(_) | Val::Absent | Val::Poison => Err(no_array(value)),
         }
     }
 

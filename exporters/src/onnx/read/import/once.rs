@@ -63,12 +63,18 @@ impl Cx {
         Ok(Some(self.graph.push(Op::Expand { shape: whole }, &[one], path)?.into()))
     }
 
-    /// The constant that a value repeats for each item, and the axis of the value that is the batch.
-    fn repeated(&self, value: Value) -> Option<(Value, usize)> {
+    /// The constant that a value repeats, and the shape that it is repeated to.
+    pub(super) fn repeats(&self, value: Value) -> Option<(Value, &Shape)> {
         let Op::Expand { shape } = self.graph.op(value) else { return None };
         let inner = self.graph.producer(value).inputs[0];
+        self.graph.is_constant(inner).then_some((inner, shape))
+    }
+
+    /// The constant that a value repeats for each item, and the axis of the value that is the batch.
+    fn repeated(&self, value: Value) -> Option<(Value, usize)> {
+        let (inner, shape) = self.repeats(value)?;
         let axis = shape.0.iter().position(|&d| d == Dim::Batch(1))?;
         let alone = shape.0.iter().filter(|d| d.fixed().is_none()).count() == 1;
-        (alone && self.graph.is_constant(inner)).then_some((inner, axis))
+        alone.then_some((inner, axis))
     }
 }

@@ -147,12 +147,9 @@ fn element_places(list: &[i64], shape: &[usize], dims: &[usize], axis: usize) ->
     list.iter().enumerate().map(one).collect()
 }
 
-/// For each tuple of indices, which it names of all slices along the leading axes `dims`.
+/// For each tuple of indices, which it names of all slices along the [`lookup::leading`] axes `dims`.
 fn tuple_places(list: &[i64], shape: &[usize], dims: &[usize], batch: usize) -> Done<Vec<usize>> {
-    let Some((&width, lead)) = shape.split_last() else { return Err("its indices are a scalar".into()) };
-    if width == 0 || dims.len() != batch + width || batch > lead.len() || lead[..batch] != dims[..batch] {
-        return Err(format!("indices {shape:?} do not fit {dims:?}").into());
-    }
+    let lead = &shape[..shape.len() - 1];
     let one = |(i, tuple): (usize, &[i64])| {
         let mut at = coordinates(i, lead)[..batch].to_vec();
         for (k, &t) in tuple.iter().enumerate() {
@@ -160,7 +157,7 @@ fn tuple_places(list: &[i64], shape: &[usize], dims: &[usize], batch: usize) -> 
         }
         Ok(place(&at, dims))
     };
-    list.chunks(width).enumerate().map(one).collect()
+    list.chunks(dims.len() - batch).enumerate().map(one).collect()
 }
 
 fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
@@ -237,10 +234,9 @@ fn scattered(cx: &mut Cx, c: &Call<'_>, dims: &[usize], targets: &[usize]) -> Do
 fn scatter_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
     let dims = cx.fixed(c.needed(0)?)?;
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
-    let width = shape.last().copied().filter(|&w| w <= dims.len());
-    let width = width.ok_or_else(|| Refusal::new(format!("indices {shape:?} do not fit {dims:?}")))?;
-    let first = tuple_places(&list, &shape, &dims[..width], 0)?;
-    let inner: usize = dims[width..].iter().product();
+    let (lead, _) = lookup::leading(cx, c.needed(0)?, &shape, 0)?;
+    let first = tuple_places(&list, &shape, &lead, 0)?;
+    let inner: usize = dims[lead.len()..].iter().product();
     let targets: Vec<usize> = first.iter().flat_map(|&p| p * inner..(p + 1) * inner).collect();
     scattered(cx, c, &dims, &targets)
 }

@@ -76,11 +76,16 @@ pub(super) fn gather_elements(cx: &mut Cx, c: &Call<'_>, axis: usize) -> Done {
     Ok(vec![Val::Node(cx.push(Op::Gather { axis: 0 }, &[row, place], &c.path)?, elem)])
 }
 
-/// Sizes of the leading axes that tuples of indices of this shape name, and the axes behind them, which may be the batch.
+/// Sizes of the leading axes that tuples of indices of this shape name, `batch` of them in step with the indices' own, and the axes behind them, which
+/// may be the batch.
 pub(super) fn leading(cx: &Cx, value: &Val, shape: &[usize], batch: usize) -> Done<(Vec<usize>, Vec<Dim>)> {
     let mut dims = cx.dims(value)?;
-    let named = shape.last().and_then(|width| batch.checked_add(*width)).filter(|&n| n <= dims.len());
-    let Some(named) = named else { return Err(format!("indices {shape:?} do not fit {}", Shape(dims)).into()) };
+    let (&width, lead) = shape.split_last().ok_or("its indices are a scalar")?;
+    let named = batch.checked_add(width).filter(|&n| width > 0 && n <= dims.len() && batch <= lead.len());
+    let in_step = |&n: &usize| lead[..n - width].iter().zip(&dims).all(|(&size, &d)| d == Dim::Fixed(size));
+    let Some(named) = named.filter(in_step) else {
+        return Err(format!("indices {shape:?} do not fit {}", Shape(dims)).into());
+    };
     let rest = dims.split_off(named);
     Ok((dims.into_iter().map(|d| cx.size(d)).collect::<Done<_>>()?, rest))
 }
@@ -89,10 +94,7 @@ pub(super) fn leading(cx: &Cx, value: &Val, shape: &[usize], batch: usize) -> Do
 pub(super) fn gather_nd(cx: &mut Cx, c: &Call<'_>, batch: usize) -> Done {
     let shape = cx.fixed(c.needed(1)?)?;
     let (dims, rest) = leading(cx, c.needed(0)?, &shape, batch)?;
-    let Some((&width, lead)) = shape.split_last() else { return Err("its indices are a scalar".into()) };
-    if width == 0 || batch > lead.len() || lead[..batch] != dims[..batch] {
-        return Err(format!("indices {shape:?} do not fit {dims:?}").into());
-    }
+    let (width, lead) = (dims.len() - batch, &shape[..shape.len() - 1]);
     let elem = cx.elem(c.needed(0)?)?;
     let x = cx.value(c.needed(0)?, &c.at("x"))?;
     let index = integer(cx, c.needed(1)?, &c.at("index"))?;

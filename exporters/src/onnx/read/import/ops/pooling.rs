@@ -179,9 +179,13 @@ fn average_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let Window { kernel, stride, pad, .. } = window;
     let shape = cx.shape(x);
-    let larger = |i: usize| shape[2 + i].fixed().is_some_and(|d| d + pad[i] < kernel[i]) && pad[i] == 0;
-    let y = match larger(0) && larger(1) {
-        // No runtime takes windows that are larger than the map.
+    // One window that is larger than the map and holds all of it.
+    let all = |i: usize| {
+        let (before, after) = (pad[i], pad[i + 2]);
+        let next = |d: usize| (d + before + after).checked_sub(kernel[i]).is_some_and(|free| free < stride[i]);
+        shape[2 + i].fixed().is_some_and(|d| d + before < kernel[i] && next(d))
+    };
+    let y = match all(0) && all(1) {
         true => reduce::spell(cx, "ReduceMean", x, vec![2, 3], true, &c.path)?,
         false => cx.push(Op::AvgPool { kernel, stride, pad }, &[x], &c.path)?,
     };

@@ -8,7 +8,7 @@ use super::super::cx::Cx;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::{elementwise, select};
-use vitc_ir::{Dim, Op, Shape};
+use vitc_ir::{Dim, Shape};
 
 /// Read a node that computes element by element of repeated constants; `None` if none of its operands is one.
 pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, read: Read) -> Option<Done> {
@@ -25,10 +25,9 @@ pub(super) fn apply(cx: &mut Cx, c: &Call<'_>, read: Read) -> Option<Done> {
 /// The constant that a value repeats.
 fn once(cx: &Cx, value: &Val) -> Option<Val> {
     let Val::Node(v, elem) = value else { return None };
-    let Op::Expand { shape } = cx.graph.op(*v) else { return None };
-    let inner = cx.graph.producer(*v).inputs[0];
+    let (inner, shape) = cx.repeats(*v)?;
     let cheaper = shape.has_batch() || cx.graph.shape(inner).elements() == 1;
-    (cheaper && cx.graph.is_constant(inner)).then_some(Val::Node(inner, *elem))
+    cheaper.then_some(Val::Node(inner, *elem))
 }
 
 fn repeated(cx: &mut Cx, c: &Call<'_>, once: Vec<Option<Val>>, read: Read) -> Done {

@@ -1,12 +1,14 @@
 //! One node with its constants, to be run on many passes: by itself in tract, and what tract does not take in the evaluator.
 
-use super::units::Units;
-use crate::runner::{Alone, RunError};
+use crate::runner::{Alone, RunError, constant_operands};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
 use vitc_ir::eval::{self, EvalError};
-use vitc_ir::{Graph, NodeId, Value, Weights};
+use vitc_ir::{Graph, NodeId, Weights};
+
+/// A value in every pass: one array for each.
+pub(super) type Units = Arc<Vec<Arc<Vec<f32>>>>;
 
 /// Constants that a node reads, by operand.
 pub(super) type Constants = HashMap<usize, Arc<Vec<f64>>>;
@@ -16,18 +18,18 @@ pub(super) type Constants = HashMap<usize, Arc<Vec<f64>>>;
 /// # Errors
 /// If a weight is missing.
 pub(super) fn constants(graph: &Graph, weights: &dyn Weights, id: NodeId) -> Result<Constants, EvalError> {
-    let stored = graph.node(id).inputs.iter().map(|&v| graph.stored(v)).enumerate();
-    let (slots, values): (Vec<usize>, Vec<Value>) = stored.filter(|(_, v)| graph.is_constant(*v)).unzip();
+    let (slots, values) = constant_operands(graph, id);
     Ok(slots.into_iter().zip(eval::constants(graph, weights, &values)?).collect())
 }
 
 /// A node, ready to run.
-pub(in crate::decide) struct Step<'a> {
+pub(super) struct Step<'a> {
     graph: &'a Graph,
     id: NodeId,
     constants: Constants,
     alone: Option<Alone>,
-    largest: f64,
+    /// The largest magnitude of constants that only tract holds.
+    handed_on: f64,
 }
 
 /// What a symbolic batch is taken as.
@@ -35,30 +37,27 @@ pub(super) const BATCH: usize = 1;
 
 impl<'a> Step<'a> {
     /// A node with these constants.
-    pub(in crate::decide) fn new(graph: &'a Graph, id: NodeId, constants: Constants) -> Step<'a> {
+    pub(super) fn new(graph: &'a Graph, id: NodeId, constants: Constants) -> Step<'a> {
         let alone = Alone::of(graph, id, &constants, BATCH).ok();
-        let largest = constants.values().flat_map(|c| c.iter()).fold(0.0, |m: f64, &x| m.max(x.abs()));
-        Step { graph, id, constants, alone, largest }
+        Step { graph, id, constants, alone, handed_on: 0.0 }
     }
 
     /// A node with the constants that the graph gives it, which only tract holds where it takes the node.
     ///
     /// # Errors
     /// If a weight is missing.
-    pub(in crate::decide) fn stored(
-        graph: &'a Graph,
-        id: NodeId,
-        weights: &dyn Weights,
-    ) -> Result<Step<'a>, EvalError> {
+    pub(super) fn stored(graph: &'a Graph, id: NodeId, weights: &dyn Weights) -> Result<Step<'a>, EvalError> {
         match Alone::stored(graph, id, weights, BATCH) {
-            Ok((alone, largest)) => Ok(Step { graph, id, constants: Constants::new(), alone: Some(alone), largest }),
+            Ok((alone, handed_on)) => {
+                Ok(Step { graph, id, constants: Constants::new(), alone: Some(alone), handed_on })
+            }
             Err(_) => Ok(Step::new(graph, id, constants(graph, weights, id)?)),
         }
     }
 
     /// The largest magnitude of its constants.
-    pub(in crate::decide) fn largest_constant(&self) -> f64 {
-        self.largest
+    pub(super) fn largest_constant(&self) -> f64 {
+        self.constants.values().flat_map(|c| c.iter()).fold(self.handed_on, |most, x| most.max(x.abs()))
     }
 
     /// The constants that it was made with.
@@ -67,7 +66,7 @@ impl<'a> Step<'a> {
     }
 
     /// The results in every pass, from its operands that are not constant.
-    pub(in crate::decide) fn run(&self, operands: &[Option<Units>]) -> Result<Vec<Units>, EvalError> {
+    pub(super) fn run(&self, operands: &[Option<Units>]) -> Result<Vec<Units>, EvalError> {
         let node = self.graph.node(self.id);
         let passes = operands.iter().flatten().map(|units| units.len()).max().unwrap_or(0);
         let pass = |unit: usize| match &self.alone {
