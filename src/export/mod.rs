@@ -22,6 +22,7 @@ mod metadata;
 mod observer;
 mod options;
 mod place;
+mod ports;
 mod ranges;
 mod report;
 mod request;
