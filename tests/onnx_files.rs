@@ -173,6 +173,19 @@ fn ports_keep_their_types() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("output z of int8 is returned as a float"));
 }
 
+/// A failed check in half precision says whether the type or the file is at fault, and its hint leads to right numbers.
+#[test]
+fn half_precision_that_is_too_coarse_is_told_from_a_wrong_file() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators/sine_fast.onnx").display().to_string();
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("m.mlpackage").display().to_string();
+    let failed = vitc(&["export", &file, "--target", "coreml", "-o", &out]);
+    assert_eq!(failed.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(said.contains("in fp32 the same artifact agrees") && said.contains("use --fp32"), "{said}");
+    assert!(vitc(&["export", &file, "--target", "coreml", "-o", &out, "--fp32"]).status.success());
+}
+
 /// Each target says whether it takes a file, and a refusal shows the way from an input to what needs a number.
 #[test]
 fn what_stands_in_the_way_is_said() {

@@ -262,6 +262,7 @@ case("ids32", "32-bit numbers, computed with before", "int32[2,3] x => float[2,3
      feeds={"x": [[0, 7, 1], [3, 2, 5]]})
 case("gather_of_search", "elements at the place of the largest", "float[2,5,3] x => float[2,1,3] y",
      "i = ArgMax <axis = 1, keepdims = 1> (x)\n y = GatherElements <axis = 1> (x, i)")
+case("sine_fast", "angles whose halves are too far apart", "float[2,6] x => float[2,6] y", "a = Mul (x, f)\n y = Sin (a)", f=f32(300.0))
 case("bytes", "pixels as bytes, channels last; bytes again at the end, with and without a sign", "uint8[1,4,6,3] x => uint8[1,3,4,6] y, int8[1,4,6,3] z",
      "f = Cast <to = 1> (x)\n t = Transpose <perm = [0, 3, 1, 2]> (f)\n h = Mul (t, s)\n y = Cast <to = 2> (h)\n d = Sub (f, m)\n z = Cast <to = 3> (d)",
      s=f32(0.75), m=f32(128.0), feeds=dict(x=np.arange(72) * 3))

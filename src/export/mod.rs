@@ -27,6 +27,7 @@ mod ranges;
 mod report;
 mod request;
 mod rounding;
+mod single;
 mod wrapping;
 
 pub use calibrated::Calibration;
