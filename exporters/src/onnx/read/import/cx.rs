@@ -109,9 +109,7 @@ impl Cx {
         match elem {
             Elem::F32 | Elem::F16 | Elem::BF16 | Elem::Uint(8) | Elem::Int(8) => {}
             Elem::F64 => self.note(format!("input {name} of fp64 is taken in fp32")),
-            Elem::Uint(16) | Elem::Int(16) => {
-                self.note(format!("input {name} of {} is taken in fp32", elem.word()))
-            }
+            Elem::Uint(16) | Elem::Int(16) => self.note(format!("input {name} of {} is taken in fp32", elem.word())),
             Elem::Uint(32) => self.note(format!("input {name} of uint32 is taken as whole numbers with a sign")),
             Elem::Int(32 | 64) | Elem::Bool => {}
             other => {
