@@ -8,8 +8,8 @@ use super::{Check, CheckError, doubt, save};
 use crate::runner::{Named, Port, Request, Session};
 
 /// What is said of [`doubt`].
-const UNDECIDED: &str =
-    "where nothing is decided the model itself answers as differently as soon as the last bits of its input change";
+const UNDECIDED: &str = "where nothing is decided the model itself answers as differently, or in half precision by more than is allowed, as soon as the last bits of its input \
+                         change";
 
 /// What a run leaves behind, so that the next model has the session's memory.
 struct Ran {
@@ -55,7 +55,8 @@ impl Check<'_> {
         // Where no input agrees there is nothing to be in doubt about.
         if !doubtful.is_empty() && doubtful.len() < cases.len() {
             let cases = (cases, &doubtful[..]);
-            self.doubted(known, batch, cases, &wanted.outputs, &mut findings.runs[begin..])?;
+            let half = got.half || wanted_half || self.coded;
+            self.doubted(known, (batch, half), cases, &wanted.outputs, &mut findings.runs[begin..])?;
             let said = findings.notes.iter().any(|note| note == UNDECIDED);
             if !said && findings.runs[begin..].iter().any(|run| run.undecided) {
                 findings.notes.push(UNDECIDED.into());
@@ -74,7 +75,7 @@ impl Check<'_> {
     fn doubted(
         &self,
         known: &Computation<'_>,
-        batch: usize,
+        (batch, half): (usize, bool),
         (cases, doubtful): (&[Case], &[usize]),
         wanted: &[Vec<Named>],
         runs: &mut [Run],
@@ -85,7 +86,7 @@ impl Check<'_> {
         for i in synthetic {
             let moved = run(known, batch, &doubt::nudged(&cases[i]), |c| &c.reference)?;
             let moved: Vec<Vec<Named>> = moved.outputs.iter().map(answered).collect();
-            doubt::settle(&mut runs[i * outputs..][..outputs], &answered(&wanted[i]), &moved);
+            doubt::settle(&mut runs[i * outputs..][..outputs], half, &answered(&wanted[i]), &moved);
         }
         Ok(())
     }
