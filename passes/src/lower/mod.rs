@@ -2,9 +2,12 @@
 
 pub(crate) mod attention;
 mod cancel_movement;
+mod channel_affine;
 mod decompose;
+mod euclidean_norm;
 mod even_quotients;
 mod fuse_linear_chains;
+mod grids;
 mod keep_tables;
 mod mean_before_linear;
 mod merge_constant_sums;
@@ -63,6 +66,7 @@ pub const ORDER: &[Pass] = &[merge_siblings::PASS, sequence_first::PASS, mean_be
 pub const SPELL: &[Pass] = &[
     repeat_items::PASS,
     resize::PASS,
+    grids::PASS,
     transposed::PASS,
     pools::PASS,
     attention::PASS,
@@ -74,6 +78,9 @@ pub const SPELL: &[Pass] = &[
     narrow_moves::PASS,
     cancel_movement::PASS,
 ];
+
+/// What is said in fewer operators when everything else is spelled.
+pub const JOIN: &[Pass] = &[channel_affine::PASS, euclidean_norm::PASS];
 
 /// Element types and names.
 pub const FINISH: &[Pass] = &[COMMON_SUBEXPRESSIONS, keep_tables::PASS, precision::PASS, name_constants::PASS];

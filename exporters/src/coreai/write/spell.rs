@@ -156,7 +156,7 @@ impl Body<'_> {
             Op::Softmax { axis } => self.builder.softmax(x, *axis),
             Op::Reduce { axes, .. } if axes.is_empty() => x,
             Op::Reduce { kind, axes, .. } => {
-                let reduced = self.builder.reduce(reduction(*kind), x, axes);
+                let reduced = self.builder.reduce(reduction(*kind)?, x, axes);
                 self.builder.reshape(reduced, &out)
             }
             Op::AvgPool { kernel, stride, pad } => self.average(x, *kernel, *stride, *pad, &out),
@@ -186,7 +186,7 @@ impl Body<'_> {
                 self.conv_transpose(x, node, [*stride, *dilation], *groups)?
             }
             Op::ConvTranspose { .. } => return Err("a lowering replaces its padding before this point".into()),
-            Op::Resize { .. } | Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
+            Op::Resize { .. } | Op::GridSample { .. } | Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
             }
@@ -223,14 +223,15 @@ fn arithmetic(kind: BinaryKind) -> Arithmetic {
     }
 }
 
-fn reduction(kind: ReduceKind) -> Reduction {
-    match kind {
+fn reduction(kind: ReduceKind) -> Result<Reduction, String> {
+    Ok(match kind {
         ReduceKind::Sum => Reduction::Sum,
         ReduceKind::Mean => Reduction::Mean,
         ReduceKind::Max => Reduction::Max,
         ReduceKind::Min => Reduction::Min,
         ReduceKind::Prod => Reduction::Product,
-    }
+        ReduceKind::L2 => return Err(UNKNOWN.into()),
+    })
 }
 
 /// Elementwise operators.

@@ -7,8 +7,8 @@
 use super::builder::{Builder, Spelling, elem_type};
 use super::codes;
 use vitc_ir::op::{
-    AttentionLayout, BinaryKind, Coordinates, DepthOrder, Kernel, Op, PadMode, ReduceKind, Rounding, Sampling,
-    SliceAxis, UnaryKind,
+    AttentionLayout, BinaryKind, Coordinates, DepthOrder, GridKernel, Kernel, Op, Outside, PadMode, ReduceKind,
+    Rounding, Sampling, SliceAxis, UnaryKind,
 };
 use vitc_ir::{DType, Graph, Node, Real, Shape, Value};
 
@@ -74,6 +74,8 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Resize { sampling, size, scale: None } => resize(b, node, sampling, *size)?,
         Op::Resize { scale: Some(_), .. } => return Err("a lowering spells a factor of its own as products".into()),
 
+        Op::GridSample { kernel, outside, corners } => grid_sample(b, node, *kernel, *outside, *corners)?,
+
         Op::Quantize { to } => codes::quantize(b, node, *to)?,
         Op::Dequantize => codes::dequantize(b, node)?,
         Op::Lookup { .. } => return Err("ONNX has no tables of weights".into()),
@@ -91,10 +93,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     })
 }
 
-/// Operands have one element type, but for scales and choices.
+/// Operands have one element type, but for scales, places and choices.
 fn one_type(graph: &Graph, node: &Node) -> Result<(), String> {
     let dtype = |v: Value| graph.ty(v).dtype;
-    let mixed = matches!(node.op, Op::Dequantize | Op::Select);
+    let mixed = matches!(node.op, Op::Dequantize | Op::Select | Op::GridSample { .. });
     let other = |&&v: &&Value| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]);
     match node.inputs.iter().filter(|_| !mixed).find(other) {
         Some(&odd) => {
@@ -121,6 +123,32 @@ fn top_k(b: &mut Builder<'_>, node: &Node, [axis, k]: [usize; 2], largest: bool)
 /// The reason why an opset cannot say something that a later one can.
 fn needs(opset: u32, what: &str, b: &Builder<'_>) -> String {
     format!("{what} exists from opset {opset}, this is {}", b.opset)
+}
+
+fn grid_sample(
+    b: &mut Builder<'_>,
+    node: &Node,
+    kernel: GridKernel,
+    outside: Outside,
+    corners: bool,
+) -> Result<Spelling, String> {
+    if b.opset < 16 {
+        return Err(needs(16, "GridSample", b));
+    }
+    let mode = match kernel {
+        GridKernel::Nearest => "nearest",
+        GridKernel::Linear if b.opset < 20 => "bilinear",
+        GridKernel::Linear => "linear",
+        GridKernel::Cubic if b.opset < 20 => "bicubic",
+        GridKernel::Cubic => "cubic",
+    };
+    let padding = match outside {
+        Outside::Zeros => "zeros",
+        Outside::Border => "border",
+        Outside::Mirror => "reflection",
+    };
+    let sample = Spelling::new("GridSample", b.read_all(&node.inputs)).string("mode", mode);
+    Ok(sample.string("padding_mode", padding).int("align_corners", i64::from(corners)))
 }
 
 fn binary(kind: BinaryKind) -> &'static str {
@@ -205,6 +233,7 @@ fn reduce(b: &mut Builder<'_>, node: &Node, kind: ReduceKind, axes: &[usize], ke
         ReduceKind::Max => ("ReduceMax", b.opset >= 18),
         ReduceKind::Min => ("ReduceMin", b.opset >= 18),
         ReduceKind::Prod => ("ReduceProd", b.opset >= 18),
+        ReduceKind::L2 => ("ReduceL2", b.opset >= 18),
     };
     let mut inputs = b.read_all(&node.inputs);
     if axes_are_input {
