@@ -8,7 +8,7 @@ use crate::message::{Message, Setting};
 use crate::signature::{Likelihood, OutputRole, Signature};
 use vitc_exporters::coreml;
 use vitc_exporters::metadata::{Layout, Preprocessing};
-use vitc_ir::{BinaryKind, Built, Copier, DType, Graph, Net, Op, Shape, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Built, Copier, DType, Graph, Net, Node, Op, Output, UnaryKind, Value};
 
 /// What is put around a model.
 #[derive(Debug, Clone, Copy)]
@@ -58,39 +58,63 @@ pub fn wrap(
     Ok((graph, signature))
 }
 
-/// A target's graph whose pictures lie otherwise in the input than `[B,C,H,W]`, or are bytes. What turns them is in front of everything else.
+/// How the ports of a file lie there, where that is not how the graph computes with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// How the numbers of a picture lie in the input.
+    pub layout: Layout,
+    /// Element types of 8 bits that inputs have in the file, in the order of the graph; `None` and what is missing are the graph's own.
+    pub inputs: Vec<Option<DType>>,
+    /// The same of outputs, whose values must be whole numbers of that type.
+    pub outputs: Vec<Option<DType>>,
+}
+
+/// A target's graph whose ports lie otherwise: pictures not as `[B,C,H,W]`, whole numbers as bytes. What turns inputs is in front of everything else,
+/// what turns outputs behind it.
 ///
 /// # Errors
-/// If an input cannot be turned.
-pub fn laid(graph: Graph, layout: Layout, bytes: bool) -> Built<Graph> {
-    if !layout.channels_last && !bytes {
+/// If a port cannot be turned.
+pub fn laid(graph: Graph, stored: &Stored) -> Built<Graph> {
+    if *stored == Stored::default() {
         return Ok(graph);
     }
     let mut copy = Copier::new(&graph, graph.stage);
+    let mut bytes = stored.inputs.iter().copied().chain(std::iter::repeat(None));
     for (id, node) in graph.nodes() {
-        let (Op::Input, [batch, channels, height, width]) = (&node.op, &node.types[0].shape.0[..]) else {
+        if node.op != Op::Input {
             copy.node(id)?;
             continue;
-        };
-        let mut ty = node.types[0].clone();
-        if bytes {
-            ty.dtype = DType::U8;
         }
-        if layout.channels_last {
-            ty.shape = Shape(vec![*batch, *height, *width, *channels]);
-        }
-        let mut value = copy.new.push_leaf(Op::Input, ty, &node.path)?;
-        if bytes {
-            let to = node.types[0].dtype;
-            value = copy.new.push(Op::Cast { to }, &[value], &format!("{}.floats", node.path))?.into();
-        }
-        if layout.channels_last {
-            let perm = vec![0, 3, 1, 2];
-            value = copy.new.push(Op::Transpose { perm }, &[value], &format!("{}.planes", node.path))?.into();
-        }
+        let value = input(&mut copy.new, node, stored.layout, bytes.next().flatten())?;
         copy.set(id.into(), value);
     }
-    copy.finish()
+    let mut graph = copy.finish()?;
+    for (i, to) in stored.outputs.iter().enumerate().filter_map(|(i, to)| Some((i, (*to)?))) {
+        let Output { name, value } = graph.outputs[i].clone();
+        let path = format!("{name}.bytes");
+        graph.outputs[i].value = graph.push(Op::Cast { to }, &[value], &path)?.into();
+    }
+    Ok(graph)
+}
+
+/// An input that lies so in the file, as the graph reads it.
+fn input(graph: &mut Graph, node: &Node, layout: Layout, bytes: Option<DType>) -> Built<Value> {
+    let mut ty = node.types[0].clone();
+    let to = ty.dtype;
+    ty.dtype = bytes.unwrap_or(to);
+    let turned = layout.channels_last && ty.shape.rank() == 4;
+    if turned {
+        ty.shape.0[1..].rotate_left(1);
+    }
+    let mut value = graph.push_leaf(Op::Input, ty, &node.path)?;
+    if bytes.is_some() {
+        value = graph.push(Op::Cast { to }, &[value], &format!("{}.floats", node.path))?.into();
+    }
+    if turned {
+        let perm = vec![0, 3, 1, 2];
+        value = graph.push(Op::Transpose { perm }, &[value], &format!("{}.planes", node.path))?.into();
+    }
+    Ok(value)
 }
 
 /// Softmax over the classes, or sigmoid of each, of every output that holds scores.
@@ -110,7 +134,7 @@ fn probabilities(graph: &mut Graph, signature: &mut Signature, likelihood: Likel
             Likelihood::EachOf => Op::Unary(UnaryKind::Sigmoid),
         };
         let node = graph.push(op, &[graph.outputs[i].value], &name).map_err(|e| e.to_string())?;
-        graph.outputs[i] = vitc_ir::Output { name, value: node.into() };
+        graph.outputs[i] = Output { name, value: node.into() };
         port.role = OutputRole::Probabilities { classes, over };
         found = true;
     }

@@ -107,7 +107,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 14] = [
+    const FORMS: [(&str, &str, &[&str]); 18] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -122,6 +122,10 @@ fn checks_run_in_every_form() {
         ("read_by_strides", "onnx", &["--batch", "dynamic"]),
         ("gather_wide", "coreml", &[]),
         ("fold_over", "coreml", &[]),
+        ("bytes", "onnx", &["--fp16", "--check-passes"]),
+        ("bytes", "tensorrt-onnx", &["--check-passes"]),
+        ("bytes", "coreml", &[]),
+        ("bytes_signed", "tensorrt-onnx", &[]),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");
     let dir = tempfile::tempdir().expect("a folder");
@@ -145,15 +149,41 @@ fn ports_keep_their_types() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("m.onnx");
     let options = ImportOptions { name: "m".into(), batch: None, shapes: Vec::new(), outputs: Vec::new() };
-    for (name, width) in [("ids32", Elem::Int(32)), ("gather_nd_in", Elem::Int(64))] {
+    let kept = [
+        ("ids32", "onnx", Elem::Int(32)),
+        ("gather_nd_in", "onnx", Elem::Int(64)),
+        ("bytes", "onnx", Elem::Uint(8)),
+        ("bytes_signed", "onnx", Elem::Int(8)),
+    ];
+    for (name, target, width) in kept {
         let file = folder.join(format!("{name}.onnx")).display().to_string();
-        let output = vitc(&["export", &file, "--target", "onnx", "-o", &out.display().to_string(), "--force"]);
+        let output = vitc(&["export", &file, "--target", target, "-o", &out.display().to_string(), "--force"]);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let [before, after] = [Path::new(&file), out.as_path()].map(|path| import(path, &options).expect("a file"));
         let of = |i: &vitc_exporters::onnx::Imported| i.inputs.iter().map(|p| p.elem).collect::<Vec<_>>();
         assert_eq!((of(&after), &after.outputs), (of(&before), &before.outputs), "{name}");
         assert!(of(&after).contains(&Some(width)), "{name}");
     }
+    // TensorRT takes bytes without a sign only.
+    let file = folder.join("bytes.onnx").display().to_string();
+    let output = vitc(&["export", &file, "--target", "tensorrt-onnx", "-o", &out.display().to_string(), "--force"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = import(&out, &options).expect("a file");
+    assert_eq!((after.inputs[0].elem, &after.outputs[..]), (Some(Elem::Uint(8)), &[Elem::Uint(8), Elem::F32][..]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("output z of int8 is returned as a float"));
+}
+
+/// A failed check in half precision says whether the type or the file is at fault, and its hint leads to right numbers.
+#[test]
+fn half_precision_that_is_too_coarse_is_told_from_a_wrong_file() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators/sine_fast.onnx").display().to_string();
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("m.mlpackage").display().to_string();
+    let failed = vitc(&["export", &file, "--target", "coreml", "-o", &out]);
+    assert_eq!(failed.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(said.contains("in fp32 the same artifact agrees") && said.contains("use --fp32"), "{said}");
+    assert!(vitc(&["export", &file, "--target", "coreml", "-o", &out, "--fp32"]).status.success());
 }
 
 /// Each target says whether it takes a file, and a refusal shows the way from an input to what needs a number.
@@ -193,7 +223,9 @@ fn flags_of_other_models_are_refused() {
     let file = dir.path().join("m.onnx");
     std::fs::copy(folder().join("conv_same_lower.onnx"), &file).expect("copies");
     let file = file.display().to_string();
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 8] = [
+        &["--input-layout", "nhwc"],
+        &["--bgr"],
         &["--resolution", "64"],
         &["--num-classes", "3"],
         &["--seed", "1"],

@@ -262,6 +262,12 @@ case("ids32", "32-bit numbers, computed with before", "int32[2,3] x => float[2,3
      feeds={"x": [[0, 7, 1], [3, 2, 5]]})
 case("gather_of_search", "elements at the place of the largest", "float[2,5,3] x => float[2,1,3] y",
      "i = ArgMax <axis = 1, keepdims = 1> (x)\n y = GatherElements <axis = 1> (x, i)")
+case("sine_fast", "angles whose halves are too far apart", "float[2,6] x => float[2,6] y", "a = Mul (x, f)\n y = Sin (a)", f=f32(300.0))
+case("bytes", "pixels as bytes, channels last; bytes again at the end, with and without a sign", "uint8[1,4,6,3] x => uint8[1,3,4,6] y, int8[1,4,6,3] z",
+     "f = Cast <to = 1> (x)\n t = Transpose <perm = [0, 3, 1, 2]> (f)\n h = Mul (t, s)\n y = Cast <to = 2> (h)\n d = Sub (f, m)\n z = Cast <to = 3> (d)",
+     s=f32(0.75), m=f32(128.0), feeds=dict(x=np.arange(72) * 3))
+case("bytes_signed", "bytes with a sign at both ends", "int8[2,5] x => int8[2,5] y", "f = Cast <to = 1> (x)\n h = Mul (f, s)\n y = Cast <to = 3> (h)",
+     s=f32(-0.75), feeds=dict(x=np.arange(10) * 25 - 120))
 case("gather_elements_in", "indices that are given, some from the end", "float[3,4,2] x, int32[2,3,2] i => float[2,3,2] y", "y = GatherElements <axis = 1> (x, i)",
      feeds={"i": np.arange(12) % 8 - 4})
 case("gather_nd_in", "tuples that are given, of axes of several sizes", "float[3,40,2] x, int64[5,2] i => float[5,2] y", "y = GatherND (x, i)", feeds={"i": [[0, 39], [2, -1], [-3, 7], [1, 0], [2, 20]]})

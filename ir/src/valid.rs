@@ -178,7 +178,7 @@ fn may_run(op: &Op, dtype: DType) -> bool {
     match dtype {
         DType::F32 | DType::F16 => true,
         DType::I32 | DType::Bool => op.facts().integers,
-        DType::I8 | DType::U8 => matches!(op, Op::Keep | Op::Quantize { .. }),
+        DType::I8 | DType::U8 => matches!(op, Op::Input | Op::Cast { .. } | Op::Keep | Op::Quantize { .. }),
         DType::I64 | DType::I4 | DType::U4 => *op == Op::Keep,
     }
 }

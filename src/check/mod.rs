@@ -250,6 +250,7 @@ impl Check<'_> {
             }
         }
         let precision = if half { "f16" } else { "f32" };
-        Ok(CheckReport { passed: runs.iter().all(|r| r.passed), precision, runs, first_difference, layers, notes })
+        let passed = runs.iter().all(|r| r.passed);
+        Ok(CheckReport { passed, precision, runs, first_difference, layers, notes, single: None })
     }
 }

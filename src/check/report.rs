@@ -21,6 +21,9 @@ pub struct CheckReport {
     pub layers: Option<Layers>,
     /// What the reader should know about how the check ran.
     pub notes: Vec<String>,
+    /// Largest error of the same artifact in fp32, as a fraction of the largest reference value, if this one failed in half precision and that one passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub single: Option<f64>,
 }
 
 /// One comparison.

@@ -81,7 +81,7 @@ pub fn testify(
     }
     let precision = if half { "f16" } else { "f32" };
     let passed = runs.iter().all(|r| r.passed);
-    Ok(CheckReport { passed, precision, runs, first_difference: None, layers: None, notes })
+    Ok(CheckReport { passed, precision, runs, first_difference: None, layers: None, notes, single: None })
 }
 
 /// The options of a model that takes and answers what its definition says.

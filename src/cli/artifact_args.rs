@@ -35,7 +35,7 @@ pub(super) struct ArtifactArgs {
     #[arg(long, value_enum, help_heading = "Artifact")]
     target: Option<TargetKind>,
 
-    /// Opset of the ONNX file, 11 to 23 [default: 17]. Older toolchains want 11 or 13; norms are several nodes below 17.
+    /// Opset of the ONNX file, 11 to 23 [default: 17; of an ONNX file its own, 17 to 23]. Older toolchains want 11 or 13; norms are several nodes below 17.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(11..=23), help_heading = "Artifact")]
     opset: Option<u32>,
 

@@ -119,6 +119,12 @@ fn failed(report: &Report, kept: Option<&Path>) -> Message {
             ));
         }
     }
+    if let Some(error) = report.check.as_ref().and_then(|c| c.single) {
+        lines.push(message!(
+            format!("  in fp32 the same artifact agrees, its largest error {error:.1e} of the largest value: half precision is too coarse here\n  use "),
+            Setting::Precision.to("fp32"),
+        ));
+    }
     if let Some(check) = report.verify.as_ref().filter(|c| !c.passed) {
         lines.push("  against the module:".into());
         lines.extend(check.to_string().lines().map(|line| format!("  {line}").into()));

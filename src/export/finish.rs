@@ -11,6 +11,7 @@ use super::options::QuantizeOptions;
 use super::place::{artifact_place, outdated_data_files};
 use super::report::Report;
 use super::request::Request;
+use super::single;
 use crate::artifact::written_by_vitc;
 use crate::check::{self, CheckError, CheckReport, Fidelity, bounds};
 use crate::place::Staging;
@@ -83,6 +84,10 @@ pub fn finish(
     report.artifact.data_file = data_file;
     report.artifact.kept = matches!(stand, Stand::Staged(_));
     compare(request, &mut report, &staged, observer)?;
+    let single = single::agrees(request, &report);
+    if let Some(check) = &mut report.check {
+        check.single = single;
+    }
     let mut kept = None;
     if let Stand::Staged(staging) = stand {
         if report.passed() {

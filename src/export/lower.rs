@@ -7,7 +7,7 @@ use super::error::Error;
 use super::format::TargetKind;
 use super::lowered::Lowered;
 use super::observer::{Event, Observer};
-use super::options::PortOptions;
+use super::ports;
 use super::ranges;
 use super::request::Request;
 use super::wrapping::{self, Wrapping};
@@ -56,9 +56,10 @@ pub fn lower(request: &Request, observer: &Observer<'_>) -> Result<Lowered, Erro
 fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<Lowered, Error> {
     let mut notices = model.notices.clone();
     let precision = precision(request, &model);
-    let version = version(request, precision)?;
+    let version = version(request, &model, precision)?;
     let mut target = request.target.target(version);
     let wrapping = Wrapping::of(request, &model, &mut notices)?;
+    notices.extend(ports::notices(request, &model));
 
     observer(Event::Step("running the passes"));
     let (mut paper, mut signature) =
@@ -78,7 +79,7 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     let mut passes: Vec<_> = recovered.into_iter().chain(passes).collect();
     notices.extend(model.file().and_then(|_| lookalike(&deploy)).map(|known| looks_like(&known)));
     concerned(request, &model.name, &deploy)?;
-    let options = options(request, precision, wrapping.types(precision));
+    let options = options(request, precision, wrapping.types(precision, &model));
     let calibration = calibration(request, &model, wrapping.preprocessing.as_ref(), observer)?;
     notices.extend(calibration.iter().flat_map(Calibration::notices).map(Message::from));
     let parts = Parts { request, model: &model, deploy: &deploy, signature: &signature, precision };
@@ -86,8 +87,8 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     let lowered = parts.spelled(numbers, (&target, &options), observer, &mut look)?;
     notices.extend(lowered.notices().into_iter().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
-    let PortOptions { layout, bytes, .. } = &request.interface;
-    let graph = interface::laid(graph, *layout, *bytes).map_err(|e| Error::Usage(e.to_string().into()))?;
+    let stored = ports::stored(request, &model, &graph);
+    let graph = interface::laid(graph, &stored).map_err(|e| Error::Usage(e.to_string().into()))?;
     validation.look("lowering", &graph, Some(&target));
     validation.result()?;
     passes.extend(lowering);
@@ -179,12 +180,17 @@ fn precision(request: &Request, model: &Model) -> DType {
     request.numbers.precision.unwrap_or_else(|| if half { DType::F16 } else { default() })
 }
 
-/// The version of the format that is asked for, or that pairs in half precision need.
-fn version(request: &Request, precision: DType) -> Result<Option<u32>, Error> {
+/// The version of the format that is asked for, or that pairs in half precision need, or that the model's own file has: whoever runs that file
+/// can read it.
+fn version(request: &Request, model: &Model, precision: DType) -> Result<Option<u32>, Error> {
     let format = request.target.format();
-    let pairs = request.numbers.quantize.is_some() && precision == DType::F16 && format.version == Setting::Opset;
+    let opset = format.version == Setting::Opset;
+    let pairs = request.numbers.quantize.is_some() && precision == DType::F16 && opset;
+    let newest = format.versions.last().copied().unwrap_or(format.usual_version);
+    let own = model.file().and_then(|file| file.opset).filter(|_| opset).map(|o| o.clamp(format.usual_version, newest));
     match request.version {
-        None if pairs => Ok(Some(HALF_SCALES)),
+        None if pairs => Ok(own.max(Some(HALF_SCALES))),
+        None => Ok(own),
         Some(asked) if pairs && asked < HALF_SCALES => {
             let why = format!(": scales in fp16 need opset {HALF_SCALES}\n  use ");
             let single = Setting::Precision.to("fp32");

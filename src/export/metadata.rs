@@ -1,12 +1,12 @@
 //! What an artifact says about itself.
 
 use super::lowered::Lowered;
+use super::ports;
 use super::request::Request;
 use crate::arch::Results;
 use crate::artifact::LABELS_KEY;
 use crate::provenance;
 use vitc_exporters::Metadata;
-use vitc_exporters::onnx::Elem;
 
 /// The entries of an artifact. A classifier holds its labels where the system looks for them, anything else in an entry.
 pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
@@ -30,17 +30,8 @@ pub(super) fn metadata(request: &Request, lowered: &Lowered) -> Metadata {
     metadata.extra.extend(quantisation(request, lowered));
     metadata.extra.extend(carried(lowered));
     metadata.extra.extend(about.extra);
-    metadata.int32 = int32(lowered);
+    metadata.int32 = ports::int32(lowered);
     metadata
-}
-
-/// Ports that have 32 bits in the model's own file, under the names that they have now.
-fn int32(lowered: &Lowered) -> Vec<String> {
-    let Some(file) = lowered.model.file() else { return Vec::new() };
-    let wanted = |elem: Option<Elem>| elem == Some(Elem::Int(32));
-    let inputs = lowered.graph.inputs().map(|(_, node)| &node.path).zip(file.inputs.iter().map(|info| info.elem));
-    let outputs = lowered.graph.outputs.iter().map(|o| &o.name).zip(file.outputs.iter().copied().map(Some));
-    inputs.chain(outputs).filter(|(_, elem)| wanted(*elem)).map(|(name, _)| name.clone()).collect()
 }
 
 /// What was quantised, by what pictures, and BLAKE3 of what was decided.

@@ -22,10 +22,12 @@ mod metadata;
 mod observer;
 mod options;
 mod place;
+mod ports;
 mod ranges;
 mod report;
 mod request;
 mod rounding;
+mod single;
 mod wrapping;
 
 pub use calibrated::Calibration;

@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::labels;
+use super::ports;
 use super::request::Request;
 use crate::interface::InterfaceOptions;
 use crate::message;
@@ -96,6 +97,9 @@ impl<'a> Wrapping<'a> {
             normalised_inside: asked.input == InputForm::Image,
         });
         let mut preprocessing = preprocessing;
+        if preprocessing.is_none() {
+            of_pictures_only(asked.layout)?;
+        }
         if let Some(preprocessing) = &mut preprocessing {
             suits(request, preprocessing, model.channels())?;
             // What is said of red, green and blue, in the order of the channels.
@@ -142,9 +146,9 @@ impl<'a> Wrapping<'a> {
     }
 
     /// Element types of input and output of a graph of this precision. Probabilities in front of labels are f32.
-    pub(super) fn types(&self, precision: DType) -> [DType; 2] {
+    pub(super) fn types(&self, precision: DType, model: &Model) -> [DType; 2] {
         let (format, asked) = (self.request.target.format(), self.request.port_type(precision));
-        let input = match self.request.interface.bytes {
+        let input = match ports::all_bytes(self.request, model) {
             // Every byte is a number of the computation's type.
             true => precision,
             false if self.picture => (format.picture_type)(precision),
@@ -152,6 +156,17 @@ impl<'a> Wrapping<'a> {
         };
         [input, if self.classifier { DType::F32 } else { asked }]
     }
+}
+
+/// How a picture lies in the input is nothing to say of an input that is not known to be one.
+fn of_pictures_only(layout: Layout) -> Result<(), Error> {
+    let given = match layout {
+        Layout { channels_last: true, .. } => Setting::InputLayout.to("nhwc"),
+        Layout { bgr: true, .. } => Setting::Bgr.on(),
+        Layout { channels_last: false, bgr: false } => return Ok(()),
+    };
+    let why = ": nothing says that the model takes pictures\n  say how they are prepared, with ";
+    Err(Error::Usage(message!(given, why, Setting::Mean, " and ", Setting::Std)))
 }
 
 /// Whether what is said of the input's channels fits as many as the model has.

@@ -52,7 +52,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
     let found = described(&imported);
     let port = |info: &onnx::PortInfo| info.elem == Some(Elem::F16);
     let half = imported.inputs.iter().any(port) || imported.outputs.contains(&Elem::F16);
-    let Imported { graph, weights, batch, inputs, outputs, flat, notes, metadata, .. } = imported;
+    let Imported { graph, weights, batch, inputs, outputs, flat, notes, metadata, opset, .. } = imported;
     let file = Mapped::open(path).map_err(|e| ModelError::Other(format!("{}: {e}", path.display()).into()))?;
     let blake3: Digest = LazyLock::new(Box::new(move || blake3::hash(file.bytes()).to_hex().to_string()));
     let signature = signature(&graph, &weights, &inputs);
@@ -61,6 +61,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
         origin: Origin::File(Box::new(FileOrigin {
             path: path.clone(),
             flat: Some(flat),
+            opset: u32::try_from(opset).ok(),
             inputs,
             outputs,
             metadata,

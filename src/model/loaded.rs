@@ -121,6 +121,8 @@ pub struct FileOrigin {
     pub path: PathBuf,
     /// Its own graph, flat, for whoever runs it; a package is run as its graph.
     pub flat: Option<Flat>,
+    /// Version of its standard operators, if it has any.
+    pub opset: Option<u32>,
     /// Its inputs with their sizes.
     pub inputs: Vec<PortInfo>,
     /// Element types of its outputs.

@@ -64,6 +64,7 @@ pub(super) fn load(request: &FileRequest) -> Result<Model, ModelError> {
         origin: Origin::File(Box::new(FileOrigin {
             path: path.clone(),
             flat: None,
+            opset: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
             metadata,

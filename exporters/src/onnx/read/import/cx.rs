@@ -103,14 +103,13 @@ impl Cx {
 
     // ---- ports ----
 
-    /// An input of the model. Pixels and other small whole numbers are taken as floats, which hold them exactly.
+    /// An input of the model. Pixels and other small whole numbers are taken as floats, which hold them exactly; bytes can be bytes again in what is
+    /// written, so whoever writes says what becomes of them.
     pub(super) fn input(&mut self, name: &str, elem: Elem, shape: &Shape) -> Done<Val> {
         match elem {
-            Elem::F32 | Elem::F16 | Elem::BF16 => {}
+            Elem::F32 | Elem::F16 | Elem::BF16 | Elem::Uint(8) | Elem::Int(8) => {}
             Elem::F64 => self.note(format!("input {name} of fp64 is taken in fp32")),
-            Elem::Uint(8 | 16) | Elem::Int(8 | 16) => {
-                self.note(format!("input {name} of {} is taken in fp32", elem.word()))
-            }
+            Elem::Uint(16) | Elem::Int(16) => self.note(format!("input {name} of {} is taken in fp32", elem.word())),
             Elem::Uint(32) => self.note(format!("input {name} of uint32 is taken as whole numbers with a sign")),
             Elem::Int(32 | 64) | Elem::Bool => {}
             other => {
@@ -144,7 +143,7 @@ impl Cx {
         let dtype = self.graph.ty(inner).dtype;
         if elem == Elem::Uint(32) {
             self.note(format!("output {name} of uint32 is returned as whole numbers with a sign"));
-        } else if !elem.is_float() && dtype == DType::F32 {
+        } else if !elem.is_float() && !matches!(elem, Elem::Uint(8) | Elem::Int(8)) && dtype == DType::F32 {
             self.note(format!("output {name} of {} is returned in fp32", elem.word()));
         }
         let constant = self.graph.is_constant(inner);
