@@ -131,6 +131,10 @@ pub struct Target {
     pub format: Format,
     /// Highest rank of a value.
     pub rank_limit: usize,
+    /// Values may have no axes; else vectors of one element stand for them.
+    pub scalars: bool,
+    /// `Prelu` takes maps `[B,C,H,W]` alone.
+    pub slopes_on_maps: bool,
     /// Inputs and outputs may hold truth values.
     pub truth_ports: bool,
     /// `Gelu` is one node.
@@ -215,6 +219,8 @@ impl Target {
         Target {
             format: Format::Onnx { opset },
             rank_limit: usize::MAX,
+            scalars: true,
+            slopes_on_maps: false,
             truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
@@ -296,6 +302,8 @@ impl Target {
         Target {
             format: Format::CoreMl { ios },
             rank_limit: 5,
+            scalars: false,
+            slopes_on_maps: true, // of other ranks the format takes one slope for all
             truth_ports: false,
             gelu: true,
             gelu_tanh: true,
@@ -342,6 +350,8 @@ impl Target {
     pub fn coreai(ios: u32) -> Target {
         Target {
             format: Format::CoreAi { ios },
+            scalars: true,
+            slopes_on_maps: false,
             gelu_tanh: true,
             hard_swish: false,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR],
@@ -378,8 +388,6 @@ impl Target {
             Op::Unary(UnaryKind::Silu) => has(self.silu, "silu"),
             Op::Unary(UnaryKind::GeluTanh) => has(self.gelu_tanh, "gelu_tanh"),
             Op::Unary(UnaryKind::HardSwish) => has(self.hard_swish, "hard_swish"),
-            // The dialect has no plain operation for these, or none that is known.
-            Op::Select | Op::TopK { .. } if self.is_core_ai() => has(false, node.op.word()),
             Op::ConvTranspose { stride, pad, output_pad, dilation, .. } => {
                 let plain = *pad == [0; 4] && *output_pad == [0; 2];
                 has(self.transposed_pad || plain, "transposed convolution with a padding")?;
@@ -398,9 +406,7 @@ impl Target {
                 let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
                 has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
             }
-            Op::Gather { .. } if self.is_core_ai() && !graph.is_stored(node.inputs[1]) => {
-                has(false, "gather at indices that are computed")
-            }
+            Op::Prelu => has(!self.slopes_on_maps || rank == 4, "prelu on other than maps"),
             Op::GridSample { kernel, .. } => has(self.grids.contains(kernel), "grid_sample that reads these elements"),
             Op::Sum => has(self.sum, "sum of several values"),
             Op::Linear => has(rank <= self.linear_rank, &format!("linear on rank {rank}")),
@@ -456,7 +462,6 @@ impl Target {
             )
             | Op::Binary(_)
             | Op::Clip { .. }
-            | Op::Prelu
             | Op::Cast { .. }
             | Op::Conv { .. }
             | Op::Softmax { .. }
@@ -524,10 +529,6 @@ impl Target {
             Format::CoreMl { .. } | Format::CoreAi { .. } => true,
             Format::Onnx { .. } | Format::TensorRt { .. } => false,
         }
-    }
-
-    fn is_core_ai(&self) -> bool {
-        matches!(self.format, Format::CoreAi { .. })
     }
 
     /// The name on the command line.

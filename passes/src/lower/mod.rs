@@ -25,7 +25,9 @@ mod repeat_items;
 mod resize;
 mod row_moves;
 mod row_order;
+mod scalars;
 mod sequence_first;
+mod slopes;
 mod spectral;
 mod sum_before_resize;
 mod transposed;
@@ -74,6 +76,8 @@ pub const SPELL: &[Pass] = &[
     norms::PASS,
     decompose::PASS,
     merge_constant_sums::PASS,
+    scalars::PASS,
+    slopes::PASS,
     narrow_values::PASS,
     narrow_moves::PASS,
     cancel_movement::PASS,

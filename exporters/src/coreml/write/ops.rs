@@ -152,8 +152,8 @@ fn binary(n: &Reader, kind: BinaryKind) -> Mil {
 
 fn prelu(n: &Reader) -> Result<Mil, String> {
     n.constant(1, "the slope")?;
-    if !(3..=5).contains(&n.shape(0).rank()) || n.shape(1).0[0] != n.shape(0).0[1] {
-        return Err(format!("prelu takes x [B,C,…] of rank 3 to 5 and one slope per channel, found {}", n.shape(1)));
+    if n.shape(0).rank() != 4 || n.shape(1).0[0] != n.shape(0).0[1] {
+        return Err(format!("prelu takes x [B,C,H,W] and one slope per channel, found {}", n.shape(1)));
     }
     Ok(n.on_x("prelu").value("alpha", n.node.inputs[1]))
 }

@@ -165,12 +165,13 @@ fn binary(kind: BinaryKind) -> &'static str {
 
 fn clip(b: &mut Builder<'_>, node: &Node, lo: Real, hi: Real) -> Result<Spelling, String> {
     let dtype = b.graph.ty(node.inputs[0]).dtype;
-    let mut bound = |v: Real| if v.0.is_infinite() { Ok(String::new()) } else { b.scalar(v, dtype) };
-    let bounds = [bound(lo)?, bound(hi)?];
+    // A bound beyond every number of the type bounds nothing.
+    let largest = if dtype == DType::F16 { 65504.0 } else { f64::from(f32::MAX) };
+    let low = if lo.0 <= -largest { String::new() } else { b.scalar(lo, dtype)? };
     let mut inputs = b.read_all(&node.inputs);
-    inputs.extend(bounds);
-    if hi.0.is_infinite() {
-        inputs.pop();
+    inputs.push(low);
+    if hi.0 < largest {
+        inputs.push(b.scalar(hi, dtype)?);
     }
     Ok(Spelling::new("Clip", inputs))
 }
