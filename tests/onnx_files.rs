@@ -107,7 +107,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 34] = [
+    const FORMS: [(&str, &str, &[&str]); 35] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -135,6 +135,7 @@ fn checks_run_in_every_form() {
         ("truth_in", "coreai", &[]),
         ("compare", "coreai", &["--fp32"]),
         ("reduce_none", "onnx", &[]),
+        ("codes_signed", "onnx", &[]),
         ("standardised", "onnx", &[]),
         ("topk", "coreai", &["--fp32"]),
         ("mask_taken_off", "coreml", &[]),

@@ -403,6 +403,7 @@ refused("codes_beyond", "codes of one byte of any number", "float[2,3] x => uint
 case("mask_taken_off", "a mask of whole numbers taken off one, hiding by a large number", "float[1,4,3] x, int64[1,4] m => float[1,4,4] y",
      "u = Unsqueeze (m, ax)\n f = Cast <to = 1> (u)\n o = Sub (one, f)\n b = Mul (o, low)\n t = Transpose <perm = [0,2,1]> (x)\n s = MatMul (x, t)\n a = Add (s, b)\n y = Softmax <axis = -1> (a)",
      ax=i64(1), one=f32(1), low=f32(-10000), feeds={"m": [[1, 1, 1, 0]]})
+case("codes_signed", "codes whose type an attribute says", "float[2,3] x => float[2,3] y", "q = QuantizeLinear <output_dtype = 3> (x, s)\n y = DequantizeLinear (q, s)", opset=21, s=f32(0.02))
 case("truth_put", "truths put into truths that are computed", "float[2,3] x => bool[2,3] y", "b = Greater (x, zero)\n y = ScatterElements <axis = 1> (b, i, u)", opset=16, zero=f32(0), i=np.array([[0], [2]]), u=np.array([[True], [False]]))
 for mode, policy, sizes in (("nearest", "not_smaller", (7, 11)), ("linear", "not_larger", (6, 9))):
     case(f"aspect_{policy}", "a factor that is kept, and sizes that are rounded in their own way", f"float[1,2,4,6] x => float[1,2,{sizes[0]},{sizes[1]}] y",

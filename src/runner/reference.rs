@@ -69,6 +69,7 @@ fn distrusted(node: &FlatNode) -> Option<&'static str> {
         {
             Some("tract normalises by the statistics that are given")
         }
+        "QuantizeLinear" if has("output_dtype") => Some("tract makes bytes without a sign"),
         "Celu" | "GlobalLpPool" => Some("tract computes another function"),
         "ReduceLogSumExp" => Some("tract takes exponentials that overflow"),
         "Swish" if has("alpha") => Some("tract takes alpha as 1"),
