@@ -117,6 +117,40 @@ fn input(graph: &mut Graph, node: &Node, layout: Layout, bytes: Option<DType>) -
     Ok(value)
 }
 
+/// A target's graph whose ports all have axes: those without are vectors of one element, as everything between them is by then.
+///
+/// # Errors
+/// If something else than a vector stands behind such an input.
+pub fn vectors(graph: Graph) -> Built<Graph> {
+    let scalar = |v: Value| graph.shape(v).rank() == 0;
+    if !graph.inputs().any(|(id, _)| scalar(id.into())) && !graph.outputs.iter().any(|o| scalar(o.value)) {
+        return Ok(graph);
+    }
+    let one = vitc_ir::Shape::fixed(&[1]);
+    let mut copy = Copier::new(&graph, graph.stage);
+    for (id, node) in graph.nodes() {
+        match &node.op {
+            Op::Input if scalar(id.into()) => {
+                let ty = vitc_ir::Type { shape: one.clone(), ..node.types[0].clone() };
+                let vector = copy.new.push_leaf(Op::Input, ty, &node.path)?;
+                copy.set(id.into(), vector);
+            }
+            Op::Reshape { shape } if (*shape == one || shape.rank() == 0) && !graph.is_constant(id.into()) => {
+                let x = copy.get(node.inputs[0])?;
+                match *copy.new.shape(x) == one {
+                    true => copy.set(id.into(), x),
+                    false => {
+                        let vector = copy.new.push(Op::Reshape { shape: one.clone() }, &[x], &node.path)?;
+                        copy.set(id.into(), vector.into());
+                    }
+                }
+            }
+            _ => drop(copy.node(id)?),
+        }
+    }
+    copy.finish()
+}
+
 /// Softmax over the classes, or sigmoid of each, of every output that holds scores.
 fn probabilities(graph: &mut Graph, signature: &mut Signature, likelihood: Likelihood) -> Result<(), Message> {
     let alone = graph.outputs.len() == 1;

@@ -107,7 +107,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 18] = [
+    const FORMS: [(&str, &str, &[&str]); 35] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -122,6 +122,23 @@ fn checks_run_in_every_form() {
         ("read_by_strides", "onnx", &["--batch", "dynamic"]),
         ("gather_wide", "coreml", &[]),
         ("fold_over", "coreml", &[]),
+        ("scalar_divisor", "coreml", &["--fp32"]),
+        ("scalar_divisor", "coreml", &[]),
+        ("scalar_place", "coreml", &["--fp32"]),
+        ("slope_rows", "coreml", &[]),
+        ("slope_given", "coreml", &[]),
+        ("norm_given", "coreml", &[]),
+        ("clip_far", "tensorrt-onnx", &["--fp16"]),
+        ("search_whole", "coreml", &[]),
+        ("search_whole", "coreai", &[]),
+        ("choice_unsafe", "coreai", &["--fp32"]),
+        ("truth_in", "coreai", &[]),
+        ("compare", "coreai", &["--fp32"]),
+        ("reduce_none", "onnx", &[]),
+        ("codes_signed", "onnx", &[]),
+        ("standardised", "onnx", &[]),
+        ("topk", "coreai", &["--fp32"]),
+        ("mask_taken_off", "coreml", &[]),
         ("bytes", "onnx", &["--fp16", "--check-passes"]),
         ("bytes", "tensorrt-onnx", &["--check-passes"]),
         ("bytes", "coreml", &[]),
@@ -194,9 +211,10 @@ fn what_stands_in_the_way_is_said() {
         let output = vitc(&["inspect", &file, "--json"]);
         serde_json::from_slice(&output.stdout).expect("an object")
     };
-    let answers = inspected("move_topk")["exports"].as_array().expect("answers").clone();
-    let taken = |target: &str| answers.iter().find(|a| a["target"] == target).expect("a target")["ok"] == true;
-    assert!(taken("onnx") && taken("coreml") && !taken("coreai"), "{answers:?}");
+    for name in ["move_topk", "form_constant_output", "../operators/ids"] {
+        let answers = inspected(name)["exports"].as_array().expect("answers").clone();
+        assert!(answers.len() == 4 && answers.iter().all(|a| a["ok"] == true), "{name}: {answers:?}");
+    }
     let why = inspected("refuse_loop")["exports"][0]["why"].as_str().expect("a reason").to_string();
     assert!(why.contains("the image decides its ") && why.contains(" -> "), "{why}");
 }

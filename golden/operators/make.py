@@ -357,5 +357,57 @@ case("pad_edge_number", "a number that counts for constant borders only", "float
      'y = Pad <mode = "edge"> (x, p, v)\n z = Pad <mode = "reflect"> (x, q, v)', p=i64(0, 0, 1, 2, 0, 0, 2, 1), q=i64(0, 0, 1, 1, 0, 0, 1, 1), v=f32(3.0))
 case("slope_one", "one slope for all channels", "float[batch,3,4,5] x => float[batch,3,4,5] y", "y = PRelu (x, s)", s=f32([-0.3]))
 
+# ---- corners that files seldom have -------------------------------------------------------------------------------------------------------------
+case("angles", "angles of their sines, cosines and tangents, at the borders and for large numbers", "float[2,6] x, float[1,4] t => float[2,6] a, float[2,6] b, float[1,4] c",
+     "s = Clip (x, lo, hi)\n a = Asin (s)\n b = Acos (s)\n c = Atan (t)", lo=f32(-1), hi=f32(1), feeds={"t": [[-1e6, 0, 0.3, 5]]})
+case("standardised", "weights normalised as in training before a convolution reads them", "float[1,3,5,5] x => float[1,4,3,3] y",
+     "r = Reshape (w, rows)\n n, m2, v2 = BatchNormalization <training_mode = 1, epsilon = 0.000001> (r, s, b, m, v)\n k = Reshape (n, back)\n y = Conv (x, k)",
+     w=(4, 3, 3, 3), rows=i64(1, 4, -1), back=i64(4, 3, 3, 3), s=(4,), b=np.zeros(4, np.float32), m=np.zeros(4, np.float32), v=np.ones(4, np.float32))
+case("search_whole", "the place of the largest and of the least whole number, some of them equal, beyond what halves hold", "int64[2,5] x => int64[2] y, int64[2,1] z, int64[5] n",
+     "y = ArgMax <axis = -1, keepdims = 0> (x)\n z = ArgMin <axis = 1, select_last_index = 1> (x)\n n = ArgMax <keepdims = 0> (x)",
+     feeds={"x": [[49406, 5, 49407, 5, 49407], [3, 2, 100000, 1, 1]]})
+case("reduce_whole", "sums and extremes of whole numbers over odd and even counts", "int64[2,3,5] x => int64[2,1,5] a, int64[2] b, int64[3] c",
+     "a = ReduceSum (x, one)\n b = ReduceMax <axes = [1, 2], keepdims = 0> (x)\n c = ReduceMin <axes = [0, 2], keepdims = 0> (x)",
+     one=i64(1), feeds={"x": np.arange(30) % 7 - 2})
+case("running_whole", "running sums of whole numbers, without the own one and backwards", "int64[2,5] x => int64[2,5] a, int64[2,5] b", "a = CumSum (x, one)\n b = CumSum <exclusive = 1, reverse = 1> (x, one)",
+     one=np.array(1), feeds={"x": [[1, 0, 1, 1, 5], [0, 0, 1, 0, -1]]})
+case("functions_whole", "functions of whole numbers", "int64[5] x => int64[5] a, int64[5] b, int64[5] c", "a = Abs (x)\n b = Neg (x)\n c = Sign (x)", feeds={"x": [-3, 0, 7, -1, 2]})
+case("reduce_none", "reductions of each element alone", "float[2,3] x => float[2,3] a, float[2,3] b, float[2,3] c, float[2,3] d",
+     "s = Sigmoid (x)\n a = ReduceLogSum <noop_with_empty_axes = 1> (s)\n b = ReduceSumSquare <noop_with_empty_axes = 1> (x)\n c = ReduceL2 <noop_with_empty_axes = 1> (x, none)\n"
+     " d = ReduceMax <noop_with_empty_axes = 1> (x)", opset=18, none=np.zeros(0, np.int64))
+for align in (0, 1):
+    case(f"grid_affine_{align}", "a grid that a matrix of each item turns", "float[batch,2,3] t => float[batch,4,5,2] y", f"y = AffineGrid <align_corners = {align}> (t, s)", opset=20, by="onnx", s=i64(2, 1, 4, 5))
+case("bands", "bands of a spectrum", "float[1,65] x => float[1,8] y", "m = MelWeightMatrix (n, l, r, lo, hi)\n y = MatMul (x, m)", n=np.array(8), l=np.array(128), r=np.array(16000), lo=f32(20), hi=f32(7600))
+case("sequence_without", "a part that is taken out of a sequence, and one from its end", "float[2,6] x => float[2,3] y",
+     "s = SplitToSequence <axis = 1> (x, n)\n t = Identity (s)\n u = SequenceErase (t, zero)\n l = SequenceLength (u)\n m = Sub (l, one)\n y = SequenceAt (u, m)",
+     n=i64(1, 2, 3), zero=np.array(0), one=np.array(1))
+case("optional", "a value that may be there and is", "float[2,3] x => float[2,3] y", "o = Optional (x)\n y = OptionalGetElement (o)", opset=18)
+case("norm_statistics", "a norm whose means and deviations are read", "float[2,3,4] x => float[2,3,4] y, float[2,1,1] m, float[2,1,1] d", "y, m, d = LayerNormalization <axis = 1> (x, s, b)", s=(3, 4), b=(3, 4))
+case("norm_given", "a norm whose scale is given when the model runs", "float[2,3,4] x, float[4] s => float[2,3,4] y", "y = LayerNormalization (x, s)")
+case("slope_given", "slopes that are given when the model runs", "float[2,3,4] x, float[3,1] s => float[2,3,4] y", "y = PRelu (x, s)")
+case("slope_rows", "a slope of each channel of rows, and of vectors", "float[2,3,4] x, float[2,3] z => float[2,3,4] y, float[2,3] v", "y = PRelu (x, s)\n v = PRelu (z, t)", s=(3, 1), t=(3,))
+case("choice_unsafe", "what is not chosen is no number: a root below zero behind a sum, a quotient by a sum that is zero", "float[2,6] x => float[2,6] y, float[2,6] z",
+     "g = Greater (x, m)\n a = Add (x, h)\n s = Sqrt (a)\n y = Where (g, s, zero)\n e = Equal (a, zero)\n q = Div (h, a)\n z = Where (e, zero, q)",
+     m=f32(-0.5), h=f32(0.5), zero=f32(0), feeds={"x": [[-0.5, 0.5, 1, -1, 0.25, 2]] * 2})
+case("triangle_infinite", "a triangle of what is infinite elsewhere", "float[3,3] x => float[3,3] y", "l = Log (x)\n y = Trilu (l)", feeds={"x": [[1, 2, 3], [0, 2, 1], [-1, 0, 2]]})
+case("clip_far", "bounds that are none: the largest float, and infinity", "float[2,6] x => float[2,6] y, float[2,6] z", "y = Clip (x, lo, hi)\n z = Clip (x, never, one)",
+     lo=f32(-0.2), hi=f32(np.finfo(np.float32).max), never=f32(-INF), one=f32(0.1))
+case("scalar_divisor", "a map divided by its largest element, and moved by its mean", "float[2,3] x => float[2,3] y, float z", "m = ReduceMax <keepdims = 0> (x)\n h = Sqrt (m)\n d = Div (x, h)\n z = ReduceMean <keepdims = 0> (d)\n y = Sub (d, z)")
+case("scalar_place", "a row that the place of the largest names, and one that is named from outside", "float[4,3] x, int64 i => float[3] y, float[3] z",
+     "f = Reshape (x, all)\n p = ArgMax <keepdims = 0> (f)\n three = Constant <value_int = 3> ()\n r = Div (p, three)\n y = Gather (x, r)\n z = Gather (x, i)", all=i64(-1), feeds={"i": -2})
+case("nothing_joined", "parts without elements at the beginning of a list", "float[2,5] x => float[2,5] y, float[2,5] z", "e = Slice (x, two, two, one)\n y = Concat <axis = 1> (e, x)\n n, z = Split <axis = 1> (x, s)",
+     two=i64(2), one=i64(1), s=i64(0, 5))
+case("codes_out", "places, truths and parts of a scale as codes of one byte", "float[1,3,4,4] x => uint8[1,4,4] a, uint8[1,3,4,4] b, uint8[1,3,4,4] c",
+     "i = ArgMax <axis = 1, keepdims = 0> (x)\n a = Cast <to = 2> (i)\n g = Greater (x, zero)\n b = Cast <to = 2> (g)\n s = Sigmoid (x)\n m = Mul (s, most)\n c = Cast <to = 2> (m)", zero=f32(0), most=f32(255))
+refused("codes_beyond", "codes of one byte of any number", "float[2,3] x => uint8[2,3] y", "y = Cast <to = 2> (x)", "clip them first")
+case("mask_taken_off", "a mask of whole numbers taken off one, hiding by a large number", "float[1,4,3] x, int64[1,4] m => float[1,4,4] y",
+     "u = Unsqueeze (m, ax)\n f = Cast <to = 1> (u)\n o = Sub (one, f)\n b = Mul (o, low)\n t = Transpose <perm = [0,2,1]> (x)\n s = MatMul (x, t)\n a = Add (s, b)\n y = Softmax <axis = -1> (a)",
+     ax=i64(1), one=f32(1), low=f32(-10000), feeds={"m": [[1, 1, 1, 0]]})
+case("codes_signed", "codes whose type an attribute says", "float[2,3] x => float[2,3] y", "q = QuantizeLinear <output_dtype = 3> (x, s)\n y = DequantizeLinear (q, s)", opset=21, s=f32(0.02))
+case("truth_put", "truths put into truths that are computed", "float[2,3] x => bool[2,3] y", "b = Greater (x, zero)\n y = ScatterElements <axis = 1> (b, i, u)", opset=16, zero=f32(0), i=np.array([[0], [2]]), u=np.array([[True], [False]]))
+for mode, policy, sizes in (("nearest", "not_smaller", (7, 11)), ("linear", "not_larger", (6, 9))):
+    case(f"aspect_{policy}", "a factor that is kept, and sizes that are rounded in their own way", f"float[1,2,4,6] x => float[1,2,{sizes[0]},{sizes[1]}] y",
+         f'y = Resize <mode = "{mode}", keep_aspect_ratio_policy = "{policy}", axes = [2, 3]> (x, , , s)', opset=18, by="onnx", s=i64(7, 9))
+
 if __name__ == "__main__":
     write(sys.argv[1:])

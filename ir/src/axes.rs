@@ -136,6 +136,10 @@ impl Op {
             Op::DepthToSpace { .. } => vec![[vec![0], vec![1, 2, 3], vec![2], vec![3]].map(Axis::Spread).to_vec()],
             Op::SpaceToDepth { .. } => vec![[vec![0], vec![1], vec![1, 2], vec![1, 3]].map(Axis::Spread).to_vec()],
             Op::Gather { axis, .. } => gathered([rank(0), rank(1)], *axis),
+            Op::GridSample { .. } => {
+                let grid = [0, 2, 3].map(Axis::Kept).into_iter().chain([Axis::Contracted]).collect();
+                vec![contracted(alike(0), [2, 3]), grid]
+            }
             Op::Resize { size, scale, .. } => vec![resized(operands[0], size, scale.as_ref())],
 
             Op::Attention { heads, layout, bias, talking, .. } => {

@@ -3,7 +3,12 @@
 //! Written from the formulas beside [`Op`], for clarity and not for speed; windows use views of rank 6. Only the check uses them, as the
 //! reference that is independent of every lowering.
 
+mod grid;
+
+pub use grid::grid_sample;
+
 use crate::attention::bias_turns;
+use crate::build::Builder;
 use crate::copier::Copier;
 use crate::graph::Graph;
 use crate::id::Value;
@@ -14,8 +19,8 @@ use crate::ty::{Dim, Shape, Type};
 /// Why copying cannot fail here.
 const IN_ORDER: &str = "nodes are visited in order, and each stands for a value of its own type";
 
-/// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition`, `WindowMerge` and `Keep`. What is computed
-/// from stored codes is a constant then.
+/// The same function without `Attention`, `Rfft2`, `Irfft2`, `Dct2`, `Idct2`, `WindowPartition`, `WindowMerge` and `Keep`, and
+/// without `GridSample` where the number of maps is known. What is computed from stored codes is a constant then.
 /// Every other node is copied. An expansion's result keeps the path of its node; inner nodes stand below it.
 pub fn expand(graph: &Graph) -> Graph {
     let mut copier = Copier::new(graph, graph.stage);
@@ -33,6 +38,10 @@ pub fn expand(graph: &Graph) -> Graph {
             Op::WindowPartition { window } => vec![window_partition(net, x[0], *window)],
             Op::WindowMerge { window, map } => vec![window_merge(net, x[0], *window, *map)],
             Op::Keep => x,
+            &Op::GridSample { kernel, outside, corners } if graph.shape(node.inputs[0]).0[0].fixed().is_some() => {
+                let net = &mut Builder::within(&mut copier.new, &node.path);
+                vec![grid_sample(net, [x[0], x[1]], kernel, outside, corners).expect(IN_ORDER)]
+            }
             Op::Input
             | Op::Weight { .. }
             | Op::Literal { .. }
@@ -65,6 +74,7 @@ pub fn expand(graph: &Graph) -> Graph {
             | Op::Slice { .. }
             | Op::Pad { .. }
             | Op::Gather { .. }
+            | Op::GridSample { .. }
             | Op::Expand { .. }
             | Op::Quantize { .. }
             | Op::Dequantize
@@ -267,7 +277,8 @@ mod tests {
     const TOLERANCE: f64 = 1e-5;
 
     fn has_expansion(graph: &Graph) -> bool {
-        let words = ["attention", "rfft2", "irfft2", "dct2", "idct2", "window_partition", "window_merge"];
+        let words =
+            ["attention", "rfft2", "irfft2", "dct2", "idct2", "window_partition", "window_merge", "grid_sample"];
         graph.nodes().any(|(_, n)| words.contains(&n.op.word()))
     }
 
@@ -323,6 +334,25 @@ mod tests {
                         outputs re=%z, im=%z:1, y=%y, d=%d, i=%i"
                     );
                     check(&parse(&text).unwrap_or_else(|e| panic!("{e}")), h * 8 + w);
+                }
+            }
+        }
+    }
+
+    /// Places inside, at the corners and far outside, of every kernel and every border.
+    #[test]
+    fn grids_that_read_outside() {
+        for kernel in ["nearest", "linear", "cubic"] {
+            for outside in ["zeros", "border", "mirror"] {
+                for corners in ["", ", corners"] {
+                    for size in ["4,5", "1,3", "2,1"] {
+                        let text = format!(
+                            "graph g  stage=paper\n%x: f32[2,3,{size}] = input\n%g: f32[2,4,3,2] = input\n\
+                            %far: f32[2,4,3,2] = mul(%g, literal[2.7]:f32[])\n\
+                            %y: f32[2,3,4,3] = grid_sample(%x, %far){{kernel={kernel}, outside={outside}{corners}}}\noutputs y=%y"
+                        );
+                        check(&parse(&text).unwrap_or_else(|e| panic!("{e}")), 11);
+                    }
                 }
             }
         }

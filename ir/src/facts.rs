@@ -4,7 +4,7 @@
 //! result, stands in [`crate::axes`]. Both are proven against the evaluator: an operator with a fact that does not hold, or that lacks one which
 //! holds, fails the tests.
 
-use crate::op::{AttentionLayout, BinaryKind, Op, PadMode, ReduceKind, UnaryKind};
+use crate::op::{AttentionLayout, BinaryKind, Op, Outside, PadMode, ReduceKind, UnaryKind};
 use crate::stage::Stage;
 use crate::ty::DType;
 use std::ops::RangeInclusive;
@@ -100,6 +100,8 @@ pub struct Facts {
     pub elements: Elements,
     /// What it loses in half precision.
     pub wide: Wide,
+    /// Operands that are read in f32 whatever the others are: places in a map, which half precision moves.
+    pub single: Slots,
     /// Operands that may be held in few bits: activations with one scale, weights with one for each index of
     /// [`crate::axes::AxisMap::scale_axis`].
     pub quantised: Slots,
@@ -121,6 +123,7 @@ impl Facts {
             factor: [Slots::NONE; 2],
             elements: Elements::Floats,
             wide: Wide::Nothing,
+            single: Slots::NONE,
             quantised: Slots::NONE,
             integers: false,
             affine: matches!(class, Class::Elementwise | Class::Cast | Class::Movement),
@@ -242,8 +245,7 @@ impl Op {
             Op::BatchNorm { .. } => Facts::of(Class::Normalisation, 5..=5)
                 .linear(Slots::of([0, 1, 2, 3]))
                 .shift(Slots::of([2]))
-                .factors(Slots::of([1, 2]), Slots::of([0, 2, 3]))
-                .until(Stage::Paper),
+                .factors(Slots::of([1, 2]), Slots::of([0, 2, 3])),
             Op::LayerNorm { .. } => {
                 let affine = Slots::of([1, 2]);
                 Facts::of(Class::Normalisation, 1..=3).linear(affine).shift(Slots::of([2])).factor(affine)
@@ -256,6 +258,7 @@ impl Op {
                     ReduceKind::Sum => facts.linear(first).factor(first).wide(Wide::Sums),
                     ReduceKind::Mean => facts.linear(first).shift(first).factor(first).wide(Wide::Sums),
                     ReduceKind::Max | ReduceKind::Min => facts.shift(first).factor(first),
+                    ReduceKind::L2 => facts.factor(first).wide(Wide::Sums),
                     ReduceKind::Prod => facts,
                 }
             }
@@ -280,6 +283,12 @@ impl Op {
             Op::Gather { .. } => {
                 let facts = Facts::of(Class::Sampling, 2..=2).linear(first).shift(first).factor(first);
                 Facts { elements: Elements::Any, integers: true, ..facts }
+            }
+            // What lies outside of the map is no element of it, and a cubic kernel's weights sum to 1 too.
+            Op::GridSample { outside, .. } => {
+                let shift = if *outside == Outside::Zeros { Slots::NONE } else { first };
+                let facts = Facts::of(Class::Sampling, 2..=2).linear(first).shift(shift).factor(first);
+                Facts { single: Slots::of([1]), ..facts }
             }
             Op::Resize { .. } => Facts::of(Class::Sampling, 1..=1).linear(first).shift(first).factor(first),
             Op::Quantize { .. } => Facts::of(Class::Quantisation, 2..=2),

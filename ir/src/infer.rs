@@ -179,6 +179,7 @@ fn rule(op: &Op, inputs: &[&Type]) -> Rule {
         Op::Gather { axis } => gather(x, *axis),
         Op::Expand { shape } => expand(x, shape),
         Op::Resize { size, scale, .. } => resize(x, size, scale.as_ref()),
+        Op::GridSample { .. } => grid_sample(x),
         Op::Quantize { to } => quantize(x, *to),
         Op::Dequantize => dequantize(x),
         Op::Lookup { bits, shape } => lookup(x, *bits, shape),
@@ -460,6 +461,14 @@ fn top_k(x: Operands, axis: usize, k: usize) -> Rule {
 }
 
 // ---- few bits -------------------------------------------------------------------------------------------------------
+
+fn grid_sample(x: Operands) -> Rule {
+    x.is_map()?;
+    let &[batch, h, w, Dim::Fixed(2)] = x.dims(1) else { return Err(x.misfit("takes a grid [B,h,w,2]")) };
+    x.need(batch == x.dims(0)[0] && x.0[1].dtype.is_float(), "takes a grid of floats for each map")?;
+    x.plain(2).and(x.plain(3))?;
+    x.like(Shape(vec![batch, x.dims(0)[1], h, w]))
+}
 
 fn quantize(x: Operands, to: DType) -> Rule {
     x.need(x.rank(1) == 0 && x.0[1].dtype == x.0[0].dtype, "takes x and one scale of its type")?;

@@ -188,6 +188,8 @@ pub enum ReduceKind {
     Min,
     /// Product.
     Prod,
+    /// √(Σ x²).
+    L2,
 }
 
 /// How an axis of n samples becomes one of m: result i is a sum of samples around the coordinate x(i), weighted by a kernel. With s the factor, m/n
@@ -279,6 +281,28 @@ pub enum PadMode {
 impl PadMode {
     /// Zeros.
     pub const ZERO: PadMode = PadMode::Constant(Real(0.0));
+}
+
+/// What of a map [`Op::GridSample`] reads beside a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GridKernel {
+    /// The nearest element, of two the one with the even index.
+    Nearest,
+    /// The elements before and behind, weighted by 1 − d.
+    Linear,
+    /// Two before and two behind, by Keys' kernel with a = −0.75.
+    Cubic,
+}
+
+/// What [`Op::GridSample`] reads outside of the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outside {
+    /// Zeros.
+    Zeros,
+    /// The element of the border that is nearest.
+    Border,
+    /// The mirror image, as often as it takes: about the middles of the border's elements where −1 and 1 lie there, else about their edges.
+    Mirror,
 }
 
 /// Where a channel of [`Op::DepthToSpace`] goes.
@@ -527,6 +551,17 @@ pub enum Op {
         size: [usize; 2],
         /// Factors that the coordinates of rows and columns count with, where they are not those of the sizes.
         scale: Option<[Real; 2]>,
+    },
+    /// Inputs x `[B,C,H,W]`, grid `[B,h,w,2]`: `y[b,c,i,j]` is map c of x at the place (column, row) that `grid[b,i,j]` names, in −1..1. The place on
+    /// an axis of n elements is `(g + 1)/2·(n − 1)` if −1 and 1 are the middles of its first and last element (`corners`), else
+    /// `((g + 1)·n − 1)/2`, and they are the edges.
+    GridSample {
+        /// What is read beside a place.
+        kernel: GridKernel,
+        /// What is read outside of the map.
+        outside: Outside,
+        /// −1 and 1 are the middles of the corners.
+        corners: bool,
     },
     /// `[B,C·r²,H,W]` to `[B,C,H·r,W·r]`: channels become positions inside of blocks of r×r.
     DepthToSpace {

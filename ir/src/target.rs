@@ -5,7 +5,7 @@
 
 use crate::attention::bias_turns;
 use crate::graph::{Graph, Node};
-use crate::op::{AttentionLayout, Kernel, Op, PadMode, Sampling, UnaryKind};
+use crate::op::{AttentionLayout, GridKernel, Kernel, Op, PadMode, ReduceKind, Sampling, UnaryKind};
 use crate::real::Real;
 use crate::resample;
 use crate::ty::{DType, Dim, Shape};
@@ -131,6 +131,10 @@ pub struct Target {
     pub format: Format,
     /// Highest rank of a value.
     pub rank_limit: usize,
+    /// Values may have no axes; else vectors of one element stand for them.
+    pub scalars: bool,
+    /// `Prelu` takes maps `[B,C,H,W]` alone.
+    pub slopes_on_maps: bool,
     /// Inputs and outputs may hold truth values.
     pub truth_ports: bool,
     /// `Gelu` is one node.
@@ -154,6 +158,14 @@ pub struct Target {
     pub pad_before_pool: bool,
     /// Forms of sampling that a resize has, the preferred ones first.
     pub sampling: &'static [Sampling],
+    /// Kernels with which a map may be read at the places of a grid.
+    pub grids: &'static [GridKernel],
+    /// Operands of one node may be floats of several types; else a node whose places are f32 is f32 as a whole.
+    pub mixed_floats: bool,
+    /// A `BatchNorm` of a map is one node that runs as fast as what it stands for.
+    pub batch_norm: bool,
+    /// A Euclidean norm is one node.
+    pub euclidean_norm: bool,
     /// `Linear` is one node on values of at most this rank (0: never).
     pub linear_rank: usize,
     /// A matrix product may transpose its operands.
@@ -207,6 +219,8 @@ impl Target {
         Target {
             format: Format::Onnx { opset },
             rank_limit: usize::MAX,
+            scalars: true,
+            slopes_on_maps: false,
             truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
@@ -217,6 +231,11 @@ impl Target {
             pad_before_pool: false,
             mirrors_maps_only: false,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::LINEAR_ASYMMETRIC],
+            // Not cubic: tract, which runs the file for the check, reads other elements at the border.
+            grids: if opset >= 16 { &[GridKernel::Nearest, GridKernel::Linear] } else { &[] },
+            mixed_floats: true,
+            batch_norm: true, // DenseNet-121: 110 ms, 128 ms with products and sums (ONNX Runtime 1.31, one thread)
+            euclidean_norm: true,
             silu: false, // ONNX Runtime fuses x·Sigmoid(x); Swish exists from opset 24
             linear_rank: 2,
             matmul_transpose: false,
@@ -254,8 +273,11 @@ impl Target {
             transposed_dilation: false, // likewise
             pad_before_pool: true,
             channels_last: true,
-            row_moves: false, // moves ride on the kernels of norms
-            sum: false,       // sums ride on the kernels in front of them
+            row_moves: false,      // moves ride on the kernels of norms
+            sum: false,            // sums ride on the kernels in front of them
+            euclidean_norm: false, // squares and roots ride on the kernel of the sum
+            batch_norm: false,     // DenseNet-121: 188 kernels either way
+            mixed_floats: false,   // "`input` and `grid` must be of same type"
             attention: AttentionForm::Fused,
             // Widths from TensorRT's documentation; kernels: 147 against 95 for the five attentions of EfficientFormerV2-S0 (TensorRT-RTX 1.7.1).
             fused_attention: Some(FusedAttention { head_multiple: 8, least: 16, widest: 256, kernels_saved: 10.4 }),
@@ -280,6 +302,8 @@ impl Target {
         Target {
             format: Format::CoreMl { ios },
             rank_limit: 5,
+            scalars: false,
+            slopes_on_maps: true, // of other ranks the format takes one slope for all
             truth_ports: false,
             gelu: true,
             gelu_tanh: true,
@@ -290,6 +314,11 @@ impl Target {
             pad_before_pool: true,
             mirrors_maps_only: true,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::LINEAR_ASYMMETRIC],
+            // The format does not say which of two equally near elements is the nearest.
+            grids: &[GridKernel::Linear],
+            mixed_floats: true,
+            batch_norm: true,
+            euclidean_norm: true,
             silu: true,
             linear_rank: 3,
             matmul_transpose: true,
@@ -321,9 +350,14 @@ impl Target {
     pub fn coreai(ios: u32) -> Target {
         Target {
             format: Format::CoreAi { ios },
+            scalars: true,
+            slopes_on_maps: false,
             gelu_tanh: true,
             hard_swish: false,
             sampling: &[Sampling::NEAREST, Sampling::LINEAR],
+            grids: &[],
+            batch_norm: false,
+            euclidean_norm: false,
             silu: false, // the dialect's own leaves the Neural Engine for casts
             linear_rank: 0,
             matmul_transpose: false,
@@ -354,8 +388,6 @@ impl Target {
             Op::Unary(UnaryKind::Silu) => has(self.silu, "silu"),
             Op::Unary(UnaryKind::GeluTanh) => has(self.gelu_tanh, "gelu_tanh"),
             Op::Unary(UnaryKind::HardSwish) => has(self.hard_swish, "hard_swish"),
-            // The dialect has no plain operation for these, or none that is known.
-            Op::Select | Op::TopK { .. } if self.is_core_ai() => has(false, node.op.word()),
             Op::ConvTranspose { stride, pad, output_pad, dilation, .. } => {
                 let plain = *pad == [0; 4] && *output_pad == [0; 2];
                 has(self.transposed_pad || plain, "transposed convolution with a padding")?;
@@ -374,9 +406,8 @@ impl Target {
                 let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
                 has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
             }
-            Op::Gather { .. } if self.is_core_ai() && !graph.is_stored(node.inputs[1]) => {
-                has(false, "gather at indices that are computed")
-            }
+            Op::Prelu => has(!self.slopes_on_maps || rank == 4, "prelu on other than maps"),
+            Op::GridSample { kernel, .. } => has(self.grids.contains(kernel), "grid_sample that reads these elements"),
             Op::Sum => has(self.sum, "sum of several values"),
             Op::Linear => has(rank <= self.linear_rank, &format!("linear on rank {rank}")),
             Op::MatMul { transpose_a, transpose_b } => {
@@ -393,8 +424,11 @@ impl Target {
                 has(!turns, "attention with a bias that several sets read in turn")?;
                 has(self.attention_operator(), node.op.word())
             }
-            Op::BatchNorm { .. }
-            | Op::Attention { .. }
+            Op::Reduce { kind: ReduceKind::L2, axes, .. } => {
+                has(self.euclidean_norm && !axes.is_empty(), node.op.word())
+            }
+            Op::BatchNorm { .. } => has(self.batch_norm && rank == 4, node.op.word()),
+            Op::Attention { .. }
             | Op::Rfft2 { .. }
             | Op::Irfft2 { .. }
             | Op::Dct2
@@ -428,7 +462,6 @@ impl Target {
             )
             | Op::Binary(_)
             | Op::Clip { .. }
-            | Op::Prelu
             | Op::Cast { .. }
             | Op::Conv { .. }
             | Op::Softmax { .. }
@@ -496,10 +529,6 @@ impl Target {
             Format::CoreMl { .. } | Format::CoreAi { .. } => true,
             Format::Onnx { .. } | Format::TensorRt { .. } => false,
         }
-    }
-
-    fn is_core_ai(&self) -> bool {
-        matches!(self.format, Format::CoreAi { .. })
     }
 
     /// The name on the command line.

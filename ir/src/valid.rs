@@ -7,14 +7,15 @@
 //!    the rules also see to it that a shape has at most one batch dimension, that only an input's first dimension and what follows from it is
 //!    symbolic, and that literals have fewer than 64 elements;
 //! 3. paths are unique and not empty ([`ValidError::Path`]);
-//! 4. a node's operands have one element type, except the indices of a gather, the truths of a select and codes ([`ValidError::Elements`]);
+//! 4. a node's operands have one element type, except the indices of a gather, the places of a grid, the truths of a select and codes
+//!    ([`ValidError::Elements`]);
 //! 5. what is computed at run time is f32 or f16, or i32 or bool where the operator's facts say so, and nothing else; only a barrier keeps any type.
 //!    Codes of a quantised value, i8 and u8, are computed by `Quantize` alone. Other integers index and truths choose: searches and
 //!    casts give them, and movement, sums and products pass them on ([`ValidError::Integer`]);
 //! 6. a weight's key always has one type ([`ValidError::Weight`]) and equal constants are one node ([`ValidError::Twice`]);
 //! 7. there is an output; outputs are computed values, neither constants nor inputs, with unique names that are not empty ([`ValidError::Output`]);
 //! 8. every node but an input leads to an output ([`ValidError::Dead`]);
-//! 9. every run-time operator is legal at the graph's stage: from `deploy` on there is no BatchNorm; at `target` no operator that exists
+//! 9. every run-time operator is legal at the graph's stage: at `target` there is no operator that exists
 //!    only until it is lowered ([`ValidError::Stage`]), and none that the target cannot say ([`ValidError::Target`]).
 
 use crate::graph::{Graph, Node};
@@ -213,9 +214,9 @@ fn types(graph: &Graph, node: &Node) -> Result<(), ValidError> {
         let (path, op, found) = (node.path.clone(), node.op.word(), node.types.clone());
         return Err(ValidError::Type { path, op, found, inferred });
     }
-    // The indices of a gather and the truths of a select are of their own type, and so are codes.
+    // The indices of a gather, the places of a grid and the truths of a select are of their own type, and so are codes.
     let floats = match node.op {
-        Op::Gather { .. } | Op::Dequantize | Op::Lookup { .. } => &operands[..1],
+        Op::Gather { .. } | Op::GridSample { .. } | Op::Dequantize | Op::Lookup { .. } => &operands[..1],
         Op::Select => &operands[1..],
         _ => &operands[..],
     };
@@ -375,7 +376,8 @@ mod tests {
         let bn = "%y: f32[B,2,4,4] = batch_norm(%x, weight\"g\":f32[2], weight\"b\":f32[2], weight\"m\":f32[2], \
             weight\"v\":f32[2]){eps=1e-5}\noutputs y=%y";
         assert_eq!(validate(&graph("paper", bn), None), Ok(()));
-        assert_eq!(said("deploy", bn, None), "y: batch_norm is not legal at stage deploy");
+        assert_eq!(validate(&graph("target", bn), Some(&Target::onnx(17))), Ok(()));
+        assert_eq!(said("target", bn, Some(&Target::tensorrt(17))), "y: tensorrt-onnx has no batch_norm");
         let dct = "%y: f32[B,2,4,4] = dct2(%x)\noutputs y=%y";
         assert_eq!(validate(&graph("deploy", dct), None), Ok(()));
         assert_eq!(said("target", dct, None), "y: dct2 is not legal at stage target");

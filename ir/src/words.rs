@@ -3,8 +3,8 @@
 //! A new operator, or a new value of an attribute, breaks the build here, and what is written here both are printed and read by.
 
 use crate::op::{
-    AttentionLayout, BinaryKind as B, Coordinates, DepthOrder, Generator as G, Kernel, OffsetOrder, Op, PadMode, Part,
-    ReduceKind as R, Rounding, Sampling, SliceAxis, SpectralNorm, UnaryKind as U,
+    AttentionLayout, BinaryKind as B, Coordinates, DepthOrder, Generator as G, GridKernel, Kernel, OffsetOrder, Op,
+    Outside, PadMode, Part, ReduceKind as R, Rounding, Sampling, SliceAxis, SpectralNorm, UnaryKind as U,
 };
 use crate::real::Real;
 use crate::ty::{DType, Shape};
@@ -105,6 +105,7 @@ operators! {
     "reduce_max": Op::Reduce { kind: R::Max, .. } => Op::Reduce { kind: R::Max, axes: vec![], keep: false },
     "reduce_min": Op::Reduce { kind: R::Min, .. } => Op::Reduce { kind: R::Min, axes: vec![], keep: false },
     "reduce_prod": Op::Reduce { kind: R::Prod, .. } => Op::Reduce { kind: R::Prod, axes: vec![], keep: false },
+    "reduce_l2": Op::Reduce { kind: R::L2, .. } => Op::Reduce { kind: R::L2, axes: vec![], keep: false },
     "avg_pool": Op::AvgPool { .. } => Op::AvgPool { kernel: [1; 2], stride: [1; 2], pad: [0; 4] },
     "max_pool": Op::MaxPool { .. } => Op::MaxPool { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2] },
     "select": Op::Select => Op::Select,
@@ -125,6 +126,9 @@ operators! {
     "keep": Op::Keep => Op::Keep,
     "expand": Op::Expand { .. } => Op::Expand { shape: Shape::default() },
     "resize": Op::Resize { .. } => Op::Resize { sampling: Sampling::LINEAR, size: [1; 2], scale: None },
+    "grid_sample": Op::GridSample { .. } => Op::GridSample {
+        kernel: GridKernel::Linear, outside: Outside::Zeros, corners: false,
+    },
     "attention": Op::Attention { .. } => Op::Attention {
         heads: 1, scale: ZERO, layout: AttentionLayout::Channels, bias: false, talking: false,
     },
@@ -145,6 +149,8 @@ words! {
     }
     Rounding { Floor => "floor", Ceil => "ceil", PreferFloor => "prefer_floor", PreferCeil => "prefer_ceil" }
     DepthOrder { Crd => "crd", Dcr => "dcr" }
+    GridKernel { Nearest => "nearest", Linear => "linear", Cubic => "cubic" }
+    Outside { Zeros => "zeros", Border => "border", Mirror => "mirror" }
     KernelWord { Nearest => "nearest", Linear => "linear", Cubic => "cubic" }
     PadWord { Constant => "constant", Reflect => "reflect", Edge => "edge" }
     AttentionLayout { Channels => "channels", Tokens => "tokens", Heads => "heads" }
@@ -297,6 +303,11 @@ pub(crate) fn attributes<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Er
             v.sides("size", size)?;
             v.some_reals("scale", scale)?;
         }
+        Op::GridSample { kernel, outside, corners } => {
+            v.word("kernel", kernel)?;
+            v.word("outside", outside)?;
+            v.flag("corners", corners)?;
+        }
         Op::Attention { heads, scale, layout, bias, talking } => {
             v.number("heads", heads)?;
             v.real("scale", scale)?;
@@ -440,6 +451,7 @@ pub(crate) fn role(op: &Op, at: usize) -> String {
         Op::BatchNorm { .. } => &["x", "scale", "shift", "mean", "var"],
         Op::LayerNorm { .. } => &["x", "scale", "bias"],
         Op::Gather { .. } => &["x", "index"],
+        Op::GridSample { .. } => &["x", "grid"],
         Op::Quantize { .. } => &["x", "scale"],
         Op::Dequantize => &["codes", "scale"],
         Op::Lookup { .. } => &["codes", "table"],

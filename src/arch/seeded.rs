@@ -337,6 +337,7 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
         | Op::Slice { .. }
         | Op::Pad { .. }
         | Op::Gather { .. }
+        | Op::GridSample { .. }
         | Op::Expand { .. }
         | Op::Resize { .. }
         | Op::Quantize { .. }
@@ -355,7 +356,7 @@ fn mean_square(graph: &Graph, node: &Node, square: &dyn Fn(Value) -> f64) -> f64
 /// Mean square of a reduction of `n` elements for that of one.
 fn after_reduce(kind: ReduceKind, n: usize, x: f64) -> f64 {
     match kind {
-        ReduceKind::Sum => n as f64 * x,
+        ReduceKind::Sum | ReduceKind::L2 => n as f64 * x,
         // A mean keeps the common part and loses the rest.
         ReduceKind::Mean => x / 2.0,
         ReduceKind::Max | ReduceKind::Min => 4.0 * x,

@@ -94,6 +94,16 @@ struct Port {
     below: Option<u32>,
 }
 
+/// Whole numbers below a bound. Of truths the first in each row holds: a mask that hides all of a row leaves nothing that is defined.
+fn whole(kind: Synthetic, below: u32, shape: &[usize]) -> Vec<f32> {
+    let row = shape.last().copied().unwrap_or(1).max(1);
+    let number = |(i, p): (usize, &f32)| match below == 2 && i % row == 0 {
+        true => 1.0,
+        false => (p * (below - 1) as f32).round(),
+    };
+    kind.pixels(shape).iter().enumerate().map(number).collect()
+}
+
 /// Whether a model has an input that is neither a picture nor whole numbers: what stands for it may be outside of what the model is defined on.
 pub(super) fn is_free(model: Reference<'_>) -> bool {
     let mut roles = model.signature.inputs.iter().map(|port| &port.role);
@@ -140,7 +150,7 @@ pub(super) fn cases_of(numbers: Numbers, model: Reference<'_>, options: &Options
         let array = |(i, port): (usize, &Port)| match port.picture {
             true => pictures.synthetic(*kind, &port.shape),
             false => match port.below {
-                Some(below) => kind.pixels(&port.shape).iter().map(|p| (p * (below - 1) as f32).round()).collect(),
+                Some(below) => whole(*kind, below, &port.shape),
                 None => numbers.of(*kind, i as u64, &port.shape),
             },
         };

@@ -4,7 +4,7 @@ use crate::export::{RequestBuilder, TargetKind, lower};
 use crate::model::{FileRequest, ModelRequest};
 use serde::Serialize;
 use std::path::Path;
-use vitc_ir::validate;
+use vitc_ir::Node;
 
 /// What an export to a target would say.
 #[derive(Debug, Serialize)]
@@ -23,7 +23,9 @@ pub(super) fn importable(path: &Path) -> Vec<Importable> {
         let model = ModelRequest { file: Some(file.clone()), ..ModelRequest::named("") };
         let request = RequestBuilder::new(model, target).build().map_err(|m| super::words::words(&m))?;
         let lowered = lower(&request, &|_| {}).map_err(|e| super::words::explained(&e))?;
-        validate(&lowered.graph, Some(&target.target(None))).map_err(|e| e.to_string())
+        let (graph, target) = (&lowered.graph, target.target(None));
+        let one = |(_, node): (_, &Node)| target.allows(graph, node).map_err(|what| format!("{}: {what}", node.path));
+        graph.run_time_nodes().try_for_each(one)
     };
     let answers = TargetKind::ALL.iter().map(|&target| {
         let answer = tried(target);

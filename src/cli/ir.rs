@@ -175,8 +175,8 @@ outputs y=%n
             "{}",
             failure.message
         );
-        let failure = ran(&BLOCK.replace("stage=paper", "stage=deploy"), &[]).unwrap_err();
-        assert!(failure.message.to_string().starts_with("the deploy graph is not valid: "), "{}", failure.message);
+        let failure = ran(&BLOCK.replace("y=%n", "y=%c"), &[]).unwrap_err();
+        assert!(failure.message.to_string().starts_with("the paper graph is not valid: "), "{}", failure.message);
         assert!(
             ran(BLOCK, &["--resolution", "64"])
                 .unwrap_err()

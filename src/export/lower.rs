@@ -88,7 +88,9 @@ fn function(request: &Request, model: Model, observer: &Observer<'_>) -> Result<
     notices.extend(lowered.notices().into_iter().map(Message::from));
     let decide::Lowered { graph, passes: lowering, decisions, computed, quantised } = lowered;
     let stored = ports::stored(request, &model, &graph);
-    let graph = interface::laid(graph, &stored).map_err(|e| Error::Usage(e.to_string().into()))?;
+    let laid = interface::laid(graph, &stored);
+    let graph = laid.and_then(|graph| if target.scalars { Ok(graph) } else { interface::vectors(graph) });
+    let graph = graph.map_err(|e| Error::Usage(e.to_string().into()))?;
     validation.look("lowering", &graph, Some(&target));
     validation.result()?;
     passes.extend(lowering);

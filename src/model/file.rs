@@ -131,7 +131,8 @@ fn signature(graph: &Graph, weights: &dyn Weights, infos: &[onnx::PortInfo]) -> 
         Some(Elem::Int(bits @ (8 | 16))) => InputRole::Whole { below: 1 << (bits - 1) },
         Some(Elem::Bool) => InputRole::Whole { below: 2 },
         Some(Elem::Int(_) | Elem::Uint(_)) => {
-            InputRole::Whole { below: indices::below(graph, weights, i).unwrap_or(FEW) }
+            let few = if indices::are_truths(graph, i) { 2 } else { FEW };
+            InputRole::Whole { below: indices::below(graph, weights, i).unwrap_or(few) }
         }
         _ => InputRole::Tensor,
     };

@@ -27,6 +27,31 @@ pub(super) fn below(graph: &Graph, weights: &dyn Weights, input: usize) -> Optio
     Some(fits)
 }
 
+/// Whether an input of whole numbers counts as truths alone: what is taken off one, or chosen or multiplied by, once it was moved about.
+pub(super) fn are_truths(graph: &Graph, input: usize) -> bool {
+    let Some((first, _)) = graph.inputs().nth(input) else { return false };
+    let mut moved = HashSet::from([Value::from(first)]);
+    let mut read = false;
+    for (id, node) in graph.run_time_nodes() {
+        let at = |i: usize| node.inputs.get(i).is_some_and(|v| moved.contains(v));
+        if !(0..node.inputs.len()).any(at) {
+            continue;
+        }
+        let constant = |i: usize| graph.is_constant(node.inputs[i]);
+        match &node.op {
+            Op::Cast { .. } => drop(moved.insert(id.into())),
+            op if op.facts().class == Class::Movement => drop(moved.insert(id.into())),
+            Op::Binary(BinaryKind::Sub) if constant(0) => read = true,
+            Op::Binary(BinaryKind::Mul) if !constant(0) && !constant(1) => read = true,
+            Op::Select if at(0) => read = true,
+            // How many there are.
+            Op::Reduce { .. } => {}
+            _ => return false,
+        }
+    }
+    read
+}
+
 /// What is computed of an input's whole numbers.
 struct Way<'a> {
     graph: &'a Graph,

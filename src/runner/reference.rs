@@ -64,6 +64,12 @@ fn distrusted(node: &FlatNode) -> Option<&'static str> {
         "Pad" if says(node, "mode", &["edge", "reflect"]) && node.inputs.get(2).is_some_and(|n| !n.is_empty()) => {
             Some("tract fills with the number that is given, which counts for constant borders only")
         }
+        "BatchNormalization"
+            if node.attributes.iter().any(|a| matches!(a, (n, Attribute::Int(1)) if n == "training_mode")) =>
+        {
+            Some("tract normalises by the statistics that are given")
+        }
+        "QuantizeLinear" if has("output_dtype") => Some("tract makes bytes without a sign"),
         "Celu" | "GlobalLpPool" => Some("tract computes another function"),
         "ReduceLogSumExp" => Some("tract takes exponentials that overflow"),
         "Swish" if has("alpha") => Some("tract takes alpha as 1"),

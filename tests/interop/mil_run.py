@@ -267,7 +267,39 @@ def dequantize(input, scale, zero_point=0, axis=None):
     return (input.astype(np.float32) - zero_point) * np.float32(scale)
 
 
+def batch_norm(x, mean, variance, epsilon, gamma, beta):
+    mean, variance, gamma, beta = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (mean, variance, gamma, beta))
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def resample(x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners):
+    assert (sampling_mode, coordinates_mode, padding_value) == ("bilinear", "normalized_minus_one_to_one", 0)
+
+    def side(g, n):
+        p = (g + 1) / 2 * (n - 1) if align_corners else ((g + 1) * n - 1) / 2
+        low = np.floor(p)
+        return [(low, 1 - (p - low)), (low + 1, p - low)]
+
+    def inside(at, weight, n):
+        if padding_mode == "constant":
+            weight = np.where((at >= 0) & (at <= n - 1), weight, 0)
+        elif padding_mode == "reflection":
+            at = n - 1 - np.abs(np.mod(at, max(2 * (n - 1), 1)) - (n - 1))
+        elif padding_mode == "symmetric":
+            at = n - 0.5 - np.abs(np.mod(at + 0.5, 2 * n) - n)
+        return np.clip(at, 0, n - 1).astype(int), weight
+
+    y = 0
+    for column, a in side(coordinates[..., 0], x.shape[3]):
+        for row, b in side(coordinates[..., 1], x.shape[2]):
+            (column_at, a_in), (row_at, b_in) = inside(column, a, x.shape[3]), inside(row, b, x.shape[2])
+            taken = np.stack([image[:, r, c] for image, r, c in zip(x, row_at, column_at)])
+            y = y + taken * (a_in * b_in)[:, None]
+    return y.astype(np.float32)
+
+
 OPERATORS = {
+    "batch_norm": batch_norm, "resample": resample,
     "select": lambda cond, a, b: np.where(cond, a, b), "topk": topk,
     "quantize": quantize, "dequantize": dequantize,
     "conv_transpose": conv_transpose, "max_pool": max_pool, "reduce_argmax": argmax, "log": log, "softplus": softplus,
@@ -276,6 +308,7 @@ OPERATORS = {
     "elu": lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x),
     "leaky_relu": lambda x, alpha: np.where(x < 0, alpha * x, x),
     "sigmoid_hard": lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
+    "reduce_l2_norm": reduction(lambda x, **more: np.sqrt(np.sum(x * x, **more))),
     "reduce_min": reduction(np.min), "reduce_prod": reduction(np.prod),
     "pixel_shuffle": pixel_shuffle, "depth_to_space": depth_to_space, "space_to_depth": space_to_depth,
     "conv": conv, "linear": linear, "matmul": matmul, "layer_norm": layer_norm, "softmax": softmax, "avg_pool": avg_pool,

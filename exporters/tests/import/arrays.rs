@@ -27,6 +27,7 @@ pub(crate) fn read(path: &Path) -> Array {
         "<f2" => body.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f64()).collect(),
         "<i8" => body.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect(),
         "<i4" => body.as_chunks().0.iter().map(|&b| f64::from(i32::from_le_bytes(b))).collect(),
+        "|i1" => body.iter().map(|&b| f64::from(b as i8)).collect(),
         "|u1" | "|b1" => body.iter().map(|&b| f64::from(b)).collect(),
         other => panic!("{}: elements of {other}", path.display()),
     };

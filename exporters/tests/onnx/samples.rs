@@ -1,6 +1,8 @@
 //! One small graph per operator and spelling: what the exporter is tested on, here and by the foreign readers.
 
-use vitc_ir::op::{AttentionLayout, BinaryKind, DepthOrder, ReduceKind, Sampling, SliceAxis, UnaryKind};
+use vitc_ir::op::{
+    AttentionLayout, BinaryKind, DepthOrder, GridKernel, Outside, ReduceKind, Sampling, SliceAxis, UnaryKind,
+};
 use vitc_ir::testing::Rng;
 use vitc_ir::{
     DType, Dim, Generator, Graph, Net, Op, Output, PadMode, Real, Shape, Stage, Stored, StoredType, Type, Value,
@@ -321,7 +323,7 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
         let table = s.weight("table", &[8, 4]);
         s.push(Op::Gather { axis: 0 }, &[table, place])
     });
-    for kind in [ReduceKind::Min, ReduceKind::Prod] {
+    for kind in [ReduceKind::Min, ReduceKind::Prod, ReduceKind::L2] {
         let op = Op::Reduce { kind, axes: vec![3], keep: true };
         add(op.word(), &map, &|s, x| s.push(op.clone(), &[x]));
     }
@@ -334,6 +336,26 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
         add(name, &map, &|s, x| s.push(Op::DepthToSpace { block: 2, order }, &[x]));
     }
     add("space_to_depth", &map, &|s, x| s.push(Op::SpaceToDepth { block: 3 }, &[x]));
+    add("batch_norm", &map, &|s, x| {
+        let [scale, shift, mean] = ["scale", "shift", "mean"].map(|name| s.weight(name, &[8]));
+        let var = s.weight("var", &[8]);
+        let var = s.net.push("var.size", Op::Unary(UnaryKind::Abs), &[var]);
+        s.push(Op::BatchNorm { eps: Real(0.0009765625) }, &[x, scale, shift, mean, var])
+    });
+    for (name, outside, corners) in
+        [("zeros", Outside::Zeros, false), ("border", Outside::Border, true), ("mirror", Outside::Mirror, false)]
+    {
+        add(&format!("grid_sample_{name}"), &map, &|s, x| {
+            if s.v.opset < 16 {
+                return s.push(Op::Unary(UnaryKind::Tanh), &[x]);
+            }
+            let pair = s.net.slice("pair", x, 1, 0..2);
+            let grid = s.net.transpose("places", pair, &[0, 2, 3, 1]);
+            let half = s.v.dtype == DType::F16;
+            let grid = if half { s.net.push("single", Op::Cast { to: DType::F32 }, &[grid]) } else { grid };
+            s.push(Op::GridSample { kernel: GridKernel::Linear, outside, corners }, &[x, grid])
+        });
+    }
     for (name, sampling, size) in [
         ("resize_corners", Sampling::LINEAR_CORNERS, [12, 9]),
         ("resize_asymmetric", Sampling::LINEAR_ASYMMETRIC, [9, 3]),

@@ -3,6 +3,7 @@
 use super::affine::Affine;
 use super::attention::Heads;
 use super::expr::{Expr, Program};
+use super::grid::Grid;
 use super::lower::Application;
 use super::sample::Blocks;
 use super::tensor::{Source, Tensor};
@@ -74,6 +75,9 @@ pub(super) fn apply(node: &Node, inputs: &[Tensor], dims: &[Vec<usize>]) -> Resu
         }
         Op::Gather { axis, .. } => one(gather(x, all[1], *axis)?),
         Op::Resize { sampling, size, scale } => one(sample::resize(x, sampling, *size, *scale)),
+        Op::GridSample { kernel, outside, corners } => {
+            one(Grid { kernel: *kernel, outside: *outside, corners: *corners }.sample(x, all[1]))
+        }
         Op::Quantize { to } => one(codes::quantize(x, all[1].data[0], *to)),
         Op::Dequantize => one(codes::dequantize(x, all[1])),
         Op::Lookup { bits, .. } => one(codes::lookup(x, all[1], *bits, dims[0].iter().product())),

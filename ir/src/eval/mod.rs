@@ -15,6 +15,7 @@ mod constants;
 mod emit;
 mod expr;
 mod generate;
+mod grid;
 mod interpret;
 mod kernels;
 mod lower;

@@ -72,7 +72,7 @@ fn for_each(dims: &[usize], axes: &[usize], data: &[f64], mut f: impl FnMut(usiz
 pub(super) fn reduce(x: &Tensor, kind: ReduceKind, axes: &[usize]) -> Vec<f64> {
     let count: usize = axes.iter().map(|&a| x.dims[a]).product();
     let start = match kind {
-        ReduceKind::Sum | ReduceKind::Mean => 0.0,
+        ReduceKind::Sum | ReduceKind::Mean | ReduceKind::L2 => 0.0,
         ReduceKind::Max => f64::NEG_INFINITY,
         ReduceKind::Min => f64::INFINITY,
         ReduceKind::Prod => 1.0,
@@ -83,14 +83,19 @@ pub(super) fn reduce(x: &Tensor, kind: ReduceKind, axes: &[usize]) -> Vec<f64> {
         ReduceKind::Sum | ReduceKind::Mean if rows => fold_rows(&x.data, count, &mut result, |sum, _, x| sum + x),
         ReduceKind::Max if rows => fold_rows(&x.data, count, &mut result, |max, _, x| scalar::max(max, x)),
         ReduceKind::Min if rows => fold_rows(&x.data, count, &mut result, |min, _, x| scalar::min(min, x)),
+        ReduceKind::L2 if rows => fold_rows(&x.data, count, &mut result, |sum, _, x| sum + x * x),
         ReduceKind::Prod if rows => fold_rows(&x.data, count, &mut result, |product, _, x| product * x),
         ReduceKind::Sum | ReduceKind::Mean => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] += x),
         ReduceKind::Max => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] = scalar::max(result[k], x)),
         ReduceKind::Min => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] = scalar::min(result[k], x)),
+        ReduceKind::L2 => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] += x * x),
         ReduceKind::Prod => for_each(&x.dims, axes, &x.data, |k, _, x| result[k] *= x),
     }
     if kind == ReduceKind::Mean {
         result.iter_mut().for_each(|x| *x /= count as f64);
+    }
+    if kind == ReduceKind::L2 {
+        result.iter_mut().for_each(|x| *x = x.sqrt());
     }
     result
 }

@@ -15,6 +15,21 @@
 //! Given   %y = hard_swish(%x)
 //! Result  %y.mul = mul(%x, hard_sigmoid(%x){alpha=0.16666666666666666, beta=0.5})
 //!
+//! Given   %y = reduce_l2(%x){axes=a, keep}
+//! Result  %y.square = mul(%x, %x)
+//!         %y.root = sqrt(reduce_sum(%y.square){axes=a, keep})
+//!
+//! Given   %y = reduce_l2(%x){axes=a}
+//! Result  %y.square = mul(%x, %x)
+//!         %y.root = sqrt(reduce_sum(%y.square){axes=a})
+//!
+//! Given   %y = batch_norm(%x, %g, %b, %m, %v){eps=e}
+//! Result  %y.s = div(%g, sqrt(add(%v, e)))
+//!         %y.t = sub(%b, mul(%m, %y.s))
+//!         %y.scale = reshape(%y.s){shape=along(1, %x)}
+//!         %y.shift = reshape(%y.t){shape=along(1, %x)}
+//!         %y.add = add(mul(%x, %y.scale), %y.shift)
+//!
 //! Given   %y = linear(%x[..,N,I], %w, %b)
 //! Result  %y.w = transpose(%w){perm=[1,0]}
 //!         %y.add = add(matmul(%x, %y.w), %b)

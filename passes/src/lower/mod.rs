@@ -2,9 +2,12 @@
 
 pub(crate) mod attention;
 mod cancel_movement;
+mod channel_affine;
 mod decompose;
+mod euclidean_norm;
 mod even_quotients;
 mod fuse_linear_chains;
+mod grids;
 mod keep_tables;
 mod mean_before_linear;
 mod merge_constant_sums;
@@ -22,7 +25,9 @@ mod repeat_items;
 mod resize;
 mod row_moves;
 mod row_order;
+mod scalars;
 mod sequence_first;
+mod slopes;
 mod spectral;
 mod sum_before_resize;
 mod transposed;
@@ -63,6 +68,7 @@ pub const ORDER: &[Pass] = &[merge_siblings::PASS, sequence_first::PASS, mean_be
 pub const SPELL: &[Pass] = &[
     repeat_items::PASS,
     resize::PASS,
+    grids::PASS,
     transposed::PASS,
     pools::PASS,
     attention::PASS,
@@ -70,10 +76,15 @@ pub const SPELL: &[Pass] = &[
     norms::PASS,
     decompose::PASS,
     merge_constant_sums::PASS,
+    scalars::PASS,
+    slopes::PASS,
     narrow_values::PASS,
     narrow_moves::PASS,
     cancel_movement::PASS,
 ];
+
+/// What is said in fewer operators when everything else is spelled.
+pub const JOIN: &[Pass] = &[channel_affine::PASS, euclidean_norm::PASS];
 
 /// Element types and names.
 pub const FINISH: &[Pass] = &[COMMON_SUBEXPRESSIONS, keep_tables::PASS, precision::PASS, name_constants::PASS];

@@ -10,6 +10,8 @@
 //! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
 //! each value that crosses. Nodes whose values were seen to come near the end of f16 are islands by decision.
 //!
+//! Operands that are places in a map stay f32 beside others in f16, or, where the target's operands have one type, the whole node does.
+//!
 //! A positive number that keeps a sum or a maximum from zero, and would be zero itself in f16, becomes the least number that f16 has.
 //!
 //! A graph that computes in f32 gets the casts at its inputs and outputs only. Integers stay what they are; truths are integers at the interface where the
@@ -21,6 +23,7 @@ use crate::note::Note;
 use crate::pass::{Context, Pass, Result, Rewritten};
 use crate::pattern::number::number;
 use std::collections::{HashMap, HashSet};
+use vitc_ir::facts::Slots;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Builder, Built, Class, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
 
@@ -62,7 +65,9 @@ fn run(graph: &Graph, context: &Context) -> Result {
         } else {
             let wanted = if island[id.0 as usize] { DType::F32 } else { DType::F16 };
             let mut inputs = copy.inputs(id)?;
-            for (x, &old) in inputs.iter_mut().zip(node.inputs.iter()) {
+            let single = node.op.facts().single;
+            for (slot, (x, &old)) in inputs.iter_mut().zip(node.inputs.iter()).enumerate() {
+                let wanted = if single.contains(slot) { DType::F32 } else { wanted };
                 if let Some(dims) = vanishing(graph, node, old).filter(|_| wanted == DType::F16) {
                     *x = Builder::within(&mut copy.new, &node.path).fill("least", LEAST_HALF, &dims)?;
                 }
@@ -111,6 +116,7 @@ fn vanishing(graph: &Graph, node: &Node, operand: Value) -> Option<Vec<usize>> {
 pub fn island_reason(node: &Node) -> &'static str {
     match &node.op {
         Op::Softmax { .. } => "softmax: its sum of exponentials loses bits in f16",
+        Op::GridSample { .. } => "places: half precision moves them by parts of a pixel",
         Op::Reduce { kind: ReduceKind::Mean, .. } => "mean: a sum over many values loses bits in f16, or overflows",
         Op::Binary(BinaryKind::Mul) if node.inputs[0] == node.inputs[1] => {
             "moment: a square overflows f16 from 256 up, and what moments cancel is lost"
@@ -141,7 +147,8 @@ fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
         let mean = is_mean(node) && (target.mean_f32 || squared.contains(&node.inputs[0]));
         statistic[at] = mean || movable && from_means;
         let softmax = matches!(node.op, Op::Softmax { .. }) && target.softmax_f32;
-        wide[at] = statistic[at] || softmax || squared.contains(&id.into()) && is_square(id, node);
+        let single = node.op.facts().single != Slots::NONE && !target.mixed_floats;
+        wide[at] = statistic[at] || softmax || single || squared.contains(&id.into()) && is_square(id, node);
     }
     wide
 }

@@ -23,6 +23,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function { name: "to_last", compute: to_last },
     Function { name: "from_last", compute: from_last },
     Function { name: "sizes", compute: sizes },
+    Function { name: "along", compute: along },
 ];
 
 fn value(arguments: &[Found], at: usize) -> Option<Value> {
@@ -132,4 +133,12 @@ fn sizes(graph: &Graph, arguments: &[Found]) -> Option<String> {
     let x = graph.shape(value(arguments, 1)?);
     let sizes: Vec<String> = axes.iter().map(|&a| x.0[a].to_string()).collect();
     Some(format!("[{}]", sizes.join(",")))
+}
+
+/// `along(axis, %x)`: a shape of x's rank with x's size on this axis and 1 on the others.
+fn along(graph: &Graph, arguments: &[Found]) -> Option<String> {
+    let (axes, rank) = axes(graph, arguments)?;
+    let x = graph.shape(value(arguments, 1)?);
+    let size = |a: usize| if axes.contains(&a) { x.0[a].to_string() } else { "1".into() };
+    Some(format!("[{}]", (0..rank).map(size).collect::<Vec<_>>().join(",")))
 }

@@ -5,7 +5,7 @@ use super::formulas::{
     quantize, silu, sum, transposed,
 };
 use super::parts::Parts;
-use super::sample::{conv_transpose, depth_to_space, max_pool, mirror, resize, space_to_depth};
+use super::sample::{conv_transpose, depth_to_space, grid_sample, max_pool, mirror, resize, space_to_depth};
 use super::step::Step;
 use super::writer::element;
 use vitc_ir::op::{BinaryKind, PadMode, ReduceKind, SliceAxis};
@@ -72,6 +72,8 @@ pub(super) fn spell(p: &mut Parts<'_, '_>, index: usize) -> Result<Step, String>
         }
         Op::Resize { sampling, size, scale } => resize(p, sampling, *size, *scale),
 
+        Op::GridSample { kernel, outside, corners } => grid_sample(p, *kernel, *outside, *corners)?,
+
         Op::Quantize { to } => quantize(p, *to),
         Op::Dequantize => dequantize(p),
         Op::Lookup { .. } => return Err("looks up codes that are computed at run time".into()),
@@ -101,12 +103,15 @@ fn dequantize(p: &mut Parts<'_, '_>) -> Step {
 }
 
 fn reduce(p: &mut Parts<'_, '_>, kind: ReduceKind, axes: &[usize], keep: bool) -> Step {
+    if kind == ReduceKind::L2 {
+        return euclidean_norm(p, axes, keep);
+    }
     let x = p.read(0);
     if axes.is_empty() {
         return Step::new("Identity", [x]);
     }
     let step = match kind {
-        ReduceKind::Sum => {
+        ReduceKind::Sum | ReduceKind::L2 => {
             let axes = p.integers(axes.iter().copied());
             Step::new("ReduceSum", [x, axes])
         }
@@ -116,6 +121,17 @@ fn reduce(p: &mut Parts<'_, '_>, kind: ReduceKind, axes: &[usize], keep: bool) -
         ReduceKind::Prod => Step::new("ReduceProd", [x]).ints("axes", axes),
     };
     step.int("keepdims", i64::from(keep))
+}
+
+/// The root of the sum of squares, which may be too large for half precision.
+fn euclidean_norm(p: &mut Parts<'_, '_>, axes: &[usize], keep: bool) -> Step {
+    let x = p.wide(0);
+    let mut sum = p.push(Step::new("Mul", [x.clone(), x]));
+    if !axes.is_empty() {
+        let axes = p.integers(axes.iter().copied());
+        sum = p.push(Step::new("ReduceSum", [sum, axes]).int("keepdims", i64::from(keep)));
+    }
+    Step::new("Sqrt", [sum])
 }
 
 fn pad(p: &mut Parts<'_, '_>, before: &[usize], after: &[usize], value: f64) -> Step {

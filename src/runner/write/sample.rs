@@ -3,7 +3,7 @@
 use super::parts::Parts;
 use super::step::Step;
 use vitc_ir::Real;
-use vitc_ir::op::{Coordinates, DepthOrder, Kernel, PadMode, Rounding, Sampling};
+use vitc_ir::op::{Coordinates, DepthOrder, GridKernel, Kernel, Outside, PadMode, Rounding, Sampling};
 
 /// The largest of a window, of rows first: position u of every window at once, by a gather of one row per result. Padding is the smallest number.
 pub(super) fn max_pool(
@@ -229,4 +229,25 @@ fn keys(d: f64, a: f64) -> f64 {
         d if d < 2.0 => a * (d.powi(3) - 5.0 * d.powi(2) + 8.0 * d - 4.0),
         _ => 0.0,
     }
+}
+
+/// A map at the places of a grid, where the number of maps is not known; others stand for their definition.
+pub(super) fn grid_sample(
+    p: &mut Parts<'_, '_>,
+    kernel: GridKernel,
+    outside: Outside,
+    corners: bool,
+) -> Result<Step, String> {
+    let mode = match kernel {
+        GridKernel::Nearest => "nearest",
+        GridKernel::Linear => "bilinear",
+        GridKernel::Cubic => return Err("tract reads other elements at the border".into()),
+    };
+    let padding = match outside {
+        Outside::Zeros => "zeros",
+        Outside::Border => "border",
+        Outside::Mirror => "reflection",
+    };
+    let sample = Step::new("GridSample", [p.wide(0), p.wide(1)]).string("mode", mode).string("padding_mode", padding);
+    Ok(sample.int("align_corners", i64::from(corners)))
 }

@@ -2,7 +2,10 @@
 
 use crate::runner::{Program, Request};
 use vitc_ir::eval;
-use vitc_ir::op::{AttentionLayout, BinaryKind, DepthOrder, ReduceKind, Sampling, SliceAxis, SpectralNorm, UnaryKind};
+use vitc_ir::op::{
+    AttentionLayout, BinaryKind, DepthOrder, GridKernel, Outside, ReduceKind, Sampling, SliceAxis, SpectralNorm,
+    UnaryKind,
+};
 use vitc_ir::testing::{Options, random_graph, random_input, random_weights};
 use vitc_ir::{DType, Dim, Graph, Op, Output, PadMode, Real, Shape, Stage, Type, Value};
 
@@ -168,7 +171,8 @@ fn normalisation_and_reduction() {
     for axis in 0..4 {
         check(Op::Softmax { axis }, &[Input(MAP)]);
     }
-    for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod] {
+    for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod, ReduceKind::L2]
+    {
         for axes in [vec![], vec![1], vec![2, 3], vec![1, 3]] {
             for keep in [false, true] {
                 check(Op::Reduce { kind, axes: axes.clone(), keep }, &[Input(MAP)]);
@@ -245,6 +249,18 @@ fn resizes() {
                 check(Op::Resize { sampling, size: [7, 2], scale: None }, &[Input(MAP)]);
                 let scale = Some([Real(1.7), Real(0.6)]);
                 check(Op::Resize { sampling, size: [8, 2], scale }, &[Input(MAP)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn grids() {
+    for kernel in [GridKernel::Nearest, GridKernel::Linear] {
+        for outside in [Outside::Zeros, Outside::Border, Outside::Mirror] {
+            for corners in [false, true] {
+                let op = Op::GridSample { kernel, outside, corners };
+                check(op, &[Input(MAP), Input(&[3, 5, 2])]);
             }
         }
     }

@@ -8,7 +8,7 @@ use vitc_ir::eval;
 use vitc_ir::{DType, Graph, Output, Type, Value, Weights};
 
 /// Operator set: all that is needed exists, and reductions of a mean take their axes as an attribute.
-const OPSET: i64 = 13;
+const OPSET: i64 = 16;
 
 /// Element type code. Indices are 64 bits wide in ONNX, so all integers are.
 pub(super) fn element(dtype: DType) -> DataType {

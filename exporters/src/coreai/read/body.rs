@@ -48,7 +48,8 @@ fn graph_type(ty: &TensorType) -> Result<Type, String> {
         Element::Signed32 => DType::I32,
         Element::Signed8 => DType::I8,
         Element::Codes { bits: 4, signed: true } => DType::I4,
-        Element::Bool | Element::Unsigned8 | Element::Unsigned32 | Element::Signed16 | Element::Codes { .. } => {
+        Element::Bool => DType::Bool,
+        Element::Unsigned8 | Element::Unsigned32 | Element::Signed16 | Element::Codes { .. } => {
             return Err(format!("a value of {:?} is not read", ty.element));
         }
     };
@@ -433,6 +434,13 @@ impl<'a> Call<'_, '_, 'a> {
                 _ => Err("does not read a picture".into()),
             },
             "primitive.cast_v1" => self.cast(),
+            "primitive.where_v1" | "broadcasting_where_v1" => {
+                let all = [self.value(0)?, self.value(1)?, self.value(2)?];
+                if word == "primitive.where_v1" && all.iter().any(|&v| self.shape(v) != self.shape(all[0])) {
+                    return Err("its operands have several shapes".into());
+                }
+                self.push(Op::Select, &all)
+            }
             "primitive.batch_matmul_v1" | "broadcasting_batch_matmul_v1" => {
                 let [a, b] = [self.value(0)?, self.value(1)?];
                 self.push(Op::MatMul { transpose_a: false, transpose_b: false }, &[a, b])
@@ -467,6 +475,8 @@ impl<'a> Call<'_, '_, 'a> {
             }
             "primitive.slice_v1" => self.slice(),
             "primitive.gather_nd_v1" => self.gather(),
+            "primitive.argsort_v1" => self.order(),
+            "primitive.gather_along_axis_v1" => self.ordered(),
             "primitive.interpolate_v1" => self.interpolate(),
             "primitive.blockwise_shift_scale_v2" => self.scaled(),
             "primitive.lut_to_dense_v1" => self.lut_to_dense(),
@@ -639,6 +649,40 @@ impl<'a> Call<'_, '_, 'a> {
             }
         }
         self.push(Op::Slice { cuts }, &[x])
+    }
+
+    /// The places of all elements along an axis, in their order.
+    fn order(&mut self) -> Result<Vec<Bound<'a>>, String> {
+        let x = self.value(0)?;
+        let axis = self.axis(self.number(1)?, self.shape(x).rank())?;
+        let k = self.shape(x).0[axis].fixed().ok_or("sorts the batch")?;
+        if self.number(3)? == 0.0 {
+            return Err("leaves the order of equal elements open".into());
+        }
+        let largest = self.number(2)? != 0.0;
+        let node = self.before(Op::TopK { axis, k, largest }, &[x])?.node;
+        let places = Value { node, index: 1 };
+        match agrees(self.function.graph.ty(places), &self.declared(0)?) {
+            true => Ok(vec![Bound::Value(places)]),
+            false => Err("does not declare a place for each element".into()),
+        }
+    }
+
+    /// Elements at the first of the places that an order gives: of the sorted ones the first.
+    fn ordered(&mut self) -> Result<Vec<Bound<'a>>, String> {
+        let [x, places] = [self.value(0)?, self.value(1)?];
+        let along = self.axis(self.number(2)?, self.shape(x).rank())?;
+        let graph = &self.function.graph;
+        let (order, cuts) = match graph.op(places) {
+            Op::Slice { cuts } => (graph.producer(places).inputs[0], cuts.clone()),
+            _ => (places, Vec::new()),
+        };
+        let sorted = matches!(graph.op(order), Op::TopK { axis, .. } if *axis == along && order.index == 1);
+        if !sorted || graph.producer(order).inputs[0] != x {
+            return Err("takes elements at other places than those of its own order".into());
+        }
+        let values = Value { node: order.node, index: 0 };
+        if cuts.is_empty() { Ok(vec![Bound::Value(values)]) } else { self.push(Op::Slice { cuts }, &[values]) }
     }
 
     /// Rows of the first axis at indices `[…,1]`.

@@ -256,6 +256,20 @@ impl Builder {
         self.one(OperationName::Cast, &[x], Tensor::new(element, &dims))
     }
 
+    /// Where a truth holds an element of `a`, else of `b`; all three broadcast.
+    pub(super) fn select(&mut self, truth: Id, a: Id, b: Id) -> Id {
+        let dims = joint(&joint(&self.dims(truth), &self.dims(a)), &self.dims(b));
+        let ty = Tensor::new(self.ty(a).element, &dims);
+        if [truth, a, b].iter().all(|&x| self.dims(x) == dims) {
+            return self.one(OperationName::Where, &[truth, a, b], ty);
+        }
+        self.decomposed(OperationName::BroadcastingWhere, &[truth, a, b], ty.clone(), |inner, operands| {
+            let like = operands.iter().copied().find(|&x| inner.dims(x) == ty.dims).unwrap_or(operands[0]);
+            let all = [0, 1, 2].map(|i| inner.spread(operands[i], like, &ty.dims));
+            inner.one(OperationName::Where, &all, ty.clone())
+        })
+    }
+
     /// Arithmetic of two operands, which broadcast as numpy's do.
     pub(super) fn arithmetic(&mut self, kind: Arithmetic, a: Id, b: Id) -> Id {
         let dims = joint(&self.dims(a), &self.dims(b));
@@ -624,6 +638,21 @@ impl Builder {
         let column = |part: fn(&(i64, i64, i64)) -> i64| cuts.iter().map(part).collect::<Vec<_>>();
         let parts = [column(|c| c.0), column(|c| c.1), column(|c| c.2)].map(|list| self.signed(&list));
         self.one(OperationName::Slice, &[&[x], &parts[..]].concat(), Tensor::new(element, dims))
+    }
+
+    /// The `k` largest or least elements along an axis in order, of equal ones the first, and their places.
+    pub(super) fn top(&mut self, x: Id, axis: usize, k: i64, largest: bool) -> [Id; 2] {
+        let Tensor { element, dims } = self.ty(x).clone();
+        let at = self.scalar(Element::I32, axis as f64);
+        let flags = [largest, true].map(|flag| self.scalar(Element::Bool, f64::from(u8::from(flag))));
+        let order = self.one(OperationName::ArgSort, &[x, at, flags[0], flags[1]], Tensor::new(Element::I32, &dims));
+        let mut first = dims.clone();
+        first[axis] = k;
+        let cut = |i: usize| (0, if i == axis { k } else { i64::from(i32::MAX) }, 1);
+        let cuts: Vec<(i64, i64, i64)> = (0..dims.len()).map(cut).collect();
+        let places = if first == dims { order } else { self.slice(order, &cuts, &first) };
+        let values = self.one(OperationName::GatherAlongAxis, &[x, places, at], Tensor::new(element, &first));
+        [values, places]
     }
 
     /// Rows of `x` along its first axis, taken at indices `[…,1]`.

@@ -23,7 +23,8 @@ pub(super) fn element(dtype: DType) -> Result<Element, String> {
         DType::I32 => Ok(Element::I32),
         DType::I8 => Ok(Element::I8),
         DType::I4 => Ok(Element::I4),
-        DType::I64 | DType::U8 | DType::U4 | DType::Bool => Err(format!("{dtype} is not written in a Core AI asset")),
+        DType::Bool => Ok(Element::Bool),
+        DType::I64 | DType::U8 | DType::U4 => Err(format!("{dtype} is not written in a Core AI asset")),
     }
 }
 
@@ -82,7 +83,17 @@ impl Body<'_> {
     fn constant(&mut self, value: Value, dims: &[i64]) -> Result<Id, String> {
         let elements = self.elements.get(&value).ok_or("an operand was not computed")?;
         let ty = Tensor::new(element(self.graph.ty(value).dtype)?, dims);
-        Ok(self.builder.constant(ty, elements.clone()))
+        match (ty.element, elements) {
+            // Truths stand as numbers in the file.
+            (Element::Bool, Elements::Inline { bytes, splat }) => {
+                let numbers = bytes.iter().flat_map(|&b| i32::from(b).to_le_bytes()).collect();
+                let numbers = Elements::Inline { bytes: numbers, splat: *splat };
+                let x = self.builder.constant(Tensor::new(Element::I32, dims), numbers);
+                Ok(self.builder.cast(x, Element::Bool))
+            }
+            (Element::Bool, Elements::Resource(_)) => Err("a table of truths is too large for it".into()),
+            _ => Ok(self.builder.constant(ty, elements.clone())),
+        }
     }
 
     pub(super) fn is_constant(&self, value: Value) -> bool {
@@ -131,6 +142,10 @@ impl Body<'_> {
         let x = match (&node.op, node.inputs.first()) {
             // Its codes have a type of their own.
             (Op::Lookup { bits, shape }, _) => return Ok(vec![self.lookup(node, *bits, shape)?]),
+            (Op::TopK { axis, k, largest }, Some(&x)) => {
+                let x = self.operand(x)?;
+                return Ok(self.builder.top(x, *axis, *k as i64, *largest).to_vec());
+            }
             (_, Some(&first)) => self.operand(first)?,
             (_, None) => return Err("it is a leaf, not an operation".into()),
         };
@@ -145,7 +160,15 @@ impl Body<'_> {
             Op::Sum => self.sum(x, &node.inputs[1..])?,
             Op::Clip { lo, hi } => self.clip(x, *lo, *hi),
             Op::Prelu => self.prelu(x, node)?,
+            Op::Cast { to: DType::Bool } => {
+                let number = self.within_one(x)?;
+                self.builder.cast(number, Element::Bool)
+            }
             Op::Cast { .. } => self.builder.cast(x, dtype),
+            Op::Select => {
+                let (a, b) = (self.operand(node.inputs[1])?, self.operand(node.inputs[2])?);
+                self.builder.select(x, a, b)
+            }
             Op::Conv { stride, pad, dilation, groups } => self.conv(x, node, [*stride, *dilation], *pad, *groups)?,
             Op::MatMul { transpose_a, transpose_b } => {
                 let y = self.operand(node.inputs[1])?;
@@ -156,7 +179,7 @@ impl Body<'_> {
             Op::Softmax { axis } => self.builder.softmax(x, *axis),
             Op::Reduce { axes, .. } if axes.is_empty() => x,
             Op::Reduce { kind, axes, .. } => {
-                let reduced = self.builder.reduce(reduction(*kind), x, axes);
+                let reduced = self.builder.reduce(reduction(*kind)?, x, axes);
                 self.builder.reshape(reduced, &out)
             }
             Op::AvgPool { kernel, stride, pad } => self.average(x, *kernel, *stride, *pad, &out),
@@ -186,7 +209,8 @@ impl Body<'_> {
                 self.conv_transpose(x, node, [*stride, *dilation], *groups)?
             }
             Op::ConvTranspose { .. } => return Err("a lowering replaces its padding before this point".into()),
-            Op::Resize { .. } | Op::Select | Op::TopK { .. } => return Err(UNKNOWN.into()),
+            Op::TopK { .. } => return Err("it has two results".into()),
+            Op::Resize { .. } | Op::GridSample { .. } => return Err(UNKNOWN.into()),
             Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
                 self.attention(node, *scale, *bias)?
             }
@@ -223,14 +247,15 @@ fn arithmetic(kind: BinaryKind) -> Arithmetic {
     }
 }
 
-fn reduction(kind: ReduceKind) -> Reduction {
-    match kind {
+fn reduction(kind: ReduceKind) -> Result<Reduction, String> {
+    Ok(match kind {
         ReduceKind::Sum => Reduction::Sum,
         ReduceKind::Mean => Reduction::Mean,
         ReduceKind::Max => Reduction::Max,
         ReduceKind::Min => Reduction::Min,
         ReduceKind::Prod => Reduction::Product,
-    }
+        ReduceKind::L2 => return Err(UNKNOWN.into()),
+    })
 }
 
 /// Elementwise operators.
@@ -239,6 +264,18 @@ impl Body<'_> {
     fn scalar(&mut self, like: Id, value: f64) -> Id {
         let element = self.builder.ty(like).element;
         self.builder.scalar(element, value)
+    }
+
+    /// 0 where a number is zero, else 1: a cast to truths reads the lowest bit of whole numbers.
+    fn within_one(&mut self, x: Id) -> Result<Id, String> {
+        let (zero, one) = (self.scalar(x, 0.0), self.scalar(x, 1.0));
+        if self.builder.ty(x).element != Element::I32 {
+            let sign = self.unary(UnaryKind::Sign, x)?;
+            return self.unary(UnaryKind::Abs, sign);
+        }
+        let turned = self.builder.arithmetic(Arithmetic::Sub, zero, x);
+        let size = self.builder.arithmetic(Arithmetic::Maximum, x, turned);
+        Ok(self.builder.arithmetic(Arithmetic::Minimum, size, one))
     }
 
     fn unary(&mut self, kind: UnaryKind, x: Id) -> Result<Id, String> {
@@ -368,6 +405,11 @@ impl Body<'_> {
     fn expand(&mut self, x: Id, out: &[i64]) -> Id {
         if self.builder.ty(x).dims == out {
             return x;
+        }
+        if self.builder.ty(x).element == Element::Bool {
+            let number = self.builder.cast(x, Element::I32);
+            let number = self.expand(number, out);
+            return self.builder.cast(number, Element::Bool);
         }
         let ones: Vec<i64> = out.iter().map(|&d| if d == DYNAMIC { 1 } else { d }).collect();
         let ty = Tensor::new(self.builder.ty(x).element, &ones);

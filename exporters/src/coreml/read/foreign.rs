@@ -14,12 +14,11 @@ pub(super) fn node(call: &mut Call<'_, '_>) -> Option<Decoded> {
         "threshold" => threshold(call),
         "linear_activation" => scaled(call),
         "softsign" => softsign(call),
-        "batch_norm" => batch_norm(call),
         "instance_norm" => instance_norm(call),
         "expand_dims" | "squeeze" | "flatten2d" => declared(call),
         "stack" => stack(call),
         "slice_by_size" => slice_by_size(call),
-        "reduce_sum_square" | "reduce_l2_norm" | "reduce_l1_norm" | "reduce_log_sum_exp" => reduced(call, &kind),
+        "reduce_sum_square" | "reduce_l1_norm" | "reduce_log_sum_exp" => reduced(call, &kind),
         "pixel_unshuffle" => unshuffle(call),
         _ => return None,
     })
@@ -88,7 +87,7 @@ fn softsign(call: &mut Call<'_, '_>) -> Decoded {
 }
 
 /// A vector of one number for each channel, where the operation leaves it out.
-fn filled(call: &mut Call<'_, '_>, input: &str, like: Value, x: f64) -> Result<Value, String> {
+pub(super) fn filled(call: &mut Call<'_, '_>, input: &str, like: Value, x: f64) -> Result<Value, String> {
     if call.has(input) {
         return call.value(input);
     }
@@ -98,13 +97,6 @@ fn filled(call: &mut Call<'_, '_>, input: &str, like: Value, x: f64) -> Result<V
     let ty = Type::new(call.body.graph.ty(like).dtype, Shape::fixed(&[channels]));
     let fill = Op::Generate(vitc_ir::Generator::Fill { value: Real(x) });
     call.body.graph.push_leaf(fill, ty, &path).map_err(|e| e.to_string())
-}
-
-fn batch_norm(call: &mut Call<'_, '_>) -> Decoded {
-    let x = call.x()?;
-    let (gamma, beta) = (filled(call, "gamma", x, 1.0)?, filled(call, "beta", x, 0.0)?);
-    let (mean, variance) = (call.value("mean")?, call.value("variance")?);
-    Ok((Op::BatchNorm { eps: Real(call.number("epsilon")?) }, vec![x, gamma, beta, mean, variance]))
 }
 
 /// Each channel's map normalised, then scaled and shifted.
@@ -175,11 +167,6 @@ fn reduced(call: &mut Call<'_, '_>, kind: &str) -> Decoded {
     Ok(match kind {
         "reduce_l1_norm" => (sum(keep), vec![inner(call, "size", Op::Unary(UnaryKind::Abs), &[x])?]),
         "reduce_sum_square" => (sum(keep), vec![binary(call, "square", BinaryKind::Mul, x, x)?]),
-        "reduce_l2_norm" => {
-            let square = binary(call, "square", BinaryKind::Mul, x, x)?;
-            let total = inner(call, "sum", sum(keep), &[square])?;
-            (Op::Unary(UnaryKind::Sqrt), vec![total])
-        }
         // The largest is taken out, so that no exponential overflows.
         _ if keep => {
             let most = Op::Reduce { kind: ReduceKind::Max, axes: axes.clone(), keep: true };

@@ -8,7 +8,7 @@ use super::error::ReadError;
 use super::foreign;
 use super::values::{graph_type, is_text, text, texts, volume};
 use crate::coreml::messages::{self, binding, value_type};
-use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
+use vitc_ir::op::{AttentionLayout, DepthOrder, GridKernel, Outside, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// Read an operation into the body.
@@ -102,12 +102,14 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         "matmul" => matmul(call),
         "linear" => linear(call),
         "scaled_dot_product_attention" => attention(call),
+        "batch_norm" => batch_norm(call),
         "layer_norm" => layer_norm(call),
         "softmax" => softmax(call),
         "reduce_sum" => reduce(call, ReduceKind::Sum),
         "reduce_mean" => reduce(call, ReduceKind::Mean),
         "reduce_max" => reduce(call, ReduceKind::Max),
         "reduce_min" => reduce(call, ReduceKind::Min),
+        "reduce_l2_norm" => reduce(call, ReduceKind::L2),
         "reduce_prod" => reduce(call, ReduceKind::Prod),
         "reduce_argmax" => arg_max(call),
         "max_pool" => max_pool(call),
@@ -130,6 +132,7 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
             let sampling = between(call)?;
             resize(call, sampling)
         }
+        "resample" => grid_sample(call),
         "quantize" => codes::quantize(call),
         "dequantize" => codes::dequantize(call),
         "constexpr_affine_dequantize" => codes::affine(call),
@@ -290,6 +293,13 @@ fn attention(call: &mut Call<'_, '_>) -> Decoded {
 }
 
 // ---- normalisation and reduction ------------------------------------------------------------------------------------
+
+fn batch_norm(call: &mut Call<'_, '_>) -> Decoded {
+    let x = call.x()?;
+    let (gamma, beta) = (foreign::filled(call, "gamma", x, 1.0)?, foreign::filled(call, "beta", x, 0.0)?);
+    let (mean, variance) = (call.value("mean")?, call.value("variance")?);
+    Ok((Op::BatchNorm { eps: Real(call.number("epsilon")?) }, vec![x, gamma, beta, mean, variance]))
+}
 
 fn layer_norm(call: &mut Call<'_, '_>) -> Decoded {
     let x = call.x()?;
@@ -510,4 +520,22 @@ fn resize(call: &mut Call<'_, '_>, sampling: Sampling) -> Decoded {
     let size = |input| usize::try_from(call.integer(input)?).map_err(|_| format!("{input} is negative"));
     let size = [size("target_size_height")?, size("target_size_width")?];
     Ok((Op::Resize { sampling, size, scale: None }, vec![x]))
+}
+
+/// At the places of a grid whose −1 and 1 are the map's ends. What a program fills with beside another mode fills nothing.
+fn grid_sample(call: &mut Call<'_, '_>) -> Decoded {
+    let (x, grid) = (call.map()?, call.value("coordinates")?);
+    let (sampling, places) = (call.word("sampling_mode")?, call.word("coordinates_mode")?);
+    if (sampling, places) != ("bilinear", "normalized_minus_one_to_one") {
+        return Err(format!("sampling_mode = {sampling} with coordinates_mode = {places} is not read"));
+    }
+    let corners = call.flag("align_corners")?;
+    let outside = match (call.word("padding_mode")?, corners) {
+        ("constant", _) if call.number("padding_value")? == 0.0 => Outside::Zeros,
+        ("border", _) => Outside::Border,
+        ("reflection", true) | ("symmetric", false) => Outside::Mirror,
+        (other, _) => return Err(format!("padding_mode = {other} with align_corners = {corners} is not read")),
+    };
+    call.idle(&["padding_value"]);
+    Ok((Op::GridSample { kernel: GridKernel::Linear, outside, corners }, vec![x, grid]))
 }

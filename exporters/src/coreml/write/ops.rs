@@ -9,7 +9,7 @@ mod codes;
 use super::mil::{Mil, Operand, Param, Reader, dims, dtype_word, int, ints, stored};
 use crate::ExportError;
 use crate::coreml::Interface;
-use vitc_ir::op::{AttentionLayout, DepthOrder, PadMode, ReduceKind, Sampling, SliceAxis};
+use vitc_ir::op::{AttentionLayout, DepthOrder, GridKernel, Outside, PadMode, ReduceKind, Sampling, SliceAxis};
 use vitc_ir::{BinaryKind, DType, Graph, Node, Op, Real, Shape, Type, UnaryKind, Value};
 
 /// The operations that compute `node` for iOS `ios`, in order; the last one has the node's results.
@@ -45,6 +45,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Attention { scale, layout: AttentionLayout::Heads, talking: false, bias, .. } => {
             attention(&n, *scale, *bias)?
         }
+        Op::BatchNorm { eps } => batch_norm(&n, *eps)?,
         Op::LayerNorm { axes, eps } => layer_norm(&n, axes, *eps)?,
         Op::Softmax { axis } => n.on_x("softmax").param("axis", Param::Int(int(*axis)?)),
         Op::Reduce { axes, .. } if axes.is_empty() => n.on_x("identity"),
@@ -80,6 +81,8 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Expand { shape } => return expand(x, graph.ty(x), shape),
         Op::Resize { sampling, size, scale: None } => resize(&n, sampling, *size, ios)?,
         Op::Resize { scale: Some(_), .. } => return Err(LOWERED.into()),
+        Op::GridSample { kernel: GridKernel::Linear, outside, corners } => grid_sample(&n, *outside, *corners),
+        Op::GridSample { .. } => return Err(LOWERED.into()),
         Op::Quantize { to } => codes::quantize(&n, *to),
         Op::Dequantize => codes::dequantize(&n)?,
         Op::Lookup { bits, shape } => codes::lookup(&n, *bits, shape, ios)?,
@@ -87,7 +90,7 @@ pub(super) fn spell(graph: &Graph, node: &Node, ios: u32) -> Result<Vec<Mil>, St
         Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
             return Err("it is a leaf, not an operation".into());
         }
-        Op::Sum | Op::BatchNorm { .. } | Op::Attention { .. } => return Err(LOWERED.into()),
+        Op::Sum | Op::Attention { .. } => return Err(LOWERED.into()),
         Op::Rfft2 { .. } | Op::Irfft2 { .. } | Op::Dct2 | Op::Idct2 => return Err(LOWERED.into()),
         Op::WindowPartition { .. } | Op::WindowMerge { .. } => return Err(LOWERED.into()),
     };
@@ -149,8 +152,8 @@ fn binary(n: &Reader, kind: BinaryKind) -> Mil {
 
 fn prelu(n: &Reader) -> Result<Mil, String> {
     n.constant(1, "the slope")?;
-    if !(3..=5).contains(&n.shape(0).rank()) || n.shape(1).0[0] != n.shape(0).0[1] {
-        return Err(format!("prelu takes x [B,C,…] of rank 3 to 5 and one slope per channel, found {}", n.shape(1)));
+    if n.shape(0).rank() != 4 || n.shape(1).0[0] != n.shape(0).0[1] {
+        return Err(format!("prelu takes x [B,C,H,W] and one slope per channel, found {}", n.shape(1)));
     }
     Ok(n.on_x("prelu").value("alpha", n.node.inputs[1]))
 }
@@ -221,6 +224,18 @@ fn attention(n: &Reader, scale: Real, bias: bool) -> Result<Mil, String> {
     Ok(if bias { attention.value("attn_mask", n.node.inputs[3]) } else { attention })
 }
 
+fn batch_norm(n: &Reader, eps: Real) -> Result<Mil, String> {
+    if !(3..=5).contains(&n.shape(0).rank()) {
+        return Err(format!("batch_norm takes x [B,C,…] of rank 3 to 5, found {}", n.shape(0)));
+    }
+    let mut norm = n.on_x("batch_norm");
+    for (slot, input) in [(3, "mean"), (4, "variance"), (1, "gamma"), (2, "beta")] {
+        n.constant(slot, input)?;
+        norm = norm.value(input, n.node.inputs[slot]);
+    }
+    Ok(norm.param("epsilon", Param::Float(n.dtype(0), eps.0)))
+}
+
 fn layer_norm(n: &Reader, axes: &[usize], eps: Real) -> Result<Mil, String> {
     let mut norm = n.on_x("layer_norm").param("axes", ints(axes.iter().copied())?);
     if n.node.inputs.len() == 3 {
@@ -250,6 +265,7 @@ fn reduce(n: &Reader, kind: ReduceKind, axes: &[usize], keep: bool) -> Result<Mi
         ReduceKind::Max => "reduce_max",
         ReduceKind::Min => "reduce_min",
         ReduceKind::Prod => "reduce_prod",
+        ReduceKind::L2 => "reduce_l2_norm",
     };
     Ok(n.on_x(op).param("axes", ints(axes.iter().copied())?).param("keep_dims", Param::Bool(keep)))
 }
@@ -328,6 +344,24 @@ fn gather(n: &Reader, axis: usize, ios: u32) -> Result<Mil, String> {
         gather = gather.param("validate_indices", Param::Bool(false));
     }
     Ok(gather)
+}
+
+fn grid_sample(n: &Reader, outside: Outside, corners: bool) -> Mil {
+    let padding = match outside {
+        Outside::Zeros => "constant",
+        Outside::Border => "border",
+        // The border's elements stand once, or twice where the mirror is at their edges.
+        Outside::Mirror if corners => "reflection",
+        Outside::Mirror => "symmetric",
+    };
+    let sample = n.on_x("resample").value("coordinates", n.node.inputs[1]);
+    let sample = if n.dtype(1) == DType::F16 { sample.since(16, "places in half precision") } else { sample };
+    sample
+        .param("sampling_mode", Param::Str("bilinear"))
+        .param("padding_mode", Param::Str(padding))
+        .param("padding_value", Param::Float(n.dtype(0), 0.0))
+        .param("coordinates_mode", Param::Str("normalized_minus_one_to_one"))
+        .param("align_corners", Param::Bool(corners))
 }
 
 /// `clip` has two finite bounds in ascending order; one bound is `maximum` or `minimum`.

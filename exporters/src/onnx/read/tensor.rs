@@ -99,6 +99,15 @@ impl Elem {
         matches!(self, Elem::F32 | Elem::F16 | Elem::BF16 | Elem::F64)
     }
 
+    /// The least and the largest whole number of the type; zeros if it has none.
+    pub fn range(self) -> [f64; 2] {
+        match self {
+            Elem::Int(bits) => [-2f64.powi(i32::from(bits) - 1), 2f64.powi(i32::from(bits) - 1) - 1.0],
+            Elem::Uint(bits) => [0.0, 2f64.powi(i32::from(bits)) - 1.0],
+            Elem::F32 | Elem::F16 | Elem::BF16 | Elem::F64 | Elem::Bool | Elem::Other(_) => [0.0; 2],
+        }
+    }
+
     /// True for whole numbers.
     pub fn is_int(self) -> bool {
         matches!(self, Elem::Int(_) | Elem::Uint(_))

@@ -7,8 +7,8 @@
 use super::builder::{Builder, Spelling, elem_type};
 use super::codes;
 use vitc_ir::op::{
-    AttentionLayout, BinaryKind, Coordinates, DepthOrder, Kernel, Op, PadMode, ReduceKind, Rounding, Sampling,
-    SliceAxis, UnaryKind,
+    AttentionLayout, BinaryKind, Coordinates, DepthOrder, GridKernel, Kernel, Op, Outside, PadMode, ReduceKind,
+    Rounding, Sampling, SliceAxis, UnaryKind,
 };
 use vitc_ir::{DType, Graph, Node, Real, Shape, Value};
 
@@ -74,6 +74,8 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
         Op::Resize { sampling, size, scale: None } => resize(b, node, sampling, *size)?,
         Op::Resize { scale: Some(_), .. } => return Err("a lowering spells a factor of its own as products".into()),
 
+        Op::GridSample { kernel, outside, corners } => grid_sample(b, node, *kernel, *outside, *corners)?,
+
         Op::Quantize { to } => codes::quantize(b, node, *to)?,
         Op::Dequantize => codes::dequantize(b, node)?,
         Op::Lookup { .. } => return Err("ONNX has no tables of weights".into()),
@@ -91,10 +93,10 @@ pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String
     })
 }
 
-/// Operands have one element type, but for scales and choices.
+/// Operands have one element type, but for scales, places and choices.
 fn one_type(graph: &Graph, node: &Node) -> Result<(), String> {
     let dtype = |v: Value| graph.ty(v).dtype;
-    let mixed = matches!(node.op, Op::Dequantize | Op::Select);
+    let mixed = matches!(node.op, Op::Dequantize | Op::Select | Op::GridSample { .. });
     let other = |&&v: &&Value| dtype(v).is_float() && dtype(v) != dtype(node.inputs[0]);
     match node.inputs.iter().filter(|_| !mixed).find(other) {
         Some(&odd) => {
@@ -123,6 +125,32 @@ fn needs(opset: u32, what: &str, b: &Builder<'_>) -> String {
     format!("{what} exists from opset {opset}, this is {}", b.opset)
 }
 
+fn grid_sample(
+    b: &mut Builder<'_>,
+    node: &Node,
+    kernel: GridKernel,
+    outside: Outside,
+    corners: bool,
+) -> Result<Spelling, String> {
+    if b.opset < 16 {
+        return Err(needs(16, "GridSample", b));
+    }
+    let mode = match kernel {
+        GridKernel::Nearest => "nearest",
+        GridKernel::Linear if b.opset < 20 => "bilinear",
+        GridKernel::Linear => "linear",
+        GridKernel::Cubic if b.opset < 20 => "bicubic",
+        GridKernel::Cubic => "cubic",
+    };
+    let padding = match outside {
+        Outside::Zeros => "zeros",
+        Outside::Border => "border",
+        Outside::Mirror => "reflection",
+    };
+    let sample = Spelling::new("GridSample", b.read_all(&node.inputs)).string("mode", mode);
+    Ok(sample.string("padding_mode", padding).int("align_corners", i64::from(corners)))
+}
+
 fn binary(kind: BinaryKind) -> &'static str {
     match kind {
         BinaryKind::Add => "Add",
@@ -137,12 +165,13 @@ fn binary(kind: BinaryKind) -> &'static str {
 
 fn clip(b: &mut Builder<'_>, node: &Node, lo: Real, hi: Real) -> Result<Spelling, String> {
     let dtype = b.graph.ty(node.inputs[0]).dtype;
-    let mut bound = |v: Real| if v.0.is_infinite() { Ok(String::new()) } else { b.scalar(v, dtype) };
-    let bounds = [bound(lo)?, bound(hi)?];
+    // A bound beyond every number of the type bounds nothing.
+    let largest = if dtype == DType::F16 { 65504.0 } else { f64::from(f32::MAX) };
+    let low = if lo.0 <= -largest { String::new() } else { b.scalar(lo, dtype)? };
     let mut inputs = b.read_all(&node.inputs);
-    inputs.extend(bounds);
-    if hi.0.is_infinite() {
-        inputs.pop();
+    inputs.push(low);
+    if hi.0 < largest {
+        inputs.push(b.scalar(hi, dtype)?);
     }
     Ok(Spelling::new("Clip", inputs))
 }
@@ -205,6 +234,7 @@ fn reduce(b: &mut Builder<'_>, node: &Node, kind: ReduceKind, axes: &[usize], ke
         ReduceKind::Max => ("ReduceMax", b.opset >= 18),
         ReduceKind::Min => ("ReduceMin", b.opset >= 18),
         ReduceKind::Prod => ("ReduceProd", b.opset >= 18),
+        ReduceKind::L2 => ("ReduceL2", b.opset >= 18),
     };
     let mut inputs = b.read_all(&node.inputs);
     if axes_are_input {

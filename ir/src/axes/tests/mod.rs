@@ -265,7 +265,8 @@ fn statistics(rng: &mut Rng) -> Vec<Case> {
     }
     cases.push(Case { op: Op::LayerNorm { axes, eps: 1e-3.into() }, operands });
     cases.push(Case { op: Op::Softmax { axis: rng.below(rank) }, operands: vec![random(rng, &full)] });
-    for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod] {
+    for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod, ReduceKind::L2]
+    {
         let op = Op::Reduce { kind, axes: some_axes(rng, rank), keep: rng.chance(50) };
         cases.push(Case { op, operands: vec![random(rng, &full)] });
     }
@@ -332,6 +333,11 @@ fn movement(rng: &mut Rng) -> Vec<Case> {
     let forms = [Sampling::NEAREST, Sampling::LINEAR, Sampling::LINEAR_CORNERS, Sampling::CUBIC];
     let (sampling, size) = (rng.pick(&forms), [rng.range(1, 8), rng.range(3, 6)]);
     cases.push(Case { op: Op::Resize { sampling, size, scale: None }, operands: vec![random(rng, &[2, 2, 4, 5])] });
+    let kernel = rng.pick(&[GridKernel::Nearest, GridKernel::Linear, GridKernel::Cubic]);
+    let outside = rng.pick(&[Outside::Zeros, Outside::Border, Outside::Mirror]);
+    let grid = random(rng, &[2, 4, 3, 2]);
+    let op = Op::GridSample { kernel, outside, corners: rng.chance(50) };
+    cases.push(Case { op, operands: vec![random(rng, &[2, 2, 3, 4]), grid.mapv(|g| 1.5 * g)] });
     let scale = ArrayD::from_elem(vec![], 0.37);
     cases.push(Case {
         op: Op::Quantize { to: rng.pick(&[DType::I8, DType::U8]) },

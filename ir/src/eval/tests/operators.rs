@@ -242,7 +242,9 @@ fn softmax_and_reductions() {
     let axis_sets: [&[usize]; 6] = [&[0], &[1], &[2], &[0, 2], &[1, 2], &[0, 1, 2]];
     for axes in axis_sets {
         for keep in [false, true] {
-            for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod] {
+            for kind in
+                [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min, ReduceKind::Prod, ReduceKind::L2]
+            {
                 let kept: Vec<usize> = (0..3).filter(|a| keep || !axes.contains(a)).collect();
                 let dims: Vec<usize> = kept.iter().map(|a| if axes.contains(a) { 1 } else { x.shape()[*a] }).collect();
                 let expected = build(&dims, |i| {
@@ -254,6 +256,7 @@ fn softmax_and_reductions() {
                         ReduceKind::Max => items.iter().copied().fold(f64::NEG_INFINITY, f64::max),
                         ReduceKind::Min => -items.iter().map(|x| -x).fold(f64::NEG_INFINITY, f64::max),
                         ReduceKind::Prod => items.iter().product(),
+                        ReduceKind::L2 => items.iter().map(|x| x * x).sum::<f64>().sqrt(),
                     }
                 });
                 assert_close(&apply1(Op::Reduce { kind, axes: axes.to_vec(), keep }, &[&x]), &expected);

@@ -2,14 +2,14 @@
 
 use super::Maker;
 use crate::id::Value;
-use crate::op::{AttentionLayout, BinaryKind, Op, ReduceKind, SpectralNorm, UnaryKind};
+use crate::op::{AttentionLayout, BinaryKind, GridKernel, Op, Outside, ReduceKind, SpectralNorm, UnaryKind};
 use crate::real::Real;
 use crate::ty::{DType, Dim, Shape};
 
 impl Maker {
     /// An operator and operands that probably fit it.
     pub(super) fn propose(&mut self) -> Option<Value> {
-        match self.rng.below(65) {
+        match self.rng.below(66) {
             0..4 => self.unary(),
             4..9 => self.binary(),
             9 => self.sum(),
@@ -42,6 +42,7 @@ impl Maker {
             57 | 58 => self.conv_transpose(),
             62 | 63 => self.select(),
             64 => self.top_k(),
+            65 => self.grid_sample(),
             40 => self.expand(),
             41 => self.resize(),
             42..44 => self.attention(),
@@ -124,6 +125,18 @@ impl Maker {
             true => Some(node.into()),
             false => self.push(Op::Cast { to: DType::F32 }, &[Value { node, index: 1 }]),
         }
+    }
+
+    /// A map at places in it and around it. Kernels without steps: what is computed may lie where one is.
+    fn grid_sample(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let shape = self.graph.shape(x).clone();
+        let places = [self.rng.range(1, 3), self.rng.range(1, 3), 2];
+        let grid = self.of(&Shape::batched(shape.0[0], &places), self.graph.ty(x).dtype)?;
+        let kernel = self.rng.pick(&[GridKernel::Linear, GridKernel::Cubic]);
+        let outside = self.rng.pick(&[Outside::Zeros, Outside::Border, Outside::Mirror]);
+        let corners = self.rng.chance(50);
+        self.push(Op::GridSample { kernel, outside, corners }, &[x, grid])
     }
 
     /// A shape that broadcasts to another one: some axes are 1, some of the first are missing.
@@ -332,6 +345,7 @@ impl Maker {
             ReduceKind::Max,
             ReduceKind::Min,
             ReduceKind::Prod,
+            ReduceKind::L2,
         ]);
         let keep = self.rng.chance(50);
         self.push(Op::Reduce { kind, axes, keep }, &[x])

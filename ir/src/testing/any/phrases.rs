@@ -9,7 +9,7 @@ use crate::ty::{DType, Dim, Shape, Type};
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(16) {
+        match self.rng.below(18) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
@@ -22,6 +22,8 @@ impl Maker {
             11 => self.layer_on_rows(),
             12 => self.quotient_of_sums(),
             13 => self.enlarged_summands(),
+            14 => self.length(),
+            15 => self.padded_pool(),
             _ => self.moved_windows(),
         }
     }
@@ -58,6 +60,26 @@ impl Maker {
             Some(other) => self.push(Op::Concat { axis: 1 }, &[y, other]),
             None => Some(y),
         }
+    }
+
+    /// `√(Σ x·x)` along one axis.
+    fn length(&mut self) -> Option<Value> {
+        let x = self.value()?;
+        let axis = self.rng.below(self.graph.shape(x).rank().max(1));
+        let keep = self.rng.chance(50);
+        let squares = self.push(Op::Binary(BinaryKind::Mul), &[x, x])?;
+        let sum = self.push(Op::Reduce { kind: ReduceKind::Sum, axes: vec![axis], keep }, &[squares])?;
+        self.push(Op::Unary(UnaryKind::Sqrt), &[sum])
+    }
+
+    /// The largest of windows on a map with zeros around it.
+    fn padded_pool(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let [top, left, bottom, right] = [(); 4].map(|()| self.rng.below(3));
+        let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom, right]);
+        let x = self.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x])?;
+        let stride = [self.rng.range(1, 2); 2];
+        self.push(Op::MaxPool { kernel: [2; 2], stride, pad: [1; 4], dilation: [1; 2] }, &[x])
     }
 
     /// `enlarge(x) + enlarge(y)`.

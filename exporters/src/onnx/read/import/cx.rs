@@ -59,6 +59,8 @@ pub(super) struct Cx {
     constants: HashMap<*const Tensor, Value>,
     /// Constants in which a large number stands for infinity.
     infinite: HashSet<NodeId>,
+    /// Least and largest number of inputs of few bits.
+    pub(super) given: HashMap<NodeId, [f64; 2]>,
     /// Elements of all constants that were computed.
     made: usize,
 }
@@ -78,6 +80,7 @@ impl Cx {
             said: HashSet::new(),
             constants: HashMap::new(),
             infinite: HashSet::new(),
+            given: HashMap::new(),
             made: 0,
         }
     }
@@ -124,6 +127,9 @@ impl Cx {
             _ => DType::F32,
         };
         let value = self.graph.push_leaf(Op::Input, Type::new(dtype, shape.clone()), name)?;
+        if let Elem::Uint(8 | 16) | Elem::Int(8 | 16) = elem {
+            self.given.insert(value.node, elem.range());
+        }
         Ok(Val::Node(value, elem))
     }
 

@@ -7,7 +7,7 @@ use super::places;
 use super::refusal::{Done, Refusal};
 use super::value::Val;
 use vitc_ir::op::SliceAxis;
-use vitc_ir::{Dim, Op, Shape, Value};
+use vitc_ir::{DType, Dim, Op, Shape, Value};
 
 /// Elements of one axis that are taken.
 #[derive(Debug, Clone, Copy)]
@@ -124,10 +124,13 @@ impl Cx {
             return Ok(Val::known(known.at(dims, &index)));
         }
         let elem = self.elem(value)?;
-        let mut x = self.value(value, &format!("{path}.x"))?;
         if cuts.iter().any(|c| c.count == 0) {
-            return Err("takes nothing, and a value without elements cannot be".into());
+            // Lists that grow begin so.
+            let mut left = self.fixed(value)?;
+            cuts.iter().for_each(|c| left[c.axis] = c.count);
+            return Ok(Val::known(Known::new(elem, left, Vec::new())));
         }
+        let mut x = self.value(value, &format!("{path}.x"))?;
         let mut forward: Vec<SliceAxis> = Vec::new();
         for c in cuts.iter().filter(|c| c.step > 0) {
             let step = c.step as usize;
@@ -224,7 +227,14 @@ impl Cx {
             }
         }
         let elem = parts.first().map(|p| p.1).ok_or("joins nothing")?;
-        let parts: Vec<Value> = parts.into_iter().map(|p| p.0).collect();
+        let mut parts: Vec<Value> = parts.into_iter().map(|p| p.0).collect();
+        // Truths and codes that are computed are floats; constants and what was given are not.
+        let floats = parts.iter().any(|&v| self.graph.ty(v).dtype == DType::F32);
+        for (i, part) in parts.iter_mut().enumerate().filter(|_| floats) {
+            if self.graph.ty(*part).dtype != DType::F32 {
+                *part = self.push(Op::Cast { to: DType::F32 }, &[*part], &format!("{path}.number{i}"))?;
+            }
+        }
         if let [one] = parts[..] {
             return Ok(Val::Node(one, elem));
         }

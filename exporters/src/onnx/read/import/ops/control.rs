@@ -25,6 +25,9 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "SequenceInsert" => insert,
         "ConcatFromSequence" => join,
         "SequenceLength" => length,
+        "SequenceErase" => erase,
+        "Optional" | "OptionalGetElement" => |_, c| Ok(vec![c.needed(0)?.clone()]),
+        "OptionalHasElement" => has_element,
         _ => return None,
     })
 }
@@ -214,6 +217,22 @@ fn insert(cx: &mut Cx, c: &Call<'_>) -> Done {
     };
     all.insert(place, c.needed(1)?.clone());
     Ok(vec![Val::List(all)])
+}
+
+fn erase(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let mut all = list(c)?.to_vec();
+    let place = match c.input(1) {
+        Val::Absent => all.len().checked_sub(1).ok_or("takes something out of an empty sequence")?,
+        place => position(cx, place, all.len())?,
+    };
+    all.remove(place);
+    Ok(vec![Val::List(all)])
+}
+
+/// Whether an optional value is there, which the file says.
+fn has_element(_: &mut Cx, c: &Call<'_>) -> Done {
+    let there = Num::int(i64::from(!c.input(0).is_absent()));
+    Ok(vec![Val::known(Known::new(Elem::Bool, vec![], vec![there]))])
 }
 
 fn join(cx: &mut Cx, c: &Call<'_>) -> Done {

@@ -275,6 +275,9 @@ fn function(cx: &mut Cx, c: &Call<'_>) -> Done {
     {
         return Ok(vec![Val::known(result?)]);
     }
+    if whole::is_wide(cx.elem(value)?) {
+        return Ok(vec![whole::function(cx, value, c.op(), &c.path)?]);
+    }
     let (elem, x, path) = (cx.elem(value)?, float(cx, value, &c.at("x"))?, c.path.as_str());
     let kind = match c.op() {
         "Relu" => UnaryKind::Relu,
@@ -390,7 +393,8 @@ fn prelu(cx: &mut Cx, c: &Call<'_>) -> Done {
         let kind = UnaryKind::LeakyRelu { slope: Real(slope) };
         return Ok(vec![Val::Node(cx.unary(kind, x, &c.path)?, elem)]);
     }
-    if dims.len() >= 2 && (size == 1 || behind(1) && Some(size) == channels) {
+    let constant = !matches!(slope, Val::Node(v, _) if !cx.graph.is_constant(v));
+    if constant && dims.len() >= 2 && (size == 1 || behind(1) && Some(size) == channels) {
         let slope = cx.reshaped(&slope, &[Dim::Fixed(size)], &c.at("slope"))?;
         let slope = float(cx, &slope, &c.at("slope"))?;
         return Ok(vec![Val::Node(cx.push(Op::Prelu, &[x, slope], &c.path)?, elem)]);
@@ -415,7 +419,10 @@ fn clip(cx: &mut Cx, c: &Call<'_>) -> Done {
         }
         Ok(Some(c.input(slot).clone()).filter(|v| !v.is_absent()))
     };
-    let (lo, hi) = (bound(1, "min")?, bound(2, "max")?);
+    // Exporters write the largest float where there is no bound.
+    let far = |v: &Val| cx.known(v).and_then(|k| k.scalar()?.real()).filter(|x| x.abs() > 3e38);
+    let lo = bound(1, "min")?.filter(|v| far(v).is_none_or(|x| x > 0.0));
+    let hi = bound(2, "max")?.filter(|v| far(v).is_none_or(|x| x < 0.0));
     if let Some(k) = cx.known(&value) {
         let mut k = Val::Known(k);
         for (bound, op) in [(&lo, "Max"), (&hi, "Min")] {

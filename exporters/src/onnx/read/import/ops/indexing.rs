@@ -8,7 +8,7 @@ use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::{binary, float};
-use super::lookup;
+use super::{lookup, select, whole};
 use vitc_ir::{BinaryKind, Dim, Op};
 
 /// Most updates that meet in one place.
@@ -291,9 +291,17 @@ fn triangle(cx: &mut Cx, c: &Call<'_>) -> Done {
         return Ok(vec![Val::known(Known::new(known.elem, known.dims.clone(), data))]);
     }
     let total = places::count(&[rows, columns]).ok_or("is too large")?;
+    let elem = cx.elem(&value)?;
+    let plain = elem.is_float() && cx.value(&value, &c.at("x")).is_ok_and(|x| select::is_finite(cx, x));
+    if !plain {
+        let kept = (0..total).map(|i| Num::int(i64::from(kept(i)))).collect();
+        let kept = Val::known(Known::new(Elem::Bool, vec![rows, columns], kept));
+        let zero = if elem.is_float() { Num::float(0.0) } else { Num::int(0) };
+        return select::select(cx, c, &kept, [&value, &Val::known(Known::new(elem, vec![], vec![zero]))]);
+    }
     let mask = (0..total).map(|i| Num::float(f64::from(u8::from(kept(i))))).collect();
     let mask = cx.spell(&Known::new(Elem::F32, vec![rows, columns], mask), &c.at("mask"))?;
-    let (elem, x) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?);
+    let x = float(cx, &value, &c.at("x"))?;
     Ok(vec![Val::Node(cx.binary(BinaryKind::Mul, x, mask, &c.path)?, elem)])
 }
 
@@ -329,7 +337,11 @@ fn running_sum(cx: &mut Cx, c: &Call<'_>) -> Done {
         let data = (0..known.data.len()).map(one).collect::<Done<Vec<_>>>()?;
         return Ok(vec![Val::known(Known::new(known.elem, known.dims.clone(), data))]);
     }
-    let (elem, x) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?);
+    let elem = cx.elem(&value)?;
+    if whole::is_wide(elem) {
+        return Ok(vec![whole::running_sum(cx, &value, at, [exclusive, reverse], &c.path)?]);
+    }
+    let x = float(cx, &value, &c.at("x"))?;
     let ones = (0..n * n).map(|k| Num::float(f64::from(u8::from(part(k % n, k / n))))).collect();
     let ones = cx.spell(&Known::new(Elem::F32, vec![n, n], ones), &c.at("ones"))?;
     let last = dims.len() - 1;

@@ -1,7 +1,10 @@
 //! The operators that are read: one file per group, each reading by the rules of the version in force.
 
+mod affine;
+mod angles;
 mod attention;
 mod attributes;
+mod bounds;
 mod contrib;
 mod control;
 mod einsum;
@@ -15,6 +18,7 @@ mod integers;
 mod items;
 mod lookup;
 mod masks;
+mod mel;
 mod movement;
 mod norms;
 mod pooling;
@@ -114,6 +118,9 @@ fn standard(op: &str) -> Option<Read> {
         recurrent::find,
         attention::find,
         formulas::find,
+        angles::find,
+        affine::find,
+        mel::find,
         lookup::find,
         grid::find,
         control::find,

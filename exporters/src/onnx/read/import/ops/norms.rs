@@ -24,7 +24,7 @@ pub(super) fn find(op: &str) -> Option<Read> {
 
 fn batch(cx: &mut Cx, c: &Call<'_>) -> Done {
     if c.int("training_mode", 0)? != 0 || c.version < 7 && c.int("is_test", 0)? == 0 {
-        return Err("normalises by the batch's own statistics: export the model for inference".into());
+        return by_own_statistics(cx, c);
     }
     if c.version < 9 && c.int("spatial", 1)? == 0 {
         return Err("normalises each position by itself".into());
@@ -36,6 +36,22 @@ fn batch(cx: &mut Cx, c: &Call<'_>) -> Done {
     }
     let eps = Real(c.float("epsilon", 1e-5)?);
     Ok(vec![Val::Node(cx.push(Op::BatchNorm { eps }, &inputs, &c.path)?, elem)])
+}
+
+/// The form for training, by the mean and variance of all that is there of a channel. Weights are standardised so before a convolution reads them: of a
+/// constant it is a constant. What the image decides was exported for training.
+fn by_own_statistics(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let elem = cx.elem(c.needed(0)?)?;
+    let x = float(cx, c.needed(0)?, &c.at("x"))?;
+    let rank = cx.shape(x).len();
+    if !cx.graph.is_constant(x) || rank < 2 {
+        return Err("normalises by the batch's own statistics: export the model for inference".into());
+    }
+    let axes = (0..rank).filter(|&a| a != 1).collect();
+    let y = cx.push(Op::LayerNorm { axes, eps: Real(c.float("epsilon", 1e-5)?) }, &[x], &c.at("norm"))?;
+    let y = channels(cx, y, c.needed(1)?, c.needed(2)?, &c.path)?;
+    let running = Val::Missing("its running statistics are not computed".into());
+    Ok(vec![Val::Node(y, elem), running.clone(), running])
 }
 
 /// A scale or shift of a norm over the axes behind `axis`, as the operator takes it: one dimension per axis.
@@ -57,8 +73,21 @@ fn layer(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
     let x = float(cx, c.needed(0)?, &c.at("x"))?;
     let from = axis(c.int("axis", -1)?, cx.shape(x).len())?;
-    let y = layer_norm(cx, x, from, c.input(1), c.input(2), c.float("epsilon", 1e-5)?, &c.path)?;
-    Ok(vec![Val::Node(y, elem)])
+    let eps = c.float("epsilon", 1e-5)?;
+    let mut results = vec![Val::Node(layer_norm(cx, x, from, c.input(1), c.input(2), eps, &c.path)?, elem)];
+    if c.wants(1) || c.wants(2) {
+        let axes: Vec<usize> = (from..cx.shape(x).len()).collect();
+        let mean = reduce::spell(cx, "ReduceMean", x, axes.clone(), true, &c.at("mean"))?;
+        let apart = cx.binary(BinaryKind::Sub, x, mean, &c.at("centred"))?;
+        let square = cx.binary(BinaryKind::Mul, apart, apart, &c.at("square"))?;
+        let variance = reduce::spell(cx, "ReduceMean", square, axes, true, &c.at("variance"))?;
+        let shifted = cx.with(BinaryKind::Add, variance, eps, &c.at("shifted"))?;
+        let root = cx.unary(UnaryKind::Sqrt, shifted, &c.at("root"))?;
+        let one = cx.scalar(1.0, &c.at("one"))?;
+        let inverse = cx.binary(BinaryKind::Div, one, root, &c.at("inverse"))?;
+        results.extend([Val::Node(mean, elem), Val::Node(inverse, elem)]);
+    }
+    Ok(results)
 }
 
 /// LayerNorm over the axes from `from` on, with what there is of scale and shift.
@@ -76,6 +105,18 @@ pub(super) fn layer_norm(
     let op = Op::LayerNorm { axes: (from..dims.len()).collect(), eps: Real(eps) };
     if scale.is_absent() && shift.is_absent() {
         return cx.push(op, &[x], path);
+    }
+    let computed = |v: &Val| matches!(v, Val::Node(v, _) if !cx.graph.is_constant(*v));
+    if computed(scale) || computed(shift) {
+        // Not every format's operator reads what is computed.
+        let mut y = cx.push(op, &[x], &format!("{path}.norm"))?;
+        for (value, kind, name) in [(scale, BinaryKind::Mul, "weight"), (shift, BinaryKind::Add, "bias")] {
+            if !value.is_absent() {
+                let value = affine(cx, value, &sizes, &format!("{path}.{name}"))?;
+                y = cx.binary(kind, y, value, &format!("{path}.{name}.of"))?;
+            }
+        }
+        return Ok(y);
     }
     let mut pair = Vec::new();
     for (value, name, plain) in [(scale, "weight", 1.0), (shift, "bias", 0.0)] {

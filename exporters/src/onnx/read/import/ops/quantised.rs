@@ -107,9 +107,8 @@ fn quantise(cx: &mut Cx, c: &Call<'_>) -> Done {
 /// Codes of a type, with a scale and a zero point that broadcast against the value.
 pub(super) fn codes(cx: &mut Cx, x: Value, scale: &Val, zero: Option<&Val>, elem: Elem, path: &str) -> Done<Val> {
     let at = |name: &str| format!("{path}.{name}");
-    let (lo, hi) = match elem {
-        Elem::Int(bits @ (2 | 4 | 8 | 16)) => (-f64::from(1 << (bits - 1)), f64::from((1 << (bits - 1)) - 1)),
-        Elem::Uint(bits @ (2 | 4 | 8 | 16)) => (0.0, f64::from((1 << bits) - 1)),
+    let [lo, hi] = match elem {
+        Elem::Int(2 | 4 | 8 | 16) | Elem::Uint(2 | 4 | 8 | 16) => elem.range(),
         other => return Err(format!("makes codes of {}", other.word()).into()),
     };
     let scale = float(cx, scale, &at("scale"))?;

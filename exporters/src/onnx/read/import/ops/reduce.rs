@@ -7,7 +7,8 @@ use super::super::known::{self, Known, Num, Unknown};
 use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::elementwise::float;
+use super::elementwise::{float, ordered};
+use super::whole;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Op, UnaryKind, Value};
 
@@ -38,14 +39,43 @@ fn reduced(cx: &mut Cx, c: &Call<'_>, rank: usize) -> Done<Option<Vec<usize>>> {
 fn reduce(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let (rank, keep) = (cx.dims(&value)?.len(), c.int("keepdims", 1)? != 0);
-    let Some(axes) = reduced(cx, c, rank)? else { return Ok(vec![value]) };
+    let axes = match reduced(cx, c, rank)? {
+        Some(axes) => axes,
+        None if counts_alone(c.op()) => Vec::new(),
+        None => return Ok(vec![value]),
+    };
     if let Some(k) = cx.known(&value)
         && let Some(result) = fold(c.op(), &k, &axes, keep)
     {
         return Ok(vec![Val::known(result?)]);
     }
-    let (elem, x) = (cx.elem(&value)?, float(cx, &value, &c.at("x"))?);
+    let elem = cx.elem(&value)?;
+    if whole::is_wide(elem) {
+        return Ok(vec![Val::Node(of_integers(cx, c, &value, &axes, keep)?, elem)]);
+    }
+    let x = float(cx, &value, &c.at("x"))?;
     Ok(vec![Val::Node(spell(cx, c.op(), x, axes, keep, &c.path)?, elem)])
+}
+
+/// A reduction of whole numbers.
+fn of_integers(cx: &mut Cx, c: &Call<'_>, value: &Val, axes: &[usize], keep: bool) -> Done<Value> {
+    let kind = match c.op() {
+        "ReduceSum" => BinaryKind::Add,
+        "ReduceMax" => BinaryKind::Max,
+        "ReduceMin" => BinaryKind::Min,
+        _ => return Err("takes means, products or powers of whole numbers at run time".into()),
+    };
+    let mut x = whole::integer(cx, value, &c.at("x"))?;
+    for &axis in axes {
+        x = whole::reduced(cx, kind, x, axis, &c.at(&format!("axis{axis}")))?;
+    }
+    let dims = cx.shape(x).into_iter().enumerate().filter(|(i, _)| keep || !axes.contains(i)).map(|(_, d)| d).collect();
+    cx.reshape(x, dims, &c.path)
+}
+
+/// Whether a reduction of one element is another number than that element.
+fn counts_alone(op: &str) -> bool {
+    matches!(op, "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "ReduceLogSum")
 }
 
 /// A reduction by those that the graph has.
@@ -54,11 +84,11 @@ pub(super) fn spell(cx: &mut Cx, op: &str, x: Value, axes: Vec<usize>, keep: boo
     for &axis in &axes {
         cx.size(cx.graph.shape(x).0[axis])?;
     }
-    let of =
-        |cx: &mut Cx, kind, x, keep, path: &str| cx.push(Op::Reduce { kind, axes: axes.clone(), keep }, &[x], path);
-    if axes.is_empty()
-        && !matches!(op, "ReduceL1" | "ReduceL2" | "ReduceSumSquare" | "ReduceLogSum" | "ReduceLogSumExp")
-    {
+    let of = |cx: &mut Cx, kind, x, keep, path: &str| match axes.is_empty() {
+        true => Ok(x),
+        false => cx.push(Op::Reduce { kind, axes: axes.clone(), keep }, &[x], path),
+    };
+    if axes.is_empty() && !counts_alone(op) {
         return Ok(x);
     }
     match op {
@@ -141,10 +171,14 @@ fn arg(cx: &mut Cx, c: &Call<'_>) -> Done {
     let axis = axis(c.int("axis", 0)?, dims.len())?;
     cx.size(dims[axis])?;
     let keep = c.int("keepdims", 1)? != 0;
-    let mut x = float(cx, &value, &c.at("x"))?;
-    if c.op() == "ArgMin" {
-        x = cx.unary(UnaryKind::Neg, x, &c.at("negated"))?;
-    }
+    let largest = c.op() == "ArgMax";
+    let x = if whole::is_wide(cx.elem(&value)?) {
+        let x = whole::integer(cx, &value, &c.at("x"))?;
+        whole::foremost(cx, x, axis, largest, &c.at("foremost"))?
+    } else {
+        let x = ordered(cx, &value, &c.at("x"))?;
+        if largest { x } else { cx.unary(UnaryKind::Neg, x, &c.at("negated"))? }
+    };
     let size = cx.size(dims[axis])?;
     if c.int("select_last_index", 0)? == 0 || size == 1 {
         let index = cx.push(Op::ArgMax { axis, keep }, &[x], &c.path)?;

@@ -1,7 +1,9 @@
 //! Resize and Upsample: how each axis is sampled.
 
+use super::super::super::tensor::Elem;
 use super::super::call::{Call, Read, axis};
 use super::super::cx::Cx;
+use super::super::known::{Known, Num};
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
@@ -39,6 +41,22 @@ impl Along {
 
     fn idle(self) -> bool {
         self.from == self.to && self.scale.is_none_or(|s| s == 1.0)
+    }
+
+    /// Whether the factor makes the size: one that a policy keeps is rounded in its own way.
+    fn agrees(self) -> bool {
+        self.scale.is_none_or(|s| (self.from as f32 * s as f32) as usize == self.to)
+    }
+
+    /// The weights of the elements in each result, written out.
+    fn matrix(self, cx: &mut Cx, sampling: &Sampling, path: &str) -> Done<Value> {
+        let mut data = vec![Num::float(0.0); self.to * self.from];
+        for (i, taps) in vitc_ir::resample::taps(sampling, self.from, self.to, self.scale).into_iter().enumerate() {
+            for (sample, weight) in taps {
+                data[i * self.from + sample] = Num::float(weight);
+            }
+        }
+        cx.spell(&Known::new(Elem::F32, vec![self.to, self.from], data), path)
     }
 
     fn factor(self) -> f64 {
@@ -136,13 +154,7 @@ fn by_scales(cx: &Cx, dims: &[Dim], scales: &[f64], listed: &[usize]) -> Done<Ve
     Ok(all)
 }
 
-fn by_sizes(
-    cx: &Cx,
-    c: &Call<'_>,
-    dims: &[Dim],
-    sizes: &[super::super::known::Num],
-    listed: &[usize],
-) -> Done<Vec<(usize, Along)>> {
+fn by_sizes(cx: &Cx, c: &Call<'_>, dims: &[Dim], sizes: &[Num], listed: &[usize]) -> Done<Vec<(usize, Along)>> {
     if sizes.len() != listed.len() {
         return Err(format!("{} sizes do not fit {} axes", sizes.len(), listed.len()).into());
     }
@@ -196,6 +208,7 @@ fn sampled(
     let first = axes.iter().map(|(a, _)| *a).min().unwrap_or(0);
     let last = axes.iter().map(|(a, _)| *a).max().unwrap_or(0);
     let map = last - first <= 1 && (3..=4).contains(&dims.len()) && dims.len() - first <= 3;
+    let map = map && axes.iter().all(|(_, a)| a.agrees());
     if !map {
         return one_by_one(cx, c, x, axes, rule, elem);
     }
@@ -261,14 +274,18 @@ fn one_by_one(
     mut x: Value,
     axes: &[(usize, Along)],
     rule: impl Fn(&Along) -> Sampling,
-    elem: super::super::super::tensor::Elem,
+    elem: Elem,
 ) -> Done {
     for (axis, along) in axes.iter().filter(|(_, a)| !a.idle()) {
         let path = c.at(&format!("axis{axis}"));
-        let matrix = Op::Generate(Generator::Resample { sampling: rule(along), scale: along.scale.map(Real) });
         super::super::places::count(&[along.to, along.from]).ok_or("is too large")?;
-        let ty = Type::f32(&[along.to, along.from]);
-        let matrix = cx.graph.push_leaf(matrix, ty, &format!("{path}.matrix"))?;
+        let matrix = match along.agrees() {
+            true => {
+                let matrix = Op::Generate(Generator::Resample { sampling: rule(along), scale: along.scale.map(Real) });
+                cx.graph.push_leaf(matrix, Type::f32(&[along.to, along.from]), &format!("{path}.matrix"))?
+            }
+            false => along.matrix(cx, &rule(along), &format!("{path}.matrix"))?,
+        };
         x = resize_axes::by_matrix(cx, x, *axis, matrix, &path)?;
     }
     Ok(vec![Val::Node(x, elem)])
@@ -282,7 +299,7 @@ fn behind(
     dims: &[Dim],
     axes: &[(usize, Along)],
     rule: impl Fn(&Along) -> Sampling,
-    elem: super::super::super::tensor::Elem,
+    elem: Elem,
 ) -> Done {
     if dims.len() != 4 || axes.iter().any(|(a, _)| !(1..=2).contains(a)) {
         return one_by_one(cx, c, x, axes, rule, elem);

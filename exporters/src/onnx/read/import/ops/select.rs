@@ -10,6 +10,7 @@ use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::{aligned, fits, float, folded, opposite};
 use super::{infinities, quantised, whole};
+use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, DType, Dim, Op, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -114,12 +115,8 @@ pub(super) fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
 const FAR: usize = 256;
 
 /// Whether a value of finite inputs is finite for sure, but for overflow: what is not chosen is multiplied by zero. Looked through are functions of each
-/// element; products, sums and norms of finite values are finite. A divisor is no zero if a number was added to it.
-fn is_finite(cx: &Cx, value: Value) -> bool {
-    let shifted = |v: Value| {
-        let node = cx.graph.producer(v);
-        node.op == Op::Binary(BinaryKind::Add) && node.inputs.iter().any(|&i| cx.graph.is_constant(i))
-    };
+/// element; products, sums and norms of finite values are finite. Roots and divisors are, where what they are of is a square or the like, with a number added.
+pub(super) fn is_finite(cx: &Cx, value: Value) -> bool {
     let (mut stack, mut seen) = (vec![value], 0);
     while let Some(v) = stack.pop() {
         let node = cx.graph.producer(v);
@@ -131,11 +128,10 @@ fn is_finite(cx: &Cx, value: Value) -> bool {
         seen += 1;
         let safe = match node.op {
             Op::Unary(UnaryKind::Log | UnaryKind::Exp) | Op::Binary(BinaryKind::Pow) => false,
-            Op::Unary(UnaryKind::Sqrt) => shifted(node.inputs[0]),
+            Op::Unary(UnaryKind::Sqrt) => is_at_least(cx, node.inputs[0], false),
             Op::Binary(BinaryKind::Div) => {
                 let divisor = node.inputs[1];
-                let root = *cx.graph.op(divisor) == Op::Unary(UnaryKind::Sqrt);
-                cx.graph.is_constant(divisor) || root || shifted(divisor)
+                cx.graph.is_constant(divisor) || is_at_least(cx, divisor, true)
             }
             _ => true,
         };
@@ -143,6 +139,49 @@ fn is_finite(cx: &Cx, value: Value) -> bool {
             return false;
         }
         stack.extend(node.inputs.iter());
+    }
+    true
+}
+
+/// Whether a value is never negative, or with `above` never zero either, whatever the inputs are.
+fn is_at_least(cx: &Cx, value: Value, above: bool) -> bool {
+    let (mut stack, mut seen) = (vec![(value, above)], 0);
+    while let Some((v, above)) = stack.pop() {
+        seen += 1;
+        if seen > FAR {
+            return false;
+        }
+        let bound = |x: f64| if above { x > 0.0 } else { x >= 0.0 };
+        let node = cx.graph.producer(v);
+        let inputs = &node.inputs;
+        match &node.op {
+            Op::Literal { values } if values.iter().all(|x| bound(x.0)) => {}
+            Op::Generate(vitc_ir::Generator::Fill { value }) if bound(value.0) => {}
+            Op::Clip { lo, .. } if bound(lo.0) => {}
+            Op::Unary(UnaryKind::Abs | UnaryKind::Relu) | Op::Softmax { .. } if !above => {}
+            Op::Unary(UnaryKind::Sigmoid | UnaryKind::Exp | UnaryKind::Softplus) if !above => {}
+            Op::Binary(BinaryKind::Mul) if inputs[0] == inputs[1] && !above => {}
+            Op::Unary(UnaryKind::Sqrt) => stack.push((inputs[0], above)),
+            Op::Binary(BinaryKind::Mul | BinaryKind::Div) => stack.extend(inputs.iter().map(|&i| (i, above))),
+            Op::Reduce { kind: ReduceKind::Sum | ReduceKind::Mean | ReduceKind::Max, .. }
+            | Op::Reshape { .. }
+            | Op::Expand { .. }
+            | Op::Transpose { .. } => stack.push((inputs[0], above)),
+            // One of the two is enough, and a constant is looked at first.
+            Op::Binary(kind @ (BinaryKind::Add | BinaryKind::Max)) => {
+                let (own, rest) =
+                    if cx.graph.is_constant(inputs[1]) { (inputs[1], inputs[0]) } else { (inputs[0], inputs[1]) };
+                if !cx.graph.is_constant(own) {
+                    stack.extend([(own, above), (rest, above)]);
+                } else if is_at_least(cx, own, above) {
+                    stack.extend((*kind == BinaryKind::Add).then_some((rest, false)));
+                } else {
+                    stack.push((rest, above));
+                    stack.extend((*kind == BinaryKind::Add).then_some((own, false)));
+                }
+            }
+            _ => return false,
+        }
     }
     true
 }
@@ -158,7 +197,7 @@ fn not(cx: &mut Cx, c: &Call<'_>) -> Done {
 }
 
 /// The operator for it, which never looks at what is not chosen.
-fn select(cx: &mut Cx, c: &Call<'_>, condition: &Val, sides: [&Val; 2]) -> Done {
+pub(super) fn select(cx: &mut Cx, c: &Call<'_>, condition: &Val, sides: [&Val; 2]) -> Done {
     let elem = cx.elem(sides[0])?;
     let condition = match condition {
         Val::Node(v, _) if cx.graph.ty(*v).dtype == DType::Bool => *v,

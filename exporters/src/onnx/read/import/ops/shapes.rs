@@ -153,8 +153,22 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<
             let sign = cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?;
             Ok(Val::Node(cx.unary(UnaryKind::Abs, sign, path)?, to))
         }
+        // Truths and places are codes of few bits.
+        (Val::Node(_, Elem::Bool), false, false) if to.is_int() => {
+            Ok(Val::Node(super::select::truth(cx, value, path)?, to))
+        }
+        (Val::Node(v, _), false, false)
+            if to.is_int() && whole::below(cx, *v).is_some_and(|below| below as f64 <= to.range()[1] + 1.0) =>
+        {
+            Ok(Val::Node(cx.push(Op::Cast { to: DType::F32 }, &[*v], path)?, to))
+        }
         // A whole number that nothing but a cast reads stays a float.
         (Val::Node(v, _), true, false) if to.is_int() && to.bits() >= Some(8) => {
+            let [least, most] = to.range();
+            let fits = |[a, b]: [f64; 2]| a.trunc() >= least && b.trunc() <= most;
+            if !super::bounds::range(cx, *v).is_some_and(fits) {
+                return Err(format!("makes {} of numbers that may lie beyond it: clip them first", to.word()).into());
+            }
             let (sign, size) = (
                 cx.unary(UnaryKind::Sign, *v, &format!("{path}.sign"))?,
                 cx.unary(UnaryKind::Abs, *v, &format!("{path}.size"))?,

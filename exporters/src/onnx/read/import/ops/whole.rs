@@ -6,6 +6,7 @@
 use super::super::super::tensor::Elem;
 use super::super::cx::Cx;
 use super::super::known::{Known, Num};
+use super::super::moves::Cut;
 use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
@@ -95,6 +96,98 @@ pub(super) fn arithmetic(cx: &mut Cx, x: &Val, y: &Val, op: &str, path: &str) ->
     };
     let b = integer(cx, y, &format!("{path}.b"))?;
     Ok(Val::Node(cx.binary(kind, a, b, path)?, elem))
+}
+
+/// A function of each whole number that has whole numbers as its results.
+pub(super) fn function(cx: &mut Cx, value: &Val, op: &str, path: &str) -> Done<Val> {
+    let elem = cx.elem(value)?;
+    let x = integer(cx, value, path)?;
+    let at = |name: &str| format!("{path}.{name}");
+    let zero = number(cx, 0, &at("zero"))?;
+    let y = match op {
+        "Relu" => cx.binary(BinaryKind::Max, x, zero, path)?,
+        "Neg" => cx.binary(BinaryKind::Sub, zero, x, path)?,
+        "Abs" => {
+            let turned = cx.binary(BinaryKind::Sub, zero, x, &at("turned"))?;
+            cx.binary(BinaryKind::Max, x, turned, path)?
+        }
+        "Sign" => {
+            let one = number(cx, 1, &at("one"))?;
+            let less = cx.binary(BinaryKind::Sub, zero, one, &at("less"))?;
+            let above = cx.binary(BinaryKind::Min, x, one, &at("above"))?;
+            cx.binary(BinaryKind::Max, above, less, path)?
+        }
+        _ => return Err(format!("computes with {} at run time", elem.word()).into()),
+    };
+    Ok(Val::Node(y, elem))
+}
+
+/// Whole numbers along an axis, which stays with one element, taken together in pairs: not every format reduces integers, and halves hold few of them.
+pub(super) fn reduced(cx: &mut Cx, kind: BinaryKind, x: Value, axis: usize, path: &str) -> Done<Value> {
+    let mut size = cx.size(cx.shape(x)[axis])?;
+    let (mut x, mut left) = (x, Vec::new());
+    while size > 1 {
+        let half = size / 2;
+        let part = |cx: &mut Cx, start: usize, count: usize, name: &str| {
+            let cut = Cut { axis, start, step: 1, count };
+            let part = cx.cut(&Val::Node(x, Elem::Int(32)), &[cut], &format!("{path}.{name}{size}"))?;
+            cx.value(&part, path)
+        };
+        let (a, b) = (part(cx, 0, half, "first")?, part(cx, half, half, "second")?);
+        if size % 2 == 1 {
+            left.push(part(cx, size - 1, 1, "last")?);
+        }
+        x = cx.binary(kind, a, b, &format!("{path}.of{size}"))?;
+        size = half;
+    }
+    for (i, rest) in left.into_iter().enumerate() {
+        x = cx.binary(kind, x, rest, &format!("{path}.rest{i}"))?;
+    }
+    Ok(x)
+}
+
+/// Running sums of whole numbers along an axis: to each its neighbour is added, to each sum of two the one in front of it, and so on.
+pub(super) fn running_sum(
+    cx: &mut Cx,
+    value: &Val,
+    axis: usize,
+    [exclusive, reverse]: [bool; 2],
+    path: &str,
+) -> Done<Val> {
+    let elem = cx.elem(value)?;
+    let size = cx.fixed(value)?[axis];
+    // Moved by so many places; zeros follow.
+    let moved = |cx: &mut Cx, y: &Val, by: usize, path: &str| {
+        let mut dims = cx.fixed(y)?;
+        dims[axis] = by;
+        let zeros = vec![Num::int(0); places::count(&dims).ok_or("is too large")?];
+        let zeros = Val::known(Known::new(elem, dims, zeros));
+        let start = if reverse { by } else { 0 };
+        let rest = cx.cut(y, &[Cut { axis, start, step: 1, count: size - by }], &format!("{path}.rest"))?;
+        let parts = if reverse { [rest, zeros] } else { [zeros, rest] };
+        cx.joined(&parts, axis, &format!("{path}.moved"))
+    };
+    let mut y = Val::Node(integer(cx, value, path)?, elem);
+    let mut by = 1;
+    while by < size {
+        let path = format!("{path}.by{by}");
+        let other = moved(cx, &y, by, &path)?;
+        y = arithmetic(cx, &y, &other, "Add", &path)?;
+        by *= 2;
+    }
+    if exclusive { moved(cx, &y, 1, &format!("{path}.exclusive")) } else { Ok(y) }
+}
+
+/// 0 where a whole number is the largest along an axis, or the least, else −1: what halves hold, too.
+pub(super) fn foremost(cx: &mut Cx, x: Value, axis: usize, largest: bool, path: &str) -> Done<Value> {
+    let at = |name: &str| format!("{path}.{name}");
+    let kind = if largest { BinaryKind::Max } else { BinaryKind::Min };
+    let best = reduced(cx, kind, x, axis, &at("best"))?;
+    let (a, b) = if largest { (x, best) } else { (best, x) };
+    let behind = cx.binary(BinaryKind::Sub, a, b, &at("behind"))?;
+    let least = cx.spell(&Known::new(Elem::Int(32), vec![], vec![Num::int(-1)]), &at("least"))?;
+    let behind = cx.binary(BinaryKind::Max, behind, least, &at("other"))?;
+    cx.push(Op::Cast { to: DType::F32 }, &[behind], &at("number"))
 }
 
 /// Looked up: every format divides integers in its own way.
