@@ -8,7 +8,7 @@ use crate::message::{Message, Setting};
 use crate::signature::{Likelihood, OutputRole, Signature};
 use vitc_exporters::coreml;
 use vitc_exporters::metadata::{Layout, Preprocessing};
-use vitc_ir::{BinaryKind, Built, Copier, DType, Graph, Net, Node, Op, Output, UnaryKind, Value};
+use vitc_ir::{BinaryKind, Built, Copier, DType, Graph, Net, Node, Op, Output, Shape, Type, UnaryKind, Value};
 
 /// What is put around a model.
 #[derive(Debug, Clone, Copy)]
@@ -126,12 +126,12 @@ pub fn vectors(graph: Graph) -> Built<Graph> {
     if !graph.inputs().any(|(id, _)| scalar(id.into())) && !graph.outputs.iter().any(|o| scalar(o.value)) {
         return Ok(graph);
     }
-    let one = vitc_ir::Shape::fixed(&[1]);
+    let one = Shape::fixed(&[1]);
     let mut copy = Copier::new(&graph, graph.stage);
     for (id, node) in graph.nodes() {
         match &node.op {
             Op::Input if scalar(id.into()) => {
-                let ty = vitc_ir::Type { shape: one.clone(), ..node.types[0].clone() };
+                let ty = Type { shape: one.clone(), ..node.types[0].clone() };
                 let vector = copy.new.push_leaf(Op::Input, ty, &node.path)?;
                 copy.set(id.into(), vector);
             }

@@ -18,6 +18,7 @@
 //! 9. every run-time operator is legal at the graph's stage: at `target` there is no operator that exists
 //!    only until it is lowered ([`ValidError::Stage`]), and none that the target cannot say ([`ValidError::Target`]).
 
+use crate::facts::Class;
 use crate::graph::{Graph, Node};
 use crate::id::{NodeId, Value};
 use crate::infer::{ShapeError, check_leaf, infer};
@@ -178,7 +179,9 @@ fn may_run(op: &Op, dtype: DType) -> bool {
     match dtype {
         DType::F32 | DType::F16 => true,
         DType::I32 | DType::Bool => op.facts().integers,
-        DType::I8 | DType::U8 => matches!(op, Op::Input | Op::Cast { .. } | Op::Keep | Op::Quantize { .. }),
+        DType::I8 | DType::U8 => {
+            matches!(op.facts().class, Class::Leaf | Class::Cast | Class::Quantisation | Class::Barrier)
+        }
         DType::I64 | DType::I4 | DType::U4 => *op == Op::Keep,
     }
 }

@@ -11,7 +11,6 @@ use super::options::QuantizeOptions;
 use super::place::{artifact_place, outdated_data_files};
 use super::report::Report;
 use super::request::Request;
-use super::single;
 use crate::artifact::written_by_vitc;
 use crate::check::{self, CheckError, CheckReport, Fidelity, bounds};
 use crate::place::Staging;
@@ -48,7 +47,7 @@ impl Stand {
 ///
 /// # Errors
 /// See [`Error`]. What was in the artifact's place before is there still.
-pub fn finish(
+pub(super) fn complete(
     request: &Request,
     lowered: Lowered,
     destination: Destination<'_>,
@@ -84,10 +83,6 @@ pub fn finish(
     report.artifact.data_file = data_file;
     report.artifact.kept = matches!(stand, Stand::Staged(_));
     compare(request, &mut report, &staged, observer)?;
-    let single = single::agrees(request, &report);
-    if let Some(check) = &mut report.check {
-        check.single = single;
-    }
     let mut kept = None;
     if let Stand::Staged(staging) = stand {
         if report.passed() {

@@ -33,7 +33,7 @@ mod wrapping;
 pub use calibrated::Calibration;
 pub use error::Error;
 pub use expect::Expectation;
-pub use finish::{Destination, finish};
+pub use finish::Destination;
 pub use format::TargetKind;
 pub use functions::FunctionSize;
 pub use lower::lower;
@@ -46,6 +46,7 @@ pub use place::named_place;
 pub use report::{FunctionLine, PassLine, Precision, QuantisationLine, Report, WeightsLine, Written};
 pub use request::{Request, RequestBuilder};
 pub use rounding::{Moved, Rounded, Rounding};
+pub use single::finish;
 
 /// The whole road. The artifact is in its place when this returns `Ok`.
 ///

@@ -22,14 +22,14 @@ fn run(graph: &Graph, _: &Context) -> Result {
     let mut copy = Copier::new(graph, graph.stage);
     let mut count = 0;
     for (id, node) in graph.nodes() {
-        match if graph.is_constant(id.into()) { None } else { vector(graph, &mut copy, id, node) } {
-            Some(made) => {
-                let made = made?;
-                copy.set(id.into(), made);
-                count += 1;
-            }
-            None => drop(copy.node(id)?),
-        }
+        let constant = graph.is_constant(id.into());
+        let Some(made) = (!constant).then(|| vector(graph, &mut copy, id, node)).flatten() else {
+            copy.node(id)?;
+            continue;
+        };
+        let made = made?;
+        copy.set(id.into(), made);
+        count += 1;
     }
     for output in &graph.outputs {
         let value = copy.get(output.value)?;

@@ -7,7 +7,7 @@ use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::float;
-use super::select;
+use super::{select, whole};
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Op, UnaryKind, Value};
 
@@ -114,7 +114,7 @@ impl Mask {
         }
         let Some(seen) = &self.seen else { return Ok(()) };
         let Some(known) = cx.constant(seen) else {
-            let seen = select::truth(cx, seen, path)?;
+            let seen = whole::truth(cx, seen, path)?;
             let any = Op::Reduce { kind: ReduceKind::Max, axes: vec![cx.shape(seen).len() - 1], keep: true };
             let any = cx.push(any, &[seen], &at("seen"))?;
             // Nothing is hidden in a row without keys: half precision has no room below.

@@ -29,7 +29,7 @@ fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
         Some(known) => Ok(vec![known]),
         None if matches!(c.op(), "And" | "Or" | "Xor") => {
             fits(cx, &x, &y)?;
-            let (a, b) = (truth(cx, &x, &c.at("a"))?, truth(cx, &y, &c.at("b"))?);
+            let (a, b) = (whole::truth(cx, &x, &c.at("a"))?, whole::truth(cx, &y, &c.at("b"))?);
             let result = match c.op() {
                 "And" => cx.binary(BinaryKind::Mul, a, b, &c.path)?,
                 "Or" => cx.binary(BinaryKind::Max, a, b, &c.path)?,
@@ -47,7 +47,7 @@ fn compare(cx: &mut Cx, c: &Call<'_>) -> Done {
             }
             let elem = cx.elem(&x)?;
             let (a, b) = match elem {
-                Elem::Bool => (truth(cx, &x, &c.at("a"))?, truth(cx, &y, &c.at("b"))?),
+                Elem::Bool => (whole::truth(cx, &x, &c.at("a"))?, whole::truth(cx, &y, &c.at("b"))?),
                 _ if whole::is_wide(elem) => (whole::integer(cx, &x, &c.at("a"))?, whole::integer(cx, &y, &c.at("b"))?),
                 _ if elem.is_int() => (quantised::whole(cx, &x, &c.at("a"))?, quantised::whole(cx, &y, &c.at("b"))?),
                 _ => (float(cx, &x, &c.at("a"))?, float(cx, &y, &c.at("b"))?),
@@ -67,7 +67,7 @@ pub(super) fn both(cx: &mut Cx, x: &Val, y: &Val, path: &str) -> Done<Val> {
         return Ok(known);
     }
     fits(cx, x, y)?;
-    let (a, b) = (truth(cx, x, &format!("{path}.a"))?, truth(cx, y, &format!("{path}.b"))?);
+    let (a, b) = (whole::truth(cx, x, &format!("{path}.a"))?, whole::truth(cx, y, &format!("{path}.b"))?);
     Ok(Val::Node(cx.binary(BinaryKind::Mul, a, b, path)?, Elem::Bool))
 }
 
@@ -93,21 +93,6 @@ fn order(cx: &mut Cx, c: &Call<'_>, difference: Value) -> Done<Value> {
             let apart = cx.unary(UnaryKind::Abs, sign, &c.at("apart"))?;
             opposite(cx, apart, &c.path)
         }
-    }
-}
-
-/// A truth as 0 or 1.
-pub(super) fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
-    if let Some(k) = cx.known(value) {
-        let k = k.map(Elem::F32, |n| super::super::known::cast(n, Elem::F32))?;
-        return cx.spell(&k, path);
-    }
-    match value {
-        Val::Node(v, Elem::Bool) if cx.graph.ty(*v).dtype == DType::Bool => {
-            cx.push(Op::Cast { to: DType::F32 }, &[*v], &format!("{path}.number"))
-        }
-        Val::Node(v, Elem::Bool) => Ok(*v),
-        _ => Err("decides by what is no truth".into()),
     }
 }
 
@@ -189,7 +174,7 @@ fn is_at_least(cx: &Cx, value: Value, above: bool) -> bool {
 fn not(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
     let Some(known) = cx.known(&value) else {
-        let x = truth(cx, &value, &c.at("x"))?;
+        let x = whole::truth(cx, &value, &c.at("x"))?;
         return Ok(vec![Val::Node(opposite(cx, x, &c.path)?, Elem::Bool)]);
     };
     let turned = known.map(Elem::Bool, |n| super::super::known::unary("Not", n, Elem::Bool).unwrap_or(Ok(n)))?;
@@ -208,7 +193,7 @@ pub(super) fn select(cx: &mut Cx, c: &Call<'_>, condition: &Val, sides: [&Val; 2
     for (side, name) in sides.into_iter().zip(["yes", "no"]) {
         pair.push(match elem {
             Elem::Bool => {
-                let number = truth(cx, side, &c.at(name))?;
+                let number = whole::truth(cx, side, &c.at(name))?;
                 cx.push(Op::Cast { to: DType::Bool }, &[number], &c.at(&format!("{name}.truth")))?
             }
             _ if elem.is_float() => float(cx, side, &c.at(name))?,
@@ -230,7 +215,7 @@ fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
         if !is_finite(cx, a) || !is_finite(cx, b) {
             return select(cx, c, &value, [&yes, &no]);
         }
-        let m = truth(cx, &value, &c.at("condition"))?;
+        let m = whole::truth(cx, &value, &c.at("condition"))?;
         let rest = opposite(cx, m, &c.at("rest"))?;
         let a = cx.binary(BinaryKind::Mul, a, m, &c.at("yes.part"))?;
         let b = cx.binary(BinaryKind::Mul, b, rest, &c.at("no.part"))?;

@@ -154,9 +154,7 @@ pub(super) fn converted(cx: &mut Cx, value: &Val, to: Elem, path: &str) -> Done<
             Ok(Val::Node(cx.unary(UnaryKind::Abs, sign, path)?, to))
         }
         // Truths and places are codes of few bits.
-        (Val::Node(_, Elem::Bool), false, false) if to.is_int() => {
-            Ok(Val::Node(super::select::truth(cx, value, path)?, to))
-        }
+        (Val::Node(_, Elem::Bool), false, false) if to.is_int() => Ok(Val::Node(whole::truth(cx, value, path)?, to)),
         (Val::Node(v, _), false, false)
             if to.is_int() && whole::below(cx, *v).is_some_and(|below| below as f64 <= to.range()[1] + 1.0) =>
         {

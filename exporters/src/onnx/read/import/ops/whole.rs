@@ -5,7 +5,7 @@
 
 use super::super::super::tensor::Elem;
 use super::super::cx::Cx;
-use super::super::known::{Known, Num};
+use super::super::known::{self, Known, Num};
 use super::super::moves::Cut;
 use super::super::places;
 use super::super::refusal::Done;
@@ -77,6 +77,21 @@ pub(super) fn from_start(cx: &mut Cx, index: Value, size: usize, path: &str) -> 
 /// A 32-bit integer.
 pub(super) fn number(cx: &mut Cx, n: usize, path: &str) -> Done<Value> {
     cx.spell(&Known::new(Elem::Int(32), vec![], vec![Num::int(n as i64)]), path)
+}
+
+/// A truth as 0 or 1.
+pub(super) fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
+    if let Some(k) = cx.known(value) {
+        let k = k.map(Elem::F32, |n| known::cast(n, Elem::F32))?;
+        return cx.spell(&k, path);
+    }
+    match value {
+        Val::Node(v, Elem::Bool) if cx.graph.ty(*v).dtype == DType::Bool => {
+            cx.push(Op::Cast { to: DType::F32 }, &[*v], &format!("{path}.number"))
+        }
+        Val::Node(v, Elem::Bool) => Ok(*v),
+        _ => Err("decides by what is no truth".into()),
+    }
 }
 
 /// Sums, differences, products and extremes of whole numbers; quotients and remainders of indices by a number.
