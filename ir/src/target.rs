@@ -190,6 +190,8 @@ pub struct Target {
     pub map_norm_on_tokens: bool,
     /// With f16: softmax runs in f32 between casts.
     pub softmax_f32: bool,
+    /// With f16: softplus runs in f32 between casts.
+    pub softplus_f32: bool,
     /// With f16: means over the map run in f32 between casts.
     pub mean_f32: bool,
     /// With f16: a square, its mean and the mean of what was squared run in f32, and what is computed from such moments alone.
@@ -249,6 +251,7 @@ impl Target {
             bias_rides_on_product: false,
             map_norm_on_tokens: true,
             softmax_f32: true,
+            softplus_f32: true, // ONNX Runtime on a processor writes it out as log(1 + eˣ), which is infinite in f16 from 12 up
             mean_f32: true,
             moments_f32: true,
             conv_accumulates_f32: false, // products accumulate in f32 as well
@@ -275,6 +278,7 @@ impl Target {
             channels_last: true,
             row_moves: false,      // moves ride on the kernels of norms
             sum: false,            // sums ride on the kernels in front of them
+            softplus_f32: false,   // one kernel in f16
             euclidean_norm: false, // squares and roots ride on the kernel of the sum
             batch_norm: false,     // DenseNet-121: 188 kernels either way
             mixed_floats: false,   // "`input` and `grid` must be of same type"
@@ -332,6 +336,7 @@ impl Target {
             bias_rides_on_product: false,
             map_norm_on_tokens: false, // norms take any axis
             softmax_f32: false,
+            softplus_f32: false,
             mean_f32: false,
             moments_f32: false,
             conv_accumulates_f32: false,

@@ -24,7 +24,7 @@ use crate::pass::{Context, Pass, Result, Rewritten};
 use crate::pattern::number::number;
 use std::collections::{HashMap, HashSet};
 use vitc_ir::facts::Slots;
-use vitc_ir::op::ReduceKind;
+use vitc_ir::op::{ReduceKind, UnaryKind};
 use vitc_ir::{BinaryKind, Builder, Built, Class, Copier, DType, Graph, Node, NodeId, Op, Output, Target, Type, Value};
 
 /// The pass.
@@ -115,6 +115,7 @@ fn vanishing(graph: &Graph, node: &Node, operand: Value) -> Option<Vec<usize>> {
 /// Why a node runs in f32 where all others run in f16.
 pub fn island_reason(node: &Node) -> &'static str {
     match &node.op {
+        Op::Unary(UnaryKind::Softplus) => "softplus: the exponential that it is computed of overflows f16 from 12 up",
         Op::Softmax { .. } => "softmax: its sum of exponentials loses bits in f16",
         Op::GridSample { .. } => "places: half precision moves them by parts of a pixel",
         Op::Reduce { kind: ReduceKind::Mean, .. } => "mean: a sum over many values loses bits in f16, or overflows",
@@ -146,9 +147,13 @@ fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
         let from_means = node.inputs.iter().all(|&v| graph.is_constant(v) || statistic[v.node.0 as usize]);
         let mean = is_mean(node) && (target.mean_f32 || squared.contains(&node.inputs[0]));
         statistic[at] = mean || movable && from_means;
-        let softmax = matches!(node.op, Op::Softmax { .. }) && target.softmax_f32;
+        let exponential = match node.op {
+            Op::Softmax { .. } => target.softmax_f32,
+            Op::Unary(UnaryKind::Softplus) => target.softplus_f32,
+            _ => false,
+        };
         let single = node.op.facts().single != Slots::NONE && !target.mixed_floats;
-        wide[at] = statistic[at] || softmax || single || squared.contains(&id.into()) && is_square(id, node);
+        wide[at] = statistic[at] || exponential || single || squared.contains(&id.into()) && is_square(id, node);
     }
     wide
 }
