@@ -49,6 +49,8 @@ def cases(folder, word):
         names = [port.name for port in test.model.graph.input]
         if inputs is None or outputs is None or not inputs or len(names) != len(inputs):
             continue
+        if not inputs[0].size:  # a size of 0 stands for an open one in files that people have
+            continue
         model = onnx.ModelProto()
         model.CopyFrom(test.model)
         rest = list(zip(names[1:], inputs[1:]))
@@ -67,8 +69,8 @@ def answers(path, feed):
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     types = {port.name: port.type for port in session.get_inputs()}
-    kinds = {"tensor(float)": np.float32, "tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
-    feed = {name: np.ascontiguousarray(x.astype(kinds[types[name]])) for name, x in feed.items() if name in types}
+    kinds = {"float": np.float32, "int32": np.int32, "int64": np.int64, "uint8": np.uint8, "int8": np.int8, "bool": np.bool_}
+    feed = {name: np.ascontiguousarray(x.astype(kinds[types[name].removeprefix("tensor(").removesuffix(")")])) for name, x in feed.items() if name in types}
     return dict(zip([port.name for port in session.get_outputs()], session.run(None, feed)))
 
 
