@@ -1,6 +1,7 @@
 //! ONNX files of any origin through the whole road: every target, with its check.
 
 use serde_json::Value as Json;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -188,6 +189,36 @@ fn ports_keep_their_types() {
     let after = import(&out, &options).expect("a file");
     assert_eq!((after.inputs[0].elem, &after.outputs[..]), (Some(Elem::Uint(8)), &[Elem::Uint(8), Elem::F32][..]));
     assert!(String::from_utf8_lossy(&output.stderr).contains("output z of int8 is returned as a float"));
+}
+
+/// A file is written at its own opset, as far as vitc writes that one, and at another where that is asked for.
+#[test]
+fn files_keep_their_opset() {
+    use vitc_exporters::onnx::{ImportOptions, import};
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("m.onnx");
+    let options = ImportOptions { name: "m".into(), batch: None, shapes: Vec::new(), outputs: Vec::new() };
+    let opset = |path: &Path| import(path, &options).expect("a file").opset;
+    let mut seen = HashSet::new();
+    let cases: [(&str, &[&str], Option<i64>); 5] = [
+        ("hardmax_flat", &[], None),
+        ("dft_back", &[], None),
+        ("attention_causal", &[], None),
+        ("attention_short_mask", &[], None),
+        ("attention_causal", &["--opset", "17"], Some(17)),
+    ];
+    for (name, more, asked) in cases {
+        let file = folder.join(format!("{name}.onnx"));
+        let place = out.display().to_string();
+        let export = ["export", &file.display().to_string(), "--target", "onnx", "-o", &place, "--force"];
+        let output = vitc(&[&export[..], more].concat());
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let own = opset(&file);
+        assert_eq!(opset(&out), asked.unwrap_or(own.clamp(17, 23)), "{name} of opset {own}");
+        seen.insert(own);
+    }
+    assert!(seen.iter().any(|&o| o < 17) && seen.iter().any(|&o| o > 17), "{seen:?}");
 }
 
 /// A failed check in half precision says whether the type or the file is at fault, and its hint leads to right numbers.
