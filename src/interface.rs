@@ -75,7 +75,8 @@ pub struct Stored {
 /// # Errors
 /// If a port cannot be turned.
 pub fn laid(graph: Graph, stored: &Stored) -> Built<Graph> {
-    if *stored == Stored::default() {
+    let bytes = stored.inputs.iter().chain(&stored.outputs).any(Option::is_some);
+    if !stored.layout.channels_last && !bytes {
         return Ok(graph);
     }
     let mut copy = Copier::new(&graph, graph.stage);

@@ -266,6 +266,8 @@ case("sine_fast", "angles whose halves are too far apart", "float[2,6] x => floa
 case("bytes", "pixels as bytes, channels last; bytes again at the end, with and without a sign", "uint8[1,4,6,3] x => uint8[1,3,4,6] y, int8[1,4,6,3] z",
      "f = Cast <to = 1> (x)\n t = Transpose <perm = [0, 3, 1, 2]> (f)\n h = Mul (t, s)\n y = Cast <to = 2> (h)\n d = Sub (f, m)\n z = Cast <to = 3> (d)",
      s=f32(0.75), m=f32(128.0), feeds=dict(x=np.arange(72) * 3))
+case("bytes_folded", "a bounded value that is read twice at every step: whoever asks for its range must not ask twice", "uint8[1,4] x => uint8[1,4] y",
+     "f = Cast <to = 1> (x)\n b0 = Mul (f, q)\n" + "".join(f" d{i} = Neg (b{i})\n b{i + 1} = Max (b{i}, d{i})\n" for i in range(29)) + " y = Cast <to = 2> (b29)", q=f32(0.25))
 case("bytes_signed", "bytes with a sign at both ends", "int8[2,5] x => int8[2,5] y", "f = Cast <to = 1> (x)\n h = Mul (f, s)\n y = Cast <to = 3> (h)",
      s=f32(-0.75), feeds=dict(x=np.arange(10) * 25 - 120))
 case("gather_elements_in", "indices that are given, some from the end", "float[3,4,2] x, int32[2,3,2] i => float[2,3,2] y", "y = GatherElements <axis = 1> (x, i)",

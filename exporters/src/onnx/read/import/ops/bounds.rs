@@ -1,21 +1,36 @@
 //! Between which numbers a value lies, where its layers say so.
 
 use super::super::cx::Cx;
+use std::collections::HashMap;
 use vitc_ir::op::ReduceKind;
 use vitc_ir::{BinaryKind, Class, Op, UnaryKind, Value};
 
 /// Most nodes one behind the other that are looked at.
 const FAR: usize = 64;
 
+/// What was found of values, so that one that is read often is looked at once.
+type Seen = HashMap<Value, Option<[f64; 2]>>;
+
 /// Least and largest number of a value, whatever the inputs are; `None` if nothing bounds it.
 pub(super) fn range(cx: &Cx, value: Value) -> Option<[f64; 2]> {
-    within(cx, value, FAR)
+    within(cx, value, FAR, &mut Seen::new())
 }
 
-fn within(cx: &Cx, value: Value, far: usize) -> Option<[f64; 2]> {
-    let far = far.checked_sub(1)?;
+fn within(cx: &Cx, value: Value, far: usize, seen: &mut Seen) -> Option<[f64; 2]> {
+    if let Some(&found) = seen.get(&value) {
+        return found;
+    }
+    let found = far.checked_sub(1).and_then(|far| by_operator(cx, value, far, seen));
+    seen.insert(value, found);
+    found
+}
+
+fn by_operator(cx: &Cx, value: Value, far: usize, seen: &mut Seen) -> Option<[f64; 2]> {
     let node = cx.graph.producer(value);
-    let of = |i: usize| within(cx, node.inputs[i], far);
+    if let Some(x) = truncated(cx, value) {
+        return within(cx, x, far, seen).map(|[a, b]| [a.trunc(), b.trunc()]);
+    }
+    let mut of = |i: usize| within(cx, node.inputs[i], far, seen);
     match &node.op {
         Op::Literal { values } => {
             let all = values.iter().map(|v| v.0);
@@ -23,7 +38,8 @@ fn within(cx: &Cx, value: Value, far: usize) -> Option<[f64; 2]> {
         }
         Op::Input => cx.given.get(&value.node).copied(),
         Op::Generate(vitc_ir::Generator::Fill { value }) => Some([value.0; 2]),
-        Op::Clip { lo, hi } => Some([lo.0, hi.0]),
+        // The upper bound counts where they cross.
+        Op::Clip { lo, hi } => Some([lo.0.min(hi.0), hi.0]),
         Op::Softmax { .. } | Op::Unary(UnaryKind::Sigmoid | UnaryKind::HardSigmoid { .. }) => Some([0.0, 1.0]),
         Op::Unary(UnaryKind::Tanh | UnaryKind::Sign | UnaryKind::Sin | UnaryKind::Cos | UnaryKind::Erf) => {
             Some([-1.0, 1.0])
@@ -38,9 +54,6 @@ fn within(cx: &Cx, value: Value, far: usize) -> Option<[f64; 2]> {
                 _ => f64::round_ties_even,
             };
             of(0).map(|[a, b]| [f(a), f(b)])
-        }
-        Op::Binary(BinaryKind::Mul) if truncated(cx, value).is_some() => {
-            within(cx, truncated(cx, value)?, far).map(|[a, b]| [a.trunc(), b.trunc()])
         }
         Op::Binary(kind) => {
             let ([a, b], [c, d]) = (of(0)?, of(1)?);
@@ -75,7 +88,8 @@ fn within(cx: &Cx, value: Value, far: usize) -> Option<[f64; 2]> {
 
 /// x, of the sign of x times the whole part of its size: how a cast to whole numbers is written out.
 fn truncated(cx: &Cx, value: Value) -> Option<Value> {
-    let inputs = &cx.graph.producer(value).inputs;
+    let node = cx.graph.producer(value);
+    let inputs = (node.op == Op::Binary(BinaryKind::Mul)).then_some(&node.inputs)?;
     let under =
         |v: Value, kind: UnaryKind| (*cx.graph.op(v) == Op::Unary(kind)).then(|| cx.graph.producer(v).inputs[0]);
     let x = under(*inputs.first()?, UnaryKind::Sign)?;
