@@ -130,10 +130,15 @@ pub(super) fn is_finite(cx: &Cx, value: Value) -> bool {
 
 /// Whether a value is never negative, or with `above` never zero either, whatever the inputs are.
 fn is_at_least(cx: &Cx, value: Value, above: bool) -> bool {
-    let (mut stack, mut seen) = (vec![(value, above)], 0);
+    proven(cx, value, above, &mut 0)
+}
+
+/// The same; `seen` counts the nodes that were looked at, so that no file makes this long or deep.
+fn proven(cx: &Cx, value: Value, above: bool, seen: &mut usize) -> bool {
+    let mut stack = vec![(value, above)];
     while let Some((v, above)) = stack.pop() {
-        seen += 1;
-        if seen > FAR {
+        *seen += 1;
+        if *seen > FAR {
             return false;
         }
         let bound = |x: f64| if above { x > 0.0 } else { x >= 0.0 };
@@ -158,7 +163,7 @@ fn is_at_least(cx: &Cx, value: Value, above: bool) -> bool {
                     if cx.graph.is_constant(inputs[1]) { (inputs[1], inputs[0]) } else { (inputs[0], inputs[1]) };
                 if !cx.graph.is_constant(own) {
                     stack.extend([(own, above), (rest, above)]);
-                } else if is_at_least(cx, own, above) {
+                } else if proven(cx, own, above, seen) {
                     stack.extend((*kind == BinaryKind::Add).then_some((rest, false)));
                 } else {
                     stack.push((rest, above));
