@@ -96,8 +96,8 @@ pub enum Reason {
     ReadElsewhere(String),
     /// A reader of a BatchNorm cannot take it into its weights.
     NotAbsorbed,
-    /// Heads of this width fuse nowhere, and what surrounds them cannot be padded.
-    HeadWidth(usize),
+    /// No kernel takes keys and values of these widths, and what surrounds them cannot be padded.
+    HeadWidths([usize; 2]),
 }
 
 impl Note {
@@ -116,8 +116,9 @@ impl fmt::Display for Note {
             Note::Stayed { node, why: Reason::NotAbsorbed } => {
                 write!(f, "{node} stays: something besides unpadded convolutions and products reads it")
             }
-            Note::Stayed { node, why: Reason::HeadWidth(width) } => {
-                write!(f, "{node} keeps heads of width {width}, which do not fuse")
+            Note::Stayed { node, why: Reason::HeadWidths([keys, values]) } => {
+                let widths = if keys == values { keys.to_string() } else { format!("{keys} with values of {values}") };
+                write!(f, "{node} keeps heads of width {widths}, which no fused kernel takes as they are")
             }
             Note::Merged { branches, convs, products } => {
                 let kinds = [(*convs, "conv"), (*products, "matrix product")];

@@ -15,7 +15,7 @@ impl Maker {
             2 => self.mean_of_layer(),
             3 => self.towers(),
             4 => self.joined_twice(),
-            5 => self.joint_projection(),
+            5 => self.projected(),
             6..9 => self.rows_between_views(),
             9 => super::spelled::attention(self),
             10 => self.talking_heads(),
@@ -199,16 +199,25 @@ impl Maker {
         self.push(Op::Concat { axis: 1 }, &[a, inner])
     }
 
-    /// Attention on three parts of one projection, and a layer behind it.
-    fn joint_projection(&mut self) -> Option<Value> {
+    /// Attention on three parts of one projection or on three projections, and a layer behind it, at once or behind a function.
+    fn projected(&mut self) -> Option<Value> {
         let x = self.tokens()?;
         let (heads, d, out) = (self.rng.range(1, 3), self.rng.range(1, 5), self.size());
-        let y = self.layer(x, 3 * heads * d)?;
-        let q = self.push(Op::Split { axis: 2, sizes: vec![heads * d; 3] }, &[y])?;
-        let parts = [0, 1, 2].map(|index| Value { index, ..q });
+        let parts = if self.rng.chance(50) {
+            let y = self.layer(x, 3 * heads * d)?;
+            let q = self.push(Op::Split { axis: 2, sizes: vec![heads * d; 3] }, &[y])?;
+            [0, 1, 2].map(|index| Value { index, ..q })
+        } else {
+            let values = if self.rng.chance(50) { d } else { self.rng.range(1, 5) };
+            [self.layer(x, heads * d)?, self.layer(x, heads * d)?, self.layer(x, heads * values)?]
+        };
         let op =
             Op::Attention { heads, scale: 0.5.into(), layout: AttentionLayout::Tokens, bias: false, talking: false };
-        let y = self.push(op, &parts)?;
+        let mut y = self.push(op, &parts)?;
+        if self.rng.chance(30) {
+            let kind = self.rng.pick(&[UnaryKind::HardSwish, UnaryKind::Exp, UnaryKind::Relu]);
+            y = self.push(Op::Unary(kind), &[y])?;
+        }
         self.layer(y, out)
     }
 
