@@ -5,7 +5,8 @@
 
 use crate::attention::bias_turns;
 use crate::graph::{Graph, Node};
-use crate::op::{AttentionLayout, GridKernel, Kernel, Op, PadMode, ReduceKind, Sampling, UnaryKind};
+use crate::natural::is_natural;
+use crate::op::{AttentionLayout, BinaryKind, GridKernel, Kernel, Op, PadMode, ReduceKind, Sampling, UnaryKind};
 use crate::real::Real;
 use crate::resample;
 use crate::ty::{DType, Dim, Shape};
@@ -135,6 +136,8 @@ pub struct Target {
     pub scalars: bool,
     /// `Prelu` takes maps `[B,C,H,W]` alone.
     pub slopes_on_maps: bool,
+    /// `Quotient` rounds down, so its operands are never negative.
+    pub quotients_round_down: bool,
     /// Inputs and outputs may hold truth values.
     pub truth_ports: bool,
     /// `Gelu` is one node.
@@ -225,6 +228,7 @@ impl Target {
             rank_limit: usize::MAX,
             scalars: true,
             slopes_on_maps: false,
+            quotients_round_down: false,
             truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
@@ -314,6 +318,7 @@ impl Target {
             rank_limit: 5,
             scalars: false,
             slopes_on_maps: true, // of other ranks the format takes one slope for all
+            quotients_round_down: true,
             truth_ports: false,
             gelu: true,
             gelu_tanh: true,
@@ -417,6 +422,10 @@ impl Target {
             Op::Resize { sampling, size, scale } => {
                 let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
                 has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
+            }
+            Op::Binary(BinaryKind::Quotient) => {
+                let natural = || node.inputs.iter().all(|&v| is_natural(graph, v));
+                has(!self.quotients_round_down || natural(), "quotient of integers that may be negative")
             }
             Op::Prelu => has(!self.slopes_on_maps || rank == 4, "prelu on other than maps"),
             Op::GridSample { kernel, .. } => has(self.grids.contains(kernel), "grid_sample that reads these elements"),

@@ -7,7 +7,7 @@ use super::super::known::{Known, Num};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::{float, ordered};
-use super::reduce;
+use super::{gaps, reduce};
 use vitc_ir::op::PadMode;
 use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
 
@@ -102,6 +102,11 @@ impl Window {
         }
         Ok(window)
     }
+
+    /// Whether something of the map lies between the elements of a window.
+    fn has_gaps(&self) -> bool {
+        (0..2).any(|i| self.kernel[i] > 1 && self.dilation[i] > 1)
+    }
 }
 
 /// Windows along one axis.
@@ -164,8 +169,9 @@ fn average_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     let elem = cx.elem(c.needed(0)?)?;
     let (mut x, spatial, sizes) = map(cx, c, float)?;
     let mut window = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
-    if window.dilation != [1; 2] {
-        return Err("averages over windows with gaps".into());
+    if window.has_gaps() {
+        let y = gaps::mean(cx, x, &window, c.int("count_include_pad", 0)? != 0, &c.path)?;
+        return Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)]);
     }
     // Padding that counts is zeros of the map; what hangs over never counts.
     if c.int("count_include_pad", 0)? != 0 {
@@ -231,17 +237,19 @@ fn root(cx: &mut Cx, x: Value, p: f64, path: &str) -> Done<Value> {
 fn power_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     let (elem, p) = (cx.elem(c.needed(0)?)?, exponent(c)?);
     let (x, spatial, sizes) = map(cx, c, float)?;
-    let Window { kernel, stride, pad, dilation, .. } = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
-    if dilation != [1; 2] {
-        return Err("adds over windows with gaps".into());
-    }
+    let window = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
+    let Window { kernel, stride, pad, .. } = window;
     let mut x = powers(cx, x, p, &c.at("powers"))?;
-    if pad != [0; 4] {
-        let [top, left, bottom, right] = pad;
-        let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom, right]);
-        x = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x], &c.at("border"))?;
-    }
-    let mean = cx.push(Op::AvgPool { kernel, stride, pad: [0; 4] }, &[x], &c.at("mean"))?;
+    let mean = if window.has_gaps() {
+        gaps::with_zeros(cx, x, &window, &c.at("mean"))?
+    } else {
+        if pad != [0; 4] {
+            let [top, left, bottom, right] = pad;
+            let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom, right]);
+            x = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x], &c.at("border"))?;
+        }
+        cx.push(Op::AvgPool { kernel, stride, pad: [0; 4] }, &[x], &c.at("mean"))?
+    };
     let sum = cx.with(BinaryKind::Mul, mean, (kernel[0] * kernel[1]) as f64, &c.at("sum"))?;
     let y = root(cx, sum, p, &c.path)?;
     Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])
