@@ -108,7 +108,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 46] = [
+    const FORMS: [(&str, &str, &[&str]); 50] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -154,6 +154,10 @@ fn checks_run_in_every_form() {
         ("topk_whole", "onnx", &[]),
         ("topk_whole", "coreml", &[]),
         ("if_computed", "coreml", &[]),
+        ("volume_groups", "onnx", &["--batch", "dynamic"]),
+        ("volume_tubes", "coreml", &[]),
+        ("volume_max", "tensorrt-onnx", &[]),
+        ("volume_mean", "coreml", &["--fp32"]),
         ("if_computed", "tensorrt-onnx", &["--fp16"]),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");

@@ -378,6 +378,22 @@ refused("pool_gaps_empty", "a window of which no element lies on the map", "floa
         "nothing of the map lies", opset=19)
 case("slope_one", "one slope for all channels", "float[batch,3,4,5] x => float[batch,3,4,5] y", "y = PRelu (x, s)", s=f32([-0.3]))
 
+# ---- volumes ------------------------------------------------------------------------------------------------------------------------------------
+volume = "float[batch,c,d,h,w] y"
+case("volume_groups", "groups, and another border, stride and gap along each axis", f"float[batch,4,6,5,5] x => {volume}",
+     "y = Conv <group = 2, pads = [1,0,1,2,1,0], strides = [2,1,2], dilations = [1,2,1]> (x, k, b)", k=(6, 2, 3, 2, 3), b=(6,))
+case("volume_tubes", "windows that lie beside each other and leave a layer over", f"float[batch,3,5,8,8] x => {volume}", "y = Conv <strides = [2,4,4]> (x, k, b)", k=(6, 3, 2, 4, 4), b=(6,))
+case("volume_one", "one window over gaps along the depth", f"float[batch,2,7,5,5] x => {volume}", "y = Conv <dilations = [3,1,1]> (x, k)", k=(3, 2, 3, 2, 2))
+case("volume_flat", "kernels of one layer, side by side and over each third layer", f"float[batch,2,7,5,5] x => {volume}, float[batch,c,e,h,w] z",
+     "y = Conv <pads = [0,1,1,0,1,1]> (x, k)\n z = Conv <strides = [3,1,1]> (x, k)", k=(3, 2, 1, 3, 3))
+case("volume_same", "as many windows as half the size, the odd border in front", f"float[1,2,5,5,5] x => {volume.replace('batch', '1')}", 'y = Conv <auto_pad = "SAME_LOWER", strides = [2,2,2]> (x, k)', k=(3, 2, 2, 2, 2))
+case("volume_max", "the largest of windows that hang over, and of layers with gaps", f"float[batch,2,7,6,5] x => {volume}, float[batch,c,e,i,j] z",
+     "y = MaxPool <kernel_shape = [3,2,2], strides = [2,2,2], pads = [1,0,1,1,1,0], ceil_mode = 1> (x)\n z = MaxPool <kernel_shape = [2,1,1], dilations = [2,1,1]> (x)")
+case("volume_mean", "means with a border that counts and does not, with gaps, and of layers alone", "float[batch,2,7,6,5] x => float[batch,c,d,h,w] a, float[batch,c,d,h,w] b, float[batch,c,e,i,j] g, float[batch,c,l,m,n] z",
+     "a = AveragePool <kernel_shape = [3,2,2], strides = [2,2,2], pads = [1,0,1,1,1,0], ceil_mode = 1> (x)\n"
+     " b = AveragePool <kernel_shape = [3,2,2], strides = [2,2,2], pads = [1,0,1,1,1,0], ceil_mode = 1, count_include_pad = 1> (x)\n"
+     " g = AveragePool <kernel_shape = [3,2,2], dilations = [2,2,1], pads = [1,0,1,1,1,0], count_include_pad = 1> (x)\n z = AveragePool <kernel_shape = [1,2,2]> (x)", opset=19)
+
 # ---- borders, search and running sums of what is no float ----------------------------------------------------------------------------------------
 LARGE = [[70000, 2, -3, 4, 5], [1, 2, 3, 4, 16777217]]
 case("pad_whole", "a number, the mirror image and the edge around whole numbers beyond what halves and floats hold", "int64[2,5] x => int64[4,8] a, int64[3,9] b, int32[2,8] c",

@@ -36,6 +36,7 @@ mod select;
 mod shapes;
 mod stft;
 mod transposed;
+mod volumes;
 mod whole;
 
 use super::call::{Call, Read};
