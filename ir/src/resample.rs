@@ -23,6 +23,18 @@ pub fn equal(a: &[Taps], b: &[Taps], tolerance: f64) -> bool {
             .all(|(a, b)| a.iter().chain(b).all(|&(at, _)| (weight(a, at) - weight(b, at)).abs() <= tolerance))
 }
 
+/// Whether f32 holds the factor from `n` samples to `m` results.
+pub fn is_exact(n: usize, m: usize) -> bool {
+    f64::from(m as f32 / n as f32) * n as f64 == m as f64
+}
+
+/// Whether the samples at or in front of i·n/m are the same to a reader that computes these places in f32, with a factor that it rounds: none of
+/// `m` results but the first lies on a sample, and what lies nearest to one is farther from it than a reader is from the truth.
+pub fn is_steady(n: usize, m: usize) -> bool {
+    let on_samples = (1..m).any(|i| (i * n).is_multiple_of(m));
+    is_exact(n, m) || !on_samples && n.saturating_mul(m) < 1 << 20
+}
+
 /// An axis and the factor of its coordinates.
 struct Axis {
     n: usize,
@@ -215,6 +227,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Division by one rounded factor and multiplication by the other find the samples wherever they are said to, and somewhere else do not.
+    #[test]
+    fn steady_samples_survive_rounded_factors() {
+        let mut wrong = 0;
+        for (n, m) in (1..160).flat_map(|n| (1..160).map(move |m| (n, m))).chain([(1023, 1024), (1021, 1000)]) {
+            let (factor, inverse) = (m as f32 / n as f32, n as f32 / m as f32);
+            let right = (0..m).all(|i| {
+                let divided = (i as f32 / factor).floor() as usize;
+                let multiplied = (i as f32 * inverse).floor() as usize;
+                divided == i * n / m && (is_exact(n, m) || multiplied == i * n / m)
+            });
+            assert!(right || !is_steady(n, m), "{n} to {m}");
+            wrong += usize::from(!right);
+        }
+        assert!(wrong > 0 && is_steady(3, 7) && is_steady(1023, 1024) && !is_steady(14, 2) && !is_steady(14, 26));
     }
 
     /// Numbers from a reference in another language that agrees with ONNX Runtime 1.31 in all modes.

@@ -530,14 +530,13 @@ impl Target {
     fn resizes(&self, form: &Sampling, batch: Dim, map: [usize; 2], size: [usize; 2]) -> bool {
         // ONNX: scales where f32 holds them, since TensorRT builds them best and they leave the batch alone; sizes else. Readers divide by a
         // rounded scale: at the edge of a nearest sample that takes the neighbour (14 to 2 in ONNX Runtime 1.31).
-        let exact = |i: usize| {
-            let scale = size[i] as f32 / map[i] as f32;
-            f64::from(scale) * map[i] as f64 == size[i] as f64
-        };
+        let both = |holds: fn(usize, usize) -> bool| (0..2).all(|i| holds(map[i], size[i]));
         match self.format {
             Format::Onnx { opset } | Format::TensorRt { opset } => {
-                let between = !matches!(form.kernel, Kernel::Nearest(_)) && (batch.fixed().is_some() || opset >= 18);
-                between || exact(0) && exact(1)
+                let by_size = batch.fixed().is_some() || opset >= 18;
+                let between = !matches!(form.kernel, Kernel::Nearest(_));
+                both(resample::is_exact)
+                    || by_size && (between || *form == Sampling::NEAREST && both(resample::is_steady))
             }
             // One result: the middle of the map in some of ML programs' forms, undefined in others.
             Format::CoreMl { .. } => [Sampling::NEAREST, Sampling::LINEAR].contains(form) || !size.contains(&1),

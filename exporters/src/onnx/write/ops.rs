@@ -10,7 +10,7 @@ use vitc_ir::op::{
     AttentionLayout, BinaryKind, Coordinates, DepthOrder, GridKernel, Kernel, Op, Outside, PadMode, ReduceKind,
     Rounding, Sampling, SliceAxis, UnaryKind,
 };
-use vitc_ir::{DType, Graph, Node, Real, Shape, Value};
+use vitc_ir::{DType, Graph, Node, Real, Shape, Value, resample};
 
 /// Spell a run-time node; the reason if a lowering should have replaced it.
 pub(super) fn spell(b: &mut Builder<'_>, node: &Node) -> Result<Spelling, String> {
@@ -359,10 +359,10 @@ fn pad(b: &mut Builder<'_>, node: &Node, sides: [&[usize]; 2], mode: PadMode) ->
 fn resize(b: &mut Builder<'_>, node: &Node, sampling: &Sampling, size: [usize; 2]) -> Result<Spelling, String> {
     let x = b.graph.shape(node.inputs[0]).clone();
     let scale = |i: usize| {
-        let scale = size[i] as f32 / x.dim(2 + i) as f32;
-        (f64::from(scale) * x.dim(2 + i) as f64 == size[i] as f64).then_some(scale)
+        let n = x.dim(2 + i);
+        resample::is_exact(n, size[i]).then(|| size[i] as f32 / n as f32)
     };
-    if *sampling == Sampling::NEAREST && (scale(0).is_none() || scale(1).is_none()) {
+    if *sampling == Sampling::NEAREST && !(0..2).all(|i| resample::is_steady(x.dim(2 + i), size[i])) {
         return Err(format!("nearest from {x} to {size:?} has a ratio that f32 rounds; a gather per axis is exact"));
     }
     // What is not given is an array of no elements before opset 13, an input without a name after.
