@@ -66,6 +66,11 @@ pub fn allowed(precision: DType, max_reference: f64) -> f64 {
     if precision == DType::F16 { F16 * max_reference } else { F32 * max_reference.max(1.0) }
 }
 
+/// What [`allowed`] is at least, however small the values are.
+pub fn floor(precision: DType) -> f64 {
+    allowed(precision, 0.0)
+}
+
 /// A bound that is a larger share than this of the largest value tells nothing of it: f32's, where that is below a thousandth.
 const BLIND: f64 = 0.1;
 

@@ -3,7 +3,7 @@
 use super::cases::Case;
 use super::compare::{compare, compare_boxes, compare_classes, compare_pixels, sigmoid, softmax_over};
 use super::comparison::Comparison;
-use super::probabilities::{Probabilities, probabilities};
+use super::probabilities::{Probabilities, ROUNDING, probabilities};
 use super::report::Run;
 use super::{CheckError, bounds};
 use crate::numbers::magnitude;
@@ -84,6 +84,7 @@ impl Findings {
                 batch: case.batch,
                 output: g.name.clone(),
                 allowed,
+                floor: bounds::floor(precision).max(if probabilities.is_some() { ROUNDING } else { 0.0 }),
                 comparison,
                 passed: agrees,
                 undecided: false,
@@ -105,7 +106,7 @@ impl Findings {
         for run in &self.runs {
             let largest = run.comparison.max_reference;
             let known = outputs.entry(run.output.clone()).or_insert(Some(0.0));
-            *known = known.filter(|_| bounds::is_blind(run.allowed, largest)).map(|l| l.max(largest));
+            *known = known.filter(|_| bounds::is_blind(run.floor, largest)).map(|l| l.max(largest));
         }
         for (output, largest) in outputs.into_iter().filter_map(|(output, largest)| Some((output, largest?))) {
             let allowed = bounds::allowed_of_tiny(largest);

@@ -12,8 +12,8 @@ use vitc_ir::{Class, DType, Graph, Op, UnaryKind, Value};
 /// Largest error of a probability, whatever its score's.
 const FARTHEST: f64 = 0.1;
 
-/// Half of the smallest probability that half precision holds, 2⁻²⁴: what rounding may take from it.
-const ROUNDING: f64 = 0.5 / (1u32 << 24) as f64;
+/// Half of the smallest number that half precision holds, 2⁻²⁴: what rounding takes from a probability, however small it is.
+pub(super) const ROUNDING: f64 = 0.5 / (1u32 << 24) as f64;
 
 /// How probabilities came about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,15 +60,12 @@ impl Probabilities {
     /// Largest error allowed in half precision: `usual`, or where it is more what the scores make of it, if everything that was `got` lies within that.
     pub(super) fn allowed(self, wanted: &Named, got: &[f32], usual: f64) -> f64 {
         let ratio = (self.opposed() * bounds::allowed(DType::F16, self.largest_score(wanted))).exp();
-        // Where all probabilities are as small as what rounding takes, that would tell nothing.
-        let largest = wanted.data.iter().fold(0.0, |largest: f64, &p| largest.max(f64::from(p)));
-        let rounding = if bounds::is_blind(ROUNDING, largest) { 0.0 } else { ROUNDING };
         let mut widest = usual;
         for (&p, &found) in wanted.data.iter().zip(got) {
             let (p, found) = (f64::from(p), f64::from(found));
             let moved = |ratio: f64| p * ratio / (p * ratio + 1.0 - p);
-            let least = (moved(1.0 / ratio) - rounding).max(p - FARTHEST);
-            let most = (moved(ratio) + rounding).min(p + FARTHEST);
+            let least = (moved(1.0 / ratio) - ROUNDING).max(p - FARTHEST);
+            let most = (moved(ratio) + ROUNDING).min(p + FARTHEST);
             if (found - p).abs() > usual && !(least..=most).contains(&found) {
                 return usual;
             }
@@ -153,9 +150,7 @@ mod tests {
         let error = f64::from(of(0.3)[0] - of(0.0)[0]);
         assert!(error > 2e-2 * f64::from(of(0.0)[0]) && allowed(EACH_OF, &of(0.0), &of(0.3)) >= error);
         assert!(allowed(EACH_OF, &of(0.0), &of(1.0)) < error, "2 % of 48 are 0.96");
-        // 0 is not as good as any number where all numbers are that small.
-        let tiny = [1e-8f32, 2e-8];
-        assert!(allowed(EACH_OF, &tiny, &[0.0, 0.0]) < 1e-9);
+        assert!(allowed(EACH_OF, &[1e-9, 2e-20], &[0.0, 0.0]) >= 1e-9, "half precision has no such numbers");
     }
 
     #[test]
