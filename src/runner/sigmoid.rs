@@ -50,7 +50,6 @@ fn steps(node: &pb::NodeProto) -> Vec<pb::NodeProto> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::runner::{Program, Request};
     use vitc_ir::testing::random_weights;
 
