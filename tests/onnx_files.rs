@@ -108,7 +108,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 40] = [
+    const FORMS: [(&str, &str, &[&str]); 55] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -150,6 +150,21 @@ fn checks_run_in_every_form() {
         ("bytes", "tensorrt-onnx", &["--check-passes"]),
         ("bytes", "coreml", &[]),
         ("bytes_signed", "tensorrt-onnx", &[]),
+        ("quotient_whole", "onnx", &[]),
+        ("remainder_whole", "coreml", &[]),
+        ("pool_gaps", "onnx", &["--batch", "dynamic"]),
+        ("pool_gaps", "coreml", &[]),
+        ("pad_whole", "coreml", &["--fp32"]),
+        ("pad_whole_open", "onnx", &["--batch", "dynamic"]),
+        ("running_whole_open", "onnx", &["--batch", "dynamic"]),
+        ("topk_whole", "onnx", &[]),
+        ("topk_whole", "coreml", &[]),
+        ("if_computed", "coreml", &[]),
+        ("volume_groups", "onnx", &["--batch", "dynamic"]),
+        ("volume_tubes", "coreml", &[]),
+        ("volume_max", "tensorrt-onnx", &[]),
+        ("volume_mean", "coreml", &["--fp32"]),
+        ("if_computed", "tensorrt-onnx", &["--fp16"]),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/operators");
     let dir = tempfile::tempdir().expect("a folder");

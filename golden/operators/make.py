@@ -321,8 +321,19 @@ case("gru_zeros", "a state of zeros for a batch that stays open", "float[batch,5
      w=(1, 12, 3), r=(1, 12, 4), b=(1, 24), one=i64(1), four=i64(4))
 case("number_out", "a constant without axes as a result", "float[2,3] x => float[2,3] y, float z", "y = Relu (x)\n z = Constant <value_float = 2.5> ()")
 case("input_out", "an input as a result", "float[2,3] x => float[2,3] y, float[2,3] x", "y = Relu (x)")
-refused("numbers_divided", "lengths that are given, divided", "float[2,3] x, int64[2] l => float[2,3] y, int64[2] z", "y = Relu (x)\n z = Div (l, d)", "divides whole numbers", d=np.array(160, np.int64))
-refused("numbers_met", "what such lengths are multiplied with", "float[2,3] x, int64[2,1] l => float[2,3] y", "r = Relu (x)\n z = Div (l, d)\n f = Cast <to = 1> (z)\n y = Mul (r, f)", "divides whole numbers", d=np.array(160, np.int64))
+refused("numbers_raised", "lengths that are given, squared", "float[2,3] x, int64[2] l => float[2,3] y, int64[2] z", "y = Relu (x)\n z = Pow (l, d)", "computes with i64", d=np.array(2, np.int64))
+refused("numbers_met", "what such lengths are multiplied with", "float[2,3] x, int64[2,1] l => float[2,3] y", "r = Relu (x)\n z = Pow (l, d)\n f = Cast <to = 1> (z)\n y = Mul (r, f)", "computes with i64", d=np.array(2, np.int64))
+refused("divided_by_zero", "whole numbers divided by constants of which one is zero", "int64[2] l => int64[2] z", "z = Div (l, d)", "divides by zero", d=i64(3, 0))
+WHOLE = [-7, -6, -1, 0, 1, 6, 7, 100, 16777217, -33554435, 2147483647, -2147483647]
+DIVISORS = [2, -2, 3, 5, -7, 1, -1, 7, 3, 2, 1, -5]
+case("quotient_whole", "whole numbers of both signs and beyond 2^24, divided by a number and by a negative one: towards zero", "int64[12] x => int64[12] y, int64[12] z", "y = Div (x, d)\n z = Div (x, e)",
+     d=np.array(160), e=i64(-3), feeds={"x": WHOLE})
+case("quotient_given", "divided by numbers that are given, broadcast", "int32[3,1] x, int32[2] d => int32[3,2] y", "y = Div (x, d)", feeds={"x": [-7, 8, 9], "d": [2, -4]})
+case("remainder_whole", "remainders with the divisor's sign", "int64[12] x => int64[12] y, int64[12] z", "y = Mod (x, d)\n z = Mod (x, e)", d=np.array(7), e=i64(-3), feeds={"x": WHOLE})
+case("remainder_given", "remainders by numbers that are given, with the divisor's sign and with the dividend's", "int64[12] x, int64[12] d => int64[12] y, int64[12] z", "y = Mod (x, d)\n z = Mod <fmod = 1> (x, d)",
+     feeds={"x": WHOLE, "d": DIVISORS})
+case("remainder_place", "row and column of the largest element, whose place is shifted", "float[1,5,4] x => int64[1] r, int64[1] c",
+     "f = Flatten (x)\n p = ArgMax <axis = 1, keepdims = 0> (f)\n q = Add (p, two)\n w = Max (q, two)\n r = Div (w, four)\n c = Mod (w, four)", two=i64(2), four=i64(4))
 refused("axes_in", "axes that are given", "float[2,3] x, int64[1] a => float[1,3] y", "y = ReduceSum (x, a)", "the image decides its axes")
 
 # ---- an open batch: what a file repeats, counts or reads for each item --------------------------------------------------------------------------
@@ -357,7 +368,57 @@ case("pool_larger_border", "windows that are larger than their map and move over
      "y = AveragePool <kernel_shape = [7,7], pads = [0,0,3,3]> (x)\n z = AveragePool <kernel_shape = [7,7], pads = [1,1,1,2]> (x)")
 case("pad_edge_number", "a number that counts for constant borders only", "float[batch,2,4,5] x => float[batch,2,7,8] y, float[batch,2,6,7] z",
      'y = Pad <mode = "edge"> (x, p, v)\n z = Pad <mode = "reflect"> (x, q, v)', p=i64(0, 0, 1, 2, 0, 0, 2, 1), q=i64(0, 0, 1, 1, 0, 0, 1, 1), v=f32(3.0))
+case("pool_gaps", "means over windows with gaps and a border that counts or not, whose last windows hang over or do not fit", "float[batch,3,9,8] x => float[batch,3,4,5] a, float[batch,3,4,5] b, float[batch,3,3,5] c",
+     "a = AveragePool <kernel_shape = [3,2], dilations = [2,3], strides = [2,1], pads = [2,1,1,0], ceil_mode = 1> (x)\n"
+     " b = AveragePool <kernel_shape = [3,2], dilations = [2,3], strides = [2,1], pads = [2,1,1,0], ceil_mode = 1, count_include_pad = 1> (x)\n"
+     " c = AveragePool <kernel_shape = [3,2], dilations = [2,3], strides = [3,1], pads = [2,1,1,0], count_include_pad = 1> (x)", opset=19)
+case("pool_gaps_row", "means and powers over windows with gaps, of rows and of a map", "float[batch,2,9] x, float[batch,2,9,9] z => float[batch,2,5] y, float[batch,2,7,7] p",
+     "y = AveragePool <kernel_shape = [3], dilations = [2]> (x)\n p = LpPool <kernel_shape = [3,3], dilations = [2,2], pads = [1,1,1,1], p = 3> (z)", opset=19)
+refused("pool_gaps_empty", "a window of which no element lies on the map", "float[1,1,4] x => float[1,1,7] y", "y = AveragePool <kernel_shape = [2], dilations = [5], pads = [4,4]> (x)",
+        "nothing of the map lies", opset=19)
 case("slope_one", "one slope for all channels", "float[batch,3,4,5] x => float[batch,3,4,5] y", "y = PRelu (x, s)", s=f32([-0.3]))
+
+# ---- volumes ------------------------------------------------------------------------------------------------------------------------------------
+volume = "float[batch,c,d,h,w] y"
+case("volume_groups", "groups, and another border, stride and gap along each axis", f"float[batch,4,6,5,5] x => {volume}",
+     "y = Conv <group = 2, pads = [1,0,1,2,1,0], strides = [2,1,2], dilations = [1,2,1]> (x, k, b)", k=(6, 2, 3, 2, 3), b=(6,))
+case("volume_tubes", "windows that lie beside each other and leave a layer over", f"float[batch,3,5,8,8] x => {volume}", "y = Conv <strides = [2,4,4]> (x, k, b)", k=(6, 3, 2, 4, 4), b=(6,))
+case("volume_one", "one window over gaps along the depth", f"float[batch,2,7,5,5] x => {volume}", "y = Conv <dilations = [3,1,1]> (x, k)", k=(3, 2, 3, 2, 2))
+case("volume_flat", "kernels of one layer, side by side and over each third layer", f"float[batch,2,7,5,5] x => {volume}, float[batch,c,e,h,w] z",
+     "y = Conv <pads = [0,1,1,0,1,1]> (x, k)\n z = Conv <strides = [3,1,1]> (x, k)", k=(3, 2, 1, 3, 3))
+case("volume_same", "as many windows as half the size, the odd border in front", f"float[1,2,5,5,5] x => {volume.replace('batch', '1')}", 'y = Conv <auto_pad = "SAME_LOWER", strides = [2,2,2]> (x, k)', k=(3, 2, 2, 2, 2))
+case("volume_max", "the largest of windows that hang over, and of layers with gaps", f"float[batch,2,7,6,5] x => {volume}, float[batch,c,e,i,j] z",
+     "y = MaxPool <kernel_shape = [3,2,2], strides = [2,2,2], pads = [1,0,1,1,1,0], ceil_mode = 1> (x)\n z = MaxPool <kernel_shape = [2,1,1], dilations = [2,1,1]> (x)")
+case("volume_mean", "means with a border that counts and does not, with gaps, and of layers alone", "float[batch,2,7,6,5] x => float[batch,c,d,h,w] a, float[batch,c,d,h,w] b, float[batch,c,e,i,j] g, float[batch,c,l,m,n] z",
+     "a = AveragePool <kernel_shape = [3,2,2], strides = [2,2,2], pads = [1,0,1,1,1,0], ceil_mode = 1> (x)\n"
+     " b = AveragePool <kernel_shape = [3,2,2], strides = [2,2,2], pads = [1,0,1,1,1,0], ceil_mode = 1, count_include_pad = 1> (x)\n"
+     " g = AveragePool <kernel_shape = [3,2,2], dilations = [2,2,1], pads = [1,0,1,1,1,0], count_include_pad = 1> (x)\n z = AveragePool <kernel_shape = [1,2,2]> (x)", opset=19)
+
+# ---- borders, search and running sums of what is no float ----------------------------------------------------------------------------------------
+LARGE = [[70000, 2, -3, 4, 5], [1, 2, 3, 4, 16777217]]
+case("pad_whole", "a number, the mirror image and the edge around whole numbers beyond what halves and floats hold", "int64[2,5] x => int64[4,8] a, int64[3,9] b, int32[2,8] c",
+     'a = Pad (x, p, v)\n b = Pad <mode = "reflect"> (x, q)\n i = Cast <to = 6> (x)\n c = Pad <mode = "edge"> (i, r)',
+     p=i64(1, 2, 1, 1), q=i64(1, 3, 0, 1), r=i64(0, 2, 0, 1), v=np.array(-7), feeds={"x": LARGE})
+case("pad_whole_open", "numbers around, and some cut off, in an open batch", "int64[batch,5] x => int64[batch,6] y", "y = Pad (x, p, v, a)", opset=18, p=i64(2, -1), v=np.array(9), a=i64(-1), feeds={"x": LARGE})
+case("pad_truth", "a truth around truths that are given and that are computed", "bool[2,5] x, float[2,5] z => bool[3,8] a, bool[2,7] b, bool[3,5] c",
+     'a = Pad (x, p, v)\n g = Greater (z, h)\n b = Pad (g, q)\n c = Pad <mode = "reflect"> (g, r)', opset=18, p=i64(1, 2, 0, 1), q=i64(0, 1, 0, 1), r=i64(0, 0, 1, 0), v=np.array(True), h=f32(0.2))
+case("pad_bytes", "a byte around bytes", "uint8[2,5] x => uint8[4,6] y", "y = Pad (x, p, v)", p=i64(1, 1, 1, 0), v=np.array(200, np.uint8))
+case("topk_whole", "the largest and the least whole numbers, some of them equal, beyond what floats hold", "int64[2,6] x => int64[2,3] v, int64[2,3] i, int64[1,6] w, int64[1,6] j",
+     "v, i = TopK (x, k)\n w, j = TopK <axis = 0, largest = 0> (x, one)", k=i64(3), one=i64(1), feeds={"x": [[5, 70000, 70001, 5, -3, 70001], [1, 2, 3, 16777217, 16777216, 0]]})
+case("running_whole_open", "running sums of whole numbers of an open batch", "int64[batch,5] x => int64[batch,5] a, int64[batch,5] b", "a = CumSum (x, one)\n b = CumSum <exclusive = 1, reverse = 1> (x, one)",
+     one=np.array(-1), feeds={"x": LARGE})
+
+# ---- branches that the image chooses ------------------------------------------------------------------------------------------------------------
+case("if_computed", "both branches computed, and the one chosen whose numbers are no numbers in the other", "float[2,3] x => float[2,3] y, int64[2,1] n, bool[2,3] t",
+     "s = ReduceMin <keepdims = 0> (x)\n c = Greater (s, zero)\n y, n, t = If (c) <then_branch = a () => (float[2,3] p, int64[2,1] m, bool[2,3] r) {\n"
+     " p = Sqrt (x)\n m = ArgMax <axis = 1> (x)\n r = Greater (x, zero) }, else_branch = b () => (float[2,3] q, int64[2,1] l, bool[2,3] o) {\n"
+     " q = Neg (x)\n l = ArgMin <axis = 1> (x)\n o = Less (x, zero) }>", zero=f32(0))
+case("if_given", "a condition that is given, and a branch that is a constant", "float[2,3] x, bool[1] c => float[2,3] y",
+     "y = If (c) <then_branch = a () => (float[2,3] p) { p = Log (x) }, else_branch = b () => (float[2,3] q) { q = Identity (k) }>", k=(2, 3), feeds={"c": [False]})
+refused("if_shapes", "branches of two shapes", "float[2,3] x, bool c => float[a,b] y", "y = If (c) <then_branch = a () => (float[2,3] p) { p = Relu (x) }, else_branch = b () => (float[3,2] q) { q = Transpose (x) }>",
+        "its branches give")
+refused("if_fails", "a quotient that is not computed where its divisor is zero", "int64[2] x, int64[2] d, bool c => int64[2] y",
+        "y = If (c) <then_branch = a () => (int64[2] p) { p = Div (x, d) }, else_branch = b () => (int64[2] q) { q = Identity (x) }>", "divides whole numbers, which may fail")
 
 # ---- corners that files seldom have -------------------------------------------------------------------------------------------------------------
 case("angles", "angles of their sines, cosines and tangents, at the borders and for large numbers", "float[2,6] x, float[1,4] t => float[2,6] a, float[2,6] b, float[1,4] c",
@@ -379,6 +440,7 @@ case("reduce_none", "reductions of each element alone", "float[2,3] x => float[2
      " d = ReduceMax <noop_with_empty_axes = 1> (x)", opset=18, none=np.zeros(0, np.int64))
 for align in (0, 1):
     case(f"grid_affine_{align}", "a grid that a matrix of each item turns", "float[batch,2,3] t => float[batch,4,5,2] y", f"y = AffineGrid <align_corners = {align}> (t, s)", opset=20, by="onnx", s=i64(2, 1, 4, 5))
+refused("grid_affine_many", "a grid of more places than memory has, times none", "float[2,2,3] t => float[2,1,1,2] y", "y = AffineGrid (t, s)", "is too large", opset=20, s=i64(2, 1, 1 << 60, 0))
 case("bands", "bands of a spectrum", "float[1,65] x => float[1,8] y", "m = MelWeightMatrix (n, l, r, lo, hi)\n y = MatMul (x, m)", n=np.array(8), l=np.array(128), r=np.array(16000), lo=f32(20), hi=f32(7600))
 case("sequence_without", "a part that is taken out of a sequence, and one from its end", "float[2,6] x => float[2,3] y",
      "s = SplitToSequence <axis = 1> (x, n)\n t = Identity (s)\n u = SequenceErase (t, zero)\n l = SequenceLength (u)\n m = Sub (l, one)\n y = SequenceAt (u, m)",

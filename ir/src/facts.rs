@@ -56,6 +56,8 @@ pub enum Elements {
     Any,
     /// Floats, and i32 for indices.
     Numbers,
+    /// i32.
+    Integers,
     /// Floats.
     Floats,
 }
@@ -176,7 +178,7 @@ impl Facts {
 
     fn binary(kind: BinaryKind) -> Facts {
         let first = Slots::FIRST;
-        // A quotient of integers is another function in every format.
+        // What `Div` makes of integers is another function in every format.
         let integers = !matches!(kind, BinaryKind::Div | BinaryKind::Pow);
         let facts = Facts { elements: Elements::Numbers, integers, ..Facts::of(Class::Elementwise, 2..=2) };
         match kind {
@@ -186,6 +188,7 @@ impl Facts {
             BinaryKind::Div => facts.linear(first).factor(first),
             BinaryKind::Max | BinaryKind::Min => facts.factor(Slots::ALL),
             BinaryKind::Pow => Facts { elements: Elements::Floats, ..facts },
+            BinaryKind::Quotient => Facts { elements: Elements::Integers, ..facts },
         }
     }
 
@@ -213,7 +216,9 @@ impl Op {
                 let facts = Facts::of(Class::Sampling, 3..=3).linear(Slots::of([1, 2])).factor(Slots::of([1, 2]));
                 Facts { elements: Elements::Any, integers: true, ..facts }
             }
-            Op::TopK { .. } => Facts { integers: true, ..Facts::of(Class::Sampling, 1..=1) },
+            Op::TopK { .. } => {
+                Facts { elements: Elements::Numbers, integers: true, ..Facts::of(Class::Sampling, 1..=1) }
+            }
             Op::Input | Op::Weight { .. } | Op::Literal { .. } | Op::Generate(_) => {
                 Facts { elements: Elements::Any, integers: *self == Op::Input, ..Facts::of(Class::Leaf, 0..=0) }
             }

@@ -217,6 +217,7 @@ impl Operands<'_> {
             Elements::Numbers => {
                 self.need(inputs[0].dtype.is_float() || inputs[0].dtype == DType::I32, "takes floats or i32")
             }
+            Elements::Integers => self.need(inputs[0].dtype == DType::I32, "takes i32"),
             Elements::Floats => self.need(inputs[0].dtype.is_float(), "takes floats"),
         }
     }

@@ -173,6 +173,8 @@ pub enum BinaryKind {
     Min,
     /// a^b.
     Pow,
+    /// a/b of integers, rounded towards zero; b is not 0.
+    Quotient,
 }
 
 /// What a reduction computes.

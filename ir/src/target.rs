@@ -5,7 +5,8 @@
 
 use crate::attention::bias_turns;
 use crate::graph::{Graph, Node};
-use crate::op::{AttentionLayout, GridKernel, Kernel, Op, PadMode, ReduceKind, Sampling, UnaryKind};
+use crate::natural::is_natural;
+use crate::op::{AttentionLayout, BinaryKind, GridKernel, Kernel, Op, PadMode, ReduceKind, Sampling, UnaryKind};
 use crate::real::Real;
 use crate::resample;
 use crate::ty::{DType, Dim, Shape};
@@ -135,6 +136,8 @@ pub struct Target {
     pub scalars: bool,
     /// `Prelu` takes maps `[B,C,H,W]` alone.
     pub slopes_on_maps: bool,
+    /// `Quotient` rounds down, so its operands are never negative.
+    pub quotients_round_down: bool,
     /// Inputs and outputs may hold truth values.
     pub truth_ports: bool,
     /// `Gelu` is one node.
@@ -194,6 +197,8 @@ pub struct Target {
     pub softplus_f32: bool,
     /// With f16: means over the map run in f32 between casts.
     pub mean_f32: bool,
+    /// With f16: sums and means over rows of a map, or all of it, that only elementwise operators read run in f32 between casts.
+    pub position_sums_f32: bool,
     /// With f16: a square, its mean and the mean of what was squared run in f32, and what is computed from such moments alone.
     pub moments_f32: bool,
     /// With f16: a convolution accumulates in f32, a matrix product does not.
@@ -223,6 +228,7 @@ impl Target {
             rank_limit: usize::MAX,
             scalars: true,
             slopes_on_maps: false,
+            quotients_round_down: false,
             truth_ports: true,
             gelu: opset >= 20,
             gelu_tanh: opset >= 20,
@@ -253,6 +259,7 @@ impl Target {
             softmax_f32: true,
             softplus_f32: true, // ONNX Runtime on a processor writes it out as log(1 + eˣ), which is infinite in f16 from 12 up
             mean_f32: true,
+            position_sums_f32: false, // not measured
             moments_f32: true,
             conv_accumulates_f32: false, // products accumulate in f32 as well
             merge_siblings: 3,           // two would trade a product for a split
@@ -294,7 +301,10 @@ impl Target {
             joint_norm: NormForm::Moments,
             // A filter takes 8 kernels; 12 without padding and with a grouped convolution.
             spectral: SpectralForms { column_multiple: 4, mix: MixForm::BlockDiagonal, product: ProductForm::Split },
-            mean_f32: false,   // reductions accumulate in f32 whatever the type; an island costs a kernel
+            mean_f32: false, // reductions accumulate in f32 whatever the type; an island in front of a product costs a kernel
+            // Casts ride on elementwise kernels, and a sum in f16 is a kernel of its own that wants a copy of the map in another order: MobileViTv2-050 has 171
+            // kernels against 183, a map's parts that are multiplied, summed and gated 6 against 9.
+            position_sums_f32: true,
             merge_siblings: 2, // three convolutions for q, k and v cost 17 kernels, one 7 (tensorrt.md 2.3)
             split_maps: Some(128 * 128), // see the pass
             ..Target::onnx(opset)
@@ -308,6 +318,7 @@ impl Target {
             rank_limit: 5,
             scalars: false,
             slopes_on_maps: true, // of other ranks the format takes one slope for all
+            quotients_round_down: true,
             truth_ports: false,
             gelu: true,
             gelu_tanh: true,
@@ -338,6 +349,7 @@ impl Target {
             softmax_f32: false,
             softplus_f32: false,
             mean_f32: false,
+            position_sums_f32: false,
             moments_f32: false,
             conv_accumulates_f32: false,
             merge_siblings: 3,
@@ -410,6 +422,10 @@ impl Target {
             Op::Resize { sampling, size, scale } => {
                 let form = self.resize_form(graph.shape(node.inputs[0]), sampling, *size, *scale);
                 has(scale.is_none() && form == Some(*sampling), "resize that reads these samples")
+            }
+            Op::Binary(BinaryKind::Quotient) => {
+                let natural = || node.inputs.iter().all(|&v| is_natural(graph, v));
+                has(!self.quotients_round_down || natural(), "quotient of integers that may be negative")
             }
             Op::Prelu => has(!self.slopes_on_maps || rank == 4, "prelu on other than maps"),
             Op::GridSample { kernel, .. } => has(self.grids.contains(kernel), "grid_sample that reads these elements"),

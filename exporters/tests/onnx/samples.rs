@@ -318,6 +318,17 @@ pub(crate) fn dense(v: Variant) -> Vec<(String, Graph)> {
     for largest in [true, false] {
         add(&format!("top_k_{largest}"), &map, &|s, x| s.push(Op::TopK { axis: 2, k: 3, largest }, &[x]));
     }
+    add("quotient", &map, &|s, x| {
+        let place = s.push(Op::ArgMax { axis: 1, keep: true }, &[x]);
+        let three = s.net.scalar_of(3.0, DType::I32);
+        let third = s.net.push("third", Op::Binary(BinaryKind::Quotient), &[place, three]);
+        s.net.push("number", Op::Cast { to: DType::F32 }, &[third])
+    });
+    add("top_k_whole", &map, &|s, x| {
+        let scaled = s.net.push("whole", Op::Cast { to: DType::I32 }, &[x]);
+        let most = s.push(Op::TopK { axis: 2, k: 3, largest: true }, &[scaled]);
+        s.net.push("number", Op::Cast { to: DType::F32 }, &[most])
+    });
     add("gather_at_places", &map, &|s, x| {
         let place = s.push(Op::ArgMax { axis: 1, keep: false }, &[x]);
         let table = s.weight("table", &[8, 4]);

@@ -112,5 +112,6 @@ pub(super) fn zip(kind: BinaryKind, a: &mut [f64], b: impl Iterator<Item = f64>)
         BinaryKind::Max => each(a, b, max),
         BinaryKind::Min => each(a, b, min),
         BinaryKind::Pow => each(a, b, libm::pow),
+        BinaryKind::Quotient => each(a, b, |a, b| (a / b).trunc()),
     }
 }

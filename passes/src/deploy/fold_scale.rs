@@ -32,7 +32,7 @@ fn run(graph: &Graph, _: &Context) -> Result {
             let foldable = match kind {
                 BinaryKind::Mul | BinaryKind::Add => constant,
                 BinaryKind::Div | BinaryKind::Sub => constant.filter(|&i| i == 1),
-                BinaryKind::Max | BinaryKind::Min | BinaryKind::Pow => None,
+                BinaryKind::Max | BinaryKind::Min | BinaryKind::Pow | BinaryKind::Quotient => None,
             };
             if let Some(at) = foldable {
                 let x = node.inputs[1 - at];
@@ -162,7 +162,7 @@ fn fold(graph: &mut Graph, linear: Linear, kind: BinaryKind, c: Value, y: Value)
             let c = repeated(graph, c, outputs)?;
             linear.shifted(graph, c)?
         }
-        BinaryKind::Max | BinaryKind::Min | BinaryKind::Pow => return Ok(None),
+        BinaryKind::Max | BinaryKind::Min | BinaryKind::Pow | BinaryKind::Quotient => return Ok(None),
     };
     linear.emit(graph).map(Some)
 }

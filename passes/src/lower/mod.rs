@@ -21,6 +21,7 @@ mod norms;
 mod null_direction;
 mod pools;
 mod precision;
+mod quotients;
 mod repeat_items;
 mod resize;
 mod row_moves;
@@ -78,6 +79,7 @@ pub const SPELL: &[Pass] = &[
     merge_constant_sums::PASS,
     scalars::PASS,
     slopes::PASS,
+    quotients::PASS,
     narrow_values::PASS,
     narrow_moves::PASS,
     cancel_movement::PASS,

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Moments cancel: a square that only means read, its mean and the mean of what was squared are one island where the target's data says so. An
-//! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. Casts stand at its border, one for
-//! each value that crosses. Nodes whose values were seen to come near the end of f16 are islands by decision.
+//! island also holds what is computed from means alone, elementwise or by movement: a variance, its root. A sum over rows of a map between
+//! elementwise operators is an island where casts ride on those. Casts stand at its border, one for each value that crosses. Nodes whose values
+//! were seen to come near the end of f16 are islands by decision.
 //!
 //! Operands that are places in a map stay f32 beside others in f16, or, where the target's operands have one type, the whole node does.
 //!
@@ -118,6 +119,7 @@ pub fn island_reason(node: &Node) -> &'static str {
         Op::Unary(UnaryKind::Softplus) => "softplus: the exponential that it is computed of overflows f16 from 12 up",
         Op::Softmax { .. } => "softmax: its sum of exponentials loses bits in f16",
         Op::GridSample { .. } => "places: half precision moves them by parts of a pixel",
+        Op::Reduce { kind: ReduceKind::Sum, .. } => "sum: over many values it loses bits in f16, or overflows",
         Op::Reduce { kind: ReduceKind::Mean, .. } => "mean: a sum over many values loses bits in f16, or overflows",
         Op::Binary(BinaryKind::Mul) if node.inputs[0] == node.inputs[1] => {
             "moment: a square overflows f16 from 256 up, and what moments cancel is lost"
@@ -153,9 +155,20 @@ fn islands(graph: &Graph, target: &Target) -> Vec<bool> {
             _ => false,
         };
         let single = node.op.facts().single != Slots::NONE && !target.mixed_floats;
-        wide[at] = statistic[at] || exponential || single || squared.contains(&id.into()) && is_square(id, node);
+        let rides = target.position_sums_f32 && is_position_sum(graph, node) && {
+            let elementwise = |at: NodeId| graph.node(at).op.facts().class == Class::Elementwise;
+            !uses.is_result(id.into()) && uses.readers(id.into()).iter().all(|r| elementwise(r.node))
+        };
+        let moment = squared.contains(&id.into()) && is_square(id, node);
+        wide[at] = statistic[at] || exponential || single || rides || moment;
     }
     wide
+}
+
+/// A sum or mean over rows of positions of a map, or over all.
+fn is_position_sum(graph: &Graph, node: &Node) -> bool {
+    let Op::Reduce { kind: ReduceKind::Sum | ReduceKind::Mean, axes, .. } = &node.op else { return false };
+    graph.shape(node.inputs[0]).rank() == 4 && axes.contains(&3)
 }
 
 /// The same value in two element types, each made once.

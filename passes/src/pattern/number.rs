@@ -54,6 +54,7 @@ fn read(graph: &Graph, value: Value, left: &mut usize) -> Option<f64> {
                 BinaryKind::Max => a.max(b),
                 BinaryKind::Min => a.min(b),
                 BinaryKind::Pow => a.powf(b),
+                BinaryKind::Quotient => (a / b).trunc(),
             })
         }
         _ => None,

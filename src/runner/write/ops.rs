@@ -139,7 +139,10 @@ fn pad(p: &mut Parts<'_, '_>, before: &[usize], after: &[usize], value: f64) -> 
     if value == 0.0 {
         return Step::new("Pad", [p.read(0), pads]);
     }
-    let (x, value) = (p.wide(0), p.floats(&[], &[value]));
+    let (x, value) = match p.is_whole(0) {
+        true => (p.read(0), p.integer(value)),
+        false => (p.wide(0), p.floats(&[], &[value])),
+    };
     Step::new("Pad", [x, pads, value])
 }
 
@@ -177,7 +180,7 @@ fn binary(kind: BinaryKind) -> &'static str {
         BinaryKind::Add => "Add",
         BinaryKind::Sub => "Sub",
         BinaryKind::Mul => "Mul",
-        BinaryKind::Div => "Div",
+        BinaryKind::Div | BinaryKind::Quotient => "Div",
         BinaryKind::Max => "Max",
         BinaryKind::Min => "Min",
         BinaryKind::Pow => "Pow",

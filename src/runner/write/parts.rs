@@ -80,6 +80,18 @@ impl<'w, 'g> Parts<'w, 'g> {
         name
     }
 
+    /// Whether an operand holds integers.
+    pub(super) fn is_whole(&self, operand: usize) -> bool {
+        self.ty(operand).dtype == DType::I32
+    }
+
+    /// An integer.
+    pub(super) fn integer(&mut self, value: f64) -> String {
+        let name = self.writer.unused(&format!("{}{PART}integer", self.node.path));
+        self.writer.initializer(&name, DataType::Int64, &[], (value as i64).to_le_bytes().to_vec());
+        name
+    }
+
     /// A vector of sizes, axes or places.
     pub(super) fn integers(&mut self, values: impl IntoIterator<Item = usize>) -> String {
         let name = self.writer.unused(&format!("{}{PART}integers", self.node.path));

@@ -759,6 +759,8 @@ fn binary(word: &str) -> Option<(BinaryKind, bool)> {
         "primitive.maximum_v1" => (BinaryKind::Max, false),
         "primitive.minimum_v1" => (BinaryKind::Min, false),
         "primitive.pow_v1" => (BinaryKind::Pow, false),
+        "primitive.floor_divide_v1" => (BinaryKind::Quotient, false),
+        "broadcasting_floor_divide_v1" => (BinaryKind::Quotient, true),
         "broadcasting_pow_v1" => (BinaryKind::Pow, true),
         "broadcasting_add_v1" => (BinaryKind::Add, true),
         "broadcasting_sub_v1" => (BinaryKind::Sub, true),

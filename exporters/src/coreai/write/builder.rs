@@ -18,6 +18,7 @@ pub(super) enum Arithmetic {
     Maximum,
     Minimum,
     Pow,
+    FloorDivide,
 }
 
 impl Arithmetic {
@@ -31,6 +32,7 @@ impl Arithmetic {
             Arithmetic::Maximum => OperationName::Maximum,
             Arithmetic::Minimum => OperationName::Minimum,
             Arithmetic::Pow => OperationName::Pow,
+            Arithmetic::FloorDivide => OperationName::FloorDivide,
         }
     }
 
@@ -44,6 +46,7 @@ impl Arithmetic {
             Arithmetic::Maximum => OperationName::BroadcastingMaximum,
             Arithmetic::Minimum => OperationName::BroadcastingMinimum,
             Arithmetic::Pow => OperationName::BroadcastingPow,
+            Arithmetic::FloorDivide => OperationName::BroadcastingFloorDivide,
         }
     }
 }
@@ -549,7 +552,7 @@ impl Builder {
         let neutral = match of {
             Arithmetic::Maximum => f64::NEG_INFINITY,
             Arithmetic::Minimum => f64::INFINITY,
-            Arithmetic::Mul | Arithmetic::Divide | Arithmetic::Pow => 1.0,
+            Arithmetic::Mul | Arithmetic::Divide | Arithmetic::FloorDivide | Arithmetic::Pow => 1.0,
             Arithmetic::Add | Arithmetic::Sub => 0.0,
         };
         let first = self.scalar(element, neutral);

@@ -244,6 +244,7 @@ fn arithmetic(kind: BinaryKind) -> Arithmetic {
         BinaryKind::Max => Arithmetic::Maximum,
         BinaryKind::Min => Arithmetic::Minimum,
         BinaryKind::Pow => Arithmetic::Pow,
+        BinaryKind::Quotient => Arithmetic::FloorDivide,
     }
 }
 

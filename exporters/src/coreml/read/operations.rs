@@ -89,6 +89,8 @@ fn node(call: &mut Call<'_, '_>) -> Decoded {
         return Ok((Op::Binary(kind), vec![call.x()?, call.value("y")?]));
     }
     match kind {
+        // Other writers round floats with it, and integers that may be negative.
+        "floor_div" if call.body.strict => Ok((Op::Binary(BinaryKind::Quotient), vec![call.x()?, call.value("y")?])),
         "log" => log(call),
         "elu" | "leaky_relu" | "sigmoid_hard" => with_parameters(call, kind),
         "gelu" => gelu(call),

@@ -146,6 +146,7 @@ fn binary(n: &Reader, kind: BinaryKind) -> Mil {
         BinaryKind::Max => "maximum",
         BinaryKind::Min => "minimum",
         BinaryKind::Pow => "pow",
+        BinaryKind::Quotient => "floor_div",
     };
     n.on_x(op).value("y", n.node.inputs[1])
 }

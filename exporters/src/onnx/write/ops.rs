@@ -156,7 +156,7 @@ fn binary(kind: BinaryKind) -> &'static str {
         BinaryKind::Add => "Add",
         BinaryKind::Sub => "Sub",
         BinaryKind::Mul => "Mul",
-        BinaryKind::Div => "Div",
+        BinaryKind::Div | BinaryKind::Quotient => "Div",
         BinaryKind::Max => "Max",
         BinaryKind::Min => "Min",
         BinaryKind::Pow => "Pow",

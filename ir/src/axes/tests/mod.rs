@@ -71,7 +71,7 @@ fn is_index(op: &Op, slot: usize) -> bool {
 /// Element type of an operand that is indices or codes.
 fn index_type(op: &Op, slot: usize) -> Option<DType> {
     match (op, slot) {
-        (Op::Gather { .. }, 1) => Some(DType::I32),
+        (Op::Gather { .. }, 1) | (Op::Binary(BinaryKind::Quotient), _) => Some(DType::I32),
         (Op::Select, 0) => Some(DType::Bool),
         (Op::Dequantize, 0) => Some(DType::I8),
         (Op::Lookup { .. }, 0) => Some(DType::U8),
@@ -181,6 +181,10 @@ fn elementwise(rng: &mut Rng) -> Vec<Case> {
             operands[0].mapv_inplace(f64::abs);
         }
     }
+    let divisor = smaller(rng, &full);
+    let whole = [(&full, 40.0), (&divisor, 4.0)].map(|(dims, size)| random(rng, dims).mapv(|x| (x * size).round()));
+    let whole = whole.map(|x| x.mapv(|x| if x == 0.0 { 3.0 } else { x }));
+    cases.push(Case { op: Op::Binary(B::Quotient), operands: whole.into() });
     let shapes = [smaller(rng, &full), full.clone(), smaller(rng, &full)];
     cases.push(Case { op: Op::Sum, operands: shapes.map(|s| random(rng, &s)).into() });
     let truths = smaller(rng, &full);

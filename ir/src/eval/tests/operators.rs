@@ -104,11 +104,22 @@ fn binary_broadcasts_as_numpy_does() {
                     BinaryKind::Max => a.max(b),
                     BinaryKind::Min => a.min(b),
                     BinaryKind::Pow => (b * a.ln()).exp(),
+                    BinaryKind::Quotient => unreachable!("of integers"),
                 }
             });
             assert_close(&y, &expected);
         }
     }
+}
+
+#[test]
+fn quotients_of_integers_round_towards_zero() {
+    let text = "graph g  stage=paper\n%x: i32[2,3] = input\n\
+        %y: i32[2,3] = quotient(%x, literal[2,-2,3]:i32[3])\noutputs y=%y";
+    let graph = crate::parse(text).expect("a graph");
+    let x = ArrayD::from_shape_vec(vec![2, 3], vec![7.0, 7.0, -2147483647.0, -7.0, -7.0, 1.0]).expect("six numbers");
+    let y = crate::eval::run(&graph, &crate::eval::MemoryWeights::new(), &[x], 1).expect("a result");
+    assert_eq!(y[0].iter().copied().collect::<Vec<_>>(), [3.0, -3.0, -715827882.0, -3.0, 3.0, 0.0]);
 }
 
 #[test]

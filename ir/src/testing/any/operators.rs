@@ -4,7 +4,7 @@ use super::Maker;
 use crate::id::Value;
 use crate::op::{AttentionLayout, BinaryKind, GridKernel, Op, Outside, ReduceKind, SpectralNorm, UnaryKind};
 use crate::real::Real;
-use crate::ty::{DType, Dim, Shape};
+use crate::ty::{DType, Dim, Shape, Type};
 
 impl Maker {
     /// An operator and operands that probably fit it.
@@ -172,6 +172,9 @@ impl Maker {
         };
         let x = self.value()?;
         let ty = self.graph.ty(x).clone();
+        if ty.dtype == DType::I32 && self.rng.chance(40) {
+            return self.quotient(x);
+        }
         let shape = self.part_of(&ty.shape);
         let y = match self.rng.below(10) {
             0 => x,
@@ -180,6 +183,19 @@ impl Maker {
         };
         let operands = if self.rng.chance(65) { [x, y] } else { [y, x] };
         self.push(Op::Binary(kind), &operands)
+    }
+
+    /// Integers of either sign divided by one that is not zero.
+    fn quotient(&mut self, x: Value) -> Option<Value> {
+        let number = |m: &mut Self, of: &[f64]| {
+            let path = format!("b{}.n{}", m.graph.len() / 8, m.graph.len());
+            let op = Op::literal(&[m.rng.pick(of)]);
+            m.graph.push_leaf(op, Type::new(DType::I32, Shape::default()), &path).ok()
+        };
+        let shift = number(self, &[0.0, 1.0, 3.0])?;
+        let x = self.push(Op::Binary(BinaryKind::Sub), &[x, shift])?;
+        let by = number(self, &[1.0, 2.0, 3.0, 7.0, -1.0, -2.0])?;
+        self.push(Op::Binary(BinaryKind::Quotient), &[x, by])
     }
 
     fn sum(&mut self) -> Option<Value> {

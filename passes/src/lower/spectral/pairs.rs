@@ -191,7 +191,7 @@ impl Pairs {
             BinaryKind::Mul => factors[0] * factors[1],
             BinaryKind::Div => factors[0] / factors[1],
             BinaryKind::Add | BinaryKind::Sub | BinaryKind::Max | BinaryKind::Min => first.factor,
-            BinaryKind::Pow => 1.0,
+            BinaryKind::Pow | BinaryKind::Quotient => 1.0,
         };
         let additive = !matches!(kind, BinaryKind::Mul | BinaryKind::Div);
         let shape = graph.shape(first.value).clone();

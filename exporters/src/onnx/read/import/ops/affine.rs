@@ -16,6 +16,7 @@ pub(super) fn find(op: &str) -> Option<Read> {
 
 /// Places −1..1 of the elements of an axis, with the outermost at ±1 or with their edges there.
 fn line(size: usize, align: bool) -> Done<Vec<f64>> {
+    places::count(&[size]).ok_or("is too large")?;
     match (size, align) {
         (0 | 1, true) => Err("has an axis of one element, which cannot reach from -1 to 1".into()),
         (n, true) => Ok((0..n).map(|i| 2.0 * i as f64 / (n - 1) as f64 - 1.0).collect()),

@@ -68,7 +68,8 @@ fn by_operator(cx: &Cx, value: Value, far: usize, seen: &mut Seen) -> Option<[f6
                 BinaryKind::Div if c > 0.0 || d < 0.0 => corners(|x, y| x / y),
                 BinaryKind::Max => Some([a.max(c), b.max(d)]),
                 BinaryKind::Min => Some([a.min(c), b.min(d)]),
-                BinaryKind::Div | BinaryKind::Pow => None,
+                BinaryKind::Quotient if c > 0.0 || d < 0.0 => corners(|x, y| (x / y).trunc()),
+                BinaryKind::Div | BinaryKind::Pow | BinaryKind::Quotient => None,
             }
         }
         Op::Select => {

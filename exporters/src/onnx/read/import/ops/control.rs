@@ -7,7 +7,7 @@ use super::super::cx::Cx;
 use super::super::known::{Known, Num};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
-use super::{apply, movement};
+use super::{apply, either, movement};
 use std::collections::HashMap;
 use vitc_ir::Dim;
 
@@ -71,12 +71,11 @@ fn body(c: &Call<'_>, name: &str) -> Done<Flat> {
     flatten_body(&*c.body(name)?, &c.node.imports).map_err(|e| Refusal::new(e.to_string()))
 }
 
-/// `If` with a known condition: the branch that is taken.
+/// `If`: the branch that a known condition takes, else both of them.
 pub(super) fn branch(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> Done {
-    let condition = cx
-        .constant(c.needed(0)?)
-        .and_then(|k| k.scalar())
-        .ok_or_else(|| Refusal::computed("its branch depends on the image"))?;
+    let Some(condition) = cx.constant(c.needed(0)?).and_then(|k| k.scalar()) else {
+        return either(cx, c, outer);
+    };
     let truth = condition.plain().ok_or("its branch depends on the batch: give the batch a number")? != 0;
     if cx.batch.fixed().is_none() {
         cx.note(
@@ -86,6 +85,23 @@ pub(super) fn branch(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) ->
     }
     let flat = body(c, if truth { "then_branch" } else { "else_branch" })?;
     run(cx, &flat, seen(&flat, outer), &c.path)
+}
+
+/// One of the branches' results, by what is computed when the model runs.
+fn either(cx: &mut Cx, c: &Call<'_>, outer: &HashMap<String, Val>) -> Done {
+    let from = cx.graph.len();
+    let mut results = Vec::new();
+    for name in ["then_branch", "else_branch"] {
+        let flat = body(c, name)?;
+        cx.unroll(flat.nodes.len())?;
+        let branch = run(cx, &flat, seen(&flat, outer), &format!("{}.{name}", c.path));
+        results.push(branch.map_err(|refusal| Refusal {
+            why: format!("its branch depends on the image, and {}", refusal.why),
+            ..refusal
+        })?);
+    }
+    let [yes, no] = <[Vec<Val>; 2]>::try_from(results).map_err(|_| "has not two branches")?;
+    either::chosen(cx, c.needed(0)?, [yes, no], from, &c.path)
 }
 
 /// `Loop` with a known number of turns, written out: they are counted, or its condition is known after each.

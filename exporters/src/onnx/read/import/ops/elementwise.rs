@@ -181,7 +181,8 @@ fn modulo(cx: &mut Cx, c: &Call<'_>) -> Done {
         return Ok(vec![known]);
     }
     if cx.elem(&x)?.is_int() {
-        return Ok(vec![whole::arithmetic(cx, &x, &y, "Mod", &c.path)?]);
+        fits(cx, &x, &y)?;
+        return Ok(vec![whole::arithmetic(cx, &x, &y, if fmod { "Fmod" } else { "Mod" }, &c.path)?]);
     }
     if !fmod {
         return Err("takes the remainder of floats with the divisor's sign".into());

@@ -297,7 +297,8 @@ fn triangle(cx: &mut Cx, c: &Call<'_>) -> Done {
         let kept = (0..total).map(|i| Num::int(i64::from(kept(i)))).collect();
         let kept = Val::known(Known::new(Elem::Bool, vec![rows, columns], kept));
         let zero = if elem.is_float() { Num::float(0.0) } else { Num::int(0) };
-        return select::select(cx, c, &kept, [&value, &Val::known(Known::new(elem, vec![], vec![zero]))]);
+        let zero = Val::known(Known::new(elem, vec![], vec![zero]));
+        return Ok(vec![select::select(cx, &c.path, &kept, [&value, &zero])?]);
     }
     let mask = (0..total).map(|i| Num::float(f64::from(u8::from(kept(i))))).collect();
     let mask = cx.spell(&Known::new(Elem::F32, vec![rows, columns], mask), &c.at("mask"))?;

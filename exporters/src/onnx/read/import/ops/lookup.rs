@@ -8,7 +8,7 @@ use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
 use super::elementwise::ordered;
-use super::whole::{from_start, integer, number};
+use super::whole::{from_start, integer, is_wide, number};
 use vitc_ir::{BinaryKind, DType, Dim, Op, Real, Shape, UnaryKind, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -25,7 +25,7 @@ fn top_k(cx: &mut Cx, c: &Call<'_>) -> Done {
     };
     let k = usize::try_from(k).ok().filter(|&k| k > 0).ok_or("finds no element")?;
     let elem = cx.elem(&value)?;
-    let x = ordered(cx, &value, &c.at("x"))?;
+    let x = if is_wide(elem) { integer(cx, &value, &c.at("x"))? } else { ordered(cx, &value, &c.at("x"))? };
     let largest = c.int("largest", 1)? != 0;
     let node = cx.push(Op::TopK { axis: at, k, largest }, &[x], &c.path)?.node;
     Ok(vec![Val::Node(node.into(), elem), Val::Node(Value { node, index: 1 }, Elem::Int(64))])

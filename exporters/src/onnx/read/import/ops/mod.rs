@@ -8,9 +8,11 @@ mod bounds;
 mod contrib;
 mod control;
 mod einsum;
+mod either;
 mod elementwise;
 mod fold;
 mod formulas;
+mod gaps;
 mod grid;
 mod indexing;
 mod infinities;
@@ -21,6 +23,7 @@ mod masks;
 mod mel;
 mod movement;
 mod norms;
+mod padding;
 mod pooling;
 mod products;
 mod quantised;
@@ -33,6 +36,7 @@ mod select;
 mod shapes;
 mod stft;
 mod transposed;
+mod volumes;
 mod whole;
 
 use super::call::{Call, Read};
@@ -109,6 +113,7 @@ fn standard(op: &str) -> Option<Read> {
         norms::find,
         reduce::find,
         movement::find,
+        padding::find,
         resize::find,
         indexing::find,
         select::find,

@@ -1,14 +1,14 @@
 //! Movements.
 
 use super::super::call::{Call, Read, axes, axis};
-use super::super::cx::{Cx, HUGE, LARGE};
+use super::super::cx::Cx;
 use super::super::known::Num;
 use super::super::moves::Cut;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::float;
-use vitc_ir::op::{DepthOrder, PadMode};
-use vitc_ir::{Dim, Op, Real, Value};
+use vitc_ir::op::DepthOrder;
+use vitc_ir::{Dim, Op, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
     Some(match op {
@@ -22,7 +22,6 @@ pub(super) fn find(op: &str) -> Option<Read> {
         "Split" => split,
         "Expand" => expand,
         "Tile" => tile,
-        "Pad" => pad,
         "DepthToSpace" => depth_to_space,
         "SpaceToDepth" => space_to_depth,
         _ => return None,
@@ -319,102 +318,6 @@ fn tile(cx: &mut Cx, c: &Call<'_>) -> Done {
     let apart = cx.reshaped(&value, &apart, &c.at("apart"))?;
     let wide = cx.expanded(&apart, &wide, &c.at("repeated"))?;
     Ok(vec![cx.reshaped(&wide, &merged, &c.path)?])
-}
-
-fn pad(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let value = c.needed(0)?.clone();
-    let dims = cx.dims(&value)?;
-    let rank = dims.len();
-    let pads = match c.version >= 11 {
-        true => cx.ints(c.needed(1)?, "pads")?,
-        false => c.ints(if c.version < 2 { "paddings" } else { "pads" })?.ok_or("has no pads")?,
-    };
-    let at = match c.input(3) {
-        listed if c.version >= 18 && !listed.is_absent() => {
-            let list = cx.ints(listed, "axes")?;
-            list.iter().map(|&a| axis(a, rank)).collect::<Done<Vec<_>>>()?
-        }
-        _ => (0..rank).collect(),
-    };
-    if pads.len() != 2 * at.len() {
-        return Err(format!("{} pads do not fit {} axes", pads.len(), at.len()).into());
-    }
-    let filler = match c.version >= 11 {
-        true if c.input(2).is_absent() => 0.0,
-        true => cx.reals(c.input(2), "value")?.first().copied().unwrap_or(0.0),
-        false => c.float("value", 0.0)?,
-    };
-    let mode = match c.text("mode", "constant")? {
-        "constant" => PadMode::Constant(Real(if filler.abs() > HUGE { filler.clamp(-LARGE, LARGE) } else { filler })),
-        "reflect" => PadMode::Reflect,
-        "edge" => PadMode::Edge,
-        "wrap" => return wrapped(cx, &value, &at, &pads, &c.path),
-        other => return Err(format!("pads in mode {other:?}").into()),
-    };
-    let (mut before, mut after, mut cuts) = (vec![0; rank], vec![0; rank], Vec::new());
-    for (i, &axis) in at.iter().enumerate() {
-        let (first, last) = (pads[i], pads[at.len() + i]);
-        before[axis] = usize::try_from(first.max(0)).unwrap_or(0);
-        after[axis] = usize::try_from(last.max(0)).unwrap_or(0);
-        if before[axis].max(after[axis]) >= 1 << 31 {
-            return Err("pads more than 2^31 elements".into());
-        }
-        if first < 0 || last < 0 {
-            let size = cx.size(dims[axis])?;
-            let (start, end) = (first.min(0).unsigned_abs() as usize, last.min(0).unsigned_abs() as usize);
-            let count = size.checked_sub(start).and_then(|n| n.checked_sub(end)).ok_or("crops more than there is")?;
-            cuts.push(Cut { axis, start, step: 1, count });
-        }
-    }
-    let inner = cx.cut(&value, &cuts, &c.at("crop"))?;
-    if before.iter().chain(&after).all(|&n| n == 0) {
-        return Ok(vec![inner]);
-    }
-    if let (Some(k), PadMode::Constant(filler)) = (cx.known(&inner), mode) {
-        return Ok(vec![known_pad(cx, &k, &before, &after, filler.0)?]);
-    }
-    let elem = cx.elem(&inner)?;
-    let x = float(cx, &inner, &c.at("x"))?;
-    Ok(vec![Val::Node(cx.push(Op::Pad { before, after, mode }, &[x], &c.path)?, elem)])
-}
-
-/// Known numbers with one number around.
-fn known_pad(cx: &mut Cx, k: &super::super::known::Known, before: &[usize], after: &[usize], filler: f64) -> Done<Val> {
-    let mut value = Val::known(k.clone());
-    for axis in 0..before.len() {
-        let border = |count: usize| {
-            let mut dims = cx.fixed(&value)?;
-            dims[axis] = count;
-            let count = super::super::places::count(&dims).ok_or("is too large")?;
-            let one = if k.elem.is_float() { Num::float(filler) } else { Num::int(filler as i64) };
-            Ok::<_, Refusal>(Val::known(super::super::known::Known::new(k.elem, dims, vec![one; count])))
-        };
-        let parts = [border(before[axis])?, value.clone(), border(after[axis])?];
-        value = cx.joined(&parts, axis, "pad")?;
-    }
-    Ok(value)
-}
-
-/// Around the edge and in again on the other side.
-fn wrapped(cx: &mut Cx, value: &Val, at: &[usize], pads: &[i64], path: &str) -> Done {
-    let mut value = value.clone();
-    for (i, &axis) in at.iter().enumerate() {
-        let size = cx.fixed(&value)?[axis];
-        let [first, last] = [pads[i], pads[at.len() + i]].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        if first > size || last > size {
-            return Err("wraps around more than once".into());
-        }
-        let head = cx.cut(&value, &[Cut { axis, start: size - first, step: 1, count: first }], path);
-        let tail = cx.cut(&value, &[Cut { axis, start: 0, step: 1, count: last }], path);
-        let parts: Vec<Val> = match (first, last) {
-            (0, 0) => continue,
-            (0, _) => vec![value, tail?],
-            (_, 0) => vec![head?, value],
-            _ => vec![head?, value, tail?],
-        };
-        value = cx.joined(&parts, axis, path)?;
-    }
-    Ok(vec![value])
 }
 
 fn depth_to_space(cx: &mut Cx, c: &Call<'_>) -> Done {

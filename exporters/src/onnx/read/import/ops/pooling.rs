@@ -7,7 +7,7 @@ use super::super::known::{Known, Num};
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::{float, ordered};
-use super::reduce;
+use super::{gaps, reduce, volumes};
 use vitc_ir::op::PadMode;
 use vitc_ir::{BinaryKind, Dim, Op, UnaryKind, Value};
 
@@ -39,7 +39,7 @@ pub(super) fn spatial(dims: &[Dim], what: &str) -> Done<usize> {
     match dims.len() {
         3 => Ok(1),
         4 => Ok(2),
-        rank => Err(format!("is a {what} on rank {rank}; vitc takes rank 3 and 4").into()),
+        rank => Err(format!("is a {what} on rank {rank}, which vitc does not take").into()),
     }
 }
 
@@ -52,12 +52,26 @@ pub(super) fn back(cx: &mut Cx, y: Value, spatial: usize, path: &str) -> Done<Va
     cx.reshape(y, vec![dims[0], dims[1], dims[3]], &format!("{path}.row"))
 }
 
-impl Window {
-    /// The windows that a node's attributes say.
+/// Windows along one axis, with numbers where a node says `auto_pad` or `ceil_mode`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Axis {
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) dilation: usize,
+    /// Positions before the map.
+    pub(super) before: usize,
+    /// Positions behind it, with what hangs over.
+    pub(super) after: usize,
+    /// What of these hangs over.
+    pub(super) overhang: usize,
+}
+
+impl Axis {
+    /// The windows that a node's attributes say, along each of its spatial axes.
     ///
     /// # Errors
     /// If they contradict each other.
-    pub(super) fn of(c: &Call<'_>, sizes: &[usize], weights: Option<&[usize]>, ceil: bool) -> Done<Window> {
+    pub(super) fn all(c: &Call<'_>, sizes: &[usize], weights: Option<&[usize]>, ceil: bool) -> Done<Vec<Axis>> {
         let n = sizes.len();
         let list = |name: &str, count: usize, default: usize| -> Done<Vec<usize>> {
             let Some(list) = c.ints(name)? else { return Ok(vec![default; count]) };
@@ -77,30 +91,51 @@ impl Window {
             return Err("a kernel, stride or dilation is zero".into());
         }
         let pads = list("pads", 2 * n, 0)?;
-        let mut window = Window { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2], overhang: [0; 2] };
         let auto = c.text("auto_pad", "NOTSET")?;
-        for i in 0..n {
+        let one = |i: usize| {
             let reach = (kernel[i] - 1).checked_mul(dilation[i]).map(|r| r + 1).ok_or("its kernel is too large")?;
             let along = Along { size: sizes[i], reach, stride: stride[i] };
-            let (before, mut after) = match auto {
+            let (before, after) = match auto {
                 "NOTSET" | "" => (pads[i], pads[n + i]),
                 "VALID" => (0, 0),
                 "SAME_UPPER" => along.same(false),
                 "SAME_LOWER" => along.same(true),
-                other => return Err(format!("its attribute auto_pad is {other:?}").into()),
+                other => return Err(Refusal::new(format!("its attribute auto_pad is {other:?}"))),
             };
-            let axis = i + 2 - n;
-            if ceil {
-                window.overhang[axis] = along.overhang(before, after);
-                after += window.overhang[axis];
-            }
-            window.kernel[axis] = kernel[i];
-            window.stride[axis] = stride[i];
-            window.dilation[axis] = dilation[i];
-            window.pad[axis] = before;
-            window.pad[axis + 2] = after;
+            let overhang = if ceil { along.overhang(before, after) } else { 0 };
+            let (kernel, stride, dilation) = (kernel[i], stride[i], dilation[i]);
+            Ok(Axis { kernel, stride, dilation, before, after: after + overhang, overhang })
+        };
+        (0..n).map(one).collect()
+    }
+}
+
+impl Window {
+    /// The windows that a node's attributes say over rows and columns, or over columns alone.
+    ///
+    /// # Errors
+    /// If they contradict each other.
+    pub(super) fn of(c: &Call<'_>, sizes: &[usize], weights: Option<&[usize]>, ceil: bool) -> Done<Window> {
+        Ok(Window::over(&Axis::all(c, sizes, weights, ceil)?))
+    }
+
+    /// Windows over the last two axes, of which the second may be alone.
+    pub(super) fn over(axes: &[Axis]) -> Window {
+        let mut window = Window { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2], overhang: [0; 2] };
+        for (i, axis) in axes.iter().rev().take(2).enumerate().map(|(i, axis)| (1 - i, axis)) {
+            window.kernel[i] = axis.kernel;
+            window.stride[i] = axis.stride;
+            window.dilation[i] = axis.dilation;
+            window.pad[i] = axis.before;
+            window.pad[i + 2] = axis.after;
+            window.overhang[i] = axis.overhang;
         }
-        Ok(window)
+        window
+    }
+
+    /// Whether something of the map lies between the elements of a window.
+    fn has_gaps(&self) -> bool {
+        (0..2).any(|i| self.kernel[i] > 1 && self.dilation[i] > 1)
     }
 }
 
@@ -149,31 +184,52 @@ fn map(cx: &mut Cx, c: &Call<'_>, read: fn(&mut Cx, &Val, &str) -> Done<Value>) 
     Ok((x, spatial, sizes))
 }
 
+/// A pool, where `one` pools maps.
+fn pooled(
+    cx: &mut Cx,
+    c: &Call<'_>,
+    read: fn(&mut Cx, &Val, &str) -> Done<Value>,
+    one: fn(&mut Cx, Value, &Window, bool, &str) -> Done<Value>,
+) -> Done {
+    let (ceil, padded) = (c.int("ceil_mode", 0)? != 0, c.int("count_include_pad", 0)? != 0);
+    let elem = cx.elem(c.needed(0)?)?;
+    if cx.dims(c.needed(0)?)?.len() == 5 {
+        let x = read(cx, c.needed(0)?, &c.at("x"))?;
+        let y = volumes::pool(cx, c, x, ceil, &mut |cx, x, window, path| one(cx, x, window, padded, path))?;
+        return Ok(vec![Val::Node(y, elem)]);
+    }
+    let (x, spatial, sizes) = map(cx, c, read)?;
+    let y = one(cx, x, &Window::of(c, &sizes, None, ceil)?, padded, &c.path)?;
+    Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])
+}
+
 fn max_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     if c.wants(1) {
         return Err("returns the places of its maxima".into());
     }
-    let elem = cx.elem(c.needed(0)?)?;
-    let (x, spatial, sizes) = map(cx, c, ordered)?;
-    let Window { kernel, stride, pad, dilation, .. } = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
-    let y = cx.push(Op::MaxPool { kernel, stride, pad, dilation }, &[x], &c.path)?;
-    Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])
+    pooled(cx, c, ordered, |cx, x, window, _, path| {
+        let Window { kernel, stride, pad, dilation, .. } = *window;
+        cx.push(Op::MaxPool { kernel, stride, pad, dilation }, &[x], path)
+    })
 }
 
 fn average_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
-    let elem = cx.elem(c.needed(0)?)?;
-    let (mut x, spatial, sizes) = map(cx, c, float)?;
-    let mut window = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
-    if window.dilation != [1; 2] {
-        return Err("averages over windows with gaps".into());
+    pooled(cx, c, float, averaged)
+}
+
+/// Means over windows of a map; with `padded` the padding counts, but not what hangs over.
+fn averaged(cx: &mut Cx, mut x: Value, window: &Window, padded: bool, path: &str) -> Done<Value> {
+    if window.has_gaps() {
+        return gaps::mean(cx, x, window, padded, path);
     }
-    // Padding that counts is zeros of the map; what hangs over never counts.
-    if c.int("count_include_pad", 0)? != 0 {
+    let mut window = *window;
+    // Padding that counts is zeros of the map.
+    if padded {
         let [top, left, bottom, right] = window.pad;
         let [over, beyond] = window.overhang;
         if window.pad != [0, 0, over, beyond] {
             let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom - over, right - beyond]);
-            x = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x], &c.at("border"))?;
+            x = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x], &format!("{path}.border"))?;
             window.pad = [0, 0, over, beyond];
         }
     }
@@ -185,11 +241,10 @@ fn average_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
         let next = |d: usize| (d + before + after).checked_sub(kernel[i]).is_some_and(|free| free < stride[i]);
         shape[2 + i].fixed().is_some_and(|d| d + before < kernel[i] && next(d))
     };
-    let y = match all(0) && all(1) {
-        true => reduce::spell(cx, "ReduceMean", x, vec![2, 3], true, &c.path)?,
-        false => cx.push(Op::AvgPool { kernel, stride, pad }, &[x], &c.path)?,
-    };
-    Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])
+    match all(0) && all(1) {
+        true => reduce::spell(cx, "ReduceMean", x, vec![2, 3], true, path),
+        false => cx.push(Op::AvgPool { kernel, stride, pad }, &[x], path),
+    }
 }
 
 fn global(cx: &mut Cx, c: &Call<'_>) -> Done {
@@ -231,17 +286,19 @@ fn root(cx: &mut Cx, x: Value, p: f64, path: &str) -> Done<Value> {
 fn power_pool(cx: &mut Cx, c: &Call<'_>) -> Done {
     let (elem, p) = (cx.elem(c.needed(0)?)?, exponent(c)?);
     let (x, spatial, sizes) = map(cx, c, float)?;
-    let Window { kernel, stride, pad, dilation, .. } = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
-    if dilation != [1; 2] {
-        return Err("adds over windows with gaps".into());
-    }
+    let window = Window::of(c, &sizes, None, c.int("ceil_mode", 0)? != 0)?;
+    let Window { kernel, stride, pad, .. } = window;
     let mut x = powers(cx, x, p, &c.at("powers"))?;
-    if pad != [0; 4] {
-        let [top, left, bottom, right] = pad;
-        let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom, right]);
-        x = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x], &c.at("border"))?;
-    }
-    let mean = cx.push(Op::AvgPool { kernel, stride, pad: [0; 4] }, &[x], &c.at("mean"))?;
+    let mean = if window.has_gaps() {
+        gaps::with_zeros(cx, x, &window, &c.at("mean"))?
+    } else {
+        if pad != [0; 4] {
+            let [top, left, bottom, right] = pad;
+            let (before, after) = (vec![0, 0, top, left], vec![0, 0, bottom, right]);
+            x = cx.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[x], &c.at("border"))?;
+        }
+        cx.push(Op::AvgPool { kernel, stride, pad: [0; 4] }, &[x], &c.at("mean"))?
+    };
     let sum = cx.with(BinaryKind::Mul, mean, (kernel[0] * kernel[1]) as f64, &c.at("sum"))?;
     let y = root(cx, sum, p, &c.path)?;
     Ok(vec![Val::Node(back(cx, y, spatial, &c.path)?, elem)])

@@ -8,6 +8,7 @@ use super::super::value::Val;
 use super::elementwise::{fits, float};
 use super::pooling::{self, Window};
 use super::transposed;
+use super::volumes;
 use vitc_ir::{BinaryKind, Dim, Op, Shape, Value};
 
 pub(super) fn find(op: &str) -> Option<Read> {
@@ -118,16 +119,19 @@ fn conv(cx: &mut Cx, c: &Call<'_>) -> Done {
     Ok(vec![Val::Node(convolution(cx, c, x, w, bias)?, elem)])
 }
 
-/// A convolution on rank 3 or 4; rank 3 is a map of one row.
+/// A convolution on rank 3 to 5; rank 3 is a map of one row.
 pub(super) fn convolution(cx: &mut Cx, c: &Call<'_>, x: Value, w: Value, bias: Option<Value>) -> Done<Value> {
     let (dims, kernel) = (cx.shape(x), cx.sizes(w)?);
-    let spatial = pooling::spatial(&dims, "convolution")?;
     if kernel.len() != dims.len() {
         return Err(format!("kernels {kernel:?} do not fit a value of rank {}", dims.len()).into());
     }
+    let groups = usize::try_from(c.int("group", 1)?).map_err(|_| Refusal::new("has a negative number of groups"))?;
+    if dims.len() == 5 {
+        return volumes::convolution(cx, c, [x, w], bias, groups);
+    }
+    let spatial = pooling::spatial(&dims, "convolution")?;
     let sizes = dims[2..].iter().map(|&d| cx.size(d)).collect::<Done<Vec<_>>>()?;
     let window = Window::of(c, &sizes, Some(&kernel[2..]), false)?;
-    let groups = usize::try_from(c.int("group", 1)?).map_err(|_| Refusal::new("has a negative number of groups"))?;
     let (map, w) = match spatial {
         1 => {
             let map = cx.reshape(x, vec![dims[0], dims[1], Dim::Fixed(1), dims[2]], &c.at("map"))?;

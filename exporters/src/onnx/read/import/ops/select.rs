@@ -187,26 +187,26 @@ fn not(cx: &mut Cx, c: &Call<'_>) -> Done {
 }
 
 /// The operator for it, which never looks at what is not chosen.
-pub(super) fn select(cx: &mut Cx, c: &Call<'_>, condition: &Val, sides: [&Val; 2]) -> Done {
+pub(super) fn select(cx: &mut Cx, path: &str, condition: &Val, sides: [&Val; 2]) -> Done<Val> {
+    let at = |name: &str| format!("{path}.{name}");
     let elem = cx.elem(sides[0])?;
     let condition = match condition {
         Val::Node(v, _) if cx.graph.ty(*v).dtype == DType::Bool => *v,
-        Val::Node(v, _) => cx.push(Op::Cast { to: DType::Bool }, &[*v], &c.at("condition"))?,
-        known => cx.value(known, &c.at("condition"))?,
+        Val::Node(v, _) => cx.push(Op::Cast { to: DType::Bool }, &[*v], &at("condition"))?,
+        known => cx.value(known, &at("condition"))?,
     };
     let mut pair = Vec::new();
     for (side, name) in sides.into_iter().zip(["yes", "no"]) {
         pair.push(match elem {
             Elem::Bool => {
-                let number = whole::truth(cx, side, &c.at(name))?;
-                cx.push(Op::Cast { to: DType::Bool }, &[number], &c.at(&format!("{name}.truth")))?
+                let number = whole::truth(cx, side, &at(name))?;
+                cx.push(Op::Cast { to: DType::Bool }, &[number], &at(&format!("{name}.truth")))?
             }
-            _ if elem.is_float() => float(cx, side, &c.at(name))?,
-            _ => whole::integer(cx, side, &c.at(name))?,
+            _ if elem.is_float() => float(cx, side, &at(name))?,
+            _ => whole::integer(cx, side, &at(name))?,
         });
     }
-    let y = cx.push(Op::Select, &[condition, pair[0], pair[1]], &c.path)?;
-    Ok(vec![Val::Node(y, elem)])
+    Ok(Val::Node(cx.push(Op::Select, &[condition, pair[0], pair[1]], path)?, elem))
 }
 
 fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
@@ -214,11 +214,11 @@ fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
         let (value, yes, no) = (c.needed(0)?.clone(), c.needed(1)?.clone(), c.needed(2)?.clone());
         let elem = cx.elem(&yes)?;
         if elem.is_int() || elem == Elem::Bool {
-            return select(cx, c, &value, [&yes, &no]);
+            return Ok(vec![select(cx, &c.path, &value, [&yes, &no])?]);
         }
         let (a, b) = (float(cx, &yes, &c.at("yes"))?, float(cx, &no, &c.at("no"))?);
         if !is_finite(cx, a) || !is_finite(cx, b) {
-            return select(cx, c, &value, [&yes, &no]);
+            return Ok(vec![select(cx, &c.path, &value, [&yes, &no])?]);
         }
         let m = whole::truth(cx, &value, &c.at("condition"))?;
         let rest = opposite(cx, m, &c.at("rest"))?;
@@ -249,7 +249,7 @@ fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
     fits(cx, &yes, &no)?;
     let elem = cx.elem(&yes)?;
     if elem.is_int() || elem == Elem::Bool {
-        return select(cx, c, &Val::Known(condition), [&yes, &no]);
+        return Ok(vec![select(cx, &c.path, &Val::Known(condition), [&yes, &no])?]);
     }
     let mask = |kept: bool| {
         let data = truths.iter().map(|&t| Num::float(f64::from(u8::from((t != 0) == kept)))).collect();
@@ -259,7 +259,7 @@ fn choose(cx: &mut Cx, c: &Call<'_>) -> Done {
     for (value, kept, name) in [(&yes, true, "yes"), (&no, false, "no")] {
         let x = float(cx, value, &c.at(name))?;
         if !is_finite(cx, x) {
-            return select(cx, c, &Val::Known(condition), [&yes, &no]);
+            return Ok(vec![select(cx, &c.path, &Val::Known(condition), [&yes, &no])?]);
         }
         let mask = cx.spell(&mask(kept), &c.at(&format!("{name}.mask")))?;
         parts.push(cx.binary(BinaryKind::Mul, x, mask, &c.at(&format!("{name}.part")))?);

@@ -10,7 +10,8 @@ use super::super::moves::Cut;
 use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
-use vitc_ir::{BinaryKind, DType, Op, Value};
+use super::padding::surrounded;
+use vitc_ir::{BinaryKind, DType, Op, Value, is_natural};
 
 /// Most nodes that are looked at behind an index.
 const FAR: usize = 64;
@@ -94,7 +95,7 @@ pub(super) fn truth(cx: &mut Cx, value: &Val, path: &str) -> Done<Value> {
     }
 }
 
-/// Sums, differences, products and extremes of whole numbers; quotients and remainders of indices by a number.
+/// Sums, differences, products, extremes, quotients and remainders of whole numbers.
 pub(super) fn arithmetic(cx: &mut Cx, x: &Val, y: &Val, op: &str, path: &str) -> Done<Val> {
     let elem = cx.elem(x)?;
     if !is_wide(elem) {
@@ -126,12 +127,7 @@ pub(super) fn function(cx: &mut Cx, value: &Val, op: &str, path: &str) -> Done<V
             let turned = cx.binary(BinaryKind::Sub, zero, x, &at("turned"))?;
             cx.binary(BinaryKind::Max, x, turned, path)?
         }
-        "Sign" => {
-            let one = number(cx, 1, &at("one"))?;
-            let less = cx.binary(BinaryKind::Sub, zero, one, &at("less"))?;
-            let above = cx.binary(BinaryKind::Min, x, one, &at("above"))?;
-            cx.binary(BinaryKind::Max, above, less, path)?
-        }
+        "Sign" => sign(cx, x, path)?,
         _ => return Err(format!("computes with {} at run time", elem.word()).into()),
     };
     Ok(Val::Node(y, elem))
@@ -170,17 +166,14 @@ pub(super) fn running_sum(
     path: &str,
 ) -> Done<Val> {
     let elem = cx.elem(value)?;
-    let size = cx.fixed(value)?[axis];
+    let (size, rank) = (cx.size(cx.dims(value)?[axis])?, cx.dims(value)?.len());
     // Moved by so many places; zeros follow.
     let moved = |cx: &mut Cx, y: &Val, by: usize, path: &str| {
-        let mut dims = cx.fixed(y)?;
-        dims[axis] = by;
-        let zeros = vec![Num::int(0); places::count(&dims).ok_or("is too large")?];
-        let zeros = Val::known(Known::new(elem, dims, zeros));
         let start = if reverse { by } else { 0 };
         let rest = cx.cut(y, &[Cut { axis, start, step: 1, count: size - by }], &format!("{path}.rest"))?;
-        let parts = if reverse { [rest, zeros] } else { [zeros, rest] };
-        cx.joined(&parts, axis, &format!("{path}.moved"))
+        let mut border = [vec![0; rank], vec![0; rank]];
+        border[usize::from(reverse)][axis] = by;
+        surrounded(cx, &rest, Num::int(0), &border[0], &border[1], &format!("{path}.moved"))
     };
     let mut y = Val::Node(integer(cx, value, path)?, elem);
     let mut by = 1;
@@ -205,15 +198,51 @@ pub(super) fn foremost(cx: &mut Cx, x: Value, axis: usize, largest: bool, path: 
     cx.push(Op::Cast { to: DType::F32 }, &[behind], &at("number"))
 }
 
-/// Looked up: every format divides integers in its own way.
-fn quotient(cx: &mut Cx, index: Value, by: &Val, op: &str, elem: Elem, path: &str) -> Done<Val> {
-    let by = cx.known(by).and_then(|k| k.scalar()).and_then(Num::plain).filter(|&d| d > 0);
-    let (Some(by), Some(bound)) = (by, below(cx, index)) else {
-        return Err("divides whole numbers at run time that are no indices, or by more than one number".into());
-    };
+/// Quotients, rounded towards zero, and remainders: with the dividend's sign (`Fmod`), or the divisor's.
+fn quotient(cx: &mut Cx, a: Value, by: &Val, op: &str, elem: Elem, path: &str) -> Done<Val> {
+    let divisor = cx.known(by).map(|k| k.ints().ok_or("divides by the batch: give the batch a number")).transpose()?;
+    if divisor.as_ref().is_some_and(|all| all.contains(&0)) {
+        return Err("divides by zero".into());
+    }
+    let one = cx.known(by).and_then(|k| k.scalar()).and_then(Num::plain).filter(|&d| d > 0);
+    if let (Some(by), Some(bound)) = (one, below(cx, a)) {
+        return looked_up(cx, a, by, bound, op, elem, path);
+    }
+    let at = |name: &str| format!("{path}.{name}");
+    let b = integer(cx, by, &at("b"))?;
+    if op == "Div" {
+        return Ok(Val::Node(cx.binary(BinaryKind::Quotient, a, b, path)?, elem));
+    }
+    let quotient = cx.binary(BinaryKind::Quotient, a, b, &at("quotient"))?;
+    let part = cx.binary(BinaryKind::Mul, b, quotient, &at("part"))?;
+    if op == "Fmod" || is_natural(&cx.graph, a) && divisor.is_some_and(|all| all.iter().all(|&d| d > 0)) {
+        return Ok(Val::Node(cx.binary(BinaryKind::Sub, a, part, path)?, elem));
+    }
+    // One divisor more where the remainder has the other sign.
+    let rest = cx.binary(BinaryKind::Sub, a, part, &at("rest"))?;
+    let signs = [sign(cx, rest, &at("rest.sign"))?, sign(cx, b, &at("b.sign"))?];
+    let agree = cx.binary(BinaryKind::Mul, signs[0], signs[1], &at("agree"))?;
+    let zero = number(cx, 0, &at("zero"))?;
+    let against = cx.binary(BinaryKind::Sub, zero, agree, &at("against"))?;
+    let apart = cx.binary(BinaryKind::Max, against, zero, &at("apart"))?;
+    let more = cx.binary(BinaryKind::Mul, apart, b, &at("more"))?;
+    Ok(Val::Node(cx.binary(BinaryKind::Add, rest, more, path)?, elem))
+}
+
+/// Quotients and remainders of indices below a bound: a table, which halves hold too.
+fn looked_up(cx: &mut Cx, index: Value, by: i64, bound: usize, op: &str, elem: Elem, path: &str) -> Done<Val> {
     places::count(&[bound]).ok_or("is too large")?;
     let one = |i: usize| Num::int(if op == "Div" { i as i64 / by } else { i as i64 % by });
     let table = Known::new(Elem::Int(32), vec![bound], (0..bound).map(one).collect());
     let table = cx.spell(&table, &format!("{path}.table"))?;
     Ok(Val::Node(cx.push(Op::Gather { axis: 0 }, &[table, index], path)?, elem))
+}
+
+/// −1, 0 or 1.
+fn sign(cx: &mut Cx, x: Value, path: &str) -> Done<Value> {
+    let at = |name: &str| format!("{path}.{name}");
+    let one = number(cx, 1, &at("one"))?;
+    let least = cx.spell(&Known::new(Elem::Int(32), vec![], vec![Num::int(-1)]), &at("least"))?;
+    let above = cx.binary(BinaryKind::Min, x, one, &at("above"))?;
+    cx.binary(BinaryKind::Max, above, least, path)
 }
