@@ -108,7 +108,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 50] = [
+    const FORMS: [(&str, &str, &[&str]); 55] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -130,6 +130,12 @@ fn checks_run_in_every_form() {
         ("slope_given", "coreml", &[]),
         ("norm_given", "coreml", &[]),
         ("clip_far", "tensorrt-onnx", &["--fp16"]),
+        // What lies beyond half precision, or far below it.
+        ("squares_large", "coreml", &[]),
+        ("squares_large", "coreai", &[]),
+        ("squares_large", "onnx", &["--fp16"]),
+        ("unlikely", "coreml", &[]),
+        ("unlikely", "tensorrt-onnx", &["--fp16"]),
         ("search_whole", "coreml", &[]),
         ("search_whole", "coreai", &[]),
         ("choice_unsafe", "coreai", &["--fp32"]),

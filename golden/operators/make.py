@@ -473,5 +473,10 @@ for mode, policy, sizes in (("nearest", "not_smaller", (7, 11)), ("linear", "not
     case(f"aspect_{policy}", "a factor that is kept, and sizes that are rounded in their own way", f"float[1,2,4,6] x => float[1,2,{sizes[0]},{sizes[1]}] y",
          f'y = Resize <mode = "{mode}", keep_aspect_ratio_policy = "{policy}", axes = [2, 3]> (x, , , s)', opset=18, by="onnx", s=i64(7, 9))
 
+case("squares_large", "a root mean square whose squares lie beyond half precision", "float[2,3,4] x => float[2,3,4] y",
+     "s = Mul (x, big)\n q = Mul (s, s)\n m = ReduceMean <axes = [2]> (q)\n r = Sqrt (m)\n y = Div (s, r)", big=f32(900))
+case("unlikely", "probabilities that are all far below one, moved behind the sigmoid, and those of classes", "float[2,3,4] x => float[2,4,3] y, float[2,3,4] z",
+     "s = Mul (x, eight)\n t = Sub (s, far)\n p = Sigmoid (t)\n y = Transpose <perm = [0,2,1]> (p)\n z = Softmax <axis = 1> (s)", eight=f32(8), far=f32(16))
+
 if __name__ == "__main__":
     write(sys.argv[1:])

@@ -66,6 +66,11 @@ pub fn allowed(precision: DType, max_reference: f64) -> f64 {
     if precision == DType::F16 { F16 * max_reference } else { F32 * max_reference.max(1.0) }
 }
 
+/// What [`allowed`] is at least, however small the values are.
+pub fn floor(precision: DType) -> f64 {
+    allowed(precision, 0.0)
+}
+
 /// A bound that is a larger share than this of the largest value tells nothing of it: f32's, where that is below a thousandth.
 const BLIND: f64 = 0.1;
 
@@ -83,19 +88,23 @@ pub fn allowed_of_tiny(max_reference: f64) -> f64 {
 /// Whether values agree: finite on both sides, within [`allowed`], and with the same most probable class wherever the
 /// reference's lead exceeds twice the error found.
 pub fn agrees(precision: DType, c: &Comparison) -> bool {
-    c.finite && c.max_error <= allowed(precision, c.max_reference) && c.classes_moved == 0
+    agrees_within(allowed(precision, c.max_reference), 0, c)
+}
+
+/// Whether values agree: finite on both sides, no further off than is allowed, and at most so many rows with another class than they must have.
+pub fn agrees_within(allowed: f64, moved: usize, c: &Comparison) -> bool {
+    c.finite && c.max_error <= allowed && c.classes_moved <= moved
 }
 
 /// Whether a map of classes agrees with a map of scores: the class of a pixel may be another one whose score is within twice [`allowed`] of the best, and
 /// in f16 any for [`PIXELS_F16`] of them. What is found as the largest error is how far the score of a pixel's class lies below the best.
 pub fn agrees_in_classes(precision: DType, c: &Comparison) -> bool {
-    let share = if precision == DType::F16 { PIXELS_F16 } else { 0.0 };
-    c.reference_finite && c.finite && c.classes_moved as f64 <= share * c.rows as f64
+    c.reference_finite && c.finite && c.classes_moved <= pixels_moved(precision, c)
 }
 
-/// Whether maps of scores agree: finite on both sides, within [`allowed`], and pixels that are not in doubt (their two best scores are further apart
-/// than twice that) have one class, but for [`PIXELS_F16`] of them in f16. While the largest error is looked at as well, the classes follow from it.
-pub fn agrees_by_pixel(precision: DType, c: &Comparison) -> bool {
+/// Pixels of maps of scores that may have another class although they are not in doubt (their two best scores are further apart than twice what is
+/// allowed): in f16 [`PIXELS_F16`] of them. While the largest error is looked at as well, the classes follow from it.
+pub fn pixels_moved(precision: DType, c: &Comparison) -> usize {
     let share = if precision == DType::F16 { PIXELS_F16 } else { 0.0 };
-    c.finite && c.max_error <= allowed(precision, c.max_reference) && c.classes_moved as f64 <= share * c.rows as f64
+    (share * c.rows as f64) as usize
 }

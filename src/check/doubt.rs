@@ -75,6 +75,7 @@ mod tests {
             batch: 1,
             output: "y".into(),
             allowed: bounds::allowed(DType::F32, comparison.max_reference),
+            floor: bounds::floor(DType::F32),
             passed: bounds::agrees(DType::F32, &comparison),
             comparison,
             undecided: false,

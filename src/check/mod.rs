@@ -29,6 +29,7 @@ mod options;
 mod outcome;
 mod outside;
 mod pieces;
+mod probabilities;
 pub mod report;
 mod save;
 mod sides;
@@ -49,13 +50,13 @@ pub use witness::{Witness, testify};
 
 use crate::model::FileOrigin;
 use crate::runner::{Bottleneck, Pick, Request};
-use crate::signature::{OutputRole, Signature};
+use crate::signature::Signature;
 use cases::{Case, batches, cases, cases_of, is_free};
 use computation::Computation;
 use inputs::Numbers;
 use layers::Trace;
 use memory::Budget;
-use outcome::Findings;
+use outcome::{Findings, Outputs};
 use sides::{agreed, judged};
 use std::path::Path;
 use vitc_exporters::metadata::Preprocessing;
@@ -77,8 +78,7 @@ pub struct Reference<'a> {
 /// What is compared with what, and how.
 struct Check<'a> {
     model: Reference<'a>,
-    /// What each output holds.
-    roles: Vec<OutputRole>,
+    outputs: Outputs,
     reference: Computation<'a>,
     /// The file that the model was read from, where it can be run: what the artifact is compared with, whole.
     file: Option<Computation<'a>>,
@@ -108,6 +108,7 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
     let largest = batches.iter().copied().max().unwrap_or(1);
     let budget = Budget::new(model.graph, &bottlenecks, largest, options.memory);
     let roles = model.signature.outputs.iter().map(|port| port.role).collect();
+    let outputs = Outputs::of(model.graph, roles, options.answered());
     let mut findings = Findings::new();
     let whole = options.effort == Effort::Full && budget.fits();
     let file = file(model, &options, &batches, whole, &mut findings);
@@ -122,7 +123,7 @@ pub fn check(model: Reference<'_>, artifact: &Path, options: &Options) -> Result
         findings.notes.push(format!("{why}: the bound is that of fp16"));
     }
     let numbers = Numbers::Around;
-    let mut check = Check { model, roles, reference, file, candidate, bottlenecks, options, budget, coded, numbers };
+    let mut check = Check { model, outputs, reference, file, candidate, bottlenecks, options, budget, coded, numbers };
     let mut findings = check.run(&batches, findings)?;
     // What differs where the model is defined stays a difference.
     let sound = findings.runs.iter().all(|run| run.passed || !run.comparison.reference_finite);

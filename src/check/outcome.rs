@@ -3,13 +3,29 @@
 use super::cases::Case;
 use super::compare::{compare, compare_boxes, compare_classes, compare_pixels, sigmoid, softmax_over};
 use super::comparison::Comparison;
+use super::probabilities::{Probabilities, ROUNDING, probabilities};
 use super::report::Run;
 use super::{CheckError, bounds};
 use crate::numbers::magnitude;
 use crate::runner::Named;
 use crate::signature::{Likelihood, OutputRole, Over};
 use std::collections::BTreeMap;
-use vitc_ir::DType;
+use vitc_ir::{DType, Graph};
+
+/// What the outputs of a model hold.
+#[derive(Default)]
+pub(super) struct Outputs {
+    pub(super) roles: Vec<OutputRole>,
+    probabilities: Vec<Option<Probabilities>>,
+}
+
+impl Outputs {
+    /// Of the reference's graph; its scores are `answered` as probabilities.
+    pub(super) fn of(graph: &Graph, roles: Vec<OutputRole>, answered: Option<Likelihood>) -> Outputs {
+        let probabilities = probabilities(graph, &roles, answered);
+        Outputs { roles, probabilities }
+    }
+}
 
 /// What was found so far.
 pub(super) struct Findings {
@@ -36,7 +52,7 @@ impl Findings {
     pub(super) fn compare(
         &mut self,
         case: &Case,
-        roles: &[OutputRole],
+        outputs: &Outputs,
         wanted: &[Named],
         got: &[&Named],
         half: bool,
@@ -47,15 +63,19 @@ impl Findings {
         let precision = if half { DType::F16 } else { DType::F32 };
         let mut passed = true;
         for (i, (w, g)) in wanted.iter().zip(got).enumerate() {
-            let role = roles.get(i).copied().unwrap_or(OutputRole::Tensor);
+            let role = outputs.roles.get(i).copied().unwrap_or(OutputRole::Tensor);
             let expected =
                 if let OutputRole::Classes { classes } = role { g.data.len() * classes } else { g.data.len() };
             if w.data.len() != expected {
                 let what = format!("{} has shape {:?}, the model's {} has {:?}", g.name, g.shape, w.name, w.shape);
                 return Err(CheckError::Interface(what));
             }
-            let (comparison, agrees) = by_role(role, precision, w, g);
+            let probabilities = outputs.probabilities.get(i).copied().flatten().filter(|_| half);
+            let (comparison, allowed, agrees) = by_role(role, probabilities, precision, w, g);
             passed &= agrees;
+            if agrees && comparison.max_error > bounds::allowed(precision, comparison.max_reference) {
+                self.note(format!("{} answers with probabilities: in half precision they may be what scores within the bound make of them", g.name));
+            }
             self.reference_finite &= comparison.reference_finite;
             self.runs.push(Run {
                 function: String::new(),
@@ -63,7 +83,8 @@ impl Findings {
                 synthetic: case.synthetic,
                 batch: case.batch,
                 output: g.name.clone(),
-                allowed: bounds::allowed(precision, comparison.max_reference),
+                allowed,
+                floor: bounds::floor(precision).max(if probabilities.is_some() { ROUNDING } else { 0.0 }),
                 comparison,
                 passed: agrees,
                 undecided: false,
@@ -72,13 +93,20 @@ impl Findings {
         Ok(passed)
     }
 
+    /// Say something once.
+    pub(super) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Hold outputs that are so small in every run that no bound told anything to a share of their largest value.
     pub(super) fn hold_tiny(&mut self) {
         let mut outputs: BTreeMap<String, Option<f64>> = BTreeMap::new();
         for run in &self.runs {
             let largest = run.comparison.max_reference;
             let known = outputs.entry(run.output.clone()).or_insert(Some(0.0));
-            *known = known.filter(|_| bounds::is_blind(run.allowed, largest)).map(|l| l.max(largest));
+            *known = known.filter(|_| bounds::is_blind(run.floor, largest)).map(|l| l.max(largest));
         }
         for (output, largest) in outputs.into_iter().filter_map(|(output, largest)| Some((output, largest?))) {
             let allowed = bounds::allowed_of_tiny(largest);
@@ -100,24 +128,34 @@ pub(super) fn in_order<'a>(wanted: &[Named], got: &'a [Named]) -> Vec<&'a Named>
     named.filter(|_| wanted.len() == got.len()).unwrap_or_else(|| got.iter().collect())
 }
 
-/// Compare one output as what it holds; whether it agrees.
-fn by_role(role: OutputRole, precision: DType, wanted: &Named, got: &Named) -> (Comparison, bool) {
+/// Compare one output as what it holds: what was found, the largest error allowed, and whether it agrees.
+fn by_role(
+    role: OutputRole,
+    probabilities: Option<Probabilities>,
+    precision: DType,
+    wanted: &Named,
+    got: &Named,
+) -> (Comparison, f64, bool) {
     let (w, g) = (&wanted.data, &got.data);
+    let usual = |comparison: &Comparison| bounds::allowed(precision, comparison.max_reference);
     if let OutputRole::Classes { classes } = role {
         let positions = wanted.shape.iter().skip(2).product();
         let comparison = compare_classes(w, g, [classes, positions], precision);
-        return (comparison, bounds::agrees_in_classes(precision, &comparison));
+        return (comparison, usual(&comparison), bounds::agrees_in_classes(precision, &comparison));
     }
-    let comparison = match (role, classes(role, wanted)) {
-        (_, Some([classes, 1])) => compare(w, g, classes),
-        (_, Some(map)) => {
-            let comparison = compare_pixels(w, g, map, precision);
-            return (comparison, bounds::agrees_by_pixel(precision, &comparison));
-        }
-        (OutputRole::Boxes, None) => compare_boxes(w, g, wanted.shape.last().copied().unwrap_or(1)),
-        _ => compare(w, g, 0),
+    let (comparison, pixels) = match (role, classes(role, wanted)) {
+        (_, Some([classes, 1])) => (compare(w, g, classes), false),
+        (_, Some(map)) => (compare_pixels(w, g, map, precision), true),
+        (OutputRole::Boxes, None) => (compare_boxes(w, g, wanted.shape.last().copied().unwrap_or(1)), false),
+        _ => (compare(w, g, 0), false),
     };
-    (comparison, bounds::agrees(precision, &comparison))
+    let usual = usual(&comparison);
+    let allowed = match probabilities {
+        Some(probabilities) if comparison.finite => probabilities.allowed(wanted, g, usual),
+        _ => usual,
+    };
+    let moved = if pixels { bounds::pixels_moved(precision, &comparison) } else { 0 };
+    (comparison, allowed, bounds::agrees_within(allowed, moved, &comparison))
 }
 
 /// Classes, and positions that are classified in an image, of an output that holds them along axis 1.

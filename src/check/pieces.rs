@@ -2,7 +2,7 @@
 
 use super::cases::Case;
 use super::layout::Layout;
-use super::outcome::{Findings, as_answered, in_order};
+use super::outcome::{Findings, Outputs, as_answered, in_order};
 use super::{Check, CheckError, Effort, Synthetic, layers};
 use crate::runner::{Bottleneck, Named, Piece, Request, Values};
 use std::collections::HashMap;
@@ -82,9 +82,9 @@ impl Check<'_> {
                 value.data = end.layout.to_reference(&value.data);
             }
             // What lies inside the model has no role.
-            let roles = if end.is_some() { &[][..] } else { &self.roles };
-            let wanted = as_answered(wanted, roles, self.options.answered());
-            findings.compare(case, roles, &wanted, &in_order(&wanted, &got), session.is_half() || self.coded)?;
+            let outputs = if end.is_some() { &Outputs::default() } else { &self.outputs };
+            let wanted = as_answered(wanted, &outputs.roles, self.options.answered());
+            findings.compare(case, outputs, &wanted, &in_order(&wanted, &got), session.is_half() || self.coded)?;
         }
         Ok(wanted.into_iter().map(|values| values.into_iter().map(|v| v.data).collect()).collect())
     }

@@ -42,6 +42,9 @@ pub struct Run {
     pub output: String,
     /// Largest error allowed.
     pub allowed: f64,
+    /// What of it is allowed however small the values are.
+    #[serde(skip)]
+    pub floor: f64,
     /// What was found.
     #[serde(flatten)]
     pub comparison: Comparison,

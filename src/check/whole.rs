@@ -43,12 +43,12 @@ impl Check<'_> {
         let mut doubtful = Vec::new();
         let begin = findings.runs.len();
         for (i, (case, (wanted, answers))) in cases.iter().zip(wanted.outputs.iter().zip(&got.outputs)).enumerate() {
-            let wanted = &as_answered(wanted, &self.roles, self.options.answered());
+            let wanted = &as_answered(wanted, &self.outputs.roles, self.options.answered());
             let answers = &in_order(wanted, answers);
             if let Some(folder) = &self.options.save_io {
-                save::save(folder, case, &got.inputs, wanted, &self.roles, answers)?;
+                save::save(folder, case, &got.inputs, wanted, &self.outputs.roles, answers)?;
             }
-            if !findings.compare(case, &self.roles, wanted, answers, got.half || wanted_half || self.coded)? {
+            if !findings.compare(case, &self.outputs, wanted, answers, got.half || wanted_half || self.coded)? {
                 doubtful.push(i);
             }
         }
@@ -57,9 +57,8 @@ impl Check<'_> {
             let cases = (cases, &doubtful[..]);
             let half = got.half || wanted_half || self.coded;
             self.doubted(known, (batch, half), cases, &wanted.outputs, &mut findings.runs[begin..])?;
-            let said = findings.notes.iter().any(|note| note == UNDECIDED);
-            if !said && findings.runs[begin..].iter().any(|run| run.undecided) {
-                findings.notes.push(UNDECIDED.into());
+            if findings.runs[begin..].iter().any(|run| run.undecided) {
+                findings.note(UNDECIDED.into());
             }
         }
         let outputs = got.outputs.first().map_or(0, Vec::len).max(1);
@@ -82,7 +81,7 @@ impl Check<'_> {
     ) -> Result<(), CheckError> {
         let synthetic: Vec<usize> = doubtful.iter().copied().filter(|&i| cases[i].synthetic).collect();
         let outputs = runs.len() / cases.len();
-        let answered = |outputs: &Vec<Named>| as_answered(outputs, &self.roles, self.options.answered());
+        let answered = |outputs: &Vec<Named>| as_answered(outputs, &self.outputs.roles, self.options.answered());
         for i in synthetic {
             let moved = run(known, batch, &doubt::nudged(&cases[i]), |c| &c.reference)?;
             let moved: Vec<Vec<Named>> = moved.outputs.iter().map(answered).collect();

@@ -6,7 +6,7 @@
 use super::cases::{batches, cases};
 use super::computation::Computation;
 use super::npy::Array;
-use super::outcome::{Findings, as_answered, in_order};
+use super::outcome::{Findings, Outputs, as_answered, in_order};
 use super::sides::{agreed, judged};
 use super::{CheckError, CheckReport, Options, Reference, whole};
 use crate::runner::{Named, Pick, Request};
@@ -48,7 +48,8 @@ pub fn testify(
         }
         None => (Computation::reference(model.graph, model.weights), plain(options)),
     };
-    let roles: Vec<_> = model.signature.outputs.iter().map(|port| port.role).collect();
+    let roles = model.signature.outputs.iter().map(|port| port.role).collect();
+    let outputs = Outputs::of(model.graph, roles, options.probabilities);
     let mut findings = Findings::new();
     for batch in batches(model.graph, &options)? {
         let session = candidate.load(Request::outputs(batch))?;
@@ -59,11 +60,11 @@ pub fn testify(
             let inputs: Vec<Array> =
                 inputs.map(|(shape, data)| Array { shape: shape.clone(), data: data.clone() }).collect();
             let answers = witness.answer(&inputs).map_err(CheckError::Witness)?;
-            let wanted = as_answered(&named(model.graph, answers, batch)?, &roles, options.probabilities);
+            let wanted = as_answered(&named(model.graph, answers, batch)?, &outputs.roles, options.probabilities);
             let got = candidate.run(&session, &case.candidate)?;
             findings.half |= session.is_half();
             let half = session.is_half() || witness.is_half();
-            findings.compare(&case, &roles, &wanted, &in_order(&wanted, &got), half)?;
+            findings.compare(&case, &outputs, &wanted, &in_order(&wanted, &got), half)?;
         }
     }
     findings.hold_tiny();

@@ -142,6 +142,8 @@ impl Lowered {
             ));
         }
         notices.extend(self.decisions.iter().filter_map(|decision| match decision {
+            // That everything fits stands in the metadata.
+            Decision::Ranges(measured) if measured.nodes.is_empty() => None,
             Decision::Ranges(_) | Decision::RangeUnknown { .. } => Some(decision.to_string()),
             // What is lost without is said where the rounding is.
             Decision::Equalized(_) => None,

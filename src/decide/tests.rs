@@ -69,24 +69,26 @@ fn what_comes_near_the_end_of_fp16_is_an_island() {
     let deploy = vitc_ir::parse(text).unwrap_or_else(|e| panic!("{e}"));
     let weights = SeededWeights::new(&deploy, 0);
     let options = LowerOptions::new(DType::F16, DType::F32);
-    let lowered = |factor: f32| {
+    let lowered = |target: &Target, factor: f32| {
         let inputs = vec![vec![[0.1, -0.5, 1.0, 0.0].iter().map(|x| x * factor).collect()]];
         let ranges = RangeInputs { on: "two numbers".into(), inputs };
         let asked = Asked { ranges: Some(ranges), ..Asked::default() };
-        lower(&deploy, &Target::tensorrt(17), &options, &weights, asked, &mut |_, _| ()).expect("lowers")
+        lower(&deploy, target, &options, &weights, asked, &mut |_, _| ()).expect("lowers")
     };
     let wide = |l: &Lowered| -> Vec<String> {
         let single = |n: &vitc_ir::Node| n.types[0].dtype == DType::F32 && !matches!(n.op, vitc_ir::Op::Cast { .. });
         l.graph.run_time_nodes().filter(|(_, n)| single(n)).map(|(_, n)| n.path.clone()).collect()
     };
-    let large = lowered(1.0);
-    assert_eq!(wide(&large), ["a", "b", "d"]);
-    let [said] = &large.notices()[..] else { panic!("{:?}", large.decisions) };
-    assert!(
-        said.starts_with("3 nodes compute in fp32") && said.contains("measured on two numbers: a (3.000e4)"),
-        "{said}"
-    );
-    assert_eq!(wide(&lowered(0.1)), ["d"]);
+    for target in [Target::onnx(17), Target::tensorrt(17), Target::coreml(16), Target::coreai(27)] {
+        let large = lowered(&target, 1.0);
+        assert_eq!(wide(&large), ["a", "b", "d"], "{}", target.name());
+        let [said] = &large.notices()[..] else { panic!("{:?}", large.decisions) };
+        assert!(
+            said.starts_with("3 nodes compute in fp32") && said.contains("measured on two numbers: a (3.000e4)"),
+            "{said}"
+        );
+        assert_eq!(wide(&lowered(&target, 0.1)), ["d"], "{}", target.name());
+    }
 }
 
 /// A small factor behind a layer, between layers that are large enough; a sum and a padded kernel stand in between.

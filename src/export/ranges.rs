@@ -5,7 +5,6 @@
 
 use super::calibration;
 use super::error::Error;
-use super::format::TargetKind;
 use super::request::Request;
 use crate::check::{self, CheckError, Reference, npy};
 use crate::decide::RangeInputs;
@@ -27,17 +26,14 @@ pub(super) fn inputs(
     (graph, signature): (&Graph, &Signature),
     preprocessing: Option<&Preprocessing>,
 ) -> Result<Option<RangeInputs>, Error> {
-    let typed = request.target == TargetKind::TensorRt && precision == DType::F16 && model.file().is_some();
-    if !typed {
+    if precision != DType::F16 || model.file().is_none() {
         return match request.numbers.ranges {
             None => Ok(None),
             Some(_) => Err(Error::Usage(message!(
                 Setting::Calibrate,
                 " without ",
                 Setting::Quantize,
-                " measures the range of an ONNX file's values for a target whose files say what stays in fp32\n  use it with ",
-                Setting::Target.to("tensorrt-onnx"),
-                " and ",
+                " measures which values of an ONNX file stay in fp32 where the others are in fp16\n  use it with ",
                 Setting::Precision.to("fp16"),
                 ", or leave it out"
             ))),

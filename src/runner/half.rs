@@ -14,7 +14,7 @@ use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
 
 /// Operators whose results are elements of their operands or zero.
-const MOVES: [&str; 18] = [
+pub(super) const MOVES: [&str; 18] = [
     "Concat",
     "DepthToSpace",
     "Expand",

@@ -15,6 +15,7 @@ mod half;
 mod program;
 mod reference;
 mod session;
+mod sigmoid;
 mod write;
 
 pub use alone::{Alone, constant_operands};

@@ -3,7 +3,7 @@
 //! tract panics on some malformed graphs, so every call into it is fenced.
 
 use super::cut::{self, Piece};
-use super::{codes, define, half};
+use super::{codes, define, half, sigmoid};
 use anyhow::bail;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -199,6 +199,7 @@ fn prepare(
     let written: HashSet<String> = graph.node.iter().flat_map(|n| n.output.iter().cloned()).collect();
     let defined = define::define(graph).map_err(|what| RunError { what })?;
     let half = half::widen(graph);
+    sigmoid::define(graph);
     codes::define(graph).map_err(|what| RunError { what })?;
     let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_types(true);
     let folder = folder.and_then(Path::to_str);

@@ -10,6 +10,7 @@ mod hard_swish;
 mod join_slices;
 mod layer_norm;
 mod linear;
+mod mean;
 mod silu;
 mod simplify_movement;
 mod sink_reshapes;
@@ -25,6 +26,7 @@ pub const CANONICAL: &[Pass] = &[
     silu::PASS,
     hard_swish::PASS,
     softmax::PASS,
+    mean::PASS,
     layer_norm::PASS,
     linear::PASS,
     batch_norm::PASS,

@@ -14,6 +14,8 @@ pub(crate) const FACTS: &[Fact] = &[
     Fact { name: "inner", holds: |g, a| axes(g, a).is_some_and(|(axes, rank)| !axes.contains(&(rank - 1))) },
     Fact { name: "trailing", holds: trailing },
     Fact { name: "fills", holds: fills },
+    Fact { name: "keeps", holds: keeps },
+    Fact { name: "averages", holds: averages },
 ];
 
 /// Every function.
@@ -99,6 +101,29 @@ fn fills(graph: &Graph, arguments: &[Found]) -> bool {
         Some((0..rank).all(fits))
     };
     fills().unwrap_or(false)
+}
+
+/// `keeps(shape, axes, %x)`: the shape is x's, with 1 on these axes.
+fn keeps(graph: &Graph, arguments: &[Found]) -> bool {
+    let kept = || {
+        let (axes, _) = axes(graph, &arguments[1..])?;
+        let mut shape = graph.shape(value(arguments, 2)?).clone();
+        axes.iter().for_each(|&a| shape.0[a] = Dim::Fixed(1));
+        Some(text(arguments, 0)? == shape.to_string())
+    };
+    kept().unwrap_or(false)
+}
+
+/// `averages(c, axes, %x)`: c times a sum of x over these axes, one at least, is their mean, up to a relative 10⁻⁶.
+fn averages(graph: &Graph, arguments: &[Found]) -> bool {
+    let share = || {
+        let (axes, _) = axes(graph, &arguments[1..])?;
+        let x = graph.shape(value(arguments, 2)?);
+        let sizes: Option<Vec<usize>> = axes.iter().map(|&a| x.0[a].fixed()).collect();
+        let count = sizes.filter(|sizes| !sizes.is_empty())?.iter().product::<usize>() as f64;
+        Some((text(arguments, 0)?.parse::<f64>().ok()? * count - 1.0).abs() < 1e-6)
+    };
+    share().unwrap_or(false)
 }
 
 /// `compose(p, q)`: the permutation q after p.

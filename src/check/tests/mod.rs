@@ -8,6 +8,7 @@ use super::*;
 use crate::arch::seeded::SeededWeights;
 use crate::arch::{self, BuildOptions, Built};
 use crate::runner::{Program, Request};
+use crate::signature::OutputRole;
 use std::fs::File;
 use tempfile::TempDir;
 use vitc_exporters::metadata::{Fit, Layout, Metadata, Preprocessing, WeightSource};
