@@ -478,5 +478,11 @@ case("squares_large", "a root mean square whose squares lie beyond half precisio
 case("unlikely", "probabilities that are all far below one, moved behind the sigmoid, and those of classes", "float[2,3,4] x => float[2,4,3] y, float[2,3,4] z",
      "s = Mul (x, eight)\n t = Sub (s, far)\n p = Sigmoid (t)\n y = Transpose <perm = [0,2,1]> (p)\n z = Softmax <axis = 1> (s)", eight=f32(8), far=f32(16))
 
+case("attention_letters", "attention as Keras writes it: heads are letters of a product, keys stand before queries", "float[batch,5,6] x => float[batch,5,6] y",
+     'q0 = Einsum <equation = "abc,cde->abde"> (x, wq)\n q1 = Add (q0, bq)\n q = Mul (q1, half)\n k0 = Einsum <equation = "abc,cde->abde"> (x, wk)\n k = Add (k0, bk)\n'
+     ' v0 = Einsum <equation = "abc,cde->abde"> (x, wv)\n v = Add (v0, bv)\n s = Einsum <equation = "aecd,abcd->acbe"> (k, q)\n p = Softmax <axis = 3> (s)\n'
+     ' o = Einsum <equation = "acbe,aecd->abcd"> (p, v)\n y = Einsum <equation = "abcd,cde->abe"> (o, wo)',
+     wq=(6, 2, 4), wk=(6, 2, 4), wv=(6, 2, 4), bq=(2, 4), bk=(2, 4), bv=(2, 4), wo=(2, 4, 6), half=f32(0.5))
+
 if __name__ == "__main__":
     write(sys.argv[1:])
