@@ -108,7 +108,7 @@ fn operators_pass_their_check_on_every_target() {
 /// What a check has to bring along: batches of several sizes, indices that are there, indices that are no halves, vectors in place of scalars.
 #[test]
 fn checks_run_in_every_form() {
-    const FORMS: [(&str, &str, &[&str]); 55] = [
+    const FORMS: [(&str, &str, &[&str]); 60] = [
         ("lstm_open", "onnx", &["--batch", "dynamic"]),
         ("topk_shifted", "onnx", &["--fp16"]),
         ("topk_shifted", "coreml", &[]),
@@ -160,6 +160,11 @@ fn checks_run_in_every_form() {
         ("topk_whole", "onnx", &[]),
         ("topk_whole", "coreml", &[]),
         ("if_computed", "coreml", &[]),
+        ("put_open", "onnx", &["--batch", "dynamic"]),
+        ("put_add", "coreml", &[]),
+        ("put_slices", "tensorrt-onnx", &["--fp16"]),
+        ("put_slices", "coreml", &[]),
+        ("take_open", "onnx", &["--batch", "dynamic"]),
         ("volume_groups", "onnx", &["--batch", "dynamic"]),
         ("volume_tubes", "coreml", &[]),
         ("volume_max", "tensorrt-onnx", &[]),

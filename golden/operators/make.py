@@ -394,6 +394,21 @@ case("volume_mean", "means with a border that counts and does not, with gaps, an
      " b = AveragePool <kernel_shape = [3,2,2], strides = [2,2,2], pads = [1,0,1,1,1,0], ceil_mode = 1, count_include_pad = 1> (x)\n"
      " g = AveragePool <kernel_shape = [3,2,2], dilations = [2,2,1], pads = [1,0,1,1,1,0], count_include_pad = 1> (x)\n z = AveragePool <kernel_shape = [1,2,2]> (x)", opset=19)
 
+# ---- updates at computed places ------------------------------------------------------------------------------------------------------------------
+case("put_last", "two updates in one place, of which the last one stands, an index from the end, and infinite numbers beside", "float[3,4] x, int64[2,4] i, float[2,4] u => float[3,4] y",
+     "y = ScatterElements (x, i, u)", feeds={"i": [[0, -1, 0, 1], [0, 1, 2, 1]], "x": [[INF, 1, 2, 3], [4, 5, -INF, 7], [8, 9, 10, 11]]})
+case("put_open", "the gates of the best of an open batch, put where they were found", "float[batch,6] x => float[batch,6] y",
+     "v, i = TopK (x, k)\n s = Softmax (v)\n z = Mul (x, zero)\n y = ScatterElements <axis = 1> (z, i, s)", k=i64(2), zero=f32(0))
+for kind in ("add", "mul", "max", "min"):
+    case(f"put_{kind}", "several updates that meet what stood there", "float[3,4] x, int64[3,4] i, int64[4,1] j, float[3,4] u, float[4,4] v => float[3,4] y, float[3,4] z",
+         f'y = ScatterElements <reduction = "{kind}", axis = 1> (x, i, u)\n z = ScatterND <reduction = "{kind}"> (x, j, v)', opset=18, feeds={"i": [[0, -1, 0, 1], [0, 1, 0, 0], [3, 3, 3, 3]], "j": [0, -1, 0, 1]})
+case("put_slices", "slices and elements named by tuples, of whole numbers and of floats", "float[3,4,2] x, int64[2,2] i, float[2,2] u, int64[3,4] w, int64[3,2] j, int64[3] v => float[3,4,2] y, int64[3,4] z",
+     "y = ScatterND (x, i, u)\n z = ScatterND (w, j, v)", feeds={"i": [[0, -1], [2, 3]], "j": [[0, 1], [-1, 2], [0, 1]], "w": np.arange(12) + 16777216, "v": [70001, -5, 7]})
+refused("put_many", "more updates than are put", "float[100,4] x, int64[65,1] i, float[65,4] u => float[100,4] y", "y = ScatterND (x, i, u)", "more than 64 are not put")
+refused("put_part", "updates of a part of the other axes", "float[3,4] x, int64[2,3] i, float[2,3] u => float[3,4] y", "y = ScatterElements (x, i, u)", "by indices that are computed")
+case("take_open", "the best of an open batch read again by where they were found, one of them counted from the end", "float[batch,3,6] x => float[batch,3,2] y, float[batch,3,2] z",
+     "v, i = TopK (x, k)\n y = GatherElements <axis = -1> (x, i)\n m = Sub (i, six)\n z = GatherElements <axis = 2> (x, m)", k=i64(2), six=np.array(6))
+
 # ---- borders, search and running sums of what is no float ----------------------------------------------------------------------------------------
 LARGE = [[70000, 2, -3, 4, 5], [1, 2, 3, 4, 16777217]]
 case("pad_whole", "a number, the mirror image and the edge around whole numbers beyond what halves and floats hold", "int64[2,5] x => int64[4,8] a, int64[3,9] b, int32[2,8] c",
@@ -477,6 +492,12 @@ case("squares_large", "a root mean square whose squares lie beyond half precisio
      "s = Mul (x, big)\n q = Mul (s, s)\n m = ReduceMean <axes = [2]> (q)\n r = Sqrt (m)\n y = Div (s, r)", big=f32(900))
 case("unlikely", "probabilities that are all far below one, moved behind the sigmoid, and those of classes", "float[2,3,4] x => float[2,4,3] y, float[2,3,4] z",
      "s = Mul (x, eight)\n t = Sub (s, far)\n p = Sigmoid (t)\n y = Transpose <perm = [0,2,1]> (p)\n z = Softmax <axis = 1> (s)", eight=f32(8), far=f32(16))
+
+case("attention_letters", "attention as Keras writes it: heads are letters of a product, keys stand before queries", "float[batch,5,6] x => float[batch,5,6] y",
+     'q0 = Einsum <equation = "abc,cde->abde"> (x, wq)\n q1 = Add (q0, bq)\n q = Mul (q1, half)\n k0 = Einsum <equation = "abc,cde->abde"> (x, wk)\n k = Add (k0, bk)\n'
+     ' v0 = Einsum <equation = "abc,cde->abde"> (x, wv)\n v = Add (v0, bv)\n s = Einsum <equation = "aecd,abcd->acbe"> (k, q)\n p = Softmax <axis = 3> (s)\n'
+     ' o = Einsum <equation = "acbe,aecd->abcd"> (p, v)\n y = Einsum <equation = "abcd,cde->abe"> (o, wo)',
+     wq=(6, 2, 4), wk=(6, 2, 4), wv=(6, 2, 4), bq=(2, 4), bk=(2, 4), bv=(2, 4), wo=(2, 4, 6), half=f32(0.5))
 
 if __name__ == "__main__":
     write(sys.argv[1:])

@@ -1,8 +1,15 @@
-//! Recover linear layers from products with a constant matrix, take the bias behind one in, and say one over channels that lie first as a convolution.
+//! Recover linear layers from products with a constant matrix, take the bias behind one in, whose row may have been cut into heads, and say one over channels that lie first as a convolution.
 //!
 //! ```text
 //! Given   %y = add(linear(%x, const %w[O,I]), const %b[O])
 //! Result  %y = linear(%x, %w, %b)
+//!
+//! Given   %r = reshape(linear(%x, const %w[O,I])){shape=s}
+//!         %y = add(%r, const %b)
+//! Where   row(%b, O, %r)
+//! Result  %y.b = reshape(%b){shape=[O]}
+//!         %y.linear = linear(%x, %w, %y.b)
+//!         %y = reshape(%y.linear){shape=s}
 //!
 //! Given   %y = matmul(%x, const %w[O,I]){transpose_b}
 //! Result  %y = linear(%x, %w)

@@ -5,9 +5,18 @@
 //! Where   averages(c, a, %x)
 //! Result  %y = reduce_mean(%x){axes=a, keep}
 //!
+//! Given   %y = div(reduce_sum(%x){axes=a, keep}, c)
+//! Where   counts(c, a, %x)
+//! Result  %y = reduce_mean(%x){axes=a, keep}
+//!
 //! Given   %s = reduce_sum(%x){axes=a}
 //!         %y = mul(%s, c)
 //! Where   averages(c, a, %x), same_type(%s, %y)
+//! Result  %y = reduce_mean(%x){axes=a}
+//!
+//! Given   %s = reduce_sum(%x){axes=a}
+//!         %y = div(%s, c)
+//! Where   counts(c, a, %x), same_type(%s, %y)
 //! Result  %y = reduce_mean(%x){axes=a}
 //! ```
 //!

@@ -15,7 +15,9 @@ pub(crate) const FACTS: &[Fact] = &[
     Fact { name: "trailing", holds: trailing },
     Fact { name: "fills", holds: fills },
     Fact { name: "keeps", holds: keeps },
+    Fact { name: "row", holds: row },
     Fact { name: "averages", holds: averages },
+    Fact { name: "counts", holds: counts },
 ];
 
 /// Every function.
@@ -103,6 +105,18 @@ fn fills(graph: &Graph, arguments: &[Found]) -> bool {
     fills().unwrap_or(false)
 }
 
+/// `row(%c, n, %x)`: the constant c has n elements, and they stand for those of x's last axes, one by one.
+fn row(graph: &Graph, arguments: &[Found]) -> bool {
+    let fits = || {
+        let (c, n) = (&graph.shape(value(arguments, 0)?).0, text(arguments, 1)?.parse::<usize>().ok()?);
+        let ones = c.iter().take_while(|d| **d == Dim::Fixed(1)).count();
+        let elements: Option<Vec<usize>> = c.iter().map(|d| d.fixed()).collect();
+        let x = &graph.shape(value(arguments, 2)?).0;
+        Some(c.len() <= x.len() && x.ends_with(&c[ones..]) && elements?.iter().product::<usize>() == n)
+    };
+    fits().unwrap_or(false)
+}
+
 /// `keeps(shape, axes, %x)`: the shape is x's, with 1 on these axes.
 fn keeps(graph: &Graph, arguments: &[Found]) -> bool {
     let kept = || {
@@ -116,14 +130,21 @@ fn keeps(graph: &Graph, arguments: &[Found]) -> bool {
 
 /// `averages(c, axes, %x)`: c times a sum of x over these axes, one at least, is their mean, up to a relative 10⁻⁶.
 fn averages(graph: &Graph, arguments: &[Found]) -> bool {
-    let share = || {
-        let (axes, _) = axes(graph, &arguments[1..])?;
-        let x = graph.shape(value(arguments, 2)?);
-        let sizes: Option<Vec<usize>> = axes.iter().map(|&a| x.0[a].fixed()).collect();
-        let count = sizes.filter(|sizes| !sizes.is_empty())?.iter().product::<usize>() as f64;
-        Some((text(arguments, 0)?.parse::<f64>().ok()? * count - 1.0).abs() < 1e-6)
-    };
-    share().unwrap_or(false)
+    counted(graph, arguments).is_some_and(|[c, count]| (c * count - 1.0).abs() < 1e-6)
+}
+
+/// `counts(c, axes, %x)`: so many elements of x stand on these axes, one at least.
+fn counts(graph: &Graph, arguments: &[Found]) -> bool {
+    counted(graph, arguments).is_some_and(|[c, count]| c == count)
+}
+
+/// A number, and how many elements of x stand on some axes.
+fn counted(graph: &Graph, arguments: &[Found]) -> Option<[f64; 2]> {
+    let (axes, _) = axes(graph, &arguments[1..])?;
+    let x = graph.shape(value(arguments, 2)?);
+    let sizes: Option<Vec<usize>> = axes.iter().map(|&a| x.0[a].fixed()).collect();
+    let count = sizes.filter(|sizes| !sizes.is_empty())?.iter().product::<usize>();
+    Some([text(arguments, 0)?.parse().ok()?, count as f64])
 }
 
 /// `compose(p, q)`: the permutation q after p.

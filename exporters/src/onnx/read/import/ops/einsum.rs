@@ -92,7 +92,8 @@ fn einsum(cx: &mut Cx, c: &Call<'_>) -> Done {
         let later = |l: &char| result.contains(l) || operands.as_slice().iter().any(|o| o.letters.contains(l));
         left = summed(cx, left, |l| right.letters.contains(l) || later(l), &c.at(&format!("left{step}")))?;
         let right = summed(cx, right, |l| left.letters.contains(l) || later(l), &c.at(&format!("right{step}")))?;
-        left = contracted(cx, left, right, later, &c.at(&format!("product{step}")))?;
+        let (rows, columns) = if turned(&left, &right, &result) { (right, left) } else { (left, right) };
+        left = contracted(cx, rows, columns, later, &c.at(&format!("product{step}")))?;
         step += 1;
     }
     left = summed(cx, left, |l| result.contains(l), &c.at("sum"))?;
@@ -151,6 +152,12 @@ fn ordered(cx: &mut Cx, x: &Lettered, order: &[char], path: &str) -> Done<Value>
         return Ok(x.value);
     }
     cx.push(Op::Transpose { perm }, &[x.value], path)
+}
+
+/// Whether the result's last letter of one operand alone is the left one's: a product has its right operand's letters last.
+fn turned(left: &Lettered, right: &Lettered, result: &[char]) -> bool {
+    let owner = result.iter().rev().find(|l| left.letters.contains(l) != right.letters.contains(l));
+    owner.is_some_and(|l| left.letters.contains(l))
 }
 
 /// The product of two operands over the letters that both have and nobody needs later.

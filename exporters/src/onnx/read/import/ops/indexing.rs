@@ -8,7 +8,7 @@ use super::super::places;
 use super::super::refusal::{Done, Refusal};
 use super::super::value::Val;
 use super::elementwise::{binary, float};
-use super::{lookup, select, whole};
+use super::{lookup, puts, select, whole};
 use vitc_ir::{BinaryKind, Dim, Op};
 
 /// Most updates that meet in one place.
@@ -124,11 +124,12 @@ fn place(at: &[usize], dims: &[usize]) -> usize {
 
 fn gather_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
     let value = c.needed(0)?.clone();
-    let dims = cx.fixed(&value)?;
-    let at = axis(c.int("axis", 0)?, dims.len())?;
+    let at = axis(c.int("axis", 0)?, cx.dims(&value)?.len())?;
     if is_computed(cx, c.needed(1)?) {
-        return lookup::gather_elements(cx, c, at);
+        let open = cx.dims(&value)?.iter().any(|d| d.fixed().is_none());
+        return if open { puts::taken(cx, c, at) } else { lookup::gather_elements(cx, c, at) };
     }
+    let dims = cx.fixed(&value)?;
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let places = element_places(&list, &shape, &dims, at)?;
     Ok(vec![placed(cx, &value, &places, &shape, &c.path)?])
@@ -178,14 +179,12 @@ fn gather_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
 /// A value in which elements at constant places are replaced by updates, the last one where several meet, or are combined with all of them.
 fn scattered(cx: &mut Cx, c: &Call<'_>, dims: &[usize], targets: &[usize]) -> Done {
     let (value, updates) = (c.needed(0)?.clone(), c.needed(2)?.clone());
-    let kind = match c.text("reduction", "none")? {
-        "none" => None,
-        "add" => Some((BinaryKind::Add, "Add", 0.0)),
-        "mul" => Some((BinaryKind::Mul, "Mul", 1.0)),
-        "max" => Some((BinaryKind::Max, "Max", f64::NEG_INFINITY)),
-        "min" => Some((BinaryKind::Min, "Min", f64::INFINITY)),
-        other => return Err(format!("combines by {other:?}").into()),
-    };
+    // With what changes nothing.
+    let kind = puts::reduction(c)?.map(|(kind, name)| match kind {
+        BinaryKind::Add => (kind, name, 0.0),
+        BinaryKind::Mul => (kind, name, 1.0),
+        _ => (kind, name, f64::INFINITY),
+    });
     let total = places::count(dims).ok_or("is too large")?;
     let given = cx.fixed(&updates)?.iter().product::<usize>();
     if given != targets.len() {
@@ -232,6 +231,9 @@ fn scattered(cx: &mut Cx, c: &Call<'_>, dims: &[usize], targets: &[usize]) -> Do
 }
 
 fn scatter_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
+    if is_computed(cx, c.needed(1)?) {
+        return puts::slices(cx, c);
+    }
     let dims = cx.fixed(c.needed(0)?)?;
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let (lead, _) = lookup::leading(cx, c.needed(0)?, &shape, 0)?;
@@ -242,8 +244,11 @@ fn scatter_nd(cx: &mut Cx, c: &Call<'_>) -> Done {
 }
 
 fn scatter_elements(cx: &mut Cx, c: &Call<'_>) -> Done {
+    let at = axis(c.int("axis", 0)?, cx.dims(c.needed(0)?)?.len())?;
+    if is_computed(cx, c.needed(1)?) {
+        return puts::elements(cx, c, at);
+    }
     let dims = cx.fixed(c.needed(0)?)?;
-    let at = axis(c.int("axis", 0)?, dims.len())?;
     let (list, shape) = known_indices(cx, c.needed(1)?)?;
     let targets = element_places(&list, &shape, &dims, at)?;
     scattered(cx, c, &dims, &targets)

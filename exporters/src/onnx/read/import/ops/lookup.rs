@@ -7,7 +7,7 @@ use super::super::known::{Known, Num};
 use super::super::places;
 use super::super::refusal::Done;
 use super::super::value::Val;
-use super::elementwise::ordered;
+use super::elementwise::{opposite, ordered};
 use super::whole::{from_start, integer, is_wide, number};
 use vitc_ir::{BinaryKind, DType, Dim, Op, Real, Shape, UnaryKind, Value};
 
@@ -94,12 +94,20 @@ pub(super) fn leading(cx: &Cx, value: &Val, shape: &[usize], batch: usize) -> Do
 pub(super) fn gather_nd(cx: &mut Cx, c: &Call<'_>, batch: usize) -> Done {
     let shape = cx.fixed(c.needed(1)?)?;
     let (dims, rest) = leading(cx, c.needed(0)?, &shape, batch)?;
-    let (width, lead) = (dims.len() - batch, &shape[..shape.len() - 1]);
     let elem = cx.elem(c.needed(0)?)?;
     let x = cx.value(c.needed(0)?, &c.at("x"))?;
+    let place = tuple_places(cx, c, &shape, &dims, batch)?;
+    let rows = [&[Dim::Fixed(dims.iter().product())], &rest[..]].concat();
+    let table = cx.reshape(x, rows, &c.at("rows"))?;
+    Ok(vec![Val::Node(cx.push(Op::Gather { axis: 0 }, &[table, place], &c.path)?, elem)])
+}
+
+/// For each tuple of computed indices, of shape `shape`, which it names of all slices along the [`leading`] axes `dims`.
+pub(super) fn tuple_places(cx: &mut Cx, c: &Call<'_>, shape: &[usize], dims: &[usize], batch: usize) -> Done<Value> {
+    let (width, lead) = (dims.len() - batch, &shape[..shape.len() - 1]);
     let index = integer(cx, c.needed(1)?, &c.at("index"))?;
     let parts = if width == 1 { vec![index] } else { cx.split(index, lead.len(), vec![1; width], &c.at("parts"))? };
-    let strides = places::strides(&dims);
+    let strides = places::strides(dims);
     let own: Vec<Dim> = lead.iter().map(|&d| Dim::Fixed(d)).collect();
     let mut place: Option<Value> = None;
     for (k, part) in parts.into_iter().enumerate() {
@@ -122,9 +130,7 @@ pub(super) fn gather_nd(cx: &mut Cx, c: &Call<'_>, batch: usize) -> Done {
         let first = cx.spell(&Known::new(Elem::Int(32), lead.to_vec(), first), &c.at("items"))?;
         place = cx.binary(BinaryKind::Add, place, first, &c.at("place"))?;
     }
-    let rows = [&[Dim::Fixed(dims.iter().product())], &rest[..]].concat();
-    let table = cx.reshape(x, rows, &c.at("rows"))?;
-    Ok(vec![Val::Node(cx.push(Op::Gather { axis: 0 }, &[table, place], &c.path)?, elem)])
+    Ok(place)
 }
 
 /// `off`, and `on` where an axis counts the index that is computed.
@@ -153,10 +159,22 @@ pub(super) fn counted(
     shape[at] = depth;
     let count = Known::new(Elem::Int(32), shape, (0..depth).map(|i| Num::int(i as i64)).collect());
     let count = cx.spell(&count, &own("count"))?;
-    let apart = cx.binary(BinaryKind::Sub, index, count, &own("distance"))?;
-    let apart = cx.push(Op::Cast { to: DType::F32 }, &[apart], &own("number"))?;
-    let apart = cx.unary(UnaryKind::Abs, apart, &own("size"))?;
-    let apart = cx.push(Op::Clip { lo: Real(0.0), hi: Real(1.0) }, &[apart], &own("other"))?;
+    let apart = others(cx, index, count, path)?;
     let y = cx.with(BinaryKind::Mul, apart, off - on, &own("step"))?;
     cx.with(BinaryKind::Add, y, on, path)
+}
+
+/// 0 where two integers are the same, else 1.
+fn others(cx: &mut Cx, a: Value, b: Value, path: &str) -> Done<Value> {
+    let own = |name: &str| format!("{path}.{name}");
+    let apart = cx.binary(BinaryKind::Sub, a, b, &own("distance"))?;
+    let apart = cx.push(Op::Cast { to: DType::F32 }, &[apart], &own("number"))?;
+    let apart = cx.unary(UnaryKind::Abs, apart, &own("size"))?;
+    cx.push(Op::Clip { lo: Real(0.0), hi: Real(1.0) }, &[apart], &own("other"))
+}
+
+/// 1 where two integers are the same, else 0.
+pub(super) fn is_same(cx: &mut Cx, a: Value, b: Value, path: &str) -> Done<Value> {
+    let other = others(cx, a, b, path)?;
+    opposite(cx, other, path)
 }

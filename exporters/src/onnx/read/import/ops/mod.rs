@@ -26,6 +26,7 @@ mod norms;
 mod padding;
 mod pooling;
 mod products;
+mod puts;
 mod quantised;
 mod recurrent;
 mod reduce;
