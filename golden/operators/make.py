@@ -499,5 +499,13 @@ case("attention_letters", "attention as Keras writes it: heads are letters of a 
      ' o = Einsum <equation = "acbe,aecd->abcd"> (p, v)\n y = Einsum <equation = "abcd,cde->abe"> (o, wo)',
      wq=(6, 2, 4), wk=(6, 2, 4), wv=(6, 2, 4), bq=(2, 4), bk=(2, 4), bv=(2, 4), wo=(2, 4, 6), half=f32(0.5))
 
+case("channels_last", "a block of a framework that keeps channels last, gated by its own mean", "float[batch,4,6,6] x => float[batch,4,4,4] y, float[batch,4] z",
+     "t = Transpose <perm = [0,2,3,1]> (x)\n n = Mul (t, g)\n a = Add (n, b)\n r = Relu (a)\n m = ReduceMean <axes = [1,2]> (r)\n u = Transpose <perm = [0,3,1,2]> (m)\n c = Conv (u, v)\n"
+     " d = Transpose <perm = [0,2,3,1]> (c)\n s = Sigmoid (d)\n p = Mul (r, s)\n q = Pad (p, border)\n f = Transpose <perm = [0,3,1,2]> (q)\n y = Conv <strides = [2,2]> (f, w)\n"
+     " z = ReduceMean <axes = [1,2], keepdims = 0> (p)", g=(4,), b=(4,), v=(4, 4, 1, 1), w=(4, 4, 3, 3), border=i64(0, 1, 1, 0, 0, 2, 2, 0))
+case("norm_factors", "a norm whose factor and shift are made of the moments first, as Keras writes it", "float[2,5,6] x => float[2,5,6] y",
+     "m = ReduceMean <axes = [2]> (x)\n i = Neg (m)\n d = Sub (x, m)\n q = Mul (d, d)\n v = ReduceMean <axes = [2]> (q)\n a = Add (v, e)\n o = Sqrt (a)\n r = Reciprocal (o)\n"
+     " s = Mul (r, g)\n p = Mul (x, s)\n t = Mul (i, s)\n u = Add (t, b)\n y = Add (p, u)", e=f32(0.001), g=(1, 1, 6), b=(1, 1, 6))
+
 if __name__ == "__main__":
     write(sys.argv[1:])

@@ -19,9 +19,24 @@
 //!         %v = reduce_mean(mul(%d, %d)){axes=a, keep}
 //!         %s = shared mul(div(1, sqrt(add(%v, e))), const %g)
 //!         %y = add(mul(%x, %s), sub(const %b, mul(%m, %s)))
+//! Given   %m = shared reduce_mean(%x){axes=a, keep}
+//!         %d = sub(%x, %m)
+//!         %v = reduce_mean(mul(%d, %d)){axes=a, keep}
+//!         %s = shared mul(div(1, sqrt(add(%v, e))), const %g)
+//!         %y = add(add(mul(%x, %s), mul(neg(%m), %s)), const %b)
 //! Where   some(a), fills(%g, a, %x), fills(%b, a, %x)
 //! Result  %y.scale = reshape(%g){shape=sizes(a, %x)}
 //!         %y.bias = reshape(%b){shape=sizes(a, %x)}
+//!         %y = layer_norm(%x, %y.scale, %y.bias){axes=a, eps=e}
+//!
+//! Given   %m = shared reduce_mean(%x){axes=a, keep}
+//!         %d = sub(%x, %m)
+//!         %v = reduce_mean(mul(%d, %d)){axes=a, keep}
+//!         %s = shared mul(div(1, sqrt(add(%v, e))), const %g)
+//!         %y = add(mul(%x, %s), mul(neg(%m), %s))
+//! Where   some(a), fills(%g, a, %x)
+//! Result  %y.scale = reshape(%g){shape=sizes(a, %x)}
+//!         %y.bias = mul(%y.scale, 0)
 //!         %y = layer_norm(%x, %y.scale, %y.bias){axes=a, eps=e}
 //!
 //! Given   %m = shared reduce_mean(%x){axes=a}

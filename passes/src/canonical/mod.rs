@@ -4,6 +4,7 @@
 
 mod attention;
 mod batch_norm;
+mod channels_between;
 mod drop_expand;
 mod gelu;
 mod hard_swish;
@@ -22,6 +23,7 @@ use crate::pass::Pass;
 
 /// In order: norms take products and sums apart that linear layers would.
 pub const CANONICAL: &[Pass] = &[
+    channels_between::PASS,
     gelu::PASS,
     silu::PASS,
     hard_swish::PASS,

@@ -9,7 +9,7 @@ use crate::ty::{DType, Dim, Shape, Type};
 impl Maker {
     /// One of the phrases, on whatever is there.
     pub(super) fn phrase(&mut self) -> Option<Value> {
-        match self.rng.below(18) {
+        match self.rng.below(19) {
             0 => self.summands(),
             1 => self.two_layers(),
             2 => self.mean_of_layer(),
@@ -24,6 +24,7 @@ impl Maker {
             13 => self.enlarged_summands(),
             14 => self.length(),
             15 => self.padded_pool(),
+            16 => self.channels_last(),
             _ => self.moved_windows(),
         }
     }
@@ -70,6 +71,24 @@ impl Maker {
         let squares = self.push(Op::Binary(BinaryKind::Mul), &[x, x])?;
         let sum = self.push(Op::Reduce { kind: ReduceKind::Sum, axes: vec![axis], keep }, &[squares])?;
         self.push(Op::Unary(UnaryKind::Sqrt), &[sum])
+    }
+
+    /// Elementwise operators and a border on a map whose channels are last, between transpositions.
+    fn channels_last(&mut self) -> Option<Value> {
+        let x = self.map()?;
+        let channels = self.graph.shape(x).dim(1);
+        let x = self.push(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x])?;
+        let bias = self.constant(&[channels])?;
+        let mut y = self.push(Op::Binary(BinaryKind::Add), &[x, bias])?;
+        if self.rng.chance(50) {
+            let [before, after] = [(); 2].map(|()| vec![0, self.rng.below(2), self.rng.below(2), self.rng.below(2)]);
+            y = self.push(Op::Pad { before, after, mode: PadMode::ZERO }, &[y])?;
+        }
+        if self.rng.chance(50) {
+            let (axes, keep) = (vec![1, 2], self.rng.chance(50));
+            self.push(Op::Reduce { kind: ReduceKind::Mean, axes, keep }, &[y])?;
+        }
+        self.push(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[y])
     }
 
     /// The largest of windows on a map with zeros around it.
