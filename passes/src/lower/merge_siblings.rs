@@ -5,13 +5,15 @@
 //! Result   a, b, … = split([W_a; W_b; …]·x + [b_a; b_b; …])
 //! ```
 //!
+//! Operands of an attention stand in its order, so that the split is one of packed queries, keys and values, whatever the file computes first.
+//!
 //! Exact    rows of a product are independent. Done from the number of siblings on that the target's data names,
 //!          and from three on for spatial kernels.
 
 use crate::algebra::{Linear, biases_or_zeros};
 use crate::pass::{Context, Pass, Result, Rewritten};
 use std::collections::HashMap;
-use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, Value};
+use vitc_ir::{Builder, Built, Copier, Graph, NodeId, Op, Uses, Value};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass::everywhere("merge_siblings", run);
@@ -32,14 +34,15 @@ fn run(graph: &Graph, context: &Context) -> Result {
             })
             .push(id);
     }
+    let uses = graph.uses();
+    families.values_mut().for_each(|ids| ids.sort_by_key(|&id| slot(graph, &uses, id)));
     let merged: HashMap<NodeId, &Vec<NodeId>> = order
         .iter()
         .map(|key| (&families[key], key.2[1..].iter().all(|&side| side == 1)))
         // Two spatial kernels gain nothing sure: the last downsampling of EfficientFormerV2-S0, merged by hand, costs TensorRT-RTX 3 kernels where
         // talking heads are kept (154 against 151: the parts of the result are copied), and saves 1 where they are fused (94 against 95).
         .filter(|(ids, pointwise)| ids.len() >= target.merge_siblings.max(if *pointwise { 0 } else { 3 }))
-        .map(|(ids, _)| ids)
-        .map(|ids| (ids[0], ids))
+        .filter_map(|(ids, _)| Some((*ids.iter().min()?, ids)))
         .collect();
     let mut copy = Copier::new(graph, graph.stage);
     for (id, _) in graph.nodes() {
@@ -50,6 +53,13 @@ fn run(graph: &Graph, context: &Context) -> Result {
     }
     let count = merged.len();
     Ok(Rewritten::new(copy.finish()?, count))
+}
+
+/// The first attention that reads a product, and as which operand; products that none reads stand behind.
+fn slot(graph: &Graph, uses: &Uses, id: NodeId) -> (bool, Option<(NodeId, usize)>) {
+    let attends = |at: NodeId| matches!(graph.node(at).op, Op::Attention { .. });
+    let first = uses.readers(id.into()).iter().filter(|r| attends(r.node)).map(|r| (r.node, r.slot)).min();
+    (first.is_none(), first)
 }
 
 fn merge(copy: &mut Copier, siblings: &[NodeId]) -> Built<()> {
