@@ -158,7 +158,8 @@ impl Parts<'_> {
         });
         let ranges = ranges::inputs(request, model, precision, (deploy, signature), preprocessing)?;
         let any = || ranges::any_inputs(request, model, (deploy, signature), preprocessing);
-        let inputs = || ranges.clone().unwrap_or_else(any);
+        // Where nobody gave any, one of those that vitc makes does: the decision leaves room for others.
+        let inputs = || ranges.clone().filter(|_| request.numbers.ranges.is_some()).unwrap_or_else(any);
         // Functions of one file share their weights, so each would have to move the same powers.
         let equalize = request.numbers.equalize && request.functions.len() <= 1;
         let equalize: Option<&dyn Fn() -> decide::RangeInputs> = if equalize { Some(&inputs) } else { None };
