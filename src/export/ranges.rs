@@ -9,7 +9,7 @@ use super::request::Request;
 use crate::check::{self, CheckError, Reference, npy};
 use crate::decide::RangeInputs;
 use crate::message;
-use crate::message::Setting;
+use crate::message::{Message, Setting};
 use crate::model::Model;
 use crate::signature::Signature;
 use vitc_exporters::metadata::{Layout, Preprocessing};
@@ -26,18 +26,11 @@ pub(super) fn inputs(
     (graph, signature): (&Graph, &Signature),
     preprocessing: Option<&Preprocessing>,
 ) -> Result<Option<RangeInputs>, Error> {
-    if precision != DType::F16 || model.file().is_none() {
-        return match request.numbers.ranges {
-            None => Ok(None),
-            Some(_) => Err(Error::Usage(message!(
-                Setting::Calibrate,
-                " without ",
-                Setting::Quantize,
-                " measures which values of an ONNX file stay in fp32 where the others are in fp16\n  use it with ",
-                Setting::Precision.to("fp16"),
-                ", or leave it out"
-            ))),
-        };
+    if model.file().is_none() {
+        return unused(request, message!("; of other models that is known\n  leave it out, or quantise with it"));
+    }
+    if precision != DType::F16 {
+        return unused(request, message!("\n  use it with ", Setting::Precision.to("fp16"), ", or leave it out"));
     }
     let given =
         request.numbers.quantize.as_ref().and_then(|q| q.calibrate.as_ref()).or(request.numbers.ranges.as_ref());
@@ -51,6 +44,15 @@ pub(super) fn inputs(
         return Ok(Some(RangeInputs { on, inputs: vec![pictures.artifact] }));
     }
     Ok(Some(synthetic(model, (graph, signature), preprocessing)))
+}
+
+/// No measurement; an error with this hint if pictures were given for one.
+fn unused(request: &Request, hint: Message) -> Result<Option<RangeInputs>, Error> {
+    if request.numbers.ranges.is_none() {
+        return Ok(None);
+    }
+    let what = " measures which values of an ONNX file stay in fp32 where the others are in fp16";
+    Err(Error::Usage(message!(Setting::Calibrate, " without ", Setting::Quantize, what, hint)))
 }
 
 /// Inputs for a measurement for which nobody gave any: those with expected values, or what vitc makes.
