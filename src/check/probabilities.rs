@@ -2,15 +2,12 @@
 //!
 //! A softmax or a sigmoid is steep where nothing is sure, and where all is unlikely its results are small: two per cent of the largest probability would be
 //! asked of a file that is allowed two per cent of the largest score when it ends one operator earlier. So both are held to the same, and no probability may
-//! be further off than [`FARTHEST`]. The scores are taken from the reference's own probabilities, which never makes them larger than they are.
+//! be further off than [`Probabilities::farthest`]. The scores are taken from the reference's own probabilities, which never makes them larger than they are.
 
 use super::bounds;
 use crate::runner::Named;
 use crate::signature::{Likelihood, OutputRole};
 use vitc_ir::{Class, DType, Graph, Op, UnaryKind, Value};
-
-/// Largest error of a probability, whatever its score's.
-const FARTHEST: f64 = 0.1;
 
 /// Half of the smallest number that half precision holds, 2⁻²⁴: what rounding takes from a probability, however small it is.
 pub(super) const ROUNDING: f64 = 0.5 / (1u32 << 24) as f64;
@@ -31,6 +28,7 @@ pub(super) fn probabilities(
 ) -> Vec<Option<Probabilities>> {
     let of = |(i, output): (usize, Value)| match (roles.get(i), answered) {
         (Some(OutputRole::Scores { .. }), Some(likelihood)) => Some(Probabilities { likelihood, axis: 1 }),
+        (Some(OutputRole::Boxes), _) => None,
         _ => made(graph, output),
     };
     graph.outputs.iter().map(|output| output.value).enumerate().map(of).collect()
@@ -64,14 +62,22 @@ impl Probabilities {
         for (&p, &found) in wanted.data.iter().zip(got) {
             let (p, found) = (f64::from(p), f64::from(found));
             let moved = |ratio: f64| p * ratio / (p * ratio + 1.0 - p);
-            let least = (moved(1.0 / ratio) - ROUNDING).max(p - FARTHEST);
-            let most = (moved(ratio) + ROUNDING).min(p + FARTHEST);
+            let least = (moved(1.0 / ratio) - ROUNDING).max(p - self.farthest());
+            let most = (moved(ratio) + ROUNDING).min(p + self.farthest());
             if (found - p).abs() > usual && !(least..=most).contains(&found) {
                 return usual;
             }
             widest = widest.max(p - least).max(most - p);
         }
         widest
+    }
+
+    /// Largest error, whatever the score's. What a sigmoid makes may be a coordinate as well: it is held to what is allowed of values up to 1.
+    fn farthest(self) -> f64 {
+        match self.likelihood {
+            Likelihood::OneOf => 0.1,
+            Likelihood::EachOf => bounds::F16,
+        }
     }
 
     /// How often the bound moves the score of one class against those of the others: of classes that exclude each other all of them move.
@@ -154,11 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn no_probability_may_be_a_tenth_off() {
+    fn no_probability_may_be_far_off() {
         // Scores of -60 leave 1.2 open.
         let wanted = [0.5, sigmoid(-60.0)];
-        assert!(allowed(EACH_OF, &wanted, &[0.59, 0.0]) > 0.09);
-        assert_eq!(allowed(EACH_OF, &wanted, &[0.62, 0.0]), 0.01);
+        assert!(allowed(EACH_OF, &wanted, &[0.519, 0.0]) > 0.019);
+        assert_eq!(allowed(EACH_OF, &wanted, &[0.522, 0.0]), 0.01);
+        let wanted = softmax(&[0.0, 0.0, -60.0], 3);
+        assert!(allowed(ONE_OF, &wanted, &[0.59, 0.41, 0.0]) > 0.09);
+        assert_eq!(allowed(ONE_OF, &wanted, &[0.62, 0.38, 0.0]), 0.01);
     }
 
     #[test]
@@ -174,6 +183,7 @@ outputs p=%p, r=%r, t=%t, x=%x";
         let roles = [OutputRole::Tensor; 4];
         let last = Probabilities { axis: 2, ..ONE_OF };
         assert_eq!(probabilities(&graph, &roles, None), [Some(last), Some(EACH_OF), None, None]);
+        assert_eq!(probabilities(&graph, &[OutputRole::Boxes; 4], None), [None; 4]);
         let roles = [OutputRole::Scores { classes: 8, over: crate::signature::Over::Rows }; 4];
         assert_eq!(probabilities(&graph, &roles, Some(Likelihood::OneOf)), [Some(ONE_OF); 4]);
     }

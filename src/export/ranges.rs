@@ -1,4 +1,4 @@
-//! On what the range of an imported file's values is measured, where its computation is typed: what stays in fp32 depends on it.
+//! On what the range of an imported file's values is measured, where half precision is computed in: what stays in fp32 depends on it.
 //!
 //! The user's own input is taken if there is one, else pictures, else what vitc makes, and then it is called synthetic. vitc's own architectures are not
 //! measured: their islands follow from what their operators are.

@@ -31,7 +31,7 @@ pub(super) fn define(graph: &mut pb::GraphProto) {
 
 /// The steps of one node, in order.
 fn steps(node: &pb::NodeProto) -> Vec<pb::NodeProto> {
-    let (x, y) = (&node.input[0], &node.output[0]);
+    let ([x], [y]) = (&node.input[..], &node.output[..]) else { return vec![node.clone()] };
     let part = |word: &str| format!("{y}\u{2}{word}");
     let step = |op: &str, from: String, to: String| pb::NodeProto {
         op_type: op.into(),

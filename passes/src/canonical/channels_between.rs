@@ -13,7 +13,7 @@
 
 use crate::algebra::inverse;
 use crate::pass::{Context, Pass, Result, Rewritten};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use vitc_ir::op::SliceAxis;
 use vitc_ir::{Builder, Built, Class, Copier, Dim, Graph, Node, NodeId, Op, Shape, Uses, Value};
 
@@ -133,8 +133,8 @@ impl<'a> Stretches<'a> {
         part
     }
 
-    /// The operators of the parts that leave fewer transpositions.
-    fn chosen(&self) -> BTreeSet<NodeId> {
+    /// The operators of the parts that leave fewer transpositions, as they are then.
+    fn chosen(&self) -> BTreeMap<NodeId, Op> {
         let mut left = vec![0i64; self.same.len()];
         let mut seen: HashSet<(usize, Value)> = HashSet::new();
         for (&id, &part) in &self.part {
@@ -147,7 +147,8 @@ impl<'a> Stretches<'a> {
             let results = (0..node.types.len() as u32).map(|index| Value { node: id, index });
             left[root] += results.filter(|&v| self.lies_so(v)).map(|v| self.at_exit(v)).sum::<i64>();
         }
-        self.part.iter().filter(|(_, part)| left[self.root(**part)] < 0).map(|(&id, _)| id).collect()
+        let fewer = self.part.iter().filter(|(_, part)| left[self.root(**part)] < 0);
+        fewer.filter_map(|(&id, _)| Some((id, said(self.graph.node(id), self.perm)?))).collect()
     }
 
     /// Transpositions that come in where a part reads a value.
@@ -174,16 +175,16 @@ impl<'a> Stretches<'a> {
 }
 
 /// The graph with `members` on the other axes.
-fn moved(graph: &Graph, perm: &[usize], members: &BTreeSet<NodeId>) -> Result {
+fn moved(graph: &Graph, perm: &[usize], members: &BTreeMap<NodeId, Op>) -> Result {
     let (copy, uses, back) = (Copier::new(graph, graph.stage), graph.uses(), inverse(perm));
     let mut writer = Writer { copy, perm, back, values: HashMap::new() };
     for (id, node) in graph.nodes() {
-        if members.contains(&id) {
-            writer.member(id, node)?;
+        if let Some(op) = members.get(&id) {
+            writer.member(id, node, op.clone())?;
             let results = (0..node.types.len() as u32).map(|index| Value { node: id, index });
             for value in results.filter(|&v| graph.shape(v).rank() == perm.len()) {
                 let undone = |at: NodeId| transposed(graph, at.into(), &writer.back).is_some();
-                let outside = uses.readers(value).iter().any(|r| !members.contains(&r.node) && !undone(r.node));
+                let outside = uses.readers(value).iter().any(|r| !members.contains_key(&r.node) && !undone(r.node));
                 if outside || uses.is_result(value) {
                     writer.outside(value)?;
                 }
@@ -191,8 +192,9 @@ fn moved(graph: &Graph, perm: &[usize], members: &BTreeSet<NodeId>) -> Result {
             continue;
         }
         let undone = transposed(graph, id.into(), &writer.back).and_then(|x| writer.values.get(&x)).copied();
-        let read_inside = |v: Value| !uses.is_result(v) && uses.readers(v).iter().all(|r| members.contains(&r.node));
-        if let Some(x) = undone.filter(|_| members.contains(&node.inputs[0].node)) {
+        let read_inside =
+            |v: Value| !uses.is_result(v) && uses.readers(v).iter().all(|r| members.contains_key(&r.node));
+        if let Some(x) = undone.filter(|_| members.contains_key(&node.inputs[0].node)) {
             writer.copy.set(id.into(), x);
         } else if !(transposed(graph, id.into(), perm).is_some() && uses.count(id.into()) > 0 && read_inside(id.into()))
         {
@@ -212,9 +214,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn member(&mut self, id: NodeId, node: &Node) -> Built<()> {
+    fn member(&mut self, id: NodeId, node: &Node, op: Op) -> Built<()> {
         let inputs = node.inputs.iter().map(|&v| self.operand(v)).collect::<Built<Vec<_>>>()?;
-        let op = said(node, self.perm).unwrap_or_else(|| node.op.clone());
         let new = self.copy.new.push(op, &inputs, &node.path)?;
         for (index, ty) in (0u32..).zip(&node.types) {
             let (old, new) = (Value { node: id, index }, Value { node: new, index });
